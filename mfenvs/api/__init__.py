@@ -1,0 +1,1 @@
+"""The APIs: thin views of the engine."""

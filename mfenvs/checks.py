@@ -1,0 +1,102 @@
+"""Checks of what users pass in: every error names the argument, the value and what is allowed."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+PROBABILITY_TOLERANCE = 1e-6
+"""How far the sum of a probability vector may be from one."""
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """``value`` as an int within [low, high]."""
+    allowed = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
+    if isinstance(value, bool) or number < low or (high is not None and number > high):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
+def real(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    exclude_low: bool = False,
+    exclude_high: bool = False,
+) -> float:
+    """``value`` as a finite float within [low, high], either end excluded on request."""
+    left = "(" if exclude_low or low == -math.inf else "["
+    right = ")" if exclude_high or high == math.inf else "]"
+    allowed = f"a finite number in {left}{low:g}, {high:g}{right}"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
+    below = number <= low if exclude_low else number < low
+    above = number >= high if exclude_high else number > high
+    if not math.isfinite(number) or below or above:
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
+def centre(name: str, value: Any, half_width: float, low: float, high: float = math.inf) -> float:
+    """``value`` as the centre of an interval of this half-width that lies within [low, high]."""
+    number = real(name, value)
+    if number - half_width < low or number + half_width > high:
+        end = "" if high == math.inf else f" and {name} + {half_width:g} <= {high:g}"
+        raise ValueError(f"{name} must satisfy {name} - {half_width:g} >= {low:g}{end}, got {value!r}")
+    return number
+
+
+def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """``value``, which must be one of ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """``value`` as a C-contiguous array of this shape and dtype."""
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """``value`` as float64 probability vectors along its last axis."""
+    array: NDArray[np.float64] = shaped(name, value, shape, np.float64)
+    total = array.sum(axis=-1)
+    # Written so that a nan fails both comparisons.
+    wrong = ~(np.abs(total - 1.0) <= PROBABILITY_TOLERANCE) | ~(array.min(axis=-1) >= 0.0)
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = f"{name}[{', '.join(map(str, where))}]" if where else name
+        raise ValueError(
+            f"{place} must be probabilities (non-negative, summing to 1 within"
+            f" {PROBABILITY_TOLERANCE:g}), got {array[where].tolist()} with sum {float(total[where])!r}"
+        )
+    return array
+
+
+def actions(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Discrete actions as a C-contiguous int32 or int64 array; their range is the engine's to check."""
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise ValueError(f"actions must have shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"actions must be integers, got dtype {array.dtype}")
+    if array.dtype != np.int32 and array.dtype != np.int64:
+        array = array.astype(np.int32 if np.can_cast(array.dtype, np.int32) else np.int64)
+    return np.ascontiguousarray(array)

@@ -1,0 +1,1 @@
+"""The engine: compiled kernels over worlds and agents, made from a game's rules."""

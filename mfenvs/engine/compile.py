@@ -1,0 +1,105 @@
+"""Compilation of kernels, with the machine code kept on disk between processes.
+
+A kernel is made in a closure over one game's rules. numba's own disk cache identifies a closure by
+pickling the rules, whose pickles differ between processes, so it would never find them again. Here a
+kernel is identified by what it consists of: the byte code and constants of its function and of every
+rule and number that it reaches. Two games with equal rules share code; an edited rule is recompiled.
+"""
+
+import hashlib
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numba
+import numpy as np
+from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
+
+from mfenvs.rules import COMPILE_OPTIONS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function over arrays that releases the GIL, allocates nothing and is cached on disk."""
+    return _cached(function, numba.njit(nogil=True, **COMPILE_OPTIONS))
+
+
+def solver(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function that may allocate arrays (solvers, not simulation), cached on disk."""
+    return _cached(function, numba.njit(nogil=True, error_model="numpy"))
+
+
+def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[P, R]:
+    dispatcher = compile_(function)
+    fingerprint = _fingerprint(function)
+    if fingerprint is not None:
+        dispatcher._cache = _ContentCache(function, fingerprint)
+    return cast(Callable[P, R], dispatcher)
+
+
+class _ContentCache(FunctionCache):
+    """numba's function cache with the kernel's content in the place of its closure's pickle."""
+
+    def __init__(self, function: Callable[..., Any], fingerprint: str) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._fingerprint = fingerprint
+
+    def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+        return signature, codegen.magic_tuple(), self._fingerprint
+
+
+class _UnknownContentError(Exception):
+    """The function reaches an object whose content cannot be told: it is not cached on disk."""
+
+
+def _fingerprint(function: Callable[..., Any]) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        for part in _content(function, set()):
+            digest.update(part.encode())
+            digest.update(b"\0")
+    except _UnknownContentError:
+        return None
+    return digest.hexdigest()
+
+
+def _content(value: Any, seen: set[int]) -> Iterator[str]:
+    """The parts of ``value`` on which generated code depends, as text, in a fixed order."""
+    if isinstance(value, Dispatcher):
+        value = value.py_func
+    if isinstance(value, types.FunctionType):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        yield from _code_content(value.__code__, value.__globals__, seen)
+        for cell in value.__closure__ or ():
+            yield from _content(cell.cell_contents, seen)
+    elif value is None or isinstance(value, bool | int | float | str | np.generic | np.dtype):
+        yield f"{type(value).__name__}:{value!r}"
+    elif isinstance(value, tuple):
+        yield f"tuple:{len(value)}"
+        for item in value:
+            yield from _content(item, seen)
+    elif isinstance(value, types.ModuleType | types.BuiltinFunctionType | type | np.ufunc):
+        name = getattr(value, "__qualname__", value.__name__)
+        yield f"{getattr(value, '__module__', '')}.{name}:{getattr(value, '_fields', '')}"
+    elif type(value).__module__.partition(".")[0] == "numba":
+        yield f"numba:{value!r}"
+    else:
+        raise _UnknownContentError(repr(value))
+
+
+def _code_content(code: types.CodeType, scope: dict[str, Any], seen: set[int]) -> Iterator[str]:
+    yield code.co_code.hex()
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _code_content(constant, scope, seen)
+        else:
+            yield repr(constant)
+    for name in code.co_names:
+        yield name
+        if name in scope:
+            yield from _content(scope[name], seen)

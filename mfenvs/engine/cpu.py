@@ -1,0 +1,350 @@
+"""Kernels of the CPU engine, compiled for one game's rules.
+
+All arrays have the worlds first: states and rewards (n_worlds, n_agents), counts (n_worlds, n_cells).
+Kernels work on the worlds ``first <= w < last``, so that threads can share a batch, and take
+``world_ids``: a world's random numbers follow its id, not its place in the batch.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from numba import float32, int32
+
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
+from mfenvs.game import Game, Rules
+from mfenvs.rules import World, rule
+
+SMALL_CELL_COUNT = 16
+"""Up to here agents are counted by one vectorised pass per cell, beyond by scattered increments."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What of a game's sizes is compiled into its kernels."""
+
+    n_cells: int
+    n_actions: int | None
+    """None: actions are not discrete, and no tabular policy can be played."""
+    state_fields: tuple[str, ...] | None
+    """None: the state is a scalar."""
+
+    @classmethod
+    def of(cls, game: Game) -> "Layout":
+        """The layout of a game."""
+        n_actions = getattr(game.action_space, "n", None)
+        return cls(
+            n_cells=game.n_cells,
+            n_actions=None if n_actions is None else int(n_actions),
+            state_fields=game.state_dtype.names,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernels:
+    """The compiled functions of a game."""
+
+    start: Callable[..., Any]
+    step: Callable[..., Any]
+    observe: Callable[..., Any]
+    act: Callable[..., Any]
+    rollout: Callable[..., Any]
+
+
+@functools.cache
+def build_kernels(rules: Rules, layout: Layout) -> Kernels:
+    """Compile the kernels of a game; equal rules and layouts share them."""
+    start_world = _start_world(rules.start, _store(layout.state_fields))
+    advance_world = _advance_world(rules, layout)
+    return Kernels(
+        start=_start_kernel(start_world),
+        step=_step_kernel(advance_world, layout.n_actions),
+        observe=_observe_kernel(rules.observe),
+        act=act,
+        rollout=_rollout_kernel(start_world, advance_world),
+    )
+
+
+def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
+    """A rule that writes what a game's rules return as a state into an array of states."""
+    if fields is None:
+
+        @rule
+        def store(states: Any, i: Any, state: Any) -> None:
+            states[i] = state
+
+        return store
+    # A record is written field by field, and numba needs the fields' names in the source.
+    lines = [f"    record.{name} = state[{index}]" for index, name in enumerate(fields)]
+    source = "\n".join(["def store(states, i, state):", "    record = states[i]", *lines])
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    return rule(namespace["store"])
+
+
+def _start_world(start: Callable[..., Any], store: Callable[..., Any]) -> Callable[..., Any]:
+    @rule
+    def start_world(states: Any, agents: Any, initial: Any, key: Any) -> None:
+        for i in range(len(states)):
+            store(states, i, start(agents[i], initial, agent_key(key, i)))
+
+    return start_world
+
+
+def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
+    """A rule that counts all agents of a world."""
+    cell, weight, n_cells = rules.cell, rules.weight, layout.n_cells
+    if weight is not None:
+
+        @rule
+        def count_weights(states: Any, actions: Any, agents: Any, counts: Any) -> None:
+            counts[:] = 0
+            for i in range(len(states)):
+                place = cell(states[i], actions[i], agents[i])
+                counts[place] += weight(states[i], actions[i], agents[i])
+
+        return count_weights
+    if n_cells > SMALL_CELL_COUNT:
+
+        @rule
+        def count_scattered(states: Any, actions: Any, agents: Any, counts: Any) -> None:
+            counts[:] = 0
+            for i in range(len(states)):
+                counts[cell(states[i], actions[i], agents[i])] += 1
+
+        return count_scattered
+
+    @rule
+    def count_by_cell(states: Any, actions: Any, agents: Any, counts: Any) -> None:
+        for c in range(n_cells):
+            inside = int32(0)
+            for i in range(len(states)):
+                inside += int32(cell(states[i], actions[i], agents[i]) == c)
+            counts[c] = inside
+
+    return count_by_cell
+
+
+def own_weight_rule(weight: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The weight with which an agent is counted: the game's, or one."""
+    if weight is not None:
+        return weight
+
+    @rule
+    def one(state: Any, action: Any, agent: Any) -> Any:
+        return float32(1.0)
+
+    return one
+
+
+@rule
+def no_aggregate(world: Any, signal: Any) -> None:
+    """The aggregate of a game whose rules read the counts themselves."""
+
+
+def _advance_world(rules: Rules, layout: Layout) -> Callable[..., Any]:
+    """A rule that takes all agents of one world through one step."""
+    count, store = count_rule(rules, layout), _store(layout.state_fields)
+    cell, step, aggregate = rules.cell, rules.step, rules.aggregate or no_aggregate
+    own_weight = own_weight_rule(rules.weight)
+
+    @rule
+    def advance_world(
+        states: Any,
+        actions: Any,
+        next_states: Any,
+        rewards: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        time: Any,
+        key: Any,
+    ) -> None:
+        n_agents = len(states)
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        count(states, actions, agents, counts)
+        everyone = World(counts, signal, constants, time, -1, float32(0.0), per_other, per_agent)
+        aggregate(everyone, signal)
+        for i in range(n_agents):
+            state, action, agent = states[i], actions[i], agents[i]
+            weight = float32(own_weight(state, action, agent))
+            own = cell(state, action, agent)
+            world = World(counts, signal, constants, time, own, weight, per_other, per_agent)
+            next_state, reward = step(state, action, agent, world, agent_key(key, i))
+            store(next_states, i, next_state)
+            rewards[i] = reward
+
+    return advance_world
+
+
+def _start_kernel(start_world: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def start(
+        states: Any, agents: Any, initial: Any, seed: Any, episode: Any, world_ids: Any, first: Any, last: Any
+    ) -> None:
+        for w in range(first, last):
+            start_world(states[w], agents, initial, step_key(seed, world_ids[w], episode, 0, START))
+
+    return start
+
+
+@kernel
+def first_invalid_action(actions: Any, n_actions: Any, first: Any, last: Any) -> Any:
+    """Flat index of the first action outside 0..n_actions-1 in these worlds, or -1."""
+    n_agents = actions.shape[1]
+    wrong = int32(0)
+    for w in range(first, last):
+        for i in range(n_agents):
+            wrong |= int32(actions[w, i] < 0) | int32(actions[w, i] >= n_actions)
+    if wrong:
+        for w in range(first, last):
+            for i in range(n_agents):
+                if actions[w, i] < 0 or actions[w, i] >= n_actions:
+                    return w * n_agents + i
+    return -1
+
+
+def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Callable[..., Any]:
+    discrete = n_actions is not None
+
+    @kernel
+    def step(
+        states: Any,
+        actions: Any,
+        next_states: Any,
+        rewards: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        world_ids: Any,
+        first: Any,
+        last: Any,
+    ) -> Any:
+        if discrete:
+            wrong = first_invalid_action(actions, n_actions, first, last)
+            if wrong >= 0:
+                return wrong
+        for w in range(first, last):
+            advance_world(
+                states[w],
+                actions[w],
+                next_states[w],
+                rewards[w],
+                agents,
+                constants,
+                counts[w],
+                signal[w],
+                time,
+                step_key(seed, world_ids[w], episode, time, ADVANCE),
+            )
+        return -1
+
+    return step
+
+
+def _observe_kernel(observe: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def observe_all(out: Any, states: Any, agents: Any, elapsed: Any, first: Any, last: Any) -> None:
+        for w in range(first, last):
+            out[w] = 0
+            for i in range(states.shape[1]):
+                observe(out[w, i], states[w, i], agents[i], elapsed)
+
+    return observe_all
+
+
+@rule
+def sample(cumulative: Any, draw: Any) -> Any:
+    """Index drawn from a cumulative law (:func:`mfenvs.game.cumulative`) by a uniform number."""
+    index = 0
+    for k in range(len(cumulative) - 1):
+        index += draw >= cumulative[k]
+    return index
+
+
+@rule
+def act_world(cumulative: Any, states: Any, actions: Any, time: Any, key: Any) -> None:
+    """Draw the actions of all agents of a world from everyone's policy, (1 or n_agents, H, S, A)."""
+    if len(cumulative) == 1:
+        for i in range(len(states)):
+            actions[i] = sample(cumulative[0, time, states[i]], uniform(agent_key(key, i), 0))
+    else:
+        for i in range(len(states)):
+            actions[i] = sample(cumulative[i, time, states[i]], uniform(agent_key(key, i), 0))
+
+
+@kernel
+def act(
+    cumulative: Any,
+    states: Any,
+    actions: Any,
+    time: Any,
+    seed: Any,
+    episode: Any,
+    world_ids: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """Draw the actions of all agents of these worlds."""
+    for w in range(first, last):
+        act_world(cumulative, states[w], actions[w], time, step_key(seed, world_ids[w], episode, time, ACT))
+
+
+def _rollout_kernel(start_world: Callable[..., Any], advance_world: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def rollout(
+        cumulative: Any,
+        deviators: Any,
+        deviations: Any,
+        states: Any,
+        actions: Any,
+        rewards: Any,
+        agents: Any,
+        constants: Any,
+        initial: Any,
+        counts: Any,
+        signal: Any,
+        seed: Any,
+        episode: Any,
+        world_ids: Any,
+        first: Any,
+        last: Any,
+    ) -> None:
+        """Play whole episodes by tabular policies.
+
+        ``cumulative`` (1 or n_agents, H, S, A) are everyone's policies, cumulated over actions. In world
+        w agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (H, S, A) instead, on the same
+        random numbers. Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N) and
+        counts (n_worlds, H, n_cells).
+        """
+        horizon = actions.shape[1]
+        for w in range(first, last):
+            start_world(states[w, 0], agents, initial, step_key(seed, world_ids[w], episode, 0, START))
+            for h in range(horizon):
+                key = step_key(seed, world_ids[w], episode, h, ACT)
+                own, chosen = states[w, h], actions[w, h]
+                act_world(cumulative, own, chosen, h, key)
+                d = deviators[w]
+                if d >= 0:
+                    chosen[d] = sample(deviations[w, h, own[d]], uniform(agent_key(key, d), 0))
+                advance_world(
+                    own,
+                    chosen,
+                    states[w, h + 1],
+                    rewards[w, h],
+                    agents,
+                    constants,
+                    counts[w, h],
+                    signal[w],
+                    h,
+                    step_key(seed, world_ids[w], episode, h, ADVANCE),
+                )
+
+    return rollout

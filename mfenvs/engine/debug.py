@@ -1,0 +1,42 @@
+"""Debug mode: check that the rows which a finite game's ``transition`` returns are probabilities."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs.checks import PROBABILITY_TOLERANCE
+from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.game import FiniteGame
+
+
+def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], time: int) -> None:
+    """Check the transition rows of all agents where they are.
+
+    Parameters
+    ----------
+    states, actions:
+        Shape (n_worlds, n_agents).
+
+    Raises
+    ------
+    ValueError
+        Naming the first agent, state and action whose row is not a probability vector, and the row.
+    """
+    outside = (actions < 0) | (actions >= game.n_actions)
+    if outside.any():
+        return  # The step itself refuses these, and the rules are not made for them.
+    rows = np.empty((game.n_agents, game.n_states))
+    counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)
+    agents = in_double_precision(game.agents)
+    for w in range(len(states)):
+        model_kernels(game).rows(states[w], actions[w], agents, game.constants, counts, signal, time, rows)
+        total, least = rows.sum(axis=1), rows.min(axis=1)
+        wrong = ~(np.abs(total - 1.0) <= PROBABILITY_TOLERANCE) | ~(least >= -PROBABILITY_TOLERANCE)
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise ValueError(
+                f"{type(game).__name__}.transition must return probabilities that sum to 1 over"
+                f" next_state, got {rows[i].tolist()} with sum {float(total[i])!r} for agent {i} in state {states[w, i]} with"
+                f" action {actions[w, i]} at time {time} of world {w}"
+            )

@@ -1,0 +1,322 @@
+"""The engine: ``n_worlds`` copies of one game, stepped as arrays. Every API is a view of this class."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.engine.cpu import Layout, build_kernels, first_invalid_action
+from mfenvs.engine.debug import check_rows
+from mfenvs.game import FiniteGame, Game, cumulative, index_dtype
+
+AGENT_STEPS_WORTH_A_THREAD = 50_000
+"""Below this much work a thread costs more than it saves (a task is handed over in tens of microseconds)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectories:
+    """Whole episodes of all agents, as :meth:`Engine.rollout` returns them."""
+
+    states: NDArray[Any]
+    """Shape (n_worlds, horizon + 1, n_agents); the last is where the episode ended."""
+    actions: NDArray[Any]
+    """Shape (n_worlds, horizon, n_agents)."""
+    rewards: NDArray[np.float32]
+    """Shape (n_worlds, horizon, n_agents)."""
+    counts: NDArray[np.float32]
+    """Weight counted in each cell, everyone included, shape (n_worlds, horizon, n_cells)."""
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """Total reward of every agent, shape (n_worlds, n_agents)."""
+        total: NDArray[np.float64] = self.rewards.sum(axis=1, dtype=np.float64)
+        return total
+
+
+class Engine:
+    """Steps ``n_worlds`` independent copies of a game in lockstep.
+
+    Parameters
+    ----------
+    game:
+        The game.
+    n_worlds:
+        Number of copies.
+    first_world:
+        Id of the first copy; random numbers follow the id, so that worlds 4..7 of a batch of eight are the
+        worlds of ``Engine(game, 4, first_world=4)``.
+    n_threads:
+        At most this many threads share the worlds when there is enough to do; by default
+        ``NUMBA_NUM_THREADS``, which is the number of cores unless the environment sets it.
+    debug:
+        Check in every step that the probability rows that a finite game's ``transition`` returns are
+        probabilities (slower).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        n_worlds: int = 1,
+        *,
+        first_world: int = 0,
+        n_threads: int | None = None,
+        debug: bool = False,
+    ) -> None:
+        if not isinstance(game, Game):
+            raise TypeError(f"game must be a Game, got {game!r}")
+        self.game = game
+        self.n_worlds = checks.integer("n_worlds", n_worlds, 1)
+        self.n_threads = (
+            int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+            if n_threads is None
+            else checks.integer("n_threads", n_threads, 1)
+        )
+        self.debug = debug
+        self.time = 0
+        """Steps taken in this episode."""
+        self.is_playing = False
+        """Whether an episode has begun and not ended."""
+        first_world = checks.integer("first_world", first_world, 0)
+        self._world_ids = np.arange(first_world, first_world + self.n_worlds, dtype=np.uint64)
+        self._kernels = build_kernels(game.rules, Layout.of(game))
+        self._agents = game.agents.view(np.ndarray)
+        self._constants, self._initial = game.constants, game.initial
+        shape = (self.n_worlds, game.n_agents)
+        self._states = np.zeros(shape, game.state_dtype)
+        self._next_states = np.zeros(shape, game.state_dtype)
+        self._counts = np.zeros((self.n_worlds, game.n_cells), np.float32)
+        self._signal = np.zeros((self.n_worlds, game.n_signals), np.float32)
+        self._n_actions = Layout.of(game).n_actions
+        self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
+        self._seed, self._episode = np.uint64(0), -1
+        self._is_finite = isinstance(game, FiniteGame)
+
+    @property
+    def states(self) -> NDArray[Any]:
+        """Current local states, shape (n_worlds, n_agents): a view, overwritten by the second next step."""
+        return self._states
+
+    @property
+    def counts(self) -> NDArray[np.float32]:
+        """Weight counted in each cell in the last step, everyone included, (n_worlds, n_cells): a view."""
+        return self._counts
+
+    @property
+    def episode(self) -> int:
+        """Number of this episode since the last seed, from 0; -1 before the first."""
+        return self._episode
+
+    def reset(self, seed: int | None = None) -> NDArray[Any]:
+        """Begin an episode in all worlds and return the states.
+
+        With a seed the random numbers begin anew; without, the next episode of the last seed (0 if none was
+        given) begins.
+        """
+        if seed is not None:
+            self._seed, self._episode = np.uint64(checks.integer("seed", seed, 0, 2**64 - 1)), -1
+        self._episode += 1
+        self._for_worlds(
+            self.n_worlds,
+            self._kernels.start,
+            *(
+                self._states,
+                self._agents,
+                self._initial,
+                self._seed,
+                np.uint64(self._episode),
+                self._world_ids,
+            ),
+        )
+        self.time = 0
+        self.is_playing = True
+        return self._states
+
+    def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Take one step in all worlds.
+
+        Parameters
+        ----------
+        actions:
+            Shape (n_worlds, n_agents) of integers, or with a Box's shape behind.
+        rewards:
+            Where to write the rewards, shape (n_worlds, n_agents); a new array by default.
+
+        Returns
+        -------
+        The rewards, shape (n_worlds, n_agents).
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset, or after the end of the episode.
+        ValueError, TypeError
+            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        """
+        if not self.is_playing:
+            what = "before reset()" if self._episode < 0 else "after the end of the episode"
+            raise RuntimeError(f"step() was called {what}: call reset() first")
+        if self._n_actions is not None:
+            checked = checks.actions(actions, self._action_shape)
+        else:
+            checked = checks.shaped("actions", actions, self._action_shape, np.float32)
+        if rewards is None:
+            rewards = np.empty((self.n_worlds, self.game.n_agents), np.float32)
+        if self._n_actions is not None and self._threads_for(self.n_worlds, self.game.n_agents) > 1:
+            # A thread that finds a bad action must not find that the other has already moved its worlds.
+            self._refuse_action(checked, first_invalid_action(checked, self._n_actions, 0, self.n_worlds))
+        if self.debug and isinstance(self.game, FiniteGame):
+            check_rows(self.game, self._states, checked, self.time)
+        wrong = self._for_worlds(
+            self.n_worlds,
+            self._kernels.step,
+            *(self._states, checked, self._next_states, rewards, self._agents, self._constants),
+            *(self._counts, self._signal, self.time, self._seed, np.uint64(self._episode), self._world_ids),
+        )
+        self._refuse_action(checked, wrong)
+        self._states, self._next_states = self._next_states, self._states
+        self.time += 1
+        self.is_playing = self.time < self.game.horizon
+        return rewards
+
+    def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """What every agent sees now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
+        if out is None:
+            out = np.empty((*self._states.shape, self.game.n_features), np.float32)
+        elapsed = np.float32(self.time / self.game.horizon)
+        self._for_worlds(self.n_worlds, self._kernels.observe, out, self._states, self._agents, elapsed)
+        return out
+
+    def state_shares(self) -> NDArray[np.float32]:
+        """Share of all N agents that is in each state of a finite game now, shape (n_worlds, n_states)."""
+        game = self._finite_game("state_shares")
+        shares = [np.bincount(states, minlength=game.n_states) for states in self._states]
+        return (np.stack(shares) / game.n_agents).astype(np.float32)
+
+    def sample_actions(
+        self, policy: NDArray[np.float32], actions: NDArray[Any] | None = None
+    ) -> NDArray[np.int32]:
+        """Draw everyone's action from a tabular policy at the current time, shape (n_worlds, n_agents).
+
+        ``policy`` is a cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, H, S, A). The
+        draws are those of :meth:`rollout`.
+        """
+        self._finite_game("sample_actions")
+        if actions is None:
+            actions = np.empty((self.n_worlds, self.game.n_agents), np.int32)
+        self._for_worlds(
+            self.n_worlds,
+            self._kernels.act,
+            *(policy, self._states, actions, self.time),
+            *(self._seed, np.uint64(self._episode), self._world_ids),
+        )
+        return actions
+
+    def rollout(
+        self,
+        policy: ArrayLike,
+        *,
+        seed: int,
+        episode: int = 0,
+        world_ids: Sequence[int] | NDArray[Any] | None = None,
+        deviators: Sequence[int] | NDArray[Any] | None = None,
+        deviations: ArrayLike | None = None,
+    ) -> Trajectories:
+        """Play one whole episode by tabular policies in every world; the engine's own state is left alone.
+
+        With the same seed, episode, world and actions, :meth:`step` walks through the same states.
+
+        Parameters
+        ----------
+        policy:
+            Probabilities of actions, shape (H, S, A) for one policy for all, or (n_agents, H, S, A).
+        seed, episode, world_ids:
+            Identify the random numbers; worlds are ``n_worlds`` in number by default, else as many as ids.
+        deviators:
+            Agent that deviates in each world, -1 for none.
+        deviations:
+            The policies that the deviators play, shape (number of worlds, H, S, A).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the game is not finite or an array is not as described.
+        """
+        game = self._finite_game("rollout")
+        table = (game.horizon, game.n_states, game.n_actions)
+        per_agent = np.ndim(policy) == 4
+        law = checks.probabilities("policy", policy, (game.n_agents, *table) if per_agent else table)
+        ids = self._world_ids if world_ids is None else np.ascontiguousarray(world_ids, np.uint64)
+        n_worlds = len(ids)
+        who = np.full(n_worlds, -1) if deviators is None else np.asarray(deviators, np.int64)
+        if who.shape != (n_worlds,) or who.min(initial=0) < -1 or who.max(initial=0) >= game.n_agents:
+            raise ValueError(
+                f"deviators must be {n_worlds} agents in [-1, {game.n_agents - 1}], got {deviators!r}"
+            )
+        other = np.zeros((n_worlds, *table), np.float32)
+        if deviations is not None:
+            other = cumulative(checks.probabilities("deviations", deviations, (n_worlds, *table)))
+        n, h = game.n_agents, game.horizon
+        run = Trajectories(
+            states=np.empty((n_worlds, h + 1, n), game.state_dtype),
+            actions=np.empty((n_worlds, h, n), index_dtype(game.n_actions)),
+            rewards=np.empty((n_worlds, h, n), np.float32),
+            counts=np.empty((n_worlds, h, game.n_cells), np.float32),
+        )
+        self._for_worlds(
+            n_worlds,
+            self._kernels.rollout,
+            *(cumulative(law.reshape(-1, *table)), who, other),
+            *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
+            np.empty((n_worlds, game.n_signals), np.float32),
+            *(np.uint64(checks.integer("seed", seed, 0, 2**64 - 1)), np.uint64(episode), ids),
+            steps=h,
+        )
+        return run
+
+    def _finite_game(self, what: str) -> FiniteGame:
+        if not isinstance(self.game, FiniteGame):
+            raise TypeError(f"{what}() needs a FiniteGame, got {type(self.game).__name__}")
+        return self.game
+
+    def _refuse_action(self, actions: NDArray[Any], wrong: int) -> None:
+        if wrong < 0:
+            return
+        world, agent = divmod(int(wrong), self.game.n_agents)
+        raise ValueError(
+            f"actions[{world}, {agent}] must be in [0, {(self._n_actions or 0) - 1}],"
+            f" got {actions[world, agent]}"
+        )
+
+    def _threads_for(self, n_worlds: int, agent_steps_per_world: int) -> int:
+        affordable = n_worlds * agent_steps_per_world // AGENT_STEPS_WORTH_A_THREAD
+        return max(1, min(self.n_threads, n_worlds, affordable))
+
+    def _for_worlds(self, n_worlds: int, kernel: Callable[..., Any], *arguments: Any, steps: int = 1) -> Any:
+        """Call a kernel on all worlds, in several threads if that pays."""
+        n_threads = self._threads_for(n_worlds, self.game.n_agents * steps)
+        if n_threads == 1:
+            return kernel(*arguments, 0, n_worlds)
+        bounds = [n_worlds * t // n_threads for t in range(n_threads + 1)]
+        tasks = [
+            _pool(n_threads).submit(kernel, *arguments, first, last)
+            for first, last in itertools.pairwise(bounds)
+        ]
+        results = [task.result() for task in tasks]
+        return results[0]
+
+
+@functools.cache
+def _pool(n_threads: int) -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(n_threads, thread_name_prefix="mfenvs")

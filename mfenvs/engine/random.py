@@ -1,0 +1,78 @@
+"""Counter-based random numbers: a draw is a function of (seed, world, episode, time, agent, stream).
+
+Nothing is stored and nothing is advanced, so the same seed gives the same trajectory whichever API,
+batch size, thread count or device asks, and every world has its own numbers.
+
+The 64-bit key of a step is hashed once a world and step by SplitMix64's finaliser (Steele, Lea &
+Flood, 2014). An agent's 32-bit key, and each draw from it, cost one round of the 32-bit
+finaliser "lowbias32" in its improved constants (Wellons' hash-prospector), which vectorises.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import float32, uint32, uint64
+
+from mfenvs.rules import rule
+
+START = 0
+"""Purpose of a key: draw the initial states."""
+ACT = 1
+"""Purpose of a key: sample actions from a policy inside the engine."""
+ADVANCE = 2
+"""Purpose of a key: the game's own randomness within a step."""
+
+_GOLDEN_64 = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_32 = np.uint32(0x9E3779B1)
+_STREAM_STEP = np.uint32(0x85EBCA6B)
+_TWO_TO_MINUS_24 = np.float32(2.0**-24)
+
+
+@rule
+def mix64(x: Any) -> Any:
+    """Scramble 64 bits (a bijection)."""
+    x = uint64(x)
+    x = uint64((x ^ (x >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
+    x = uint64((x ^ (x >> uint64(27))) * uint64(0x94D049BB133111EB))
+    return x ^ (x >> uint64(31))
+
+
+@rule
+def mix32(x: Any) -> Any:
+    """Scramble 32 bits (a bijection)."""
+    x = uint32(x)
+    x = uint32((x ^ (x >> uint32(16))) * uint32(0x21F0AAAD))
+    x = uint32((x ^ (x >> uint32(15))) * uint32(0xD35A2D97))
+    return x ^ (x >> uint32(15))
+
+
+@rule
+def step_key(seed: Any, world: Any, episode: Any, time: Any, purpose: Any) -> Any:
+    """The 64-bit key of everything that is drawn for one purpose in one step of one world."""
+    key = mix64(uint64(seed) + _GOLDEN_64)
+    key = mix64(key ^ (uint64(world) + _GOLDEN_64))
+    key = mix64(key ^ (uint64(episode) + _GOLDEN_64))
+    return mix64(key ^ (uint64(time) * uint64(4) + uint64(purpose) + _GOLDEN_64))
+
+
+@rule
+def agent_key(key: Any, agent: Any) -> Any:
+    """An agent's 32-bit key within a step."""
+    low = uint32(uint64(key) & uint64(0xFFFFFFFF))
+    high = uint32(uint64(key) >> uint64(32))
+    return uint32(mix32(uint32(low + uint32(agent) * _GOLDEN_32)) ^ high)
+
+
+@rule
+def uniform(key: Any, stream: Any) -> Any:
+    """A number uniform on the multiples of 2^-24 in [0, 1), in single precision.
+
+    Parameters
+    ----------
+    key:
+        The agent's key of this step, as the engine hands it to a rule.
+    stream:
+        Which of the agent's draws in this step: 0, 1, 2, ... Different streams are independent.
+    """
+    bits = mix32(uint32(key + uint32(stream) * _STREAM_STEP))
+    return float32(uint32(bits >> uint32(8))) * _TWO_TO_MINUS_24

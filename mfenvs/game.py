@@ -1,0 +1,378 @@
+"""The contract of a game: what a game declares, once, for every API, engine and solver.
+
+A game is a dataclass whose fields are its constants and whose static methods are its rules, scalar
+functions of one agent (:mod:`mfenvs.rules`). Two classes:
+
+``Game``
+    any local state and any action. Its rules:
+    ``start(agent, initial, key) -> state``; ``cell(state, action, agent) -> int`` and optionally
+    ``weight(state, action, agent) -> float`` (where and with what weight the agent is counted);
+    optionally ``aggregate(world, signal)`` (from everyone's counts to a public signal);
+    ``step(state, action, agent, world, key) -> (next_state, reward)``; and
+    ``observe(out, state, agent, elapsed)``, which writes float32 features into zeroed ``out``.
+``FiniteGame``
+    finitely many states and actions, both integers. Its rules are
+    ``transition(next_state, state, action, agent, world) -> probability`` and
+    ``reward(state, action, agent, world) -> float``; ``start``, ``cell``, ``step`` and ``observe`` follow
+    from these. It has a mean-field side, since the same rules give the arrays P(mu) and R(mu).
+
+In every step the engine counts all agents by ``cell``, applies ``aggregate``, and then steps each agent
+against that world. The order cannot leak: all agents see the population of (state, action) pairs from
+before the step.
+
+How games of other kinds fit this contract (the sketch on which it was settled)
+-------------------------------------------------------------------------------
+* *Taxi with private customers.* State: a structured dtype (cell, passenger's target, customers as a
+  bit set); ``cell`` is the place, ``weight`` is the agent's N w_j, so that ``crowd`` is the jam;
+  ``step`` draws arrivals from streams 0..18 of its key; the map's move table is in ``constants``.
+  Nothing to add.
+* *Repeated auction.* Finite. ``aggregate`` turns the histogram of bids into, for each own bid, the law of
+  the price against M-1 opponents (one's own bid is removed exactly, since the table's row is one's own
+  bid). Because the payment and the next budget are correlated, the noisy reward is a function of an
+  *outcome* (won at price p): ``FiniteGame`` gets the optional rule pair
+  ``outcome(k, state, action, agent, world) -> (probability, next_state, reward)``, of which
+  ``transition`` and ``reward`` are the marginals; only ``sampled_step`` changes.
+* *Linear-quadratic typed game.* State: one float, Box actions (rules receive ``action[0]``). The population
+  enters through its mean: ``cell`` is the type and ``weight`` is the state x itself, so the counts
+  are N lambda_tau E[x^tau]; ``aggregate`` sums them into xbar. Nothing to add but normal draws.
+* *Energy market.* ``aggregate`` clears the market: it walks the histogram of orders to the price and
+  rationing, which are the signal. One agent places several orders, so ``cell`` and ``weight`` take an
+  index k < ``n_orders``; common weather is drawn in ``aggregate`` from the world's key. Both are added
+  arguments of the counting stage, not of the agents' rules: those keep reading ``world``.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.random import uniform
+from mfenvs.rules import plain, rule
+
+Rule = Callable[..., Any]
+
+MAX_AGENTS = 2**24
+"""Counts are kept in single precision, which is exact up to here."""
+
+RULE_ARGUMENTS = {
+    "start": ("agent", "initial", "key"),
+    "cell": ("state", "action", "agent"),
+    "weight": ("state", "action", "agent"),
+    "aggregate": ("world", "signal"),
+    "step": ("state", "action", "agent", "world", "key"),
+    "observe": ("out", "state", "agent", "elapsed"),
+    "transition": ("next_state", "state", "action", "agent", "world"),
+    "reward": ("state", "action", "agent", "world"),
+}
+"""What each rule is called with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """The rules of a game: all that the engine compiles, and the key under which kernels are shared."""
+
+    start: Rule
+    cell: Rule
+    weight: Rule | None
+    aggregate: Rule | None
+    step: Rule
+    observe: Rule
+
+
+@dataclasses.dataclass(kw_only=True)
+class Game:
+    """A game of N agents with local states, who meet through what is counted of them.
+
+    Subclasses are dataclasses: fields are the game's constants, with the paper's values as
+    defaults. They declare ``agent_dtype``, ``state_dtype``, ``n_cells``, ``n_features``, ``action_space`` and,
+    as static methods under ``@rule``, the rules of this module's docstring.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On construction, if a rule is missing or takes other arguments than it is given, or if a
+        constant is not allowed; the message names it.
+    """
+
+    n_agents: int
+    """Number of agents N, from 2 to 2^24."""
+    horizon: int
+    """Number of steps H of an episode."""
+    agents_seed: int = 0
+    """Seed of the agents' own parameters; episodes have their own."""
+
+    agent_dtype: ClassVar[np.dtype[Any]]
+    """One agent's own parameters theta_i: a structured dtype of single-precision fields."""
+    agent_prefix: ClassVar[str] = "agent"
+    """Agents are called ``<prefix>_<int>`` in dict APIs."""
+    n_signals: ClassVar[int] = 0
+    """Length of the public signal that ``aggregate`` writes."""
+    weight: ClassVar[Rule | None] = None
+    aggregate: ClassVar[Rule | None] = None
+
+    def __post_init__(self) -> None:
+        self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
+        self.horizon = checks.integer("horizon", self.horizon, 1)
+        self.agents_seed = checks.integer("agents_seed", self.agents_seed, 0)
+        self.check()
+        drawn = np.asarray(self.draw_agents(np.random.default_rng(self.agents_seed)))
+        if drawn.dtype != self.agent_dtype or drawn.shape != (self.n_agents,):
+            raise ValueError(
+                f"draw_agents must return {self.n_agents} records of {self.agent_dtype},"
+                f" got shape {drawn.shape} of {drawn.dtype}"
+            )
+        self._agents: np.recarray[Any, Any] = drawn.copy().view(np.recarray)
+        self._agents.flags.writeable = False
+
+    def check(self) -> None:
+        """Check constants and rules. Subclasses with constants extend it by their own checks."""
+        for name in ("start", "cell", "step", "observe"):
+            self._check_rule(name)
+        self._check_optional_rules()
+
+    def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
+        """Draw the parameters of all agents, shape (n_agents,) of ``agent_dtype``."""
+        return np.zeros(self.n_agents, self.agent_dtype)
+
+    @property
+    def agents(self) -> "np.recarray[Any, Any]":
+        """The agents' own parameters: a read-only record array of shape (n_agents,)."""
+        return self._agents
+
+    @property
+    def agent_names(self) -> list[str]:
+        """Names of the agents in dict APIs, in the order of ``agents``."""
+        return [f"{self.agent_prefix}_{i}" for i in range(self.n_agents)]
+
+    @property
+    def constants(self) -> tuple[Any, ...]:
+        """Numbers and arrays common to all agents that rules read as ``world.constants``."""
+        return ()
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """Numbers that the rule ``start`` reads, shape (any,)."""
+        return np.zeros(0, np.float32)
+
+    @property
+    def state_dtype(self) -> np.dtype[Any]:
+        """Local state: a scalar dtype, or a structured one, of which rules return a tuple of fields."""
+        raise _undeclared(self, "state_dtype")
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells in which agents are counted."""
+        raise _undeclared(self, "n_cells")
+
+    @property
+    def n_features(self) -> int:
+        """Length of an agent's own observation."""
+        raise _undeclared(self, "n_features")
+
+    @property
+    def action_space(self) -> "gymnasium.Space[Any]":
+        """The space of one agent's action."""
+        raise _undeclared(self, "action_space")
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """The space of one agent's observation: Box of shape (n_features,), float32, in [0, 1]."""
+        return gymnasium.spaces.Box(0.0, 1.0, (self.n_features,), np.float32)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules from which the engine compiles its kernels."""
+        declared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Rules)}
+        return Rules(**declared)
+
+    def describe(self) -> dict[str, Any]:
+        """The constants with which an equal game can be made: keyword arguments of its class."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+
+    def _check_optional_rules(self) -> None:
+        for name in ("weight", "aggregate"):
+            if getattr(self, name) is not None:
+                self._check_rule(name)
+
+    def _check_rule(self, name: str) -> None:
+        takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
+        function = getattr(self, name, None)
+        if function is None:
+            raise TypeError(f"{type(self).__name__} must declare the rule {takes}")
+        if not hasattr(function, "py_func"):
+            raise TypeError(f"{type(self).__name__}.{name} must be compiled: put @rule on it")
+        found = list(inspect.signature(plain(function)).parameters)
+        if len(found) != len(RULE_ARGUMENTS[name]):
+            raise TypeError(f"{type(self).__name__}.{name} must take {takes}, got {name}({', '.join(found)})")
+
+
+@dataclasses.dataclass(kw_only=True)
+class FiniteGame(Game):
+    """A game with finitely many states and actions: a finite-horizon dynamic game (003, Definition 1).
+
+    Declares ``n_states``, ``n_actions`` and the rules
+
+    ``transition(next_state, state, action, agent, world) -> float``
+        P^i(next_state | state, action, others). Over next_state it must be a probability row: the
+        mean-field side checks that always, the engine in ``debug`` mode.
+    ``reward(state, action, agent, world) -> float``
+        R^i(state, action, others).
+
+    An agent is counted in the cell ``state * n_actions + action``, so that ``share(world, cell)`` is
+    sigma(rho^{-i})(state, action), and observes its own state one-hot and the elapsed time h / H:
+    shape (n_states + 1,). The initial law is uniform. Each of these can be overridden.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the states, by default their numbers."""
+    action_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the actions, by default their numbers."""
+    transition: ClassVar[Rule]
+    reward: ClassVar[Rule]
+
+    def check(self) -> None:
+        """Check sizes, rules and the initial law."""
+        checks.integer("n_states", self.n_states, 1)
+        checks.integer("n_actions", self.n_actions, 1)
+        self._check_rule("transition")
+        self._check_rule("reward")
+        self._check_optional_rules()
+        checks.probabilities("initial_distribution", self.initial_distribution, (self.n_states,))
+
+    @property
+    def n_states(self) -> int:
+        """Number of local states |S|."""
+        raise _undeclared(self, "n_states")
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions |A|."""
+        raise _undeclared(self, "n_actions")
+
+    @property
+    def initial_distribution(self) -> NDArray[np.float64]:
+        """The law rho_0 of every agent's first state, shape (n_states,)."""
+        return np.full(self.n_states, 1.0 / self.n_states)
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """Cumulative initial law, shape (n_states,)."""
+        return cumulative(self.initial_distribution)
+
+    @property
+    def state_dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned integer that holds a state."""
+        return index_dtype(self.n_states)
+
+    @property
+    def n_cells(self) -> int:
+        """|S| |A|: agents are counted by state and action."""
+        return self.n_states * self.n_actions
+
+    @property
+    def n_features(self) -> int:
+        """Own state one-hot and elapsed time."""
+        return self.n_states + 1
+
+    @property
+    def action_space(self) -> "gymnasium.Space[Any]":
+        """Discrete(n_actions)."""
+        return gymnasium.spaces.Discrete(self.n_actions)
+
+    @property
+    def rules(self) -> Rules:
+        """The declared rules, and those that follow from ``transition`` and ``reward``."""
+        return Rules(
+            start=getattr(self, "start", start_from_distribution),
+            cell=getattr(self, "cell", state_action_cell(self.n_actions)),
+            weight=self.weight,
+            aggregate=self.aggregate,
+            step=sampled_step(self.transition, self.reward, self.n_states),
+            observe=getattr(self, "observe", one_hot_and_time(self.n_states)),
+        )
+
+    @property
+    def counts_state_actions(self) -> bool:
+        """Whether the counts are just sigma(rho): no weights and the default cell."""
+        return self.weight is None and not hasattr(self, "cell")
+
+    def state_name(self, state: int) -> str:
+        """The name of a state."""
+        return self.state_names[state] if self.state_names else str(state)
+
+
+def _undeclared(game: Game, name: str) -> TypeError:
+    return TypeError(f"{type(game).__name__} must declare {name}")
+
+
+def index_dtype(size: int) -> np.dtype[Any]:
+    """The smallest integer dtype in which the engine keeps indices below ``size``."""
+    return np.dtype(np.uint8 if size <= 256 else np.int32)
+
+
+def cumulative(law: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Cumulative sums along the last axis, from which :func:`mfenvs.engine.random.uniform` samples.
+
+    Entries that reach the total are set to 2, above every draw, so that rounding in the sums can
+    never select an outcome of probability zero behind the last possible one.
+    """
+    sums = np.cumsum(law, axis=-1)
+    reached = sums >= sums[..., -1:]
+    return np.where(reached, 2.0, sums).astype(np.float32)
+
+
+@rule
+def start_from_distribution(agent: Any, initial: Any, key: Any) -> int:
+    """Draw the first state from the cumulative law ``initial``."""
+    draw = uniform(key, 0)
+    state = 0
+    for candidate in range(len(initial) - 1):
+        state += draw >= initial[candidate]
+    return state
+
+
+@functools.cache
+def state_action_cell(n_actions: int) -> Rule:
+    """Count an agent by its state and action."""
+
+    @rule
+    def cell(state: Any, action: Any, agent: Any) -> Any:
+        return state * n_actions + action
+
+    return cell
+
+
+@functools.cache
+def one_hot_and_time(n_states: int) -> Rule:
+    """Observe one's own state one-hot, then the elapsed time."""
+
+    @rule
+    def observe(out: Any, state: Any, agent: Any, elapsed: Any) -> None:
+        out[state] = 1.0
+        out[n_states] = elapsed
+
+    return observe
+
+
+@functools.cache
+def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
+    """The step of a finite game: one uniform draw against the cumulated transition row."""
+    last = n_states - 1
+
+    @rule
+    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        draw = uniform(key, 0)
+        reached = np.float32(0.0)
+        next_state = 0
+        for candidate in range(last):
+            reached += transition(candidate, state, action, agent, world)
+            next_state += draw >= reached
+        return next_state, reward(state, action, agent, world)
+
+    return step

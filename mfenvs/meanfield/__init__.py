@@ -1,0 +1,1 @@
+"""The mean-field side of a game: flow, values, exploitability."""

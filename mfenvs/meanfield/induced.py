@@ -1,0 +1,155 @@
+"""The mean-field game that an N-player finite game induces, its flow and its exploitability."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.game import FiniteGame
+from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """The population flow of a policy and the decision problem that a single agent faces in it."""
+
+    mu: Array
+    """State-action laws Lambda(pi), shape (H, S, A)."""
+    transitions: Array
+    """P(s, a, mu_h) of every step, shape (H, S, A, S)."""
+    rewards: Array
+    """R(s, a, mu_h) of every step, shape (H, S, A)."""
+
+
+class InducedGame:
+    """MFG(G), the finite-horizon mean-field game induced by an N-player game G (003, Definition 6).
+
+    The rules of our games read the others through an empirical distribution only, so that
+    symmetrisation and extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the
+    rules over the agents' parameters. Everything is in float64.
+
+    Parameters
+    ----------
+    game:
+        A finite game. Agents with equal parameters are evaluated once.
+
+    Raises
+    ------
+    TypeError
+        If the game is not finite.
+    ValueError
+        If its transition rule returns rows that are not probabilities.
+    """
+
+    def __init__(self, game: FiniteGame) -> None:
+        if not isinstance(game, FiniteGame):
+            raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
+        self.game = game
+        self.horizon, self.n_states, self.n_actions = game.horizon, game.n_states, game.n_actions
+        self.initial = np.ascontiguousarray(game.initial_distribution, np.float64)
+        """The law of the first state, shape (S,)."""
+        distinct, copies = np.unique(game.agents.view(np.ndarray), return_counts=True)
+        self.agents = in_double_precision(distinct)
+        """The distinct agents' parameters."""
+        self.shares = copies / game.n_agents
+        """The share of the population that has them."""
+        self.kernels = model_kernels(game)
+        """The compiled rules, for solvers that iterate in compiled code."""
+        self.flow(self.uniform_policy())
+
+    @property
+    def policy_shape(self) -> tuple[int, int, int]:
+        """(H, S, A)."""
+        return self.horizon, self.n_states, self.n_actions
+
+    def uniform_policy(self) -> Array:
+        """The policy that takes every action with the same probability, shape (H, S, A)."""
+        return np.full(self.policy_shape, 1.0 / self.n_actions)
+
+    def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
+        """P(., ., mu) of shape (S, A, S) and R(., ., mu) of shape (S, A) at a state-action law mu (S, A)."""
+        law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
+        checks.probabilities("mu.ravel()", law.ravel(), (law.size,))
+        checks.integer("time", time, 0, self.horizon - 1)
+        transitions, rewards = np.empty((*law.shape, self.n_states)), np.empty(law.shape)
+        self.kernels.mean_field(
+            law, self.agents, self.shares, self.game.constants, time, *self.scratch(), transitions, rewards
+        )
+        self._check_rows(transitions)
+        return transitions, rewards
+
+    def flow(self, policy: ArrayLike) -> Flow:
+        """The population flow Lambda(policy) and what it makes of the game (003, Definition 5)."""
+        flow = self._flow(self._policy("policy", policy))
+        self._check_rows(flow.transitions)
+        return flow
+
+    def evaluate(self, policy: ArrayLike, flow: Flow | None = None, *, temperature: float = 0.0) -> Array:
+        """Q^{tau,pi}_h(s, a) of a policy against a flow (its own by default), shape (H, S, A).
+
+        003, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
+        """
+        law, tau = self._policy("policy", policy), _temperature(temperature)
+        flow = self._flow(law) if flow is None else flow
+        q = np.empty(self.policy_shape)
+        evaluate_kernel(law, flow.transitions, flow.rewards, tau, q)
+        return q
+
+    def value(self, policy: ArrayLike, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
+        """V^tau(mu, policy): expected total reward against a flow, the policy's own by default."""
+        q = self.evaluate(policy, flow, temperature=temperature)
+        return float(np.einsum("s,sa,sa->", self.initial, np.asarray(policy, np.float64)[0], q[0]))
+
+    def best_response(self, flow: Flow, *, temperature: float = 0.0) -> Array:
+        """A best response to a frozen flow, shape (H, S, A); at a temperature, the unique soft one."""
+        q, policy = np.empty(self.policy_shape), np.empty(self.policy_shape)
+        best_response_kernel(flow.transitions, flow.rewards, _temperature(temperature), q, policy)
+        return policy
+
+    def exploitability(self, policy: ArrayLike, *, temperature: float = 0.0) -> float:
+        """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (003, Definition 5), or E^tau."""
+        law, tau = self._policy("policy", policy), _temperature(temperature)
+        flow = self._flow(law)
+        q = np.empty(self.policy_shape)
+        best, own = gap_kernel(law, self.initial, flow.transitions, flow.rewards, tau, q)
+        # Rounding can take the difference of two equal values below zero.
+        return max(0.0, float(best - own))
+
+    def scratch(self) -> tuple[Array, Array]:
+        """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
+        return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
+
+    def _flow(self, policy: Array) -> Flow:
+        flow = Flow(
+            mu=np.empty(self.policy_shape),
+            transitions=np.empty((*self.policy_shape, self.n_states)),
+            rewards=np.empty(self.policy_shape),
+        )
+        self.kernels.flow(
+            *(policy, self.initial, self.agents, self.shares, self.game.constants, *self.scratch()),
+            *(flow.mu, flow.transitions, flow.rewards),
+        )
+        return flow
+
+    def _policy(self, name: str, policy: ArrayLike) -> Array:
+        return checks.probabilities(name, policy, self.policy_shape)
+
+    def _check_rows(self, transitions: Array) -> None:
+        total, least = transitions.sum(axis=-1), transitions.min(axis=-1)
+        wrong = ~(np.abs(total - 1.0) <= checks.PROBABILITY_TOLERANCE)
+        wrong |= ~(least >= -checks.PROBABILITY_TOLERANCE)
+        if wrong.any():
+            where = tuple(np.argwhere(wrong)[0])
+            state, action = where[-2:]
+            raise ValueError(
+                f"{type(self.game).__name__}.transition must return probabilities that sum to 1 over"
+                f" next_state, got {transitions[where].tolist()} (mean over agents) in state {state} with action {action}"
+            )
+
+
+def _temperature(value: float) -> float:
+    return checks.real("temperature", value, 0.0)

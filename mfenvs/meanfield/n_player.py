@@ -1,0 +1,223 @@
+"""Exploitability in the N-player game itself (003, Definition 2), by simulation.
+
+E_i(pi) = max_{pi'} J_i(pi', pi^{-i}) - J_i(pi), over time-dependent policies pi' of agent i's own state.
+Three steps (algorithms.md section 2):
+
+1. Simulate worlds in which all play pi, and average over them what agent i would meet in every state with
+   every action: a decision problem (Pbar^i, Rbar^i) per agent.
+2. Backward induction gives, per agent, a candidate best response and the *estimate* of E_i. Its errors are
+   the deviator's own influence, O(1/N), and (upwards) the noise of the averages over the worlds.
+3. Play the candidate against pi in fresh worlds, one deviator a world, and compare with the same worlds
+   without a deviator (the same random numbers). That is an unbiased estimate of what the candidate really
+   gains, a *lower bound* on E_i.
+
+Step 3 would drown in the deviator's own luck: one agent's return has a standard deviation near 1. So the
+return is not summed from the rewards received. With any fixed functions V_h, and D_h the expectation over the
+agent's next action and transition *given* the others' states and actions of step h (known exactly from the
+rules),
+
+    J_i = E[V_0(s_0)] + sum_h E[ D_h(R^i + V_{h+1}) - V_h(s_h) ]
+
+holds without bias, and with V of the agent's averaged decision problem the bracket is small in every world.
+"""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from mfenvs import checks
+from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.game import FiniteGame
+from mfenvs.meanfield.dynamic_programming import solve_each
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number estimated from a sample, with its error."""
+
+    value: float
+    standard_error: float
+    n_samples: int
+    """Number of independent samples (worlds)."""
+    confidence: float = 0.95
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Two-sided Student interval at this confidence."""
+        quantile = stats.t.ppf(0.5 + self.confidence / 2, self.n_samples - 1)
+        half = float(quantile * self.standard_error)
+        return self.value - half, self.value + half
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.4f} [{low:.4f}, {high:.4f}]"
+
+    @classmethod
+    def of(cls, samples: Array) -> "Estimate":
+        """The mean of independent samples, shape (n,), n >= 2."""
+        n = len(samples)
+        return cls(float(samples.mean()), float(samples.std(ddof=1) / np.sqrt(n)), n)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exploitability:
+    """How much agents of an N-player game would gain by deviating alone from a policy."""
+
+    per_agent: Array
+    """Estimate of E_i for every agent, shape (n_agents,)."""
+    candidates: NDArray[np.uint8]
+    """The best response found for every agent: its action, shape (n_agents, H, S)."""
+    max_lower_bound: Estimate
+    """What the agent of the largest estimate gains in fresh simulations: a lower bound on max_i E_i."""
+    mean_lower_bound: Estimate
+    """The same averaged over agents drawn at random: a lower bound on mean_i E_i."""
+    n_worlds: int
+    """Number K of worlds in step 1, and again in step 3."""
+
+    @property
+    def max(self) -> float:
+        """max_i of the estimates: the exploitability of Definition 2."""
+        return float(self.per_agent.max())
+
+    @property
+    def mean(self) -> float:
+        """Mean over agents of the estimates."""
+        return float(self.per_agent.mean())
+
+    def summary(self) -> dict[str, float | int | list[float]]:
+        """The numbers to report, for JSON."""
+        return {
+            "max": self.max,
+            "max_lower_bound": self.max_lower_bound.value,
+            "max_lower_bound_95": list(self.max_lower_bound.interval),
+            "mean": self.mean,
+            "mean_lower_bound": self.mean_lower_bound.value,
+            "mean_lower_bound_95": list(self.mean_lower_bound.interval),
+            "n_worlds": self.n_worlds,
+        }
+
+
+def n_player_exploitability(
+    game: FiniteGame,
+    policy: ArrayLike,
+    *,
+    n_worlds: int = 64,
+    deviators_per_world: int = 16,
+    seed: int = 0,
+) -> Exploitability:
+    """Measure the exploitability of policies in the N-player game, with its error.
+
+    Parameters
+    ----------
+    game:
+        A finite game.
+    policy:
+        One policy for all, shape (H, S, A), or every agent's own, (n_agents, H, S, A).
+    n_worlds:
+        Number K of simulated worlds, at least 2.
+    deviators_per_world:
+        How many agents, drawn at random in each world, deviate for the lower bound on the mean, one at
+        a time.
+    seed:
+        Of all simulations.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+    if not isinstance(game, FiniteGame):
+        raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
+    checks.integer("n_worlds", n_worlds, 2)
+    checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
+    table = (game.horizon, game.n_states, game.n_actions)
+    shape = (game.n_agents, *table) if np.ndim(policy) == 4 else table
+    law = checks.probabilities("policy", policy, shape).reshape(-1, *table)
+    engine = Engine(game, n_worlds)
+
+    played: Array = law[0] if len(law) == 1 else law
+
+    population = engine.rollout(played, seed=seed, episode=0)
+    everyone = np.arange(game.n_agents)
+    whole_run = np.tile([0, n_worlds], (game.n_agents, 1))
+    answers = _best_answers(game, law, *_decision_problems(game, population, everyone, whole_run))
+
+    fresh = engine.rollout(played, seed=seed, episode=1)
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([rng.choice(game.n_agents, deviators_per_world, False) for _ in range(n_worlds)])
+    worst = np.full(n_worlds, np.argmax(answers.gains))
+    gains = []
+    for who in (worst, *drawn.T):
+        deviated = engine.rollout(
+            played, seed=seed, episode=1, deviators=who, deviations=answers.best_policies[who]
+        )
+        without = _conditional_returns(game, fresh, who, law[who % len(law)], answers.own_values[who])
+        with_it = _conditional_returns(
+            game, deviated, who, answers.best_policies[who], answers.best_values[who]
+        )
+        gains.append(with_it - without)
+    return Exploitability(
+        per_agent=answers.gains,
+        candidates=answers.best_policies.argmax(axis=-1).astype(np.uint8),
+        max_lower_bound=Estimate.of(gains[0]),
+        mean_lower_bound=Estimate.of(np.mean(gains[1:], axis=0)),
+        n_worlds=n_worlds,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answers:
+    """Every agent's policy and best answer in its averaged decision problem."""
+
+    own_values: Array
+    best_values: Array
+    """V of the policy and of the best answer, shape (n_agents, H + 1, S)."""
+    best_policies: Array
+    """Shape (n_agents, H, S, A)."""
+    gains: Array
+    """What the best answer gains on average over the first state, shape (n_agents,)."""
+
+
+def _decision_problems(
+    game: FiniteGame, run: Trajectories, agents: NDArray[np.int64], world_bounds: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Pbar (n, H, S, A, S) and Rbar (n, H, S, A) of n agents, each averaged over its range of worlds."""
+    shape = (len(agents), game.horizon, game.n_states, game.n_actions)
+    transitions, rewards = np.zeros((*shape, game.n_states)), np.zeros(shape)
+    model_kernels(game).responses(
+        *(run.states, run.actions, run.counts, agents, world_bounds),
+        *(in_double_precision(game.agents), game.constants),
+        *(np.empty(game.n_cells), np.empty(game.n_signals), transitions, rewards, 0, len(agents)),
+    )
+    return transitions, rewards
+
+
+def _best_answers(game: FiniteGame, law: Array, transitions: Array, rewards: Array) -> _Answers:
+    n, horizon = game.n_agents, game.horizon
+    own, best = (np.empty((n, horizon + 1, game.n_states)) for _ in range(2))
+    policies = np.empty((n, horizon, game.n_states, game.n_actions))
+    solve_each(law, transitions, rewards, own, best, policies, np.empty(policies.shape[1:]), 0, n)
+    gains = np.maximum(0.0, (best[:, 0] - own[:, 0]) @ game.initial_distribution)
+    return _Answers(own, best, policies, gains)
+
+
+def _conditional_returns(
+    game: FiniteGame, run: Trajectories, who: NDArray[np.int64], policies: Array, values: Array
+) -> Array:
+    """One unbiased sample of J_i per world: the sum over h of the module's docstring, shape (n_worlds,).
+
+    In world w: agent ``who[w]``, which played ``policies[w]`` (H, S, A); V is ``values[w]`` (H + 1, S).
+    """
+    n_worlds = len(who)
+    each_its_own = np.stack([np.arange(n_worlds), np.arange(n_worlds) + 1], axis=1)
+    transitions, rewards = _decision_problems(game, run, who, each_its_own)
+    ahead = rewards + np.einsum("whsat,wht->whsa", transitions, values[:, 1:])
+    surplus = np.einsum("whsa,whsa->whs", policies, ahead) - values[:, :-1]
+    visited = run.states[np.arange(n_worlds), :-1, who].astype(np.int64)
+    total: Array = np.take_along_axis(surplus, visited[:, :, None], axis=2).sum(axis=(1, 2))
+    return total + values[:, 0] @ game.initial_distribution

@@ -1,0 +1,107 @@
+"""Names and versions of the games, and how to make one from its name."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import gymnasium
+
+from mfenvs.game import Game
+from mfenvs.games.epidemic import Epidemic
+from mfenvs.games.rock_paper_scissors import RockPaperScissors
+
+NAMESPACE = "mfenvs"
+
+_GAMES: dict[str, type[Game]] = {}
+
+
+def register(name: str, game_class: type[Game]) -> None:
+    """Register a game under ``mfenvs/<name>``, here and with gymnasium.
+
+    Parameters
+    ----------
+    name:
+        ``<Name>-v<version>``, as in ``"Epidemic-v0"``. A change of a game that alters results gets a new
+        version.
+    game_class:
+        A dataclass derived from :class:`mfenvs.Game`, all of whose fields have defaults.
+
+    Raises
+    ------
+    TypeError
+        If ``game_class`` is not a game class.
+    ValueError
+        If the name is not of this form, or is another game's.
+    """
+    if not (isinstance(game_class, type) and issubclass(game_class, Game)):
+        raise TypeError(f"game_class must be a subclass of mfenvs.Game, got {game_class!r}")
+    stem, _, version = name.rpartition("-v")
+    if not stem.isidentifier() or not version.isdigit():
+        raise ValueError(f"name must be of the form 'Name-v0', got {name!r}")
+    if _GAMES.get(name, game_class) is not game_class:
+        raise ValueError(f"name {name!r} is already the game {_GAMES[name].__name__}")
+    _GAMES[name] = game_class
+    gymnasium.register(
+        f"{NAMESPACE}/{name}",
+        entry_point="mfenvs.api.gymnasium:RepresentativeAgentEnv",
+        vector_entry_point="mfenvs.api.gymnasium:PopulationVectorEnv",
+        disable_env_checker=True,
+        order_enforce=False,
+        kwargs={"game": name},
+    )
+
+
+def registered_games() -> dict[str, type[Game]]:
+    """All registered games by name, in the order of registration."""
+    return dict(_GAMES)
+
+
+def make(name: str | Game, **constants: Any) -> Game:
+    """Make a game.
+
+    Parameters
+    ----------
+    name:
+        A registered name, with or without ``mfenvs/`` before it; a game is returned as it is.
+    constants:
+        Fields of the game's dataclass to set, such as ``n_agents=100``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or constants are given together with a game.
+    TypeError
+        If the game has no such constant.
+    """
+    if isinstance(name, Game):
+        if constants:
+            raise ValueError(f"constants {sorted(constants)} cannot be set on a game that is already made")
+        return name
+    game_class = game_class_of(name)
+    allowed = [field.name for field in dataclasses.fields(game_class) if field.init]
+    for constant in constants:
+        if constant not in allowed:
+            raise TypeError(
+                f"{name} has no constant {constant!r}{_suggestion(constant, allowed)};"
+                f" allowed: {', '.join(allowed)}"
+            )
+    return game_class(**constants)
+
+
+def game_class_of(name: str) -> type[Game]:
+    """The class of a registered game; ValueError if the name is unknown."""
+    short = name.removeprefix(f"{NAMESPACE}/")
+    if short not in _GAMES:
+        raise ValueError(
+            f"unknown game {name!r}{_suggestion(short, list(_GAMES))}; registered: {', '.join(_GAMES)}"
+        )
+    return _GAMES[short]
+
+
+def _suggestion(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+register("RockPaperScissors-v0", RockPaperScissors)
+register("Epidemic-v0", Epidemic)

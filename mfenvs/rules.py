@@ -1,0 +1,100 @@
+"""Rules: the scalar functions of one agent in which a game is written, once.
+
+A rule is an ordinary Python function of numbers. :func:`rule` compiles it for the CPU; kernels inline
+it into their loops, a CUDA compiler can take the same function as a device function, and
+``some_rule.py_func`` is the plain Python original. Rules may call other rules and read module-level
+numbers; they may not allocate memory (a rule that does is refused by the compiler when it is first
+used) and may call only scalar functions of ``math`` and ``numpy``.
+
+Conditionals *inside an expression* (``a if c else b``) on numbers let the compiler process several
+agents at once; ``for`` loops over a fixed range are unrolled. Numbers written in single precision
+(``np.float32(0.5)``) are faster than Python's double-precision literals, never different in meaning.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+COMPILE_OPTIONS: dict[str, Any] = {
+    # Division by zero gives inf or nan, as in numpy: a check per division would stop vectorisation.
+    "error_model": "numpy",
+    # No reference counting: makes array views free, and any allocation an error at compile time.
+    "_nrt": False,
+}
+
+
+def rule(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a scalar function as a rule of a game.
+
+    Parameters
+    ----------
+    function:
+        A Python function of scalars, records (``agent.field``) and a :class:`World`.
+
+    Returns
+    -------
+    The compiled function. It is called like the original, from Python or from another rule; the
+    original is its attribute ``py_func``.
+
+    Raises
+    ------
+    TypeError
+        If ``function`` is not a plain Python function.
+    """
+    if not hasattr(function, "__code__"):
+        raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
+    compiled: Callable[P, R] = numba.njit(**COMPILE_OPTIONS)(function)
+    return compiled
+
+
+class World(NamedTuple):
+    """What an agent's rules see of everyone: the argument ``world`` of every rule.
+
+    The simulator and the mean-field side fill the same fields, so a rule does not know whether it
+    lives among N agents or in the limit. Rules read it through :func:`share` and :func:`crowd`, or
+    take ``signal``, ``constants`` and ``time`` directly.
+    """
+
+    counts: Any
+    """Weight counted in each cell, everyone included, shape (n_cells,). In the mean-field: mass."""
+    signal: Any
+    """What the game's ``aggregate`` made of the counts, shape (n_signals,)."""
+    constants: Any
+    """The game's ``constants``: a (named) tuple of numbers and arrays."""
+    time: Any
+    """Time step h, 0 <= h < horizon."""
+    own_cell: Any
+    """The cell in which the agent itself is counted; -1 in the mean-field."""
+    own_weight: Any
+    """The weight with which it is counted there; 0 in the mean-field."""
+    per_other: Any
+    """1 / (N - 1); 1 in the mean-field."""
+    per_agent: Any
+    """1 / N; 1 in the mean-field."""
+
+
+@rule
+def share(world: World, cell: Any) -> Any:
+    """Share of the *other* agents that is counted in ``cell``: sigma(rho^{-i})(cell) in [0, 1].
+
+    The population is that of the N-1 others (games.md [R]); the mean-field limit does not see the
+    difference. With weights: the others' total weight in the cell over N - 1.
+    """
+    own = world.own_weight if cell == world.own_cell else world.own_weight * 0
+    return (world.counts[cell] - own) * world.per_other
+
+
+@rule
+def crowd(world: World, cell: Any) -> Any:
+    """Total weight in ``cell`` with the agent itself, over N: for effects that one's own presence has."""
+    return world.counts[cell] * world.per_agent
+
+
+def plain(function: Callable[P, R]) -> Callable[P, R]:
+    """The Python function behind a rule, for reading, for debugging and for tests."""
+    original: Callable[P, R] = getattr(function, "py_func", function)
+    return original
