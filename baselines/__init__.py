@@ -1,1 +1,43 @@
 """Trainers and solvers for the games of :mod:`mfenvs`, in the manner of Stable-Baselines3."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from baselines.callbacks import ExploitabilityCallback
+    from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
+    from baselines.mirror_descent import IPMD, SymmPMD
+    from baselines.policies import TabularPolicy
+    from baselines.temporal_difference import TDLearning
+
+_HOME = {
+    "ExploitabilityCallback": "callbacks",
+    "FictitiousPlay": "fixed_point",
+    "IPMD": "mirror_descent",
+    "OnlineMirrorDescent": "fixed_point",
+    "SymmPMD": "mirror_descent",
+    "TDLearning": "temporal_difference",
+    "TabularPolicy": "policies",
+}
+
+__all__ = [
+    "IPMD",
+    "ExploitabilityCallback",
+    "FictitiousPlay",
+    "OnlineMirrorDescent",
+    "SymmPMD",
+    "TDLearning",
+    "TabularPolicy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a trainer when it is asked for: the trainers need torch, the command line's help does not."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'baselines' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"baselines.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error}: the trainers need the extra packages of `pip install mfenvs[baselines]`"
+        ) from error

@@ -90,8 +90,8 @@ class Game:
     """A game of N agents with local states, who meet through what is counted of them.
 
     Subclasses are dataclasses: fields are the game's constants, with the paper's values as
-    defaults. They declare ``agent_dtype``, ``state_dtype``, ``n_cells``, ``n_features``, ``action_space`` and,
-    as static methods under ``@rule``, the rules of this module's docstring.
+    defaults. They declare ``agent_dtype``, ``state_dtype``, ``n_cells``, ``n_features``, ``action_space``
+    and, as static methods under ``@rule``, the rules of this module's docstring.
 
     Raises
     ------

@@ -98,6 +98,11 @@ def game_class_of(name: str) -> type[Game]:
     return _GAMES[short]
 
 
+def name_of(game: Game) -> str | None:
+    """The name under which a game's class is registered, or None."""
+    return next((name for name, game_class in _GAMES.items() if game_class is type(game)), None)
+
+
 def _suggestion(word: str, words: list[str]) -> str:
     close = difflib.get_close_matches(word, words, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

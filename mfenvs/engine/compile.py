@@ -6,6 +6,7 @@ kernel is identified by what it consists of: the byte code and constants of its 
 rule and number that it reaches. Two games with equal rules share code; an edited rule is recompiled.
 """
 
+import contextlib
 import hashlib
 import types
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 
 from mfenvs.rules import COMPILE_OPTIONS
+
+LIBRARIES = ("math", "numpy", "numba")
+"""Modules whose contents are told by their names."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,12 +40,20 @@ def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[
     dispatcher = compile_(function)
     fingerprint = _fingerprint(function)
     if fingerprint is not None:
-        dispatcher._cache = _ContentCache(function, fingerprint)
+        # Without a directory to write to, everything works, and is compiled in every process.
+        with contextlib.suppress(RuntimeError):
+            dispatcher._cache = _ContentCache(function, fingerprint)
     return cast(Callable[P, R], dispatcher)
 
 
 class _ContentCache(FunctionCache):
-    """numba's function cache with the kernel's content in the place of its closure's pickle."""
+    """numba's function cache with the kernel's content in the place of its closure's pickle.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no directory in which numba may write.
+    """
 
     def __init__(self, function: Callable[..., Any], fingerprint: str) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
@@ -58,7 +70,7 @@ class _UnknownContentError(Exception):
 def _fingerprint(function: Callable[..., Any]) -> str | None:
     digest = hashlib.sha256()
     try:
-        for part in _content(function, set()):
+        for part in _content(function, {}):
             digest.update(part.encode())
             digest.update(b"\0")
     except _UnknownContentError:
@@ -66,15 +78,17 @@ def _fingerprint(function: Callable[..., Any]) -> str | None:
     return digest.hexdigest()
 
 
-def _content(value: Any, seen: set[int]) -> Iterator[str]:
+def _content(value: Any, seen: dict[int, int]) -> Iterator[str]:
     """The parts of ``value`` on which generated code depends, as text, in a fixed order."""
     if isinstance(value, Dispatcher):
         value = value.py_func
     if isinstance(value, types.FunctionType):
         if id(value) in seen:
+            yield f"again:{seen[id(value)]}"
             return
-        seen.add(id(value))
+        seen[id(value)] = len(seen)
         yield from _code_content(value.__code__, value.__globals__, seen)
+        yield from _content(value.__defaults__, seen)
         for cell in value.__closure__ or ():
             yield from _content(cell.cell_contents, seen)
     elif value is None or isinstance(value, bool | int | float | str | np.generic | np.dtype):
@@ -92,7 +106,7 @@ def _content(value: Any, seen: set[int]) -> Iterator[str]:
         raise _UnknownContentError(repr(value))
 
 
-def _code_content(code: types.CodeType, scope: dict[str, Any], seen: set[int]) -> Iterator[str]:
+def _code_content(code: types.CodeType, scope: dict[str, Any], seen: dict[int, int]) -> Iterator[str]:
     yield code.co_code.hex()
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -103,3 +117,15 @@ def _code_content(code: types.CodeType, scope: dict[str, Any], seen: set[int]) -
         yield name
         if name in scope:
             yield from _content(scope[name], seen)
+            for attribute in _attributes(scope[name], code.co_names, []):
+                yield from _content(attribute, seen)
+
+
+def _attributes(module: Any, names: tuple[str, ...], within: list[Any]) -> Iterator[Any]:
+    """What code may read of a module of a user's (``module.NAME``): what it has under the code's names."""
+    is_module = isinstance(module, types.ModuleType) and module not in within
+    if is_module and module.__name__.partition(".")[0] not in LIBRARIES:
+        for name in names:
+            if name in vars(module):
+                yield vars(module)[name]
+                yield from _attributes(vars(module)[name], names, [*within, module])

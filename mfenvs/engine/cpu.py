@@ -57,13 +57,14 @@ class Kernels:
 def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     """Compile the kernels of a game; equal rules and layouts share them."""
     start_world = _start_world(rules.start, _store(layout.state_fields))
+    act_world = _act_world(layout.n_actions or 1)
     advance_world = _advance_world(rules, layout)
     return Kernels(
         start=_start_kernel(start_world),
         step=_step_kernel(advance_world, layout.n_actions),
         observe=_observe_kernel(rules.observe),
-        act=act,
-        rollout=_rollout_kernel(start_world, advance_world),
+        act=_act_kernel(act_world),
+        rollout=_rollout_kernel(start_world, advance_world, act_world),
     )
 
 
@@ -260,44 +261,70 @@ def _observe_kernel(observe: Callable[..., Any]) -> Callable[..., Any]:
     return observe_all
 
 
-@rule
-def sample(cumulative: Any, draw: Any) -> Any:
-    """Index drawn from a cumulative law (:func:`mfenvs.game.cumulative`) by a uniform number."""
-    index = 0
-    for k in range(len(cumulative) - 1):
-        index += draw >= cumulative[k]
-    return index
+SMALL_ACTION_COUNT = 8
+"""Up to here all of a cumulative law is compared with the draw, beyond the search stops when it is found."""
 
 
-@rule
-def act_world(cumulative: Any, states: Any, actions: Any, time: Any, key: Any) -> None:
-    """Draw the actions of all agents of a world from everyone's policy, (1 or n_agents, H, S, A)."""
-    if len(cumulative) == 1:
-        for i in range(len(states)):
-            actions[i] = sample(cumulative[0, time, states[i]], uniform(agent_key(key, i), 0))
-    else:
-        for i in range(len(states)):
-            actions[i] = sample(cumulative[i, time, states[i]], uniform(agent_key(key, i), 0))
+def _act_world(n_actions: int) -> Callable[..., Any]:
+    """A rule that draws the actions of all agents of a world from cumulated policies, (1 or n_agents, H, S, A)."""
+    last = n_actions - 1
+
+    @rule
+    def sample_small(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
+        index = 0
+        for k in range(last):
+            index += draw >= cumulative[group, time, state, k]
+        return index
+
+    @rule
+    def sample_large(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
+        index = 0
+        while index < last and draw >= cumulative[group, time, state, index]:
+            index += 1
+        return index
+
+    sample = sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
+
+    @rule
+    def act_world(
+        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
+    ) -> None:
+        if len(cumulative) == 1:
+            for i in range(len(states)):
+                actions[i] = sample(cumulative, 0, time, states[i], uniform(agent_key(key, i), 0))
+        else:
+            for i in range(len(states)):
+                actions[i] = sample(cumulative, i, time, states[i], uniform(agent_key(key, i), 0))
+        if deviator >= 0:
+            draw = uniform(agent_key(key, deviator), 0)
+            actions[deviator] = sample(deviation, 0, time, states[deviator], draw)
+
+    return act_world
 
 
-@kernel
-def act(
-    cumulative: Any,
-    states: Any,
-    actions: Any,
-    time: Any,
-    seed: Any,
-    episode: Any,
-    world_ids: Any,
-    first: Any,
-    last: Any,
-) -> None:
-    """Draw the actions of all agents of these worlds."""
-    for w in range(first, last):
-        act_world(cumulative, states[w], actions[w], time, step_key(seed, world_ids[w], episode, time, ACT))
+def _act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def act(
+        cumulative: Any,
+        states: Any,
+        actions: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        world_ids: Any,
+        first: Any,
+        last: Any,
+    ) -> None:
+        for w in range(first, last):
+            key = step_key(seed, world_ids[w], episode, time, ACT)
+            act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
+
+    return act
 
 
-def _rollout_kernel(start_world: Callable[..., Any], advance_world: Callable[..., Any]) -> Callable[..., Any]:
+def _rollout_kernel(
+    start_world: Callable[..., Any], advance_world: Callable[..., Any], act_world: Callable[..., Any]
+) -> Callable[..., Any]:
     @kernel
     def rollout(
         cumulative: Any,
@@ -330,10 +357,7 @@ def _rollout_kernel(start_world: Callable[..., Any], advance_world: Callable[...
             for h in range(horizon):
                 key = step_key(seed, world_ids[w], episode, h, ACT)
                 own, chosen = states[w, h], actions[w, h]
-                act_world(cumulative, own, chosen, h, key)
-                d = deviators[w]
-                if d >= 0:
-                    chosen[d] = sample(deviations[w, h, own[d]], uniform(agent_key(key, d), 0))
+                act_world(cumulative, deviators[w], deviations[w : w + 1], own, chosen, h, key)
                 advance_world(
                     own,
                     chosen,

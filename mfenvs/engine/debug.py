@@ -37,6 +37,6 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
             i = int(np.argmax(wrong))
             raise ValueError(
                 f"{type(game).__name__}.transition must return probabilities that sum to 1 over"
-                f" next_state, got {rows[i].tolist()} with sum {float(total[i])!r} for agent {i} in state {states[w, i]} with"
-                f" action {actions[w, i]} at time {time} of world {w}"
+                f" next_state, got {rows[i].tolist()} with sum {float(total[i])!r} for agent {i} in state"
+                f" {states[w, i]} with action {actions[w, i]} at time {time} of world {w}"
             )

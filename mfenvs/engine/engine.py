@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from mfenvs import checks
 from mfenvs.engine.cpu import Layout, build_kernels, first_invalid_action
 from mfenvs.engine.debug import check_rows
 from mfenvs.game import FiniteGame, Game, cumulative, index_dtype
+
+FLOAT32 = np.dtype(np.float32)
 
 AGENT_STEPS_WORTH_A_THREAD = 50_000
 """Below this much work a thread costs more than it saves (a task is handed over in tens of microseconds)."""
@@ -100,7 +103,8 @@ class Engine:
         self._signal = np.zeros((self.n_worlds, game.n_signals), np.float32)
         self._n_actions = Layout.of(game).n_actions
         self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
-        self._seed, self._episode = np.uint64(0), -1
+        self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
+        self._seed, self._episode = 0, -1
         self._is_finite = isinstance(game, FiniteGame)
 
     @property
@@ -125,7 +129,7 @@ class Engine:
         given) begins.
         """
         if seed is not None:
-            self._seed, self._episode = np.uint64(checks.integer("seed", seed, 0, 2**64 - 1)), -1
+            self._seed, self._episode = _signed(checks.integer("seed", seed, 0, 2**64 - 1)), -1
         self._episode += 1
         self._for_worlds(
             self.n_worlds,
@@ -171,20 +175,22 @@ class Engine:
             checked = checks.actions(actions, self._action_shape)
         else:
             checked = checks.shaped("actions", actions, self._action_shape, np.float32)
-        if rewards is None:
-            rewards = np.empty((self.n_worlds, self.game.n_agents), np.float32)
-        if self._n_actions is not None and self._threads_for(self.n_worlds, self.game.n_agents) > 1:
+        rewards = _buffer("rewards", rewards, self._states.shape)
+        if self._n_actions is not None and self._step_threads > 1:
             # A thread that finds a bad action must not find that the other has already moved its worlds.
             self._refuse_action(checked, first_invalid_action(checked, self._n_actions, 0, self.n_worlds))
         if self.debug and isinstance(self.game, FiniteGame):
             check_rows(self.game, self._states, checked, self.time)
-        wrong = self._for_worlds(
-            self.n_worlds,
-            self._kernels.step,
+        arguments = (
             *(self._states, checked, self._next_states, rewards, self._agents, self._constants),
-            *(self._counts, self._signal, self.time, self._seed, np.uint64(self._episode), self._world_ids),
+            *(self._counts, self._signal, self.time, self._seed, self._episode, self._world_ids),
         )
-        self._refuse_action(checked, wrong)
+        if self._step_threads == 1:
+            wrong = self._kernels.step(*arguments, 0, self.n_worlds)
+        else:
+            wrong = self._for_worlds(self.n_worlds, self._kernels.step, *arguments)
+        if wrong >= 0:
+            self._refuse_action(checked, wrong)
         self._states, self._next_states = self._next_states, self._states
         self.time += 1
         self.is_playing = self.time < self.game.horizon
@@ -192,8 +198,7 @@ class Engine:
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """What every agent sees now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
-        if out is None:
-            out = np.empty((*self._states.shape, self.game.n_features), np.float32)
+        out = _buffer("out", out, (*self._states.shape, self.game.n_features))
         elapsed = np.float32(self.time / self.game.horizon)
         self._for_worlds(self.n_worlds, self._kernels.observe, out, self._states, self._agents, elapsed)
         return out
@@ -212,14 +217,21 @@ class Engine:
         ``policy`` is a cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, H, S, A). The
         draws are those of :meth:`rollout`.
         """
-        self._finite_game("sample_actions")
+        game = self._finite_game("sample_actions")
+        if not self.is_playing:
+            raise RuntimeError("sample_actions() was called outside an episode: call reset() first")
+        table = (game.horizon, game.n_states, game.n_actions)
+        if policy.shape[0] not in (1, game.n_agents) or policy.shape[1:] != table:
+            raise ValueError(f"policy must have shape (1 or {game.n_agents}, *{table}), got {policy.shape}")
         if actions is None:
-            actions = np.empty((self.n_worlds, self.game.n_agents), np.int32)
+            actions = np.empty(self._states.shape, np.int32)
+        elif actions.shape != self._states.shape:
+            raise ValueError(f"actions must have shape {self._states.shape}, got {actions.shape}")
         self._for_worlds(
             self.n_worlds,
             self._kernels.act,
             *(policy, self._states, actions, self.time),
-            *(self._seed, np.uint64(self._episode), self._world_ids),
+            *(self._seed, self._episode, self._world_ids),
         )
         return actions
 
@@ -264,6 +276,8 @@ class Engine:
             raise ValueError(
                 f"deviators must be {n_worlds} agents in [-1, {game.n_agents - 1}], got {deviators!r}"
             )
+        if (deviators is None) != (deviations is None):
+            raise ValueError("deviators and deviations must be given together")
         other = np.zeros((n_worlds, *table), np.float32)
         if deviations is not None:
             other = cumulative(checks.probabilities("deviations", deviations, (n_worlds, *table)))
@@ -280,7 +294,7 @@ class Engine:
             *(cumulative(law.reshape(-1, *table)), who, other),
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
             np.empty((n_worlds, game.n_signals), np.float32),
-            *(np.uint64(checks.integer("seed", seed, 0, 2**64 - 1)), np.uint64(episode), ids),
+            *(_signed(checks.integer("seed", seed, 0, 2**64 - 1)), checks.integer("episode", episode, 0), ids),
             steps=h,
         )
         return run
@@ -317,6 +331,27 @@ class Engine:
         return results[0]
 
 
+def _signed(seed: int) -> int:
+    """The 64 bits of a seed as the signed integer that kernels take fastest."""
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def _buffer(name: str, array: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array for the kernels to write to: the caller's, if it fits, or a new one."""
+    if array is None:
+        return np.empty(shape, np.float32)
+    if array.shape != shape or array.dtype != FLOAT32:
+        raise ValueError(
+            f"{name} must be a float32 array of shape {shape}, got shape {array.shape} of {array.dtype}"
+        )
+    return array
+
+
 @functools.cache
 def _pool(n_threads: int) -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(n_threads, thread_name_prefix="mfenvs")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has none of its parent's threads: it needs pools of its own.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

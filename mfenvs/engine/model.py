@@ -161,8 +161,9 @@ def _flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
         transitions: Any,
         rewards: Any,
     ) -> None:
-        """The population flow Lambda(policy) (003, Definition 5) into ``mu`` (H, S, A), with the arrays P(mu_h)
-        into ``transitions`` (H, S, A, S) and R(mu_h) into ``rewards`` (H, S, A).
+        """The population flow Lambda(policy) into ``mu`` (H, S, A): 003, Definition 5.
+
+        With it P(mu_h) into ``transitions`` (H, S, A, S) and R(mu_h) into ``rewards`` (H, S, A).
         """
         horizon, n_states, n_actions = policy.shape
         for h in range(horizon):
@@ -225,8 +226,9 @@ def _responses_kernel(
                         for a in range(n_actions):
                             own, weight = cell(s, a, agent), np.float64(own_weight(s, a, agent))
                             scratch[own] += weight
+                            everyone = World(scratch, signal, constants, h, -1, 0.0, per_other, per_agent)
+                            aggregate(everyone, signal)
                             world = World(scratch, signal, constants, h, own, weight, per_other, per_agent)
-                            aggregate(world, signal)
                             for successor in range(n_states):
                                 chance = transition(successor, s, a, agent, world)
                                 transitions[k, h, s, a, successor] += chance / n_worlds

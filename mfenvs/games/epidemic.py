@@ -77,10 +77,10 @@ class Epidemic(FiniteGame):
 
     def check(self) -> None:
         """Check that every agent's infection and recovery are probabilities and no rate is negative."""
+        checks.real("initial_infected", self.initial_infected, 0.0, 1.0)
         super().check()
         for name in ("alpha_width", "beta_width", "heterogeneity"):
             checks.real(name, getattr(self, name), 0.0)
-        checks.real("initial_infected", self.initial_infected, 0.0, 1.0)
         alpha, beta = self.heterogeneity * self.alpha_width, self.heterogeneity * self.beta_width
         checks.centre("susceptibility", self.susceptibility, alpha, 0.0, 1.0)
         checks.centre("recovery", self.recovery, alpha, 0.0, 1.0)

@@ -127,7 +127,6 @@ def act_optimally(q: Any, temperature: Any, policy: Any) -> None:
 
 
 evaluate_kernel = kernel(evaluate.py_func)  # type: ignore[attr-defined]
-gap_kernel = kernel(gap.py_func)  # type: ignore[attr-defined]
 
 
 @kernel

@@ -1,14 +1,18 @@
 """The mean-field game that an N-player finite game induces, its flow and its exploitability."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.engine.compile import kernel
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel
+from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap
 
 Array = NDArray[np.float64]
 
@@ -30,7 +34,8 @@ class InducedGame:
 
     The rules of our games read the others through an empirical distribution only, so that
     symmetrisation and extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the
-    rules over the agents' parameters. Everything is in float64.
+    rules over the agents' parameters. Everything is in float64. An instance is not for use by several
+    threads at once.
 
     Parameters
     ----------
@@ -57,8 +62,11 @@ class InducedGame:
         """The distinct agents' parameters."""
         self.shares = copies / game.n_agents
         """The share of the population that has them."""
+        # What exploitability() works in. A flow that nobody keeps need not be allocated again and again.
+        self._work = (*self.scratch(), *self._empty_flow(), np.empty(self.policy_shape))
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
+        self._gap = _gap_kernel(self.kernels.flow_rule)
         self.flow(self.uniform_policy())
 
     @property
@@ -112,10 +120,10 @@ class InducedGame:
 
     def exploitability(self, policy: ArrayLike, *, temperature: float = 0.0) -> float:
         """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (003, Definition 5), or E^tau."""
-        law, tau = self._policy("policy", policy), _temperature(temperature)
-        flow = self._flow(law)
-        q = np.empty(self.policy_shape)
-        best, own = gap_kernel(law, self.initial, flow.transitions, flow.rewards, tau, q)
+        best, own = self._gap(
+            *(self._policy("policy", policy), _temperature(temperature), self.initial, self.agents, self.shares),
+            *(self.game.constants, *self._work),
+        )
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
@@ -124,21 +132,24 @@ class InducedGame:
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
     def _flow(self, policy: Array) -> Flow:
-        flow = Flow(
-            mu=np.empty(self.policy_shape),
-            transitions=np.empty((*self.policy_shape, self.n_states)),
-            rewards=np.empty(self.policy_shape),
-        )
+        flow = Flow(*self._empty_flow())
         self.kernels.flow(
             *(policy, self.initial, self.agents, self.shares, self.game.constants, *self.scratch()),
             *(flow.mu, flow.transitions, flow.rewards),
         )
         return flow
 
+    def _empty_flow(self) -> tuple[Array, Array, Array]:
+        shape = self.policy_shape
+        return np.empty(shape), np.empty((*shape, self.n_states)), np.empty(shape)
+
     def _policy(self, name: str, policy: ArrayLike) -> Array:
         return checks.probabilities(name, policy, self.policy_shape)
 
     def _check_rows(self, transitions: Array) -> None:
+        rows = transitions.reshape(-1, self.n_states)
+        if checks.are_probabilities(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE):
+            return
         total, least = transitions.sum(axis=-1), transitions.min(axis=-1)
         wrong = ~(np.abs(total - 1.0) <= checks.PROBABILITY_TOLERANCE)
         wrong |= ~(least >= -checks.PROBABILITY_TOLERANCE)
@@ -147,9 +158,34 @@ class InducedGame:
             state, action = where[-2:]
             raise ValueError(
                 f"{type(self.game).__name__}.transition must return probabilities that sum to 1 over"
-                f" next_state, got {transitions[where].tolist()} (mean over agents) in state {state} with action {action}"
+                f" next_state, got {transitions[where].tolist()} (mean over agents) in state {state} with"
+                f" action {action}"
             )
 
 
+@functools.cache
+def _gap_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def flow_and_gap(
+        policy: Any,
+        temperature: Any,
+        initial: Any,
+        agents: Any,
+        shares: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        mu: Any,
+        transitions: Any,
+        rewards: Any,
+        q: Any,
+    ) -> Any:
+        """Value of the best response to a policy's flow, and of the policy in it."""
+        flow(policy, initial, agents, shares, constants, counts, signal, mu, transitions, rewards)
+        return gap(policy, initial, transitions, rewards, temperature, q)
+
+    return flow_and_gap
+
+
 def _temperature(value: float) -> float:
-    return checks.real("temperature", value, 0.0)
+    return 0.0 if value == 0.0 else checks.real("temperature", value, 0.0)

@@ -1,0 +1,65 @@
+"""Callbacks for the trainers."""
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from baselines.trainer import Trainer
+from mfenvs import checks
+from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
+
+
+class ExploitabilityCallback(BaseCallback):
+    """Measures the N-player exploitability of the policy learned so far, and logs it.
+
+    Parameters
+    ----------
+    every:
+        Measure after every so many iterations.
+    n_worlds, deviators_per_world, seed:
+        See :func:`mfenvs.n_player_exploitability`.
+
+    Attributes
+    ----------
+    measured:
+        What was measured, as (iteration, exploitability) in order.
+    """
+
+    def __init__(
+        self, every: int = 1, *, n_worlds: int = 16, deviators_per_world: int = 4, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.every = checks.integer("every", every, 1)
+        self.n_worlds, self.deviators_per_world = n_worlds, deviators_per_world
+        self.seed = checks.integer("seed", seed, 0)
+        self.measured: list[tuple[int, Exploitability]] = []
+
+    def _on_step(self) -> bool:
+        trainer = self.model
+        assert isinstance(trainer, Trainer)
+        if trainer.iteration % self.every == 0:
+            found = n_player_exploitability(
+                trainer.game,
+                trainer.policy.probabilities,
+                n_worlds=self.n_worlds,
+                deviators_per_world=min(self.deviators_per_world, trainer.game.n_agents),
+                seed=self.seed,
+            )
+            self.measured.append((trainer.iteration, found))
+            for key, value in found.summary().items():
+                if isinstance(value, float):
+                    trainer.logger.record(f"eval/exploitability_{key}", value)
+        return True
+
+
+class StopOnInterrupt(BaseCallback):
+    """Ends training after the current iteration once :meth:`interrupt` was called, as by a signal handler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_interrupted = False
+
+    def interrupt(self) -> None:
+        """Ask training to end."""
+        self.is_interrupted = True
+
+    def _on_step(self) -> bool:
+        return not self.is_interrupted

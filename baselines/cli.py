@@ -1,0 +1,242 @@
+"""The command line: ``mfenvs list | train | evaluate | render``."""
+
+import dataclasses
+import datetime
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+from mfenvs.game import FiniteGame, Game
+from mfenvs.registry import NAMESPACE, game_class_of, make, registered_games
+
+USAGE = """\
+usage: mfenvs COMMAND ...
+
+  mfenvs list                          the registered games
+  mfenvs train ALGORITHM GAME [FLAGS]  train; --help behind GAME shows all flags
+  mfenvs evaluate RUN [FLAGS]          exploitability and returns of a run's policy
+  mfenvs render RUN [FLAGS]            play one episode by a run's policy and show it
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status: 0, 2 for an error in the input, 130 if interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "list": list_games,
+        "train": train,
+        "evaluate": evaluate,
+        "render": render,
+    }
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if words else 2
+    if words[0] not in commands:
+        print(f"mfenvs: unknown command {words[0]!r}\n\n{USAGE}", file=sys.stderr)
+        return 2
+    try:
+        return commands[words[0]](words[1:])
+    except (ValueError, TypeError) as error:
+        print(f"mfenvs {words[0]}: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"mfenvs: {error}; run `pip install mfenvs[baselines]`", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def list_games(words: list[str]) -> int:
+    """Print a table of the registered games, made from the games themselves."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if words:
+        print(f"usage: mfenvs list (got {' '.join(words)!r})", file=sys.stderr)
+        return 0 if words[0] in ("-h", "--help") else 2
+    table = Table("id", "game", "N", "H", "local states", "actions", "observation")
+    for name, game_class in registered_games().items():
+        table.add_row(f"{NAMESPACE}/{name}", *game_row(game_class()))
+    Console().print(table)
+    return 0
+
+
+def game_row(game: Game) -> tuple[str, ...]:
+    """Describe a game for a table: title, N, H, states, actions, observation."""
+    title = (type(game).__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    states = str(game.n_states) if isinstance(game, FiniteGame) else str(game.state_dtype)
+    actions = str(getattr(game.action_space, "n", game.action_space))
+    shape = "x".join(map(str, game.observation_space.shape))
+    return title, str(game.n_agents), str(game.horizon), states, actions, f"float32[{shape}]"
+
+
+@dataclasses.dataclass(kw_only=True)
+class RunFlags:
+    """What a training run does beside learning."""
+
+    total_timesteps: int | None = None
+    """How long to train, in agent-steps (in iterations for omd and fictitious-play); by default 50 iterations."""
+    folder: Path | None = None
+    """Run folder; by default runs/<algorithm>-<game>-<date>-<time>."""
+    resume: bool = False
+    """Go on with the run in --folder."""
+    evaluate_every: int = 0
+    """Measure the N-player exploitability after every so many iterations; 0 for never."""
+    tensorboard: bool = False
+    """Also log for TensorBoard."""
+    progress: bool = True
+    """Show a progress bar."""
+
+
+def train(words: list[str]) -> int:
+    """Train an algorithm on a game and leave a run folder."""
+    import tyro
+
+    from baselines.runs import ALGORITHMS, algorithm
+
+    if len(words) < 2 or words[0].startswith("-") or words[1].startswith("-"):
+        games = ", ".join(registered_games())
+        print(
+            "usage: mfenvs train ALGORITHM GAME [FLAGS]\n"
+            f"algorithms: {', '.join(ALGORITHMS)}\ngames: {games}\n"
+            "flags: mfenvs train ALGORITHM GAME --help",
+            file=sys.stdout if "--help" in words or "-h" in words else sys.stderr,
+        )
+        return 0 if "--help" in words or "-h" in words else 2
+    trainer_class, game_class = algorithm(words[0]), game_class_of(words[1])
+    config_class = trainer_class.config_class
+    flags_class = dataclasses.make_dataclass(
+        "Train",
+        [
+            ("run", Annotated[RunFlags, tyro.conf.arg(name="")], dataclasses.field(default_factory=RunFlags)),
+            (
+                "algorithm",
+                Annotated[config_class, tyro.conf.arg(name="")],  # type: ignore[valid-type]
+                dataclasses.field(default_factory=config_class),
+            ),
+            ("game", game_class, dataclasses.field(default_factory=game_class)),
+        ],
+    )
+    flags: Any = tyro.cli(
+        flags_class,
+        args=words[2:],
+        prog=f"mfenvs train {words[0]} {words[1]}",
+        description=f"Train {trainer_class.__name__} on {words[1]}. Constants of the game are --game.* flags.",
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    return _train(trainer_class, flags.game, flags.algorithm, flags.run)
+
+
+def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
+    from baselines.callbacks import ExploitabilityCallback, StopOnInterrupt
+    from baselines.logging import configure
+    from baselines.runs import save_results, write_config
+
+    folder = flags.folder or _new_folder(trainer_class.name, type(game).__name__)
+    if flags.resume:
+        trainer = trainer_class.load(folder / "checkpoint.npz")
+    elif (folder / "config.json").exists():
+        raise ValueError(f"folder {folder} already holds a run: choose another, or continue it with --resume True")
+    else:
+        trainer = trainer_class(game, config)
+    total = flags.total_timesteps or 50 * trainer.timesteps_per_iteration
+    trainer.set_logger(configure(folder, ("csv", "tensorboard") if flags.tensorboard else ("csv",)))
+    write_config(folder, trainer, trainer.num_timesteps + total)
+    stop = StopOnInterrupt()
+    callbacks: list[Any] = [stop]
+    if flags.evaluate_every:
+        callbacks.insert(0, ExploitabilityCallback(flags.evaluate_every))
+    with _interruptible(stop.interrupt):
+        trainer.learn(total, callback=callbacks, progress_bar=flags.progress)
+    save_results(folder, trainer)
+    state = "interrupted; saved what there is" if stop.is_interrupted else "done"
+    print(f"{state}: {trainer.iteration} iterations, {trainer.num_timesteps} timesteps, in {folder}")
+    return 130 if stop.is_interrupted else 0
+
+
+def _new_folder(algorithm: str, game: str) -> Path:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{algorithm}-{game}-{stamp}"
+
+
+@contextmanager
+def _interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C into a request to stop; a second one raises as usual."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        print("stopping after this iteration; Ctrl-C again to abort", file=sys.stderr)
+        interrupt()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclasses.dataclass(kw_only=True)
+class EvaluateFlags:
+    """How to evaluate."""
+
+    n_worlds: int = 64
+    """Number K of simulated worlds."""
+    deviators_per_world: int = 16
+    """Agents that deviate in each world, one at a time, for the lower bound on the mean."""
+    seed: int = 0
+    """Of the simulations."""
+
+
+def evaluate(words: list[str]) -> int:
+    """Print the N-player and the mean-field exploitability of a run's policy; write ``evaluation.json``."""
+    import tyro
+    from rich.console import Console
+    from rich.table import Table
+
+    from baselines.files import write_json
+    from baselines.runs import read_run
+    from mfenvs.engine.engine import Engine
+    from mfenvs.meanfield.induced import InducedGame
+    from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
+
+    folder, rest = _run_folder("evaluate", words)
+    flags = tyro.cli(EvaluateFlags, args=rest, prog="mfenvs evaluate RUN")
+    game, policy, config = read_run(folder)
+    law = policy.probabilities
+    found = n_player_exploitability(
+        game,
+        law,
+        n_worlds=flags.n_worlds,
+        deviators_per_world=min(flags.deviators_per_world, game.n_agents),
+        seed=flags.seed,
+    )
+    worlds = Engine(game, flags.n_worlds).rollout(law, seed=flags.seed)
+    mean_return = Estimate.of(worlds.returns.mean(axis=1))
+    summary = {**found.summary(), "return": mean_return.value, "return_95": list(mean_return.interval)}
+    table = Table("measure", "value", "95 % interval", title=f"{config['algorithm']} on {config['game']}")
+    table.add_row("mean return of an agent", f"{mean_return.value:.4f}", _interval(mean_return))
+    table.add_row("max_i E_i, estimate", f"{found.max:.4f}", "")
+    table.add_row("max_i E_i >=", f"{found.max_lower_bound.value:.4f}", _interval(found.max_lower_bound))
+    table.add_row("mean_i E_i, estimate", f"{found.mean:.4f}", "")
+    table.add_row("mean_i E_i >=", f"{found.mean_lower_bound.value:.4f}", _interval(found.mean_lower_bound))
+    if policy.is_shared:
+        summary["mean_field_exploitability"] = InducedGame(game).exploitability(law)
+        table.add_row("mean-field exploitability", f"{summary['mean_field_exploitability']:.4f}", "exact")
+    Console().print(table)
+    write_json(folder / "evaluation.json", {"settings": dataclasses.asdict(flags), **summary})
+    return 0
+
+
+def _interval(estimate: Any) -> str:
+    low, high = estimate.interval
+    return f"[{low:.4f}, {high:.4f}]"
+
+
+def _run_folder(command: str, words: list[str]) -> tuple[Path, list[str]]:
+    if not words or words[0].startswith("-"):
+        raise ValueError(f"name a run folder: mfenvs {command} RUN [FLAGS]")
+    return Path(words[0]), words[1:]

@@ -1,0 +1,221 @@
+"""Solvers of the induced mean-field game that know the model: online mirror descent and fictitious play."""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.policies import TabularPolicy
+from baselines.trainer import Trainer, TrainerConfig
+from mfenvs import checks
+from mfenvs.engine.compile import kernel
+from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
+from mfenvs.meanfield.induced import InducedGame
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MirrorDescentConfig(TrainerConfig):
+    """Hyper-parameters of online mirror descent."""
+
+    learning_rate: float = 1.0
+    """Step alpha > 0 on the accumulated values."""
+    temperature: float = 0.0
+    """Entropy regularisation tau >= 0 of the values."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
+        checks.real("temperature", self.temperature, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FictitiousPlayConfig(TrainerConfig):
+    """Hyper-parameters of fictitious play."""
+
+    temperature: float = 0.0
+    """Answer with the soft best response at this tau >= 0; 0 is the exact one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("temperature", self.temperature, 0.0)
+
+
+class _ModelSolver(Trainer[Any]):
+    """A solver that iterates on the arrays of the induced game; a timestep is an iteration."""
+
+    @property
+    def timesteps_per_iteration(self) -> int:
+        """One: nothing is simulated."""
+        return 1
+
+    @property
+    def policy(self) -> TabularPolicy:
+        """The current policy, shared by all agents."""
+        return TabularPolicy(self._law)
+
+    def _set_up(self) -> None:
+        self.induced = InducedGame(self.game)
+        """The mean-field game that is solved."""
+        shape = self.induced.policy_shape
+        self._law = self.induced.uniform_policy()
+        mu, rewards, q = (np.empty(shape) for _ in range(3))
+        self._model = (
+            *(q, self.induced.initial, self.induced.agents, self.induced.shares, self.game.constants),
+            *(*self.induced.scratch(), mu, np.empty((*shape, self.induced.n_states)), rewards),
+        )
+
+    @abc.abstractmethod
+    def _advance(self, n_iterations: int) -> None:
+        """Do iterations in place."""
+
+    def run(self, n_iterations: int) -> None:
+        """Do iterations in compiled code, without logging, callbacks or measuring in between."""
+        self._advance(n_iterations)
+        self.iteration += n_iterations
+        self.num_timesteps += n_iterations
+
+    def _iterate(self) -> dict[str, float]:
+        self._advance(1)
+        return {"eval/mean_field_exploitability": self.induced.exploitability(self._law)}
+
+
+class OnlineMirrorDescent(_ModelSolver):
+    """Online mirror descent: y <- y + alpha Q^pi, pi = softmax(y).
+
+    Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022, on any finite game.
+    """
+
+    config_class = MirrorDescentConfig
+    name = "omd"
+    config: MirrorDescentConfig
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._y = np.zeros(self.induced.policy_shape)
+        self._kernel = _mirror_descent_kernel(self.induced.kernels.flow_rule)
+
+    def _advance(self, n_iterations: int) -> None:
+        self._kernel(
+            n_iterations, self._law, self._y, self.config.learning_rate, self.config.temperature, *self._model
+        )
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"law": self._law, "y": self._y}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._law, self._y = state["law"], state["y"]
+
+
+class FictitiousPlay(_ModelSolver):
+    """Fictitious play: the average, weighted by state mass, of best responses to the averages so far.
+
+    Perrin et al., "Fictitious play for mean field games", NeurIPS 2020, on any finite game. Where the dynamics
+    depend on the population, a best response's mass is that of a single agent in the current flow.
+    """
+
+    config_class = FictitiousPlayConfig
+    name = "fictitious-play"
+    config: FictitiousPlayConfig
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        shape = self.induced.policy_shape
+        self._answer, self._mass = np.empty(shape), np.zeros(shape)
+        self._kernel = _fictitious_play_kernel(self.induced.kernels.flow_rule)
+
+    def _advance(self, n_iterations: int) -> None:
+        if self.iteration == 0:
+            self._mass = self.induced.flow(self._law).mu
+        self._kernel(
+            n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._model
+        )
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"law": self._law, "mass": self._mass}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._law, self._mass = state["law"], state["mass"]
+
+
+@functools.cache
+def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def iterate(
+        n_iterations: Any,
+        policy: Any,
+        y: Any,
+        learning_rate: Any,
+        temperature: Any,
+        q: Any,
+        initial: Any,
+        agents: Any,
+        shares: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        mu: Any,
+        transitions: Any,
+        rewards: Any,
+    ) -> None:
+        horizon, n_states, n_actions = q.shape
+        for _ in range(n_iterations):
+            flow(policy, initial, agents, shares, constants, counts, signal, mu, transitions, rewards)
+            evaluate(policy, transitions, rewards, temperature, q)
+            for h in range(horizon):
+                for s in range(n_states):
+                    for a in range(n_actions):
+                        y[h, s, a] += learning_rate * q[h, s, a]
+            act_optimally(y, 1.0, policy)
+
+    return iterate
+
+
+@functools.cache
+def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def iterate(
+        n_iterations: Any,
+        policy: Any,
+        mass: Any,
+        answer: Any,
+        temperature: Any,
+        q: Any,
+        initial: Any,
+        agents: Any,
+        shares: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        mu: Any,
+        transitions: Any,
+        rewards: Any,
+    ) -> None:
+        horizon, n_states, n_actions = q.shape
+        for _ in range(n_iterations):
+            flow(policy, initial, agents, shares, constants, counts, signal, mu, transitions, rewards)
+            optimise(transitions, rewards, temperature, q)
+            act_optimally(q, temperature, answer)
+            for h in range(horizon):
+                for s in range(n_states):
+                    arriving = initial[s]
+                    if h > 0:
+                        arriving = 0.0
+                        for t in range(n_states):
+                            for a in range(n_actions):
+                                arriving += mu[h - 1, t, a] * transitions[h - 1, t, a, s]
+                    total = 0.0
+                    for a in range(n_actions):
+                        # From here on mu is the law of the agent that answers, in the frozen flow.
+                        mu[h, s, a] = arriving * answer[h, s, a]
+                        mass[h, s, a] += mu[h, s, a]
+                        total += mass[h, s, a]
+                    for a in range(n_actions):
+                        policy[h, s, a] = mass[h, s, a] / total if total > 0.0 else answer[h, s, a]
+
+    return iterate

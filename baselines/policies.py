@@ -1,0 +1,126 @@
+"""Tabular policies: a law over actions for every time and state, shared by all agents or one per agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from baselines.files import replacing
+from mfenvs import checks
+from mfenvs.game import FiniteGame
+
+
+class TabularPolicy:
+    """pi_h(a | s) as a table.
+
+    Parameters
+    ----------
+    probabilities:
+        Shape (H, S, A) for one policy that all agents share, or (n_agents, H, S, A) for every agent's own.
+    seed:
+        Of the actions that :meth:`predict` samples.
+
+    Raises
+    ------
+    ValueError
+        If the array has another number of axes or its last axis does not hold probabilities.
+    """
+
+    def __init__(self, probabilities: ArrayLike, seed: int = 0) -> None:
+        array = np.asarray(probabilities)
+        if array.ndim not in (3, 4):
+            raise ValueError(
+                f"probabilities must have shape (H, S, A) or (n_agents, H, S, A), got {array.shape}"
+            )
+        self.probabilities = checks.probabilities("probabilities", array, array.shape)
+        """The table, float64."""
+        self._rng = np.random.default_rng(seed)
+
+    @classmethod
+    def uniform(cls, game: FiniteGame) -> TabularPolicy:
+        """Every action with the same probability, always."""
+        return cls(np.full((game.horizon, game.n_states, game.n_actions), 1.0 / game.n_actions))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all agents play by one table."""
+        return self.probabilities.ndim == 3
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps H."""
+        return int(self.probabilities.shape[-3])
+
+    @property
+    def n_states(self) -> int:
+        """Number of states |S|."""
+        return int(self.probabilities.shape[-2])
+
+    def predict(
+        self,
+        observation: ArrayLike,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[np.int64], None]:
+        """Actions for observations as the environments give them (SB3's signature).
+
+        Parameters
+        ----------
+        observation:
+            Shape (..., n_features): own state one-hot, elapsed time h / H, then anything. With one policy per
+            agent the number of observations must be a multiple of n_agents, in the agents' order.
+        state, episode_start:
+            Ignored: the policy has no memory.
+        deterministic:
+            Take the most probable action instead of sampling.
+
+        Returns
+        -------
+        Integer actions, shape (...), and None.
+
+        Raises
+        ------
+        ValueError
+            If the observations have the wrong shape.
+        """
+        features = np.asarray(observation)
+        if features.ndim < 1 or features.shape[-1] < self.n_states + 1:
+            raise ValueError(
+                f"observation must have shape (..., at least {self.n_states + 1}), got {features.shape}"
+            )
+        rows = features.reshape(-1, features.shape[-1])
+        own = rows[:, : self.n_states].argmax(axis=1)
+        time = np.rint(rows[:, self.n_states] * self.horizon).astype(np.int64).clip(0, self.horizon - 1)
+        if self.is_shared:
+            law = self.probabilities[time, own]
+        else:
+            n_agents = len(self.probabilities)
+            if len(rows) % n_agents:
+                raise ValueError(
+                    f"observation must hold a multiple of n_agents = {n_agents} rows, got {len(rows)}"
+                )
+            law = self.probabilities[np.arange(len(rows)) % n_agents, time, own]
+        if deterministic:
+            actions = law.argmax(axis=1)
+        else:
+            draws = self._rng.random((len(rows), 1))
+            actions = np.minimum((draws >= law.cumsum(axis=1)).sum(axis=1), law.shape[1] - 1)
+        return actions.reshape(features.shape[:-1]), None
+
+    def save(self, path: str | Path) -> None:
+        """Write the table to an ``.npz`` file (array ``probabilities``)."""
+        with replacing(path) as file:
+            np.savez_compressed(file, probabilities=self.probabilities)
+
+    @classmethod
+    def load(cls, path: str | Path, seed: int = 0) -> TabularPolicy:
+        """Read a table that :meth:`save` wrote; ValueError if the file holds none."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["probabilities"], seed)
+        except (OSError, KeyError) as error:
+            raise ValueError(f"{path} is not a saved TabularPolicy: {error}") from None

@@ -1,0 +1,31 @@
+"""``python -m benchmarks reproduce NAME`` and ``python -m benchmarks speed [NAME]``."""
+
+import importlib
+import sys
+
+REPRODUCTIONS = {"asymmetric-games": "benchmarks.reproduce.asymmetric_games"}
+
+USAGE = f"""\
+usage: python -m benchmarks reproduce NAME [FLAGS]   NAME: {", ".join(REPRODUCTIONS)}
+       python -m benchmarks speed [NAME ...] [FLAGS]
+"""
+
+
+def main(words: list[str]) -> int:
+    """Dispatch to a reproduction or to the speed table; return the exit status."""
+    match words:
+        case ["reproduce", name, *rest] if name in REPRODUCTIONS:
+            status = importlib.import_module(REPRODUCTIONS[name]).main(rest)
+        case ["speed", *rest]:
+            status = importlib.import_module("benchmarks.speed").main(rest)
+        case ["-h" | "--help"]:
+            print(USAGE)
+            status = 0
+        case _:
+            print(USAGE, file=sys.stderr)
+            status = 2
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,326 @@
+"""Figure 1(b, c) of 003 (Yardim & He): exploitability of Symm-PMD and IPMD on A-RPS and A-SIS by epoch.
+
+Where this differs from the paper, by need. The paper does not publish tau, M (episodes an epoch), the scale of
+its rewards or which policy is evaluated, and the absolute scale of its exploitability is not recoverable: so
+shapes and ratios are compared. We evaluate the algorithm's output (the average of pi_0..pi_t) and the last
+iterate, by ``mfenvs.n_player_exploitability`` in the place of the paper's bandit. ``--study`` varies
+the four unpublished choices.
+"""
+
+import dataclasses
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from baselines.files import replacing, versions, write_json
+from baselines.fixed_point import OnlineMirrorDescent
+from baselines.mirror_descent import IPMD, SymmPMD
+from mfenvs import FiniteGame, make, n_player_exploitability
+
+RESULTS = Path(__file__).parents[1] / "results" / "asymmetric-games"
+
+ALGORITHMS = {"Symm-PMD": SymmPMD, "IPMD": IPMD}
+QUANTITIES = ("mean", "max", "last_mean", "last_max")
+COLOURS = {"Symm-PMD": "#0b6fa4", "IPMD": "#c2571a"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One panel of the figure."""
+
+    title: str
+    game: str
+    n_epochs: int
+    """Epochs in the paper's figure; epoch 0 is the uniform policy."""
+    hyper_parameters: dict[str, Any]
+    paper: dict[str, dict[int, float]]
+    """The paper's curves, digitised (+-0.01), by epoch."""
+
+
+EXPERIMENTS = (
+    Experiment(
+        title="A-RPS",
+        game="RockPaperScissors-v0",
+        n_epochs=25,
+        hyper_parameters={},
+        paper={
+            "Symm-PMD": dict(
+                enumerate(
+                    (
+                        *(0.187, 0.334, 0.506, 0.447, 0.139, 0.054, 0.020, 0.033, 0.050, 0.019, 0.051, 0.060),
+                        *(0.052, 0.033, 0.020, 0.018, 0.047, 0.005, 0.002, 0.039, 0.016, 0.038, 0.018, 0.019),
+                        0.033,
+                    )
+                )
+            ),
+            "IPMD": {
+                **dict(
+                    enumerate((0.14, 0.224, 0.333, 0.225, 0.225, 0.232, 0.211, 0.204, 0.200, 0.201, 0.198))
+                ),
+                24: 0.188,
+            },
+        },
+    ),
+    Experiment(
+        title="A-SIS",
+        game="Epidemic-v0",
+        n_epochs=41,
+        # With raw rewards the steps are too short to get anywhere in 41 epochs: see the study.
+        hyper_parameters={"reward_scale": 10.0},
+        paper={
+            "Symm-PMD": {
+                **dict(enumerate((0.67, 0.476, 0.377, 0.305, 0.256, 0.208))),
+                **{10: 0.113, 15: 0.080, 20: 0.059, 30: 0.073, 40: 0.080},
+            },
+            "IPMD": {
+                **dict(enumerate((0.757, 0.737, 0.725, 0.697, 0.656, 0.611))),
+                **{9: 0.669, 15: 0.534, 20: 0.514, 40: 0.511},
+            },
+        },
+    ),
+)
+
+STUDY: tuple[dict[str, Any], ...] = (
+    {},
+    *({"temperature": tau} for tau in (0.0, 0.1)),
+    *({"episodes": m} for m in (5, 100)),
+    *({"mixing": mixing} for mixing in ("paper", "none")),
+    *({"reward_scale": scale} for scale in (0.1, 1.0, 3.0, 10.0)),
+    *({"reward_scale": scale, "mixing": "none"} for scale in (1.0, 3.0)),
+)
+
+
+@dataclasses.dataclass
+class Flags:
+    """Exploitability of Symm-PMD and IPMD on A-RPS and A-SIS by epoch (003, figure 1(b, c))."""
+
+    seeds: int = 3
+    """Number of training seeds."""
+    n_worlds: int = 16
+    """Worlds K of an evaluation of exploitability; the last epoch takes four times as many."""
+    out: Path = RESULTS
+    """Where the figure and the JSON go."""
+    study: bool = False
+    """Instead, vary tau, M, mixing and the reward scale, one seed each, and write study.json."""
+
+
+def main(words: list[str]) -> int:
+    """Run the reproduction, or the study; 130 if interrupted, when what is complete was written."""
+    flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce asymmetric-games")
+    return study(flags) if flags.study else reproduce(flags)
+
+
+def reproduce(flags: Flags) -> int:
+    """Train, evaluate at every epoch, and write results.json and exploitability.png."""
+    began = time.perf_counter()
+    curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    floors: dict[str, dict[str, Any]] = {}
+    interrupted = False
+    jobs = list(itertools.product(EXPERIMENTS, ALGORITHMS, range(flags.seeds)))
+    try:
+        with Progress() as progress:
+            bar = progress.add_task("training", total=sum(job[0].n_epochs for job in jobs))
+            for experiment, algorithm, seed in jobs:
+                if experiment.title not in floors:
+                    floors[experiment.title] = equilibrium_exploitability(experiment, flags.n_worlds)
+                progress.update(bar, description=f"{experiment.title} {algorithm} seed {seed}")
+                curve = learning_curve(
+                    experiment, algorithm, seed, flags.n_worlds, lambda: progress.advance(bar)
+                )
+                curves.setdefault(experiment.title, {}).setdefault(algorithm, []).append(curve)
+    except KeyboardInterrupt:
+        interrupted = True
+    content = {
+        "source": "003 = Yardim & He, arXiv 2408.15173, figure 1(b, c)",
+        "complete": not interrupted,
+        "seeds": list(range(flags.seeds)),
+        "n_worlds": flags.n_worlds,
+        "experiments": [dataclasses.asdict(experiment) for experiment in EXPERIMENTS],
+        "equilibrium": floors,
+        "curves": curves,
+        "seconds": time.perf_counter() - began,
+        "versions": versions(),
+    }
+    flags.out.mkdir(parents=True, exist_ok=True)
+    write_json(flags.out / "results.json", content)
+    complete = [e for e in EXPERIMENTS if all(a in curves.get(e.title, {}) for a in ALGORITHMS)]
+    if complete:
+        draw(complete, curves, floors, flags.out / "exploitability.png")
+        Console().print(comparison(complete, curves, floors))
+    print(f"{'interrupted, ' if interrupted else ''}{content['seconds']:.0f} s; written to {flags.out}")
+    return 130 if interrupted else 0
+
+
+def learning_curve(
+    experiment: Experiment, algorithm: str, seed: int, n_worlds: int, tick: Any = lambda: None, **choices: Any
+) -> dict[str, Any]:
+    """Exploitability at every epoch of one training run, of the average policy and of the last iterate."""
+    trainer = ALGORITHMS[algorithm](experiment.game, seed=seed, **{**experiment.hyper_parameters, **choices})
+    curve: dict[str, Any] = {name: [] for name in QUANTITIES}
+    training_seconds = 0.0
+    for epoch in range(experiment.n_epochs):
+        if epoch:
+            began = time.perf_counter()
+            trainer.learn(1)
+            training_seconds += time.perf_counter() - began
+        worlds = 4 * n_worlds if epoch == experiment.n_epochs - 1 else n_worlds
+        for prefix, policy in (("", trainer.policy), ("last_", trainer.last_policy)):
+            found = n_player_exploitability(
+                trainer.game, policy.probabilities, n_worlds=worlds, deviators_per_world=2, seed=1_000_000 + epoch
+            )
+            curve[f"{prefix}mean"].append(found.mean)
+            curve[f"{prefix}max"].append(found.max)
+            curve[f"{prefix}final"] = found.summary()
+        tick()
+    return {"seed": seed, "training_seconds": training_seconds, **curve}
+
+
+def equilibrium_exploitability(experiment: Experiment, n_worlds: int) -> dict[str, Any]:
+    """N-player exploitability of the induced game's equilibrium: what a shared policy can reach."""
+    game = make(experiment.game)
+    assert isinstance(game, FiniteGame)
+    solver = OnlineMirrorDescent(game, learning_rate=0.1).learn(2000, log_interval=2000)
+    policy = solver.policy.probabilities
+    found = n_player_exploitability(game, policy, n_worlds=4 * n_worlds, deviators_per_world=2)
+    return {"mean_field_exploitability": solver.induced.exploitability(policy), **found.summary()}
+
+
+def band(curves: list[dict[str, Any]], quantity: str) -> NDArray[np.float64]:
+    """Lowest, median and highest value over the seeds, shape (3, n_epochs)."""
+    values = np.array([curve[quantity] for curve in curves])
+    return np.stack([values.min(axis=0), np.median(values, axis=0), values.max(axis=0)])
+
+
+def draw(
+    experiments: list[Experiment],
+    curves: dict[str, dict[str, list[dict[str, Any]]]],
+    floors: dict[str, dict[str, Any]],
+    path: Path,
+) -> None:
+    """Draw mean_i and max_i of the exploitability of the average policy by epoch."""
+    figure = Figure(figsize=(5.4 * len(experiments), 7.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(experiments), squeeze=False, sharex="col")
+    for column, experiment in enumerate(experiments):
+        for row, (quantity, label) in enumerate((("mean", "mean over agents"), ("max", "maximum over agents"))):
+            ax = axes[row, column]
+            ours = {name: band(curves[experiment.title][name], quantity) for name in ALGORITHMS}
+            for name, (low, middle, high) in ours.items():
+                epochs = np.arange(experiment.n_epochs)
+                ax.plot(epochs, middle, color=COLOURS[name], label=f"{name}, average policy")
+                ax.fill_between(epochs, low, high, color=COLOURS[name], alpha=0.25, linewidth=0)
+                last = band(curves[experiment.title][name], f"last_{quantity}")[1]
+                ax.plot(epochs, last, color=COLOURS[name], linestyle=":", label=f"{name}, last iterate")
+            scale = ours["Symm-PMD"][1, 0] / experiment.paper["Symm-PMD"][0]
+            for name, points in experiment.paper.items():
+                ax.plot(
+                    list(points),
+                    scale * np.array(list(points.values())),
+                    color=COLOURS[name],
+                    linestyle="--",
+                    linewidth=0.9,
+                    marker=".",
+                    alpha=0.6,
+                    label=f"{name}, paper (one scale for both)",
+                )
+            floor = floors[experiment.title][quantity]
+            ax.axhline(floor, color="0.4", linewidth=0.9, label="equilibrium of the induced game")
+            ax.set_ylim(bottom=0)
+            ax.grid(alpha=0.25)
+            ax.set_ylabel(f"exploitability, {label}\n(total reward of an episode)")
+            if row == 0:
+                game = make(experiment.game)
+                ax.set_title(f"{experiment.title}, N = {game.n_agents}, H = {game.horizon}")
+    for ax in axes[1]:
+        ax.set_xlabel("epoch")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=130)
+
+
+def comparison(
+    experiments: list[Experiment],
+    curves: dict[str, dict[str, list[dict[str, Any]]]],
+    floors: dict[str, dict[str, Any]],
+) -> Table:
+    """The table that is printed: ours and the paper's at some epochs, and the final ratios."""
+    table = Table(title="Exploitability (median over seeds), and relative to Symm-PMD's at epoch 0")
+    for header in ("game", "epoch", "algorithm", "mean_i", "relative", "max_i", "relative", "last iterate mean_i"):
+        table.add_column(header, justify="left" if header in ("game", "algorithm") else "right")
+    table.add_column("paper", justify="right")
+    table.add_column("relative", justify="right")
+    for experiment in experiments:
+        final = experiment.n_epochs - 1
+        start: dict[str, float] = {}
+        ends: dict[str, dict[str, float]] = {}
+        for epoch in (0, 1, 2, 5, 10, 20, final):
+            for name in ALGORITHMS:
+                ours = {q: band(curves[experiment.title][name], q)[1, epoch] for q in QUANTITIES}
+                paper = experiment.paper[name].get(epoch)
+                if not start:
+                    start = {**ours, "paper": experiment.paper[name][0]}
+                ends[name] = {**ours, "paper": paper or float("nan")}
+                table.add_row(
+                    *(experiment.title, str(epoch), name),
+                    *(f"{ours['mean']:.3f}", f"{ours['mean'] / start['mean']:.2f}"),
+                    *(f"{ours['max']:.3f}", f"{ours['max'] / start['max']:.2f}"),
+                    f"{ours['last_mean']:.3f}",
+                    *(("", "") if paper is None else (f"{paper:.3f}", f"{paper / start['paper']:.2f}")),
+                )
+        ratio = {q: ends["Symm-PMD"][q] / ends["IPMD"][q] for q in (*QUANTITIES, "paper")}
+        table.add_row(
+            *(experiment.title, str(final), "Symm-PMD / IPMD", f"{ratio['mean']:.2f}", ""),
+            *(f"{ratio['max']:.2f}", "", f"{ratio['last_mean']:.2f}", f"{ratio['paper']:.2f}", ""),
+            style="bold",
+        )
+        floor = floors[experiment.title]
+        table.add_row(
+            *(experiment.title, "", "equilibrium of induced game", f"{floor['mean']:.3f}"),
+            *(f"{floor['mean'] / start['mean']:.2f}", f"{floor['max']:.3f}", f"{floor['max'] / start['max']:.2f}"),
+            end_section=True,
+        )
+    return table
+
+
+def study(flags: Flags) -> int:
+    """Vary the four unpublished choices and write study.json."""
+    rows: list[dict[str, Any]] = []
+    table = Table(title="Final exploitability of Symm-PMD and IPMD; first row: defaults with raw rewards")
+    for header in ("game", "choices", *(f"{a} {q}" for a in ALGORITHMS for q in ("mean", "last mean")), "ratio"):
+        table.add_column(header)
+    for experiment, choices in itertools.product(EXPERIMENTS, STUDY):
+        ends: dict[str, dict[str, float]] = {}
+        for name in ALGORITHMS:
+            trainer = ALGORITHMS[name](experiment.game, seed=0, **choices)
+            trainer.learn((experiment.n_epochs - 1) * trainer.timesteps_per_iteration)
+            ends[name] = {}
+            for prefix, policy in (("", trainer.policy), ("last_", trainer.last_policy)):
+                found = n_player_exploitability(
+                    trainer.game, policy.probabilities, n_worlds=flags.n_worlds, deviators_per_world=2
+                )
+                ends[name] |= {f"{prefix}mean": found.mean, f"{prefix}max": found.max}
+        rows.append({"game": experiment.game, "choices": choices, "final": ends})
+        ratios = [ends["Symm-PMD"][q] / ends["IPMD"][q] for q in ("mean", "last_mean")]
+        table.add_row(
+            experiment.title,
+            ", ".join(f"{k} {v}" for k, v in choices.items()) or "defaults",
+            *(f"{ends[a][q]:.3f}" for a in ALGORITHMS for q in ("mean", "last_mean")),
+            " / ".join(f"{r:.2f}" for r in ratios),
+        )
+    flags.out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        flags.out / "study.json", {"n_worlds": flags.n_worlds, "seed": 0, "rows": rows, "versions": versions()}
+    )
+    Console().print(table)
+    return 0

@@ -1,0 +1,394 @@
+"""Speeds side by side: every row compares two things in one run, by medians of interleaved repetitions."""
+
+import os
+
+# Before numba and torch are imported: one thread, since threads are not the point here.
+for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import dataclasses
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from baselines.files import versions, write_json
+from baselines.fixed_point import OnlineMirrorDescent
+from baselines.temporal_difference import QEstimate, td_update
+from mfenvs import Engine, FiniteGame, make, n_player_exploitability, rule, share, uniform
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.cpu import Layout, build_kernels
+from mfenvs.engine.random import agent_key, step_key
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+N = 1000
+
+
+@dataclasses.dataclass
+class Flags:
+    """Time what the project claims, in ratios; prints a table and writes it as JSON."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability."""
+    repetitions: int = 7
+    """Repetitions of each measurement, at least 5; medians are reported."""
+    out: Path = RESULTS
+    """Where the JSON goes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    what: str
+    value: float
+    unit: str
+    """"M/s" (million agent-steps a second), "s", or "x" (a ratio)."""
+    target: str
+    met: bool | None
+    """None: shown for comparison only."""
+
+
+def main(words: list[str]) -> int:
+    """Measure, print and write; return the exit status."""
+    flags = tyro.cli(Flags, args=words, prog="python -m benchmarks speed")
+    unknown = [name for name in flags.names if name not in MEASUREMENTS]
+    if unknown or flags.repetitions < 5:
+        bad = f"unknown name {unknown[0]!r}; known: {', '.join(MEASUREMENTS)}" if unknown else "repetitions < 5"
+        print(f"python -m benchmarks speed: {bad}")
+        return 2
+    rows: list[Row] = []
+    table = Table("what", "median", "target", "met")
+    for name in flags.names or MEASUREMENTS:
+        for row in MEASUREMENTS[name](flags.repetitions):
+            rows.append(row)
+            met = {True: "yes", False: "NO", None: ""}[row.met]
+            table.add_row(row.what, f"{row.value:.4g} {row.unit}", row.target, met)
+    Console().print(table)
+    write_json(
+        flags.out,
+        {
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread used",
+            "repetitions": flags.repetitions,
+            "rows": [dataclasses.asdict(row) for row in rows],
+            "versions": versions(),
+        },
+    )
+    return 0
+
+
+def medians(repetitions: int, *tasks: tuple[Callable[[], Any], int]) -> list[float]:
+    """Median seconds per call of several tasks, each (function, calls a repetition), run in turns."""
+    for function, _ in tasks:
+        function()
+    seconds: list[list[float]] = [[] for _ in tasks]
+    for _ in range(repetitions):
+        for found, (function, calls) in zip(seconds, tasks, strict=True):
+            began = time.perf_counter()
+            for _ in range(calls):
+                function()
+            found.append((time.perf_counter() - began) / calls)
+    return [statistics.median(found) for found in seconds]
+
+
+def million_per_second(seconds: float, agent_steps: int) -> float:
+    """Million agent-steps a second."""
+    return agent_steps / seconds / 1e6
+
+
+def engine(repetitions: int) -> Iterator[Row]:
+    """Measure the array core against a kernel that only draws and stores one number per agent."""
+    game = make("Epidemic-v0", n_agents=N, horizon=10**9)
+    assert isinstance(game, FiniteGame)
+    stepped = Engine(game)
+    stepped.reset(seed=1)
+    rng = np.random.default_rng(0)
+    actions = rng.integers(0, 2, (1, N), dtype=np.int32)
+    rewards, numbers = np.empty((1, N), np.float32), np.empty((1, N), np.float32)
+    other = NumpyEpidemic(game)
+    times = medians(
+        repetitions,
+        (lambda: stepped.step(actions, rewards), 5000),
+        (lambda: draw_numbers(numbers, 1, 7, 3), 5000),
+        (lambda: other.step(actions[0]), 2000),
+    )
+    speed = million_per_second(times[0], N)
+    yield Row("A-SIS arrays, step() from Python, one world", speed, "M/s", ">= 200", speed >= 200)
+    ratio = times[1] / times[0]
+    yield Row("  over drawing only, both from Python", ratio, "x", ">= 0.25", ratio >= 0.25)
+    yield Row("  over vectorised numpy", times[2] / times[0], "x", "", None)
+    loop, steps = step_loop(game), 2000
+    in_loop = medians(
+        repetitions, (lambda: loop(steps), 1), (lambda: draw_numbers_often(numbers, steps, 7, 3), 1)
+    )
+    speed = million_per_second(in_loop[0] / steps, N)
+    yield Row("A-SIS arrays, stepped in compiled code, one world", speed, "M/s", ">= 200", speed >= 200)
+    ratio = in_loop[1] / in_loop[0]
+    yield Row("  over drawing only, both in compiled code", ratio, "x", ">= 0.25 (stretch .5)", ratio >= 0.25)
+    batch = Engine(game, 64)
+    batch.reset(seed=1)
+    many = rng.integers(0, 2, (64, N), dtype=np.int32)
+    out = np.empty((64, N), np.float32)
+    (seconds,) = medians(repetitions, (lambda: batch.step(many, out), 200))
+    yield Row("A-SIS arrays, 64 worlds", million_per_second(seconds, 64 * N), "M/s", "", None)
+
+
+@kernel
+def draw_numbers(out: Any, seed: Any, episode: Any, time: Any) -> None:
+    """Draw one uniform number per agent and store it, as a step of the engine would."""
+    for w in range(out.shape[0]):
+        key = step_key(seed, w, episode, time, 2)
+        for i in range(out.shape[1]):
+            out[w, i] = uniform(agent_key(key, i), 0)
+
+
+@kernel
+def draw_numbers_often(out: Any, n_steps: Any, seed: Any, episode: Any) -> None:
+    """Call :func:`draw_numbers` in compiled code."""
+    for time in range(n_steps):
+        draw_numbers(out, seed, episode, time)
+
+
+def step_loop(game: FiniteGame) -> Callable[[int], None]:
+    """Make a function that takes one world through n steps of fixed actions, all in compiled code."""
+    step = build_kernels(game.rules, Layout.of(game)).step
+    rng = np.random.default_rng(0)
+    states = rng.integers(0, game.n_states, (2, 1, game.n_agents)).astype(game.state_dtype)
+    actions = rng.integers(0, game.n_actions, (1, game.n_agents), dtype=np.int32)
+    rewards = np.empty((1, game.n_agents), np.float32)
+    counts, signal = np.empty((1, game.n_cells), np.float32), np.empty((1, 0), np.float32)
+    ids, agents, constants = np.zeros(1, np.uint64), game.agents.view(np.ndarray), game.constants
+
+    @kernel
+    def loop(n: Any, now: Any, then: Any, a: Any, r: Any, who: Any, c: Any, k: Any, z: Any, w: Any) -> None:
+        for h in range(n):
+            before, after = (now, then) if h % 2 == 0 else (then, now)
+            step(before, a, after, r, who, c, k, z, h, 7, 3, w, 0, 1)
+
+    return lambda n: loop(n, states[0], states[1], actions, rewards, agents, constants, counts, signal, ids)
+
+
+class NumpyEpidemic:
+    """A-SIS in plain vectorised numpy: what a careful user would write; a peer, not part of the package."""
+
+    def __init__(self, game: FiniteGame) -> None:
+        self.rng = np.random.default_rng(0)
+        self.agents = game.agents
+        self.n = game.n_agents
+        self.states = self.rng.integers(0, 2, self.n)
+
+    def step(self, actions: NDArray[Any]) -> NDArray[np.float32]:
+        """Take one step and return the rewards."""
+        infected = self.states == 0
+        out = actions == 1
+        others = ((infected & out).sum() - (infected & out)) / (self.n - 1)
+        chance = np.where(infected, 1 - self.agents.recovery, np.where(out, self.agents.susceptibility * others, 0.0))
+        rewards = -(infected.astype(np.float32)) - self.agents.aversion * ~out
+        self.states = (self.rng.random(self.n) >= chance).astype(np.int64)
+        return rewards  # type: ignore[no-any-return]
+
+
+def apis(repetitions: int) -> Iterator[Row]:
+    """Measure the public APIs with float32 observations."""
+    import gymnasium
+
+    from mfenvs.api.pettingzoo import parallel_env
+    from mfenvs.api.sb3 import vec_env
+
+    rng = np.random.default_rng(0)
+    constants = {"n_agents": N, "horizon": 10**9}
+    actions = rng.integers(0, 2, N)
+    vector = gymnasium.make_vec("mfenvs/Epidemic-v0", **constants)
+    vector.reset(seed=1)
+    buffered = gymnasium.make_vec("mfenvs/Epidemic-v0", copy=False, **constants)
+    buffered.reset(seed=1)
+    sb3 = vec_env("Epidemic-v0", **constants)
+    sb3.seed(1)
+    sb3.reset()
+    dicts = parallel_env("Epidemic-v0", **constants)
+    dicts.reset(seed=1)
+    chosen = dict(zip(dicts.agents, actions.tolist(), strict=True))
+    numpy_env = NumpyEpidemicWithObservations(make("Epidemic-v0", n_agents=N))
+    times = medians(
+        repetitions,
+        (lambda: vector.step(actions), 2000),
+        (lambda: buffered.step(actions), 2000),
+        (lambda: sb3.step(actions), 2000),
+        (lambda: dicts.step(chosen), 200),
+        (lambda: numpy_env.step(actions), 2000),
+    )
+    labels = ("gymnasium VectorEnv", "gymnasium VectorEnv, copy=False", "SB3 VecEnv", "PettingZoo ParallelEnv")
+    for label, seconds, bar in zip(labels, times, (60, 60, 60, 2.5), strict=False):
+        speed = million_per_second(seconds, N)
+        yield Row(f"A-SIS {label}", speed, "M/s", f">= {bar}", speed >= bar)
+    yield Row("  VectorEnv over vectorised numpy with observations", times[4] / times[0], "x", "", None)
+
+
+class NumpyEpidemicWithObservations(NumpyEpidemic):
+    """The same with float32 observations and flags, as a vector environment returns them."""
+
+    def step(self, actions: NDArray[Any]) -> Any:
+        """Take one step and return (observations, rewards, terminations, truncations, infos)."""
+        rewards = super().step(actions)
+        observations = np.zeros((self.n, 3), np.float32)
+        observations[np.arange(self.n), self.states] = 1.0
+        observations[:, 2] = 0.5
+        return observations, rewards, np.zeros(self.n, bool), np.zeros(self.n, bool), {}
+
+
+def episodes(repetitions: int) -> Iterator[Row]:
+    """Measure whole episodes with a tabular policy, and with the TD update."""
+    for name in ("Epidemic-v0", "RockPaperScissors-v0"):
+        game = make(name)
+        assert isinstance(game, FiniteGame)
+        worlds = 20
+        runner = Engine(game, worlds)
+        policy = np.full((game.horizon, game.n_states, game.n_actions), 1.0 / game.n_actions)
+        zeros = QEstimate.zeros((1, *policy.shape))
+
+        def play(runner: Engine = runner, policy: NDArray[np.float64] = policy) -> Any:
+            return runner.rollout(policy, seed=1)
+
+        def learn(
+            play: Callable[[], Any] = play, zeros: QEstimate = zeros, policy: NDArray[np.float64] = policy
+        ) -> Any:
+            return td_update(zeros, play(), policy[None], temperature=0.02)
+
+        times = medians(repetitions, (play, 10), (learn, 10))
+        steps = worlds * game.n_agents * game.horizon
+        speed = million_per_second(times[0], steps)
+        yield Row(f"{name} whole episodes, tabular policy", speed, "M/s", "", None)
+        speed = million_per_second(times[1], steps)
+        target = (">= 60", speed >= 60) if name == "Epidemic-v0" else ("", None)
+        yield Row(f"{name} whole episodes with TD update", speed, "M/s", *target)
+
+
+def solvers(repetitions: int) -> Iterator[Row]:
+    """Measure online mirror descent and exploitability against MFGLib on MFGLib's own two games."""
+    import torch
+    from mfglib.alg import OnlineMirrorDescent as TheirMirrorDescent
+    from mfglib.env import Environment
+    from mfglib.scoring import exploitability_score
+
+    torch.set_num_threads(1)
+    pairs = (
+        ("RPS", LibraryRockPaperScissors(), Environment.rock_paper_scissors(T=1)),
+        ("SIS", LibraryEpidemic(), Environment.susceptible_infected(T=50)),
+    )
+    for label, game, theirs in pairs:
+        solver = OnlineMirrorDescent(game, learning_rate=1.0)
+        algorithm = TheirMirrorDescent(alpha=1.0)
+        uniform_policy = torch.full((game.horizon, game.n_states, game.n_actions), 1.0 / game.n_actions)
+        state = algorithm.init_state(theirs, uniform_policy)
+        for _ in range(3):
+            state = algorithm.step_next_state(state, None, None)
+        solver.run(3)
+        policy = solver.policy.probabilities
+        difference = float(np.abs(policy - state.pi.numpy()).max())
+        gap = abs(solver.induced.exploitability(policy) - exploitability_score(theirs, state.pi))
+        if difference > 1e-3 or gap > 1e-3:
+            raise RuntimeError(f"not the same game: policies differ by {difference}, exploitabilities by {gap}")
+        start = state
+        calls = 20 if label == "RPS" else 3
+        times = medians(
+            repetitions,
+            (lambda solver=solver: solver.run(100), 20),  # type: ignore[misc]
+            (lambda a=algorithm, s=start: a.step_next_state(s, None, None), calls),  # type: ignore[misc]
+            (lambda solver=solver, p=policy: solver.induced.exploitability(p), 2000),  # type: ignore[misc]
+            (lambda e=theirs, s=start: exploitability_score(e, s.pi), calls),  # type: ignore[misc]
+        )
+        iteration = times[0] / 100
+        ratios = times[1] / iteration, times[3] / times[2]
+        yield Row(f"{label} mirror-descent iteration", iteration * 1e6, "us", "", None)
+        yield Row("  MFGLib's over ours", ratios[0], "x", ">= 100", ratios[0] >= 100)
+        yield Row(f"{label} exploitability", times[2] * 1e6, "us", "", None)
+        yield Row("  MFGLib's over ours", ratios[1], "x", ">= 100", ratios[1] >= 100)
+
+
+@dataclasses.dataclass(kw_only=True)
+class LibraryRockPaperScissors(FiniteGame):
+    """MFGLib's rock-paper-scissors: a start state 0, then 1, 2, 3 are the last action."""
+
+    n_agents: int = 1000
+    horizon: int = 2
+    agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
+    n_states = 4
+    n_actions = 3
+
+    @staticmethod
+    @rule
+    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The action becomes the state."""
+        return 1.0 if next_state == action + 1 else 0.0
+
+    @staticmethod
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """Wins 2, 4, 6 and losses 1, 2, 3 times the shares of the population's states."""
+        rock = share(world, 3) + share(world, 4) + share(world, 5)
+        paper = share(world, 6) + share(world, 7) + share(world, 8)
+        scissors = share(world, 9) + share(world, 10) + share(world, 11)
+        as_scissors = 6.0 * paper - 3.0 * rock if state == 3 else 0.0
+        as_paper = 4.0 * rock - 2.0 * scissors if state == 2 else as_scissors
+        return 2.0 * scissors - paper if state == 1 else as_paper
+
+    @property
+    def initial_distribution(self) -> NDArray[np.float64]:
+        """All in the start state."""
+        return np.array([1.0, 0.0, 0.0, 0.0])
+
+
+@dataclasses.dataclass(kw_only=True)
+class LibraryEpidemic(FiniteGame):
+    """MFGLib's SIS: states susceptible, infected; actions go out, distance."""
+
+    n_agents: int = 1000
+    horizon: int = 51
+    agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
+    n_states = 2
+    n_actions = 2
+
+    @staticmethod
+    @rule
+    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """Infection by the share of infected, recovery with probability 0.3."""
+        caught = 0.81 * (share(world, 2) + share(world, 3)) if action == 0 else 0.0
+        infected = 0.7 if state == 1 else caught
+        return infected if next_state == 1 else 1.0 - infected
+
+    @staticmethod
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """Minus one if infected, minus a half for distance."""
+        return -(1.0 if state == 1 else 0.0) - (0.5 if action == 1 else 0.0)
+
+    @property
+    def initial_distribution(self) -> NDArray[np.float64]:
+        """MFGLib's default."""
+        return np.array([0.4, 0.6])
+
+
+def exploitability(repetitions: int) -> Iterator[Row]:
+    """Measure the N-player exploitability of A-SIS with 64 worlds."""
+    game = make("Epidemic-v0")
+    assert isinstance(game, FiniteGame)
+    policy = np.full((game.horizon, game.n_states, game.n_actions), 1.0 / game.n_actions)
+    (seconds,) = medians(repetitions, (lambda: n_player_exploitability(game, policy, n_worlds=64), 1))
+    yield Row("A-SIS N-player exploitability, 64 worlds", seconds, "s", "< 3", seconds < 3)
+
+
+MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "engine": engine,
+    "apis": apis,
+    "episodes": episodes,
+    "solvers": solvers,
+    "exploitability": exploitability,
+}

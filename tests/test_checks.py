@@ -1,0 +1,122 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfenvs import checks
+
+
+@pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)])
+def test_integers_of_any_kind_become_int(value):
+    found = checks.integer("n", value, 0, 5)
+    assert found == 3
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("value", [-1, 6, True, 10**30])
+def test_integers_out_of_range(value):
+    with pytest.raises(ValueError, match=rf"^n must be an integer in \[0, 5\], got {value}$"):
+        checks.integer("n", value, 0, 5)
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None, [1]])
+def test_what_is_no_integer(value):
+    with pytest.raises(TypeError, match=r"^n must be an integer >= 1, got "):
+        checks.integer("n", value, 1)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.5), np.int64(1)])
+def test_reals_become_float(value):
+    assert type(checks.real("x", value, 0.0, 1.0)) is float
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf, -math.inf])
+def test_reals_out_of_range(value):
+    with pytest.raises(ValueError, match=r"^x must be a finite number in \[0, 1\], got "):
+        checks.real("x", value, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("value", ["0.5", b"0.5", None, [0.5, 0.5], 1j])
+def test_what_is_no_real(value):
+    """Text that reads as a number too: what follows would compute with the text."""
+    with pytest.raises(TypeError, match=r"^x must be a finite number in \[0, 1\], got "):
+        checks.real("x", value, 0.0, 1.0)
+
+
+def test_excluded_ends_are_printed_and_refused():
+    assert checks.real("x", 0.5, 0, 1, exclude_low=True, exclude_high=True) == 0.5
+    for value in (0.0, 1.0):
+        with pytest.raises(ValueError, match=rf"in \(0, 1\), got {value}"):
+            checks.real("x", value, 0, 1, exclude_low=True, exclude_high=True)
+    with pytest.raises(ValueError, match=r"in \[0, inf\), got -1"):
+        checks.real("x", -1, 0)
+
+
+def test_centre_keeps_the_interval_inside():
+    assert checks.centre("c", 0.25, 0.25, 0.0, 0.5) == 0.25
+    for value in (0.2, 0.3):
+        with pytest.raises(ValueError, match=rf"^c must satisfy c - 0.25 >= 0 and c \+ 0.25 <= 0.5, got {value}"):
+            checks.centre("c", value, 0.25, 0.0, 0.5)
+    with pytest.raises(ValueError, match=r"^c must satisfy c - 1 >= 0, got 0.5"):
+        checks.centre("c", 0.5, 1.0, 0.0)
+
+
+def test_choice_lists_what_is_allowed():
+    assert checks.choice("o", "a", ("a", "b")) == "a"
+    with pytest.raises(ValueError, match="^o must be one of 'a', 'b', got 'c'$"):
+        checks.choice("o", "c", ("a", "b"))
+
+
+def test_shaped_converts_and_makes_contiguous():
+    found = checks.shaped("m", np.arange(6).reshape(3, 2).T, (2, 3), np.float32)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, [[0, 2, 4], [1, 3, 5]])
+    with pytest.raises(ValueError, match=r"^m must have shape \(2,\), got \(3,\)"):
+        checks.shaped("m", [1, 2, 3], (2,), float)
+    for kind in (["a", "b"], [1j, 2], [None, 1]):
+        with pytest.raises(TypeError, match="^m must be an array of numbers"):
+            checks.shaped("m", kind, (2,), float)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20))
+def test_normalised_weights_are_probabilities(weights):
+    law = np.array(weights) / sum(weights)
+    assert np.array_equal(checks.probabilities("p", law, law.shape), law)
+    checks.probabilities("p", law.astype(np.float32), law.shape)
+
+
+@pytest.mark.parametrize(
+    "row", [[0.9, 0.9], [1.5, -0.5], [math.nan, 1.0], [0.0, 0.0], [1.0, 1e-5], [math.inf, 0.0]]
+)
+def test_rows_that_are_no_probabilities_are_named(row):
+    table = np.full((2, 3, 2), 0.5)
+    table[1, 2] = row
+    with pytest.raises(ValueError, match=r"^p\[1, 2\] must be probabilities .*got \[.*\] with sum "):
+        checks.probabilities("p", table, (2, 3, 2))
+
+
+def test_a_single_law_is_named_without_an_index():
+    with pytest.raises(ValueError, match=r"^p must be probabilities"):
+        checks.probabilities("p", [0.5, 0.6], (2,))
+
+
+@pytest.mark.parametrize(
+    ("given_dtype", "found"),
+    [("i1", "i4"), ("u1", "i4"), ("i2", "i4"), ("i4", "i4"), ("i8", "i8"), ("u4", "i8"), ("u8", "i8")],
+)
+def test_actions_of_any_integer_dtype(given_dtype, found):
+    values = checks.actions(np.array([[1, 0], [2, 1]], given_dtype).T, (2, 2))
+    assert values.dtype == found
+    assert values.flags.c_contiguous
+    assert values.tolist() == [[1, 2], [0, 1]]
+
+
+def test_actions_of_another_kind_or_shape():
+    for wrong in ([[0.0, 1.0]], [[True, False]], [["a", "b"]]):
+        with pytest.raises(TypeError, match="^actions must be integers, got dtype"):
+            checks.actions(wrong, (1, 2))
+    with pytest.raises(ValueError, match=r"^actions must have shape \(1, 2\), got \(2,\)"):
+        checks.actions([0, 1], (1, 2))

@@ -1,0 +1,189 @@
+"""What a game declares, and what is said to someone who declares it wrongly."""
+
+import dataclasses
+
+import gymnasium
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from mfenvs import FiniteGame, Game, rule, uniform
+from mfenvs.game import cumulative, index_dtype
+from mfenvs.games.epidemic import Epidemic
+from mfenvs.games.rock_paper_scissors import RockPaperScissors
+
+
+@rule
+def stay(next_state, state, action, agent, world):
+    return np.float32(1.0) if next_state == state else np.float32(0.0)
+
+
+@rule
+def nothing(state, action, agent, world):
+    return np.float32(0.0)
+
+
+@rule
+def in_one_cell(state, action, agent):
+    return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Idle(FiniteGame):
+    """The least that a finite game must declare."""
+
+    n_agents: int = 4
+    horizon: int = 2
+    agent_dtype = np.dtype([("unused", np.float32)])
+    n_states = 3
+    n_actions = 2
+    transition = staticmethod(stay)
+    reward = staticmethod(nothing)
+
+
+def variant(base=Idle, **declared):
+    return type("Variant", (base,), declared)
+
+
+def test_what_follows_from_a_finite_game():
+    game = Idle()
+    assert game.n_cells == 6
+    assert game.n_features == 4
+    assert game.action_space == gymnasium.spaces.Discrete(2)
+    assert game.observation_space == gymnasium.spaces.Box(0.0, 1.0, (4,), np.float32)
+    assert game.state_dtype == np.uint8
+    assert_allclose(game.initial_distribution, [1 / 3] * 3)
+    assert game.counts_state_actions
+    assert game.agent_names == ["agent_0", "agent_1", "agent_2", "agent_3"]
+    assert game.state_name(2) == "2"
+    assert Epidemic(n_agents=2).state_name(0) == "infected"
+
+
+def test_games_of_one_class_share_their_rules():
+    """Equal rules are what lets kernels be compiled once."""
+    assert Epidemic(n_agents=5).rules == Epidemic(n_agents=7, heterogeneity=0.5).rules
+    assert hash(Epidemic(n_agents=5).rules) == hash(Epidemic(n_agents=7).rules)
+    assert Epidemic().rules != RockPaperScissors().rules
+
+
+@pytest.mark.parametrize(
+    "game", [Epidemic(n_agents=9, recovery=0.4), RockPaperScissors(n_agents=5, agents_seed=3)]
+)
+def test_describe_makes_an_equal_game(game):
+    again = type(game)(**game.describe())
+    assert again == game
+    assert np.array_equal(again.agents, game.agents)
+
+
+def test_agents_are_read_only():
+    game = Epidemic(n_agents=3)
+    with pytest.raises(ValueError, match="read-only"):
+        game.agents["recovery"][0] = 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        game.agents.recovery[:] = 0.0
+
+
+@pytest.mark.parametrize(
+    ("constants", "message"),
+    [
+        ({"n_agents": 1}, r"n_agents must be an integer in \[2, 16777216\], got 1"),
+        ({"n_agents": 2**24 + 1}, r"n_agents must be an integer in \[2, 16777216\], got 16777217"),
+        ({"horizon": 0}, r"horizon must be an integer >= 1, got 0"),
+        ({"agents_seed": -1}, r"agents_seed must be an integer >= 0, got -1"),
+    ],
+)
+def test_sizes_out_of_range(constants, message):
+    with pytest.raises(ValueError, match=message):
+        Idle(**constants)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"n_states": 0}, "n_states must be an integer >= 1, got 0"),
+        ({"n_actions": 0}, "n_actions must be an integer >= 1, got 0"),
+        ({"initial_distribution": np.array([0.5, 0.5, 0.5])}, "initial_distribution must be probabilities"),
+        (
+            {"initial_distribution": np.array([0.5, 0.5])},
+            r"initial_distribution must have shape \(3,\), got \(2,\)",
+        ),
+        ({"draw_agents": lambda self, rng: np.zeros(3, self.agent_dtype)}, "draw_agents must return 4 records of"),
+        ({"draw_agents": lambda self, rng: np.zeros(4)}, "draw_agents must return 4 records of"),
+    ],
+)
+def test_declarations_of_wrong_value(declared, message):
+    with pytest.raises(ValueError, match=message):
+        variant(**declared)()
+
+
+def lambda_rule(state, action):
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"transition": None}, r"must declare the rule transition\(next_state, state, action, agent, world\)"),
+        ({"reward": staticmethod(lambda_rule)}, "Variant.reward must be compiled: put @rule on it"),
+        (
+            {"reward": staticmethod(rule(lambda_rule))},
+            r"Variant.reward must take reward\(state, action, agent, world\), got reward\(state, action\)",
+        ),
+        ({"weight": staticmethod(nothing)}, r"Variant.weight must take weight\(state, action, agent\), got"),
+        ({"aggregate": staticmethod(nothing)}, r"Variant.aggregate must take aggregate\(world, signal\)"),
+        ({"n_states": FiniteGame.n_states}, "Variant must declare n_states"),
+    ],
+)
+def test_declarations_of_wrong_kind(declared, message):
+    with pytest.raises(TypeError, match=message):
+        variant(**declared)()
+
+
+def test_a_general_game_must_declare_its_own_rules():
+    @dataclasses.dataclass(kw_only=True)
+    class Empty(Game):
+        agent_dtype = np.dtype([("unused", np.float32)])
+
+    with pytest.raises(TypeError, match=r"Empty must declare the rule start\(agent, initial, key\)"):
+        Empty(n_agents=2, horizon=1)
+    for name in ("state_dtype", "n_cells", "n_features", "action_space"):
+        with pytest.raises(TypeError, match=f"Game must declare {name}"):
+            getattr(Game.__new__(Game), name)
+
+
+def test_declared_rules_replace_the_ones_that_follow():
+    game = variant(cell=staticmethod(in_one_cell), n_cells=1)()
+    assert game.rules.cell is in_one_cell
+    assert not game.counts_state_actions
+    assert not variant(weight=staticmethod(in_one_cell))().counts_state_actions
+
+
+def test_index_dtype_holds_the_largest_index():
+    for size in (1, 2, 256, 257, 70_000):
+        assert index_dtype(size).type(size - 1) == size - 1
+    assert index_dtype(256) == np.uint8
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda w: sum(w) > 1e-3))
+def test_sampling_from_cumulative_never_takes_what_has_no_probability(weights):
+    """By inversion: index = number of entries not above the draw, at the ends of the draws' range too."""
+    law = np.array(weights) / sum(weights)
+    table = cumulative(law)
+    assert table.dtype == np.float32
+    for draw in (np.float32(0.0), np.float32(0.5), np.float32(1 - 2.0**-24)):
+        index = int((draw >= table[:-1]).sum())
+        # A law below single precision may be rounded away, but nothing impossible is ever drawn.
+        assert law[index] > 0
+
+
+def test_cumulative_inverts_the_law_exactly():
+    table = cumulative(np.array([[0.25, 0.0, 0.5, 0.25, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]]))
+    drawn = (np.arange(1000, dtype=np.float32) / 1000)[None, :, None] >= table[:, None, :-1]
+    counts = [np.bincount(x, minlength=5) for x in drawn.sum(axis=-1)]
+    assert np.array_equal(counts, [[250, 0, 500, 250, 0], [0, 0, 1000, 0, 0]])
+
+
+def test_uniform_is_exported_for_rules():
+    assert 0 <= uniform(np.uint32(5), 0) < 1

@@ -1,0 +1,93 @@
+import dataclasses
+
+import gymnasium
+import numpy as np
+import pytest
+
+import mfenvs
+from mfenvs import registry
+from mfenvs.games.epidemic import Epidemic
+from mfenvs.games.rock_paper_scissors import RockPaperScissors
+
+
+@dataclasses.dataclass(kw_only=True)
+class Flu(Epidemic):
+    horizon: int = 3
+
+
+@pytest.fixture
+def clean_registry(monkeypatch):
+    """Whatever is registered in a test is gone after it."""
+    monkeypatch.setattr(registry, "_GAMES", dict(registry._GAMES))
+    known = dict(gymnasium.registry)
+    yield
+    gymnasium.registry.clear()
+    gymnasium.registry.update(known)
+
+
+def test_the_two_games_of_the_paper_have_the_papers_size():
+    games = mfenvs.registered_games()
+    assert games["RockPaperScissors-v0"] is RockPaperScissors
+    assert games["Epidemic-v0"] is Epidemic
+    rps, sis = mfenvs.make("mfenvs/RockPaperScissors-v0"), mfenvs.make("Epidemic-v0")
+    assert (rps.n_agents, rps.horizon, sis.n_agents, sis.horizon) == (2000, 10, 1000, 20)
+
+
+def test_make_sets_constants():
+    game = mfenvs.make("Epidemic-v0", n_agents=10, recovery=0.4)
+    assert (game.n_agents, game.recovery) == (10, 0.4)
+
+
+def test_make_returns_a_game_as_it_is():
+    game = Epidemic(n_agents=3)
+    assert mfenvs.make(game) is game
+    with pytest.raises(ValueError, match=r"constants \['n_agents'\] cannot be set on a game that is already made"):
+        mfenvs.make(game, n_agents=4)
+
+
+def test_unknown_names_and_constants_come_with_a_suggestion():
+    with pytest.raises(
+        ValueError, match=r"unknown game 'Epidemc-v0' \(did you mean 'Epidemic-v0'\?\); registered: "
+    ):
+        mfenvs.make("Epidemc-v0")
+    with pytest.raises(ValueError, match=r"unknown game 'mfenvs/x'; registered: .*RockPaperScissors-v0"):
+        mfenvs.make("mfenvs/x")
+    with pytest.raises(
+        TypeError, match=r"no constant 'n_agent' \(did you mean 'n_agents'\?\); allowed: n_agents, "
+    ):
+        mfenvs.make("Epidemic-v0", n_agent=3)
+
+
+def test_the_listing_is_a_copy():
+    mfenvs.registered_games().clear()
+    assert mfenvs.registered_games()
+
+
+@pytest.mark.usefixtures("clean_registry")
+class TestRegister:
+    def test_a_new_game_is_known_here_and_to_gymnasium(self):
+        mfenvs.register("Flu-v0", Flu)
+        assert isinstance(mfenvs.make("mfenvs/Flu-v0"), Flu)
+        assert gymnasium.spec("mfenvs/Flu-v0").kwargs == {"game": "Flu-v0"}
+
+    def test_again_is_allowed_but_not_another_game_under_the_same_name(self):
+        mfenvs.register("Flu-v0", Flu)
+        mfenvs.register("Flu-v0", Flu)
+        with pytest.raises(ValueError, match="name 'Flu-v0' is already the game Flu"):
+            mfenvs.register("Flu-v0", Epidemic)
+
+    @pytest.mark.parametrize("name", ["Flu", "Flu-v", "Flu-vx", "-v0", "a b-v0", "mfenvs/Flu-v0", "Flu-v-1"])
+    def test_names_have_a_version(self, name):
+        with pytest.raises(ValueError, match=r"name must be of the form 'Name-v0', got "):
+            mfenvs.register(name, Flu)
+
+    @pytest.mark.parametrize("value", [Flu(n_agents=2), dict, None])
+    def test_only_games_are_registered(self, value):
+        with pytest.raises(TypeError, match=r"game_class must be a subclass of mfenvs\.Game, got "):
+            mfenvs.register("Flu-v0", value)
+
+
+def test_everything_exported_exists():
+    for name in mfenvs.__all__:
+        assert getattr(mfenvs, name) is not None
+    assert isinstance(mfenvs.make("Epidemic-v0").agents, np.recarray)

@@ -1,0 +1,69 @@
+import numba
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from mfenvs import World, crowd, rule, share
+from mfenvs.rules import plain
+
+
+def world(counts, own_cell, own_weight=1.0):
+    """A world of as many agents as are counted."""
+    n = 4
+    return World(
+        np.array(counts, np.float32), np.zeros(0, np.float32), (), 0, own_cell, own_weight, 1 / (n - 1), 1 / n
+    )
+
+
+@pytest.mark.parametrize("read", [share, plain(share)], ids=["compiled", "plain"])
+def test_share_leaves_out_the_agent_itself(read):
+    """Four agents, two in cell 0 with the agent, one each in cells 1 and 3."""
+    assert_allclose([read(world([2, 1, 0, 1], 0), c) for c in range(4)], [1 / 3, 1 / 3, 0, 1 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("read", [crowd, plain(crowd)], ids=["compiled", "plain"])
+def test_crowd_counts_the_agent_itself(read):
+    assert_allclose([read(world([2, 1, 0, 1], 0), c) for c in range(4)], [2 / 4, 1 / 4, 0, 1 / 4], rtol=1e-6)
+
+
+def test_share_takes_off_the_weight_and_not_one():
+    """Weights 2.5 (own) + 1.5 in cell 1: the other's weight over N - 1 = 3."""
+    assert share(world([0, 4.0, 0, 0], 1, 2.5), 1) == pytest.approx(1.5 / 3)
+
+
+def test_in_the_mean_field_a_share_is_the_mass():
+    mean_field = World(np.array([0.2, 0.8]), np.zeros(0), (), 0, -1, 0.0, 1.0, 1.0)
+    assert share(mean_field, 1) == 0.8
+    assert crowd(mean_field, 1) == 0.8
+
+
+def test_a_rule_can_be_called_compiled_and_plain():
+    @rule
+    def square(x):
+        return x * x
+
+    assert square(3) == plain(square)(3) == square.py_func(3) == 9
+    assert plain(plain(square)) is plain(square)
+
+
+def test_only_functions_become_rules():
+    with pytest.raises(TypeError, match=r"function must be a plain Python function, got 3"):
+        rule(3)
+
+
+def test_division_by_zero_in_a_rule_is_as_in_numpy():
+    @rule
+    def divide(x, y):
+        return x / y
+
+    assert divide(1.0, 0.0) == np.inf
+    assert np.isnan(divide(0.0, 0.0))
+
+
+def test_a_rule_that_allocates_is_refused():
+    @rule
+    def allocating(x):
+        return np.zeros(3)[0] + x
+
+    with pytest.raises(numba.core.errors.NumbaError, match="NRT"):
+        allocating(1.0)
