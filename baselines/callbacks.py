@@ -23,9 +23,7 @@ class ExploitabilityCallback(BaseCallback):
         What was measured, as (iteration, exploitability) in order.
     """
 
-    def __init__(
-        self, every: int = 1, *, n_worlds: int = 16, deviators_per_world: int = 4, seed: int = 0
-    ) -> None:
+    def __init__(self, every: int = 1, *, n_worlds: int = 16, deviators_per_world: int = 4, seed: int = 0) -> None:
         super().__init__()
         self.every = checks.integer("every", every, 1)
         self.n_worlds, self.deviators_per_world = n_worlds, deviators_per_world

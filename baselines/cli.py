@@ -53,14 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def list_games(words: list[str]) -> int:
     """Print a table of the registered games, made from the games themselves."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     if words:
         print(f"usage: mfenvs list (got {' '.join(words)!r})", file=sys.stderr)
         return 0 if words[0] in ("-h", "--help") else 2
-    table = Table("id", "game", "N", "H", "local states", "actions", "observation")
-    for name, game_class in registered_games().items():
-        table.add_row(f"{NAMESPACE}/{name}", *game_row(game_class()))
+    table = Table(Column("id", no_wrap=True), "game", "N", "H", "local states", "actions", "observation")
+    for name in registered_games():
+        table.add_row(f"{NAMESPACE}/{name}", *game_row(make(name)))
     Console().print(table)
     return 0
 
@@ -115,7 +115,7 @@ def train(words: list[str]) -> int:
             ("run", Annotated[RunFlags, tyro.conf.arg(name="")], dataclasses.field(default_factory=RunFlags)),
             (
                 "algorithm",
-                Annotated[config_class, tyro.conf.arg(name="")],  # type: ignore[valid-type]
+                Annotated[config_class, tyro.conf.arg(name="")],
                 dataclasses.field(default_factory=config_class),
             ),
             ("game", game_class, dataclasses.field(default_factory=game_class)),
@@ -126,7 +126,6 @@ def train(words: list[str]) -> int:
         args=words[2:],
         prog=f"mfenvs train {words[0]} {words[1]}",
         description=f"Train {trainer_class.__name__} on {words[1]}. Constants of the game are --game.* flags.",
-        config=(tyro.conf.FlagConversionOff,),
     )
     return _train(trainer_class, flags.game, flags.algorithm, flags.run)
 
@@ -140,7 +139,7 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
     if flags.resume:
         trainer = trainer_class.load(folder / "checkpoint.npz")
     elif (folder / "config.json").exists():
-        raise ValueError(f"folder {folder} already holds a run: choose another, or continue it with --resume True")
+        raise ValueError(f"folder {folder} already holds a run: choose another, or continue it with --resume")
     else:
         trainer = trainer_class(game, config)
     total = flags.total_timesteps or 50 * trainer.timesteps_per_iteration
@@ -240,3 +239,39 @@ def _run_folder(command: str, words: list[str]) -> tuple[Path, list[str]]:
     if not words or words[0].startswith("-"):
         raise ValueError(f"name a run folder: mfenvs {command} RUN [FLAGS]")
     return Path(words[0]), words[1:]
+
+
+@dataclasses.dataclass(kw_only=True)
+class RenderFlags:
+    """What to show."""
+
+    seed: int = 0
+    """Of the episode."""
+
+
+def render(words: list[str]) -> int:
+    """Play one episode by a run's policy, print it, and draw it to ``episode.png`` in the run folder."""
+    import tyro
+    from matplotlib.image import imsave
+
+    from baselines.files import replacing
+    from baselines.runs import read_run
+    from mfenvs.api.rendering import PopulationRecorder
+    from mfenvs.engine.engine import Engine
+
+    folder, rest = _run_folder("render", words)
+    flags = tyro.cli(RenderFlags, args=rest, prog="mfenvs render RUN")
+    game, policy, _ = read_run(folder)
+    states = Engine(game).rollout(policy.probabilities, seed=flags.seed).states[0]
+    recorder = PopulationRecorder(game)
+    for now in states:
+        recorder.record(now)
+    print(recorder.ansi())
+    with replacing(folder / "episode.png") as file:
+        imsave(file, recorder.rgb_array(), format="png")
+    print(f"drawn to {folder / 'episode.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,11 +6,13 @@ import json
 import os
 import platform
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 VERSIONED_PACKAGES = ("mfenvs", "numpy", "numba", "scipy", "gymnasium", "pettingzoo")
 
@@ -46,6 +48,17 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def read_arrays(path: str | Path, what: str) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an ``.npz`` file; ValueError naming the file if it is not ``what`` that was saved."""
+    try:
+        with zipfile.ZipFile(path) as members:
+            members.testzip()
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a saved {what}: {error}") from None
 
 
 def versions() -> dict[str, str]:

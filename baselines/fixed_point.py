@@ -26,12 +26,13 @@ class MirrorDescentConfig(TrainerConfig):
     learning_rate: float = 1.0
     """Step alpha > 0 on the accumulated values."""
     temperature: float = 0.0
-    """Entropy regularisation tau >= 0 of the values."""
+    """Entropy regularisation tau >= 0; alpha tau < 1. With tau > 0 a fixed point is the equilibrium of the
+    regularised game, which is at most 2 tau H log|A|-exploitable (Yardim & He, Lemma 11)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
-        checks.real("temperature", self.temperature, 0.0)
+        checks.real("temperature", self.temperature, 0.0, 1.0 / self.learning_rate, exclude_high=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,9 +87,10 @@ class _ModelSolver(Trainer[Any]):
 
 
 class OnlineMirrorDescent(_ModelSolver):
-    """Online mirror descent: y <- y + alpha Q^pi, pi = softmax(y).
+    """Online mirror descent: y <- (1 - alpha tau) y + alpha Q^{tau,pi}, pi = softmax(y).
 
-    Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022, on any finite game.
+    Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022 (tau = 0), on any
+    finite game; with tau > 0 the exact-model counterpart of Yardim & He's Algorithm 2, without its mixing.
     """
 
     config_class = MirrorDescentConfig
@@ -132,9 +134,7 @@ class FictitiousPlay(_ModelSolver):
     def _advance(self, n_iterations: int) -> None:
         if self.iteration == 0:
             self._mass = self.induced.flow(self._law).mu
-        self._kernel(
-            n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._model
-        )
+        self._kernel(n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._model)
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"law": self._law, "mass": self._mass}
@@ -170,7 +170,7 @@ def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
             for h in range(horizon):
                 for s in range(n_states):
                     for a in range(n_actions):
-                        y[h, s, a] += learning_rate * q[h, s, a]
+                        y[h, s, a] += learning_rate * (q[h, s, a] - temperature * y[h, s, a])
             act_optimally(y, 1.0, policy)
 
     return iterate

@@ -1,4 +1,4 @@
-"""Policy mirror descent from samples of the N-player game: Symm-PMD and IPMD (003, Algorithm 2)."""
+"""Policy mirror descent from samples of the N-player game: Symm-PMD and IPMD (Yardim & He, Algorithm 2)."""
 
 import dataclasses
 from typing import Any, Literal
@@ -67,7 +67,8 @@ def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float)
     logits = (1.0 - temperature * step) * np.log(policy) + step * q
     logits -= logits.max(axis=-1, keepdims=True)
     weights: Array = np.exp(logits)
-    return weights / weights.sum(axis=-1, keepdims=True)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
 
 
 class _PolicyMirrorDescent(Trainer[PMDConfig]):
@@ -140,7 +141,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 class SymmPMD(_PolicyMirrorDescent):
     """Symmetrised policy mirror descent: one policy for all, one Q from everyone's trajectories.
 
-    003 = Yardim & He, Algorithm 2. Logs the mean-field exploitability of the average policy.
+    Yardim & He, Algorithm 2. Logs the mean-field exploitability of the average policy.
     """
 
     name = "symm-pmd"
@@ -163,7 +164,7 @@ class SymmPMD(_PolicyMirrorDescent):
 class IPMD(_PolicyMirrorDescent):
     """Independent policy mirror descent: every agent has its own policy and Q, from its own trajectory.
 
-    The baseline of 003, section 3; the N agents' tables are one array.
+    The baseline of Yardim & He, section 3; the N agents' tables are one array.
     """
 
     name = "ipmd"

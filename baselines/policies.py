@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from baselines.files import replacing
+from baselines.files import read_arrays, replacing
 from mfenvs import checks
 from mfenvs.game import FiniteGame
 
@@ -32,9 +32,7 @@ class TabularPolicy:
     def __init__(self, probabilities: ArrayLike, seed: int = 0) -> None:
         array = np.asarray(probabilities)
         if array.ndim not in (3, 4):
-            raise ValueError(
-                f"probabilities must have shape (H, S, A) or (n_agents, H, S, A), got {array.shape}"
-            )
+            raise ValueError(f"probabilities must have shape (H, S, A) or (n_agents, H, S, A), got {array.shape}")
         self.probabilities = checks.probabilities("probabilities", array, array.shape)
         """The table, float64."""
         self._rng = np.random.default_rng(seed)
@@ -119,8 +117,7 @@ class TabularPolicy:
     @classmethod
     def load(cls, path: str | Path, seed: int = 0) -> TabularPolicy:
         """Read a table that :meth:`save` wrote; ValueError if the file holds none."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["probabilities"], seed)
-        except (OSError, KeyError) as error:
-            raise ValueError(f"{path} is not a saved TabularPolicy: {error}") from None
+        arrays = read_arrays(path, cls.__name__)
+        if "probabilities" not in arrays:
+            raise ValueError(f"{path} is not a saved {cls.__name__}: it has no array 'probabilities'")
+        return cls(arrays["probabilities"], seed)

@@ -1,4 +1,4 @@
-"""TD learning of mean-field Q values from trajectories of the N-player game (003, Algorithm 1)."""
+"""TD learning of mean-field Q values from trajectories of the N-player game (Yardim & He, Algorithm 1)."""
 
 import dataclasses
 from typing import Any, Literal
@@ -142,7 +142,7 @@ class TDConfig(TrainerConfig):
 
 
 class TDLearning(Trainer[TDConfig]):
-    """Evaluates one policy from trajectories of the N-player game (003, Algorithm 1).
+    """Evaluates one policy from trajectories of the N-player game (Yardim & He, Algorithm 1).
 
     Parameters
     ----------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import io
 import json
 import math
 import time
@@ -18,7 +17,7 @@ from rich.progress import Progress
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 
-from baselines.files import replacing
+from baselines.files import read_arrays, replacing
 from baselines.logging import configure
 from baselines.policies import TabularPolicy
 from mfenvs import checks
@@ -212,13 +211,10 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         ValueError
             If the file is not a saved trainer of this class, or its game is not registered and none is given.
         """
-        try:
-            content = Path(path).read_bytes()
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                state = {key: arrays[key] for key in arrays.files}
-            header = json.loads(str(state.pop("header")))
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{path} is not a saved trainer: {error}") from None
+        state = read_arrays(path, "trainer")
+        if "header" not in state:
+            raise ValueError(f"{path} is not a saved trainer: it has no header")
+        header = json.loads(str(state.pop("header")))
         if header["trainer"] != cls.__name__:
             raise ValueError(f"{path} holds a {header['trainer']}, not a {cls.__name__}")
         if game is None:

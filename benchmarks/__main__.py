@@ -1,9 +1,13 @@
 """``python -m benchmarks reproduce NAME`` and ``python -m benchmarks speed [NAME]``."""
 
 import importlib
+import os
 import sys
 
 REPRODUCTIONS = {"asymmetric-games": "benchmarks.reproduce.asymmetric_games"}
+
+ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Environment for the speeds, in which threads are not the point; read when numba and torch are imported."""
 
 USAGE = f"""\
 usage: python -m benchmarks reproduce NAME [FLAGS]   NAME: {", ".join(REPRODUCTIONS)}
@@ -17,6 +21,7 @@ def main(words: list[str]) -> int:
         case ["reproduce", name, *rest] if name in REPRODUCTIONS:
             status = importlib.import_module(REPRODUCTIONS[name]).main(rest)
         case ["speed", *rest]:
+            os.environ.update(ONE_THREAD)
             status = importlib.import_module("benchmarks.speed").main(rest)
         case ["-h" | "--help"]:
             print(USAGE)

@@ -1,18 +1,16 @@
-"""Speeds side by side: every row compares two things in one run, by medians of interleaved repetitions."""
+"""Speeds side by side: every row compares two things in one run, by medians of interleaved repetitions.
 
-import os
-
-# Before numba and torch are imported: one thread, since threads are not the point here.
-for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
+``python -m benchmarks speed`` sets one thread before this module is imported.
+"""
 
 import dataclasses
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tyro
@@ -23,7 +21,13 @@ from rich.table import Table
 from baselines.files import versions, write_json
 from baselines.fixed_point import OnlineMirrorDescent
 from baselines.temporal_difference import QEstimate, td_update
-from mfenvs import Engine, FiniteGame, make, n_player_exploitability, rule, share, uniform
+from benchmarks.peers import (
+    LibraryEpidemic,
+    LibraryRockPaperScissors,
+    NumpyEpidemic,
+    NumpyEpidemicWithObservations,
+)
+from mfenvs import Engine, FiniteGame, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.engine.random import agent_key, step_key
@@ -126,9 +130,7 @@ def engine(repetitions: int) -> Iterator[Row]:
     yield Row("  over drawing only, both from Python", ratio, "x", ">= 0.25", ratio >= 0.25)
     yield Row("  over vectorised numpy", times[2] / times[0], "x", "", None)
     loop, steps = step_loop(game), 2000
-    in_loop = medians(
-        repetitions, (lambda: loop(steps), 1), (lambda: draw_numbers_often(numbers, steps, 7, 3), 1)
-    )
+    in_loop = medians(repetitions, (lambda: loop(steps), 1), (lambda: draw_numbers_often(numbers, steps, 7, 3), 1))
     speed = million_per_second(in_loop[0] / steps, N)
     yield Row("A-SIS arrays, stepped in compiled code, one world", speed, "M/s", ">= 200", speed >= 200)
     ratio = in_loop[1] / in_loop[0]
@@ -153,8 +155,8 @@ def draw_numbers(out: Any, seed: Any, episode: Any, time: Any) -> None:
 @kernel
 def draw_numbers_often(out: Any, n_steps: Any, seed: Any, episode: Any) -> None:
     """Call :func:`draw_numbers` in compiled code."""
-    for time in range(n_steps):
-        draw_numbers(out, seed, episode, time)
+    for step in range(n_steps):
+        draw_numbers(out, seed, episode, step)
 
 
 def step_loop(game: FiniteGame) -> Callable[[int], None]:
@@ -176,32 +178,12 @@ def step_loop(game: FiniteGame) -> Callable[[int], None]:
     return lambda n: loop(n, states[0], states[1], actions, rewards, agents, constants, counts, signal, ids)
 
 
-class NumpyEpidemic:
-    """A-SIS in plain vectorised numpy: what a careful user would write; a peer, not part of the package."""
-
-    def __init__(self, game: FiniteGame) -> None:
-        self.rng = np.random.default_rng(0)
-        self.agents = game.agents
-        self.n = game.n_agents
-        self.states = self.rng.integers(0, 2, self.n)
-
-    def step(self, actions: NDArray[Any]) -> NDArray[np.float32]:
-        """Take one step and return the rewards."""
-        infected = self.states == 0
-        out = actions == 1
-        others = ((infected & out).sum() - (infected & out)) / (self.n - 1)
-        chance = np.where(infected, 1 - self.agents.recovery, np.where(out, self.agents.susceptibility * others, 0.0))
-        rewards = -(infected.astype(np.float32)) - self.agents.aversion * ~out
-        self.states = (self.rng.random(self.n) >= chance).astype(np.int64)
-        return rewards  # type: ignore[no-any-return]
-
-
 def apis(repetitions: int) -> Iterator[Row]:
     """Measure the public APIs with float32 observations."""
     import gymnasium
+    from mfenvs.api.sb3 import vec_env
 
     from mfenvs.api.pettingzoo import parallel_env
-    from mfenvs.api.sb3 import vec_env
 
     rng = np.random.default_rng(0)
     constants = {"n_agents": N, "horizon": 10**9}
@@ -230,18 +212,6 @@ def apis(repetitions: int) -> Iterator[Row]:
         speed = million_per_second(seconds, N)
         yield Row(f"A-SIS {label}", speed, "M/s", f">= {bar}", speed >= bar)
     yield Row("  VectorEnv over vectorised numpy with observations", times[4] / times[0], "x", "", None)
-
-
-class NumpyEpidemicWithObservations(NumpyEpidemic):
-    """The same with float32 observations and flags, as a vector environment returns them."""
-
-    def step(self, actions: NDArray[Any]) -> Any:
-        """Take one step and return (observations, rewards, terminations, truncations, infos)."""
-        rewards = super().step(actions)
-        observations = np.zeros((self.n, 3), np.float32)
-        observations[np.arange(self.n), self.states] = 1.0
-        observations[:, 2] = 0.5
-        return observations, rewards, np.zeros(self.n, bool), np.zeros(self.n, bool), {}
 
 
 def episodes(repetitions: int) -> Iterator[Row]:
@@ -311,69 +281,6 @@ def solvers(repetitions: int) -> Iterator[Row]:
         yield Row("  MFGLib's over ours", ratios[0], "x", ">= 100", ratios[0] >= 100)
         yield Row(f"{label} exploitability", times[2] * 1e6, "us", "", None)
         yield Row("  MFGLib's over ours", ratios[1], "x", ">= 100", ratios[1] >= 100)
-
-
-@dataclasses.dataclass(kw_only=True)
-class LibraryRockPaperScissors(FiniteGame):
-    """MFGLib's rock-paper-scissors: a start state 0, then 1, 2, 3 are the last action."""
-
-    n_agents: int = 1000
-    horizon: int = 2
-    agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
-    n_states = 4
-    n_actions = 3
-
-    @staticmethod
-    @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """The action becomes the state."""
-        return 1.0 if next_state == action + 1 else 0.0
-
-    @staticmethod
-    @rule
-    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Wins 2, 4, 6 and losses 1, 2, 3 times the shares of the population's states."""
-        rock = share(world, 3) + share(world, 4) + share(world, 5)
-        paper = share(world, 6) + share(world, 7) + share(world, 8)
-        scissors = share(world, 9) + share(world, 10) + share(world, 11)
-        as_scissors = 6.0 * paper - 3.0 * rock if state == 3 else 0.0
-        as_paper = 4.0 * rock - 2.0 * scissors if state == 2 else as_scissors
-        return 2.0 * scissors - paper if state == 1 else as_paper
-
-    @property
-    def initial_distribution(self) -> NDArray[np.float64]:
-        """All in the start state."""
-        return np.array([1.0, 0.0, 0.0, 0.0])
-
-
-@dataclasses.dataclass(kw_only=True)
-class LibraryEpidemic(FiniteGame):
-    """MFGLib's SIS: states susceptible, infected; actions go out, distance."""
-
-    n_agents: int = 1000
-    horizon: int = 51
-    agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
-    n_states = 2
-    n_actions = 2
-
-    @staticmethod
-    @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Infection by the share of infected, recovery with probability 0.3."""
-        caught = 0.81 * (share(world, 2) + share(world, 3)) if action == 0 else 0.0
-        infected = 0.7 if state == 1 else caught
-        return infected if next_state == 1 else 1.0 - infected
-
-    @staticmethod
-    @rule
-    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Minus one if infected, minus a half for distance."""
-        return -(1.0 if state == 1 else 0.0) - (0.5 if action == 1 else 0.0)
-
-    @property
-    def initial_distribution(self) -> NDArray[np.float64]:
-        """MFGLib's default."""
-        return np.array([0.4, 0.6])
 
 
 def exploitability(repetitions: int) -> Iterator[Row]:

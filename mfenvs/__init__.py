@@ -1,5 +1,9 @@
 """Games with very many agents, the mean-field games that they induce, and their APIs."""
 
+from typing import TYPE_CHECKING, Any
+
+from mfenvs.api.gymnasium import vector_env
+from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.engine.engine import Engine, Trajectories
 from mfenvs.engine.random import uniform
 from mfenvs.game import FiniteGame, Game
@@ -7,6 +11,9 @@ from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, rule, share
+
+if TYPE_CHECKING:
+    from mfenvs.api.sb3 import PopulationVecEnv
 
 __all__ = [
     "Engine",
@@ -18,9 +25,25 @@ __all__ = [
     "crowd",
     "make",
     "n_player_exploitability",
+    "parallel_env",
     "register",
     "registered_games",
     "rule",
     "share",
     "uniform",
+    "vec_env",
+    "vector_env",
 ]
+
+
+def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationVecEnv":
+    """A game as a Stable-Baselines3 VecEnv: see :class:`mfenvs.api.sb3.PopulationVecEnv`.
+
+    Raises
+    ------
+    ImportError
+        If stable-baselines3 is not installed: it is imported here, never by ``import mfenvs``.
+    """
+    from mfenvs.api.sb3 import vec_env as make_vec_env
+
+    return make_vec_env(game, n_worlds, **kwargs)

@@ -214,7 +214,7 @@ class Game:
 
 @dataclasses.dataclass(kw_only=True)
 class FiniteGame(Game):
-    """A game with finitely many states and actions: a finite-horizon dynamic game (003, Definition 1).
+    """A game with finitely many states and actions: a finite-horizon dynamic game (Yardim & He, Definition 1).
 
     Declares ``n_states``, ``n_actions`` and the rules
 

@@ -5,6 +5,7 @@ import difflib
 from typing import Any
 
 import gymnasium
+import pettingzoo
 
 from mfenvs.game import Game
 from mfenvs.games.epidemic import Epidemic
@@ -16,7 +17,7 @@ _GAMES: dict[str, type[Game]] = {}
 
 
 def register(name: str, game_class: type[Game]) -> None:
-    """Register a game under ``mfenvs/<name>``, here and with gymnasium.
+    """Register a game under ``mfenvs/<name>``: here, with gymnasium, and with PettingZoo from 1.27 on.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ def register(name: str, game_class: type[Game]) -> None:
         raise ValueError(f"name must be of the form 'Name-v0', got {name!r}")
     if _GAMES.get(name, game_class) is not game_class:
         raise ValueError(f"name {name!r} is already the game {_GAMES[name].__name__}")
+    if name in _GAMES:
+        return
     _GAMES[name] = game_class
     gymnasium.register(
         f"{NAMESPACE}/{name}",
@@ -49,6 +52,14 @@ def register(name: str, game_class: type[Game]) -> None:
         order_enforce=False,
         kwargs={"game": name},
     )
+    if hasattr(pettingzoo, "register"):  # its registry came with version 1.27
+        for kind, function in (("aec", "env"), ("parallel", "parallel_env")):
+            pettingzoo.register(
+                kind,
+                f"{NAMESPACE}/{name}",
+                f"mfenvs.api.pettingzoo:{function}",
+                kwargs={"game": name},
+            )
 
 
 def registered_games() -> dict[str, type[Game]]:

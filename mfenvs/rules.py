@@ -81,7 +81,7 @@ class World(NamedTuple):
 def share(world: World, cell: Any) -> Any:
     """Share of the *other* agents that is counted in ``cell``: sigma(rho^{-i})(cell) in [0, 1].
 
-    The population is that of the N-1 others (games.md [R]); the mean-field limit does not see the
+    The population is that of the N-1 others [R]; the mean-field limit does not see the
     difference. With weights: the others' total weight in the cell over N - 1.
     """
     own = world.own_weight if cell == world.own_cell else world.own_weight * 0

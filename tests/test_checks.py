@@ -65,7 +65,7 @@ def test_centre_keeps_the_interval_inside():
 
 def test_choice_lists_what_is_allowed():
     assert checks.choice("o", "a", ("a", "b")) == "a"
-    with pytest.raises(ValueError, match="^o must be one of 'a', 'b', got 'c'$"):
+    with pytest.raises(ValueError, match=r"^o must be one of 'a', 'b', got 'c'$"):
         checks.choice("o", "c", ("a", "b"))
 
 
@@ -77,7 +77,7 @@ def test_shaped_converts_and_makes_contiguous():
     with pytest.raises(ValueError, match=r"^m must have shape \(2,\), got \(3,\)"):
         checks.shaped("m", [1, 2, 3], (2,), float)
     for kind in (["a", "b"], [1j, 2], [None, 1]):
-        with pytest.raises(TypeError, match="^m must be an array of numbers"):
+        with pytest.raises(TypeError, match=r"^m must be an array of numbers"):
             checks.shaped("m", kind, (2,), float)
 
 
@@ -116,7 +116,7 @@ def test_actions_of_any_integer_dtype(given_dtype, found):
 
 def test_actions_of_another_kind_or_shape():
     for wrong in ([[0.0, 1.0]], [[True, False]], [["a", "b"]]):
-        with pytest.raises(TypeError, match="^actions must be integers, got dtype"):
+        with pytest.raises(TypeError, match=r"^actions must be integers, got dtype"):
             checks.actions(wrong, (1, 2))
     with pytest.raises(ValueError, match=r"^actions must have shape \(1, 2\), got \(2,\)"):
         checks.actions([0, 1], (1, 2))

@@ -60,10 +60,29 @@ def test_division_by_zero_in_a_rule_is_as_in_numpy():
     assert np.isnan(divide(0.0, 0.0))
 
 
-def test_a_rule_that_allocates_is_refused():
-    @rule
-    def allocating(x):
-        return np.zeros(3)[0] + x
+def an_array(x):
+    return np.zeros(3)[0] + x
 
-    with pytest.raises(numba.core.errors.NumbaError, match="NRT"):
-        allocating(1.0)
+
+def a_list(x):
+    items = [x, x]
+    items.append(x)
+    return items[2]
+
+
+def an_array_expression(x):
+    return (x + x)[0]
+
+
+def a_text(x):
+    return len(str(int(x)))
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [(an_array, 1.0), (a_list, 1.0), (an_array_expression, np.ones(3)), (a_text, 12.0)],
+)
+def test_a_rule_that_allocates_is_refused(function, argument):
+    assert function(argument) is not None
+    with pytest.raises(numba.core.errors.NumbaError, match=r"(?s)NRT|Only accept returning of array passed"):
+        rule(function)(argument)

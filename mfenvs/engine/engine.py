@@ -309,8 +309,7 @@ class Engine:
             return
         world, agent = divmod(int(wrong), self.game.n_agents)
         raise ValueError(
-            f"actions[{world}, {agent}] must be in [0, {(self._n_actions or 0) - 1}],"
-            f" got {actions[world, agent]}"
+            f"actions[{world}, {agent}] must be in [0, {(self._n_actions or 0) - 1}], got {actions[world, agent]}"
         )
 
     def _threads_for(self, n_worlds: int, agent_steps_per_world: int) -> int:
@@ -324,8 +323,7 @@ class Engine:
             return kernel(*arguments, 0, n_worlds)
         bounds = [n_worlds * t // n_threads for t in range(n_threads + 1)]
         tasks = [
-            _pool(n_threads).submit(kernel, *arguments, first, last)
-            for first, last in itertools.pairwise(bounds)
+            _pool(n_threads).submit(kernel, *arguments, first, last) for first, last in itertools.pairwise(bounds)
         ]
         results = [task.result() for task in tasks]
         return results[0]

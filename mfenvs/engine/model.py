@@ -116,7 +116,7 @@ def _mean_field_rule(
         transitions: Any,
         rewards: Any,
     ) -> None:
-        """P(mu) into ``transitions`` (S, A, S) and R(mu) into ``rewards`` (S, A): 003, Definition 6.
+        """P(mu) into ``transitions`` (S, A, S) and R(mu) into ``rewards`` (S, A): Yardim & He, Definition 6.
 
         The average of the rules over ``agents``, each of whom makes up a share of ``shares`` of the
         population; mu has shape (S, A).
@@ -161,7 +161,7 @@ def _flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
         transitions: Any,
         rewards: Any,
     ) -> None:
-        """The population flow Lambda(policy) into ``mu`` (H, S, A): 003, Definition 5.
+        """The population flow Lambda(policy) into ``mu`` (H, S, A): Yardim & He, Definition 5.
 
         With it P(mu_h) into ``transitions`` (H, S, A, S) and R(mu_h) into ``rewards`` (H, S, A).
         """

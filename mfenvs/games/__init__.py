@@ -1,1 +1,8 @@
-"""The games, one file each."""
+"""The games, one file each.
+
+Tags in their docstrings say where a definition comes from: [S] the source states it; [R] the source is
+ambiguous or misprinted and we resolved it; [O] the source is silent and the choice is ours.
+
+Sources: Yardim & He, "Exploiting approximate symmetry for efficient multi-agent reinforcement learning",
+arXiv 2408.15173.
+"""

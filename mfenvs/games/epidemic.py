@@ -20,7 +20,9 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 @dataclasses.dataclass(kw_only=True)
 class Epidemic(FiniteGame):
-    """Infection modelling with asymmetric agents (A-SIS; 003 = Yardim & He, appendix E.2).
+    """A-SIS: an epidemic among agents of different susceptibility and patience.
+
+    Yardim & He, appendix E.2; tags as in :mod:`mfenvs.games`.
 
     States: 0 infected (I), 1 healthy (H). Actions: 0 keep distance (D), 1 go out (U) [S].
 

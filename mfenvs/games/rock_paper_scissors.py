@@ -32,7 +32,9 @@ def playing(world: Any, action: Any) -> Any:
 
 @dataclasses.dataclass(kw_only=True)
 class RockPaperScissors(FiniteGame):
-    """Modified population rock-paper-scissors (A-RPS; 003 = Yardim & He, appendix E.2).
+    """A-RPS: rock-paper-scissors in a population, members value wins and losses differently.
+
+    Yardim & He, appendix E.2; tags as in :mod:`mfenvs.games`.
 
     States and actions: 0 rock, 1 paper, 2 scissors [S]; the next state is the action [S]; the first
     state is uniform [O]. With s beaten by l(s) and beating w(s):

@@ -2,7 +2,7 @@
 
 Arrays: policy (H, S, A), transitions P (H, S, A, S), rewards R (H, S, A), values Q (H, S, A), all float64.
 ``temperature`` is the tau of entropy regularisation: the reward of a step gains tau times the entropy of
-the policy that acts (003, Definition 9), and tau = 0 is the plain game.
+the policy that acts (Yardim & He, Definition 9), and tau = 0 is the plain game.
 """
 
 import math
@@ -38,7 +38,7 @@ def soft_maximum(values: Any, temperature: Any) -> Any:
 
 @rule
 def evaluate(policy: Any, transitions: Any, rewards: Any, temperature: Any, q: Any) -> None:
-    """Q^{tau,pi} of a policy into ``q``: 003, Definition 9 (the entropy of step h itself is in Q_h)."""
+    """Q^{tau,pi} of a policy into ``q``: Yardim & He, Definition 9 (the entropy of step h itself is in Q_h)."""
     horizon, n_states, n_actions = rewards.shape
     for step in range(horizon):
         h = horizon - 1 - step
@@ -97,9 +97,7 @@ def optimal_value(initial: Any, q: Any, temperature: Any) -> Any:
 
 
 @rule
-def gap(
-    policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, q: Any
-) -> tuple[Any, Any]:
+def gap(policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, q: Any) -> tuple[Any, Any]:
     """Value of the best response, and of the policy, in one decision problem; ``q`` is scratch."""
     evaluate(policy, transitions, rewards, temperature, q)
     own = policy_value(initial, policy, q)

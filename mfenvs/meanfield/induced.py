@@ -30,7 +30,7 @@ class Flow:
 
 
 class InducedGame:
-    """MFG(G), the finite-horizon mean-field game induced by an N-player game G (003, Definition 6).
+    """MFG(G), the finite-horizon mean-field game induced by an N-player game G (Yardim & He, Definition 6).
 
     The rules of our games read the others through an empirical distribution only, so that
     symmetrisation and extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the
@@ -91,7 +91,7 @@ class InducedGame:
         return transitions, rewards
 
     def flow(self, policy: ArrayLike) -> Flow:
-        """The population flow Lambda(policy) and what it makes of the game (003, Definition 5)."""
+        """The population flow Lambda(policy) and what it makes of the game (Yardim & He, Definition 5)."""
         flow = self._flow(self._policy("policy", policy))
         self._check_rows(flow.transitions)
         return flow
@@ -99,7 +99,7 @@ class InducedGame:
     def evaluate(self, policy: ArrayLike, flow: Flow | None = None, *, temperature: float = 0.0) -> Array:
         """Q^{tau,pi}_h(s, a) of a policy against a flow (its own by default), shape (H, S, A).
 
-        003, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
+        Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
         """
         law, tau = self._policy("policy", policy), _temperature(temperature)
         flow = self._flow(law) if flow is None else flow
@@ -119,7 +119,7 @@ class InducedGame:
         return policy
 
     def exploitability(self, policy: ArrayLike, *, temperature: float = 0.0) -> float:
-        """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (003, Definition 5), or E^tau."""
+        """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau."""
         best, own = self._gap(
             *(self._policy("policy", policy), _temperature(temperature), self.initial, self.agents, self.shares),
             *(self.game.constants, *self._work),

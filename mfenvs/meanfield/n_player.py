@@ -1,7 +1,7 @@
-"""Exploitability in the N-player game itself (003, Definition 2), by simulation.
+"""Exploitability in the N-player game itself (Yardim & He, Definition 2), by simulation.
 
 E_i(pi) = max_{pi'} J_i(pi', pi^{-i}) - J_i(pi), over time-dependent policies pi' of agent i's own state.
-Three steps (algorithms.md section 2):
+Three steps:
 
 1. Simulate worlds in which all play pi, and average over them what agent i would meet in every state with
    every action: a decision problem (Pbar^i, Rbar^i) per agent.
@@ -107,7 +107,7 @@ def n_player_exploitability(
     policy: ArrayLike,
     *,
     n_worlds: int = 64,
-    deviators_per_world: int = 16,
+    deviators_per_world: int | None = None,
     seed: int = 0,
 ) -> Exploitability:
     """Measure the exploitability of policies in the N-player game, with its error.
@@ -122,7 +122,7 @@ def n_player_exploitability(
         Number K of simulated worlds, at least 2.
     deviators_per_world:
         How many agents, drawn at random in each world, deviate for the lower bound on the mean, one at
-        a time.
+        a time; by default 16, or all where they are fewer.
     seed:
         Of all simulations.
 
@@ -134,6 +134,8 @@ def n_player_exploitability(
     if not isinstance(game, FiniteGame):
         raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
     checks.integer("n_worlds", n_worlds, 2)
+    if deviators_per_world is None:
+        deviators_per_world = min(16, game.n_agents)
     checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
     table = (game.horizon, game.n_states, game.n_actions)
     shape = (game.n_agents, *table) if np.ndim(policy) == 4 else table
@@ -157,9 +159,7 @@ def n_player_exploitability(
             played, seed=seed, episode=1, deviators=who, deviations=answers.best_policies[who]
         )
         without = _conditional_returns(game, fresh, who, law[who % len(law)], answers.own_values[who])
-        with_it = _conditional_returns(
-            game, deviated, who, answers.best_policies[who], answers.best_values[who]
-        )
+        with_it = _conditional_returns(game, deviated, who, answers.best_policies[who], answers.best_values[who])
         gains.append(with_it - without)
     return Exploitability(
         per_agent=answers.gains,

@@ -1,0 +1,32 @@
+# Everything happens in a virtual environment of its own; PYTHON is what makes it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One thread each: the machines that test this are small, and threads that spin beside each other crawl.
+ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=agg
+
+.PHONY: demo test lint setup clean
+
+demo: setup ## Reproduce the learning curves of A-RPS and A-SIS: figure, JSON and a table
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m benchmarks reproduce asymmetric-games
+
+test: setup ## Run the tests
+	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+lint: setup ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.ready
+
+# Torch first and by itself: a plain `torch` of a newer release brings gigabytes of CUDA packages.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,330 @@
+"""Gymnasium: all agents as the slots of a VectorEnv, and one agent among a population as an Env."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population
+from mfenvs.game import FiniteGame, Game, cumulative
+from mfenvs.registry import make
+
+Observations = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+
+class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
+    """All agents of all worlds of a game: one slot per agent, ordered by world, then by agent.
+
+    All slots run in lockstep. At the game's horizon all terminate: the game is over, and its
+    observation carries the time.
+
+    Parameters
+    ----------
+    game:
+        A registered name, or a game.
+    num_envs:
+        Number of slots, n_worlds * n_agents, if it is not 1: ``gymnasium.make_vec`` passes 1 by default.
+    n_worlds:
+        Number of worlds; by default what ``num_envs`` implies, or 1.
+    observe_population:
+        Append the share of all N agents in each state to every observation (finite games).
+    autoreset_mode:
+        When ended episodes begin anew: in the next step (whose actions are then ignored), in the
+        same one (the last observations are then in ``infos["final_obs"]``), or not at all.
+    copy:
+        Whether every call returns new arrays. If False the arrays of the last call are overwritten.
+    render_mode:
+        None, ``"ansi"`` or ``"rgb_array"``.
+    debug:
+        Check the game's probability rows in every step.
+    max_episode_steps:
+        Truncate episodes after so many steps, if the horizon has not come before; by default never.
+    constants:
+        The game's constants, such as ``n_agents=100``, if it is given by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    metadata: dict[str, Any] = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": FRAMES_PER_SECOND,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        game: str | Game,
+        num_envs: int = 1,
+        n_worlds: int | None = None,
+        *,
+        observe_population: bool = False,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        copy: bool = True,
+        render_mode: str | None = None,
+        debug: bool = False,
+        max_episode_steps: int | None = None,
+        **constants: Any,
+    ) -> None:
+        self.game = make(game, **constants)
+        self.n_worlds = _number_of_worlds(num_envs, n_worlds, self.game.n_agents)
+        self._population = Population(
+            self.game,
+            {},
+            self.n_worlds,
+            observe_population=observe_population,
+            max_steps=max_episode_steps,
+            render_mode=render_mode,
+            debug=debug,
+        )
+        self.engine = self._population.engine
+        self.render_mode = render_mode
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.num_envs = self._population.n_rows
+        self.single_observation_space = self._population.observation_space
+        self.single_action_space = self._population.action_space
+        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, self.num_envs)
+        self.copy = copy
+        self._observations: Observations | None = None
+        self._rewards: NDArray[np.float32] | None = None
+        self._terminations, self._truncations = np.zeros((2, self.num_envs), np.bool_)
+        if not copy:
+            self._observations = np.zeros(
+                (self.num_envs, *(self.single_observation_space.shape or ())), np.float32
+            )
+            self._rewards = np.zeros((self.n_worlds, self.game.n_agents), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin an episode in all worlds; without a seed the next one of the last seed.
+
+        ``options["reset_mask"]``, as in gymnasium's own vector environments, must select all slots: they
+        share one clock. Other options are ignored.
+
+        Returns
+        -------
+        Observations, shape (num_envs, width of the space), and no infos.
+        """
+        if options is not None and "reset_mask" in options:
+            mask = np.asarray(options["reset_mask"])
+            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.all():
+                raise ValueError(
+                    f"options['reset_mask'] must be True for all {self.num_envs} slots, which share one clock,"
+                    f" got {options['reset_mask']!r}"
+                )
+        seed = self._population.first_seed(seed)
+        super().reset(seed=seed)
+        self._population.reset(seed)
+        return self._population.observe(self._observations), {}
+
+    def step(self, actions: ArrayLike) -> tuple[Observations, NDArray[np.float32], Flags, Flags, dict[str, Any]]:
+        """Take one step in all worlds.
+
+        Parameters
+        ----------
+        actions:
+            Shape (num_envs,) of integers, or with a Box's shape behind.
+
+        Returns
+        -------
+        Observations (num_envs, width of the space), rewards, terminations, truncations (num_envs,) and
+        infos.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset, or after the end of an episode if resets are disabled.
+        ValueError, TypeError
+            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        """
+        population = self._population
+        infos: dict[str, Any] = {}
+        if population.is_over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            population.reset()
+            rewards = np.zeros(self.num_envs, np.float32) if self._rewards is None else self._rewards.reshape(-1)
+            rewards.fill(0.0)
+        else:
+            rewards = population.step(actions, self._rewards)
+        terminated, truncated = population.terminated, population.truncated
+        if population.is_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            infos = _final_infos(population.observe())
+            population.reset()
+        if self.copy:
+            terminations = np.full(self.num_envs, terminated) if terminated else np.zeros(self.num_envs, np.bool_)
+            truncations = np.full(self.num_envs, truncated) if truncated else np.zeros(self.num_envs, np.bool_)
+        else:
+            terminations, truncations = self._terminations, self._truncations
+            terminations.fill(terminated)
+            truncations.fill(truncated)
+        return population.observe(self._observations), rewards, terminations, truncations, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """World 0 since its last reset: one text or image for all slots, in a tuple, or None."""
+        frame = self._population.render()
+        return None if frame is None else (frame,)
+
+
+class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
+    """One agent of an N-player game; all others play a given tabular policy.
+
+    A single-agent learner that maximises its return here computes a best response to the policy. The game,
+    its N agents and their influence on each other are as in every other API.
+
+    Parameters
+    ----------
+    game:
+        A registered name, or a game; it must be finite.
+    population_policy:
+        What the others play: probabilities of shape (H, S, A), or (n_agents, H, S, A) for a policy each,
+        or any object with such an attribute ``probabilities``; None for uniformly random actions.
+    agent:
+        Index of the agent that acts; None draws one uniformly in each episode. ``info["agent"]`` tells.
+    observe_population:
+        Append the share of all N agents in each state to every observation.
+    render_mode:
+        None, ``"ansi"`` or ``"rgb_array"``.
+    debug:
+        Check the game's probability rows in every step.
+    constants:
+        The game's constants, such as ``n_agents=100``, if it is given by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}
+
+    def __init__(
+        self,
+        game: str | Game,
+        population_policy: Any = None,
+        agent: int | None = None,
+        *,
+        observe_population: bool = False,
+        render_mode: str | None = None,
+        debug: bool = False,
+        **constants: Any,
+    ) -> None:
+        self._population = Population(
+            game,
+            constants,
+            observe_population=observe_population,
+            render_mode=render_mode,
+            debug=debug,
+        )
+        finite = self._population.game
+        if not isinstance(finite, FiniteGame):
+            raise TypeError(f"game must be a FiniteGame, whose policies are tables, got {type(finite).__name__}")
+        self.game = finite
+        self.engine = self._population.engine
+        self.agent = None if agent is None else checks.integer("agent", agent, 0, finite.n_agents - 1)
+        self.render_mode = render_mode
+        self.observation_space = self._population.observation_space
+        self.action_space = self._population.action_space
+        self._policy = _cumulative_policy(finite, population_policy)
+        self._acting = self.agent or 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin an episode; without a seed the next one of the last seed. There are no ``options``.
+
+        Returns
+        -------
+        The acting agent's observation, shape (width of the space,), and its index in ``info["agent"]``.
+        """
+        seed = self._population.first_seed(seed)
+        super().reset(seed=seed)
+        self._population.reset(seed)
+        if self.agent is None:
+            self._acting = int(self.np_random.integers(self.game.n_agents))
+        return self._observation(), {"agent": self._acting}
+
+    def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
+        """Take one step: the acting agent takes ``action``, all others draw theirs from their policy.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset, or after the end of the episode.
+        ValueError, TypeError
+            If the action is not one.
+        """
+        population = self._population
+        population.check_playing()
+        own = checks.integer("action", action, 0, self.game.n_actions - 1)
+        actions = self.engine.sample_actions(self._policy).reshape(-1)
+        actions[self._acting] = own
+        reward = float(population.step(actions)[self._acting])
+        info = {"agent": self._acting}
+        return self._observation(), reward, population.terminated, population.truncated, info
+
+    def render(self) -> Any:
+        """The shares of all agents by state since the last reset: a text, an image, or None."""
+        return self._population.render()
+
+    def _observation(self) -> Observations:
+        own: Observations = self._population.observe()[self._acting].copy()
+        return own
+
+
+def vector_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVectorEnv:
+    """A game as a gymnasium VectorEnv: see :class:`PopulationVectorEnv`."""
+    return PopulationVectorEnv(game, n_worlds=n_worlds, **kwargs)
+
+
+def _number_of_worlds(num_envs: int, n_worlds: int | None, n_agents: int) -> int:
+    num_envs = checks.integer("num_envs", num_envs, 1)
+    worlds = None if n_worlds is None else checks.integer("n_worlds", n_worlds, 1)
+    if num_envs == 1:
+        return worlds or 1
+    if num_envs % n_agents or worlds not in (None, num_envs // n_agents):
+        given = "" if worlds is None else f" and n_worlds={worlds}"
+        raise ValueError(
+            f"num_envs must be n_worlds * n_agents (or 1, for what n_worlds says), got num_envs={num_envs}"
+            f" with n_agents={n_agents}{given}"
+        )
+    return num_envs // n_agents
+
+
+def _autoreset_mode(value: str | AutoresetMode) -> AutoresetMode:
+    checks.choice(
+        "autoreset_mode",
+        value.value if isinstance(value, AutoresetMode) else value,
+        [mode.value for mode in AutoresetMode],
+    )
+    return AutoresetMode(value)
+
+
+def _final_infos(observations: Observations) -> dict[str, Any]:
+    """What gymnasium's vector environments report when all slots end and begin in the same step."""
+    everyone = np.ones(len(observations), np.bool_)
+    return {
+        "final_obs": np.fromiter(observations, dtype=object, count=len(observations)),
+        "_final_obs": everyone,
+        "final_info": {},
+        "_final_info": everyone.copy(),
+    }
+
+
+def _cumulative_policy(game: FiniteGame, policy: Any) -> NDArray[np.float32]:
+    """A policy as the engine samples from it, shape (1 or n_agents, H, S, A)."""
+    table = (game.horizon, game.n_states, game.n_actions)
+    if policy is None:
+        law = np.full(table, 1.0 / game.n_actions)
+    else:
+        given = getattr(policy, "probabilities", policy)
+        shape = (game.n_agents, *table) if np.ndim(given) == 4 else table
+        law = checks.probabilities("population_policy", given, shape)
+    return cumulative(law.reshape(-1, *table))

@@ -1,0 +1,195 @@
+"""What every API is a view of: worlds of one game as flat rows of agents, observed, cut short, recorded."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.api.rendering import PopulationRecorder, drawing_classes
+from mfenvs.engine.engine import Engine
+from mfenvs.game import FiniteGame, Game
+from mfenvs.registry import make
+
+RENDER_MODES = ("ansi", "rgb_array")
+FRAMES_PER_SECOND = 4
+"""For videos: an episode of 20 steps lasts 5 seconds."""
+
+
+class Population:
+    """``n_worlds`` copies of a game, in which every agent of every world has one row.
+
+    Rows are ordered by world, then by agent. All worlds run in lockstep: they begin and end together.
+
+    Parameters
+    ----------
+    game:
+        A registered name or a game.
+    constants:
+        The game's constants, if it is given by name.
+    n_worlds:
+        Number of copies.
+    observe_population:
+        Whether the share of all N agents in each state (finite games) is appended to every observation.
+    max_steps:
+        Episodes are truncated after so many steps if the horizon has not come before; None for no cut.
+    max_steps_name:
+        What the API calls that argument.
+    render_mode:
+        None, ``"ansi"`` or ``"rgb_array"``.
+    debug:
+        Passed on to :class:`mfenvs.Engine`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed, or the game is not finite and ``observe_population`` or
+        ``render_mode`` is set.
+    ImportError
+        If ``render_mode`` needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        game: str | Game,
+        constants: dict[str, Any],
+        n_worlds: int = 1,
+        *,
+        observe_population: bool = False,
+        max_steps: int | None = None,
+        max_steps_name: str = "max_episode_steps",
+        render_mode: str | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.game = make(game, **constants)
+        self.engine = Engine(self.game, n_worlds, debug=debug)
+        self.n_rows = n_worlds * self.game.n_agents
+        self.observe_population = observe_population
+        self._max_steps_name = max_steps_name
+        self.max_steps = max_steps
+        self.render_mode = checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
+        self.terminated = False
+        """Whether the episode has reached the game's horizon."""
+        self.truncated = False
+        """Whether the episode was cut before the horizon."""
+        self.action_space = self.game.action_space
+        self.observation_space = self._make_observation_space()
+        self._n_features = self.game.n_features
+        width = self.observation_space.shape[0]
+        self._observations_shape = (n_worlds, self.game.n_agents, width)
+        self._rows_shape = (self.n_rows, width)
+        action_shape = self.action_space.shape or ()
+        self._actions_shape = (self.n_rows, *action_shape)
+        self._world_actions_shape = (n_worlds, self.game.n_agents, *action_shape)
+        self._recorder = None if render_mode is None else PopulationRecorder(self._finite("render_mode"))
+        if render_mode == "rgb_array":
+            drawing_classes()  # fail when the environment is made, not in the middle of a run
+
+    @property
+    def max_steps(self) -> int:
+        """Steps after which an episode ends: at most the horizon has an effect."""
+        return self._max_steps
+
+    @max_steps.setter
+    def max_steps(self, value: int | None) -> None:
+        horizon = self.game.horizon
+        self._max_steps = horizon if value is None else checks.integer(self._max_steps_name, value, 1)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the episode has ended."""
+        return self.terminated or self.truncated
+
+    def first_seed(self, seed: int | None) -> int | None:
+        """``seed``, or a fresh one if none is given and nothing has been seeded yet."""
+        if seed is None and self.engine.episode < 0:
+            return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        return seed
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode in all worlds; without a seed the next one of the last seed."""
+        self.engine.reset(self.first_seed(seed))
+        self.terminated = self.truncated = False
+        if self._recorder is not None:
+            self._recorder.clear()
+            self._recorder.record(self.engine.states[0])
+
+    def check_playing(self) -> None:
+        """Raise a RuntimeError if there is no episode to step."""
+        if self.engine.episode < 0:
+            raise RuntimeError("step() was called before reset(): call reset() first")
+        if self.is_over:
+            raise RuntimeError("step() was called after the end of the episode: call reset() first")
+
+    def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Take one step in all worlds.
+
+        Parameters
+        ----------
+        actions:
+            Shape (n_rows,), with a Box's shape behind.
+        rewards:
+            Where to write the rewards, shape (n_worlds, n_agents); a new array by default.
+
+        Returns
+        -------
+        The rewards, shape (n_rows,).
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError
+            As :meth:`mfenvs.Engine.step` does; nothing has moved then.
+        """
+        self.check_playing()
+        chosen = np.asarray(actions)
+        if chosen.shape != self._actions_shape:
+            raise ValueError(f"actions must have shape {self._actions_shape}, got {chosen.shape}")
+        engine = self.engine
+        rewards = engine.step(chosen.reshape(self._world_actions_shape), rewards)
+        self.terminated = engine.time >= self.game.horizon
+        self.truncated = not self.terminated and engine.time >= self._max_steps
+        if self._recorder is not None:
+            self._recorder.record(engine.states[0])
+        return rewards.reshape(-1)
+
+    def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """What every agent sees now, shape (n_rows, width of the space); written to ``out`` if given."""
+        if out is None:
+            out = np.empty(self._rows_shape, np.float32)
+        by_world = out.reshape(self._observations_shape)
+        if self.observe_population:
+            self.engine.observe(by_world[..., : self._n_features])
+            by_world[..., self._n_features :] = self.engine.state_shares()[:, None]
+        else:
+            self.engine.observe(by_world)
+        return out
+
+    def render(self) -> Any:
+        """World 0 since its last reset: a text, an image (height, width, 3) of uint8, or None.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset.
+        """
+        if self._recorder is None:
+            gymnasium.logger.warn(
+                f"render() shows nothing without a render_mode: choose one of {', '.join(RENDER_MODES)}"
+                " when making the environment"
+            )
+            return None
+        return self._recorder.ansi() if self.render_mode == "ansi" else self._recorder.rgb_array()
+
+    def _make_observation_space(self) -> gymnasium.spaces.Box:
+        own = self.game.observation_space
+        if not self.observe_population:
+            return own
+        shares = np.zeros(self._finite("observe_population").n_states, np.float32)
+        low, high = np.concatenate([own.low, shares]), np.concatenate([own.high, shares + 1])
+        return gymnasium.spaces.Box(low, high, dtype=np.float32)
+
+    def _finite(self, argument: str) -> FiniteGame:
+        if not isinstance(self.game, FiniteGame):
+            raise TypeError(f"{argument} needs a FiniteGame, got {type(self.game).__name__}")
+        return self.game

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from baselines.policies import TabularPolicy
+from mfenvs import make
+
+
+def observations(states: list[int], time: int, horizon: int, n_states: int = 2) -> np.ndarray:
+    rows = np.zeros((len(states), n_states + 1), np.float32)
+    rows[np.arange(len(states)), states] = 1.0
+    rows[:, n_states] = np.float32(time) / np.float32(horizon)
+    return rows
+
+
+def deterministic_table() -> np.ndarray:
+    """Horizon 3, two states, two actions: the action is (time + state) mod 2."""
+    table = np.zeros((3, 2, 2))
+    for h in range(3):
+        for s in range(2):
+            table[h, s, (h + s) % 2] = 1.0
+    return table
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_predict_reads_state_and_time_from_the_observation(deterministic: bool) -> None:
+    policy = TabularPolicy(deterministic_table())
+    for h in range(3):
+        actions, memory = policy.predict(observations([0, 1, 1], h, 3), deterministic=deterministic)
+        assert memory is None
+        assert actions.tolist() == [h % 2, (h + 1) % 2, (h + 1) % 2]
+
+
+def test_predict_takes_one_observation_and_ignores_further_features() -> None:
+    row = np.append(observations([1], 2, 3)[0], [0.3, 0.7])
+    action, _ = TabularPolicy(deterministic_table()).predict(row)
+    assert action.shape == ()
+    assert int(action) == 1
+
+
+def test_every_horizon_up_to_500_is_read_back_from_float32() -> None:
+    for horizon in (7, 20, 128, 500):
+        table = np.zeros((horizon, 1, 2))
+        table[:, 0, 0], table[:, 0, 1] = np.arange(horizon) % 2 == 0, np.arange(horizon) % 2 == 1
+        policy = TabularPolicy(table)
+        for h in range(horizon):
+            action, _ = policy.predict(observations([0], h, horizon, 1)[0])
+            assert int(action) == h % 2
+
+
+def test_one_table_per_agent_goes_round_with_the_worlds() -> None:
+    table = deterministic_table()
+    policy = TabularPolicy(np.stack([table, table[:, ::-1]]))
+    actions, _ = policy.predict(observations([0, 0, 0, 0], 0, 3))
+    assert actions.tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="multiple of n_agents = 2 rows, got 3"):
+        policy.predict(observations([0, 0, 0], 0, 3))
+
+
+def test_samples_have_the_tables_law() -> None:
+    # Two-sided binomial test at error rate 1e-7.
+    policy = TabularPolicy(np.array([[[0.3, 0.7]]]), seed=3)
+    n = 20_000
+    actions, _ = policy.predict(np.tile([1.0, 0.0], (n, 1)))
+    assert stats.binomtest(int(actions.sum()), n, 0.7).pvalue > 1e-7
+
+
+def test_save_and_load(tmp_path) -> None:
+    policy = TabularPolicy(deterministic_table())
+    policy.save(tmp_path / "policy.npz")
+    assert np.array_equal(TabularPolicy.load(tmp_path / "policy.npz").probabilities, policy.probabilities)
+    (tmp_path / "wrong.npz").write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"wrong\.npz is not a saved TabularPolicy"):
+        TabularPolicy.load(tmp_path / "wrong.npz")
+    with pytest.raises(ValueError, match=r"missing\.npz"):
+        TabularPolicy.load(tmp_path / "missing.npz")
+
+
+def test_uniform_has_the_games_shape() -> None:
+    game = make("RockPaperScissors-v0", horizon=4)
+    assert np.allclose(TabularPolicy.uniform(game).probabilities, np.full((4, 3, 3), 1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (np.ones((2, 2)), r"shape \(H, S, A\) or \(n_agents, H, S, A\), got \(2, 2\)"),
+        (np.full((1, 1, 2), 0.6), r"probabilities\[0, 0\].*sum 1.2"),
+        (np.array([[[1.5, -0.5]]]), "non-negative"),
+        (np.array([[[np.nan, 1.0]]]), "nan"),
+    ],
+)
+def test_what_is_not_a_policy_is_refused(table: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularPolicy(table)

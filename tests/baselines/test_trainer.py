@@ -1,0 +1,197 @@
+"""The contract, on every algorithm."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+
+import baselines.files
+from baselines.callbacks import ExploitabilityCallback
+from baselines.logging import MetricsFile, configure
+from baselines.runs import ALGORITHMS
+from baselines.trainer import Trainer
+from mfenvs import make
+from mfenvs.games.epidemic import Epidemic
+
+trainers = pytest.mark.parametrize("trainer_class", ALGORITHMS.values(), ids=ALGORITHMS.keys())
+
+
+def small(trainer_class: type[Trainer], seed: int = 3) -> Trainer:
+    return trainer_class(make("Epidemic-v0", n_agents=20, horizon=3), seed=seed)
+
+
+def learned(trainer: Trainer) -> dict[str, np.ndarray]:
+    return {**trainer._state(), "policy": trainer.policy.probabilities}
+
+
+def assert_equal(a: Trainer, b: Trainer) -> None:
+    assert (a.iteration, a.num_timesteps) == (b.iteration, b.num_timesteps)
+    assert learned(a).keys() == learned(b).keys()
+    for key, value in learned(a).items():
+        assert np.array_equal(value, learned(b)[key]), key
+
+
+@trainers
+def test_resumed_training_equals_uninterrupted_training(trainer_class, tmp_path) -> None:
+    whole, part = small(trainer_class), small(trainer_class)
+    step = whole.timesteps_per_iteration
+    whole.learn(5 * step)
+    part.learn(2 * step).save(tmp_path / "part.npz")
+    resumed = trainer_class.load(tmp_path / "part.npz")
+    assert resumed.config == part.config
+    assert resumed.game == part.game
+    assert_equal(resumed.learn(3 * step), whole)
+    assert_equal(part.learn(3 * step), whole)
+
+
+@pytest.mark.parametrize("name", ["symm-pmd", "ipmd", "td"])
+def test_the_seed_decides(name: str) -> None:
+    runs = [small(ALGORITHMS[name], seed).learn(3) for seed in (3, 3, 4)]
+    assert_equal(runs[0], runs[1])
+    states = [run._state() for run in runs]
+    assert any(not np.array_equal(states[0][key], states[2][key]) for key in states[0])
+
+
+@trainers
+def test_learn_rounds_up_to_iterations_and_goes_on(trainer_class) -> None:
+    trainer = small(trainer_class)
+    step = trainer.timesteps_per_iteration
+    trainer.learn(step + 1)
+    expected = 2 if step > 1 else step + 1
+    assert trainer.iteration == expected
+    assert trainer.num_timesteps == expected * step
+    trainer.learn(1)
+    assert trainer.iteration == expected + 1
+
+
+@trainers
+def test_predict_gives_an_action_for_every_row(trainer_class) -> None:
+    trainer = small(trainer_class).learn(1)
+    rows = np.zeros((20, 3), np.float32)
+    rows[:, 0] = 1.0
+    actions, memory = trainer.predict(rows)
+    assert actions.shape == (20,)
+    assert memory is None
+    assert set(actions.tolist()) <= {0, 1}
+
+
+class Recorder(BaseCallback):
+    def __init__(self, stop_at: int) -> None:
+        super().__init__()
+        self.stop_at, self.events = stop_at, []
+
+    def _on_training_start(self) -> None:
+        self.events.append("start")
+
+    def _on_step(self) -> bool:
+        self.events.append(self.model.iteration)
+        return self.model.iteration < self.stop_at
+
+    def _on_training_end(self) -> None:
+        self.events.append("end")
+
+
+def test_callbacks_of_sb3_see_every_iteration_and_can_stop() -> None:
+    trainer = small(ALGORITHMS["omd"])
+    recorder = Recorder(stop_at=3)
+    trainer.learn(10, callback=recorder)
+    assert recorder.events == ["start", 1, 2, 3, "end"]
+    assert trainer.iteration == 3
+    seen = []
+    trainer.learn(2, callback=lambda local, _global: bool(seen.append(local["self"].iteration)) or True)
+    assert seen == [4, 5]
+    first, second = Recorder(99), Recorder(99)
+    trainer.learn(1, callback=[first, second])
+    assert first.events == second.events == ["start", 6, "end"]
+
+
+def test_metrics_go_to_csv_and_tensorboard_and_a_resumed_run_continues_the_file(tmp_path) -> None:
+    trainer = small(ALGORITHMS["symm-pmd"])
+    step = trainer.timesteps_per_iteration
+    trainer.set_logger(configure(tmp_path, ("csv", "tensorboard")))
+    trainer.learn(4 * step, log_interval=2)
+    trainer.save(tmp_path / "checkpoint.npz")
+    resumed = type(trainer).load(tmp_path / "checkpoint.npz")
+    resumed.set_logger(configure(tmp_path))
+    resumed.learn(step, callback=ExploitabilityCallback(n_worlds=2, deviators_per_world=1))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["time/iterations"] for row in rows] == ["2", "4", "5"]
+    assert [int(row["time/total_timesteps"]) for row in rows] == [2 * step, 4 * step, 5 * step]
+    assert all(float(row["eval/mean_field_exploitability"]) > 0 for row in rows)
+    assert [bool(row["eval/exploitability_max"]) for row in rows] == [False, False, True]
+    assert list(tmp_path.glob("events.out.tfevents*"))
+
+
+def test_a_new_metric_keeps_the_old_rows(tmp_path) -> None:
+    path = tmp_path / "metrics.csv"
+    writer = MetricsFile(path)
+    writer.write({"a": 1}, {})
+    writer.write({"a": 2, "b": 3, "hidden": 4}, {"hidden": "csv"})
+    writer.write({"b": 5}, {})
+    with path.open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}, {"a": "", "b": "5"}]
+
+
+def test_exploitability_is_measured_when_asked() -> None:
+    callback = ExploitabilityCallback(every=2, n_worlds=2, deviators_per_world=1)
+    small(ALGORITHMS["omd"]).learn(5, callback=callback)
+    assert [iteration for iteration, _ in callback.measured] == [2, 4]
+    assert callback.measured[0][1].n_worlds == 2
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch) -> None:
+    trainer = small(ALGORITHMS["symm-pmd"])
+    trainer.save(tmp_path / "run.npz")
+    before = (tmp_path / "run.npz").read_bytes()
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(OSError, match="disk full"):
+        trainer.save(tmp_path / "run.npz")
+    assert (tmp_path / "run.npz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_load_says_what_is_wrong_with_a_file(tmp_path) -> None:
+    path = tmp_path / "run.npz"
+    small(ALGORITHMS["omd"]).save(path)
+    with pytest.raises(ValueError, match=r"holds a OnlineMirrorDescent, not a SymmPMD"):
+        ALGORITHMS["symm-pmd"].load(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"run\.npz is not a saved trainer"):
+        ALGORITHMS["omd"].load(path)
+    with pytest.raises(ValueError, match="absent"):
+        ALGORITHMS["omd"].load(tmp_path / "absent.npz")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Unregistered(Epidemic):
+    """An epidemic that nobody registered."""
+
+
+def test_an_unregistered_game_must_be_passed_to_load(tmp_path) -> None:
+    game = Unregistered(n_agents=10, horizon=2)
+    trainer = ALGORITHMS["omd"](game).learn(1)
+    trainer.save(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="pass it as game="):
+        ALGORITHMS["omd"].load(tmp_path / "run.npz")
+    assert_equal(ALGORITHMS["omd"].load(tmp_path / "run.npz", game=game), trainer)
+
+
+@pytest.mark.parametrize("argument", ["total_timesteps", "log_interval"])
+def test_learn_refuses_numbers_below_one(argument: str) -> None:
+    arguments = {"total_timesteps": 1, "log_interval": 1, argument: 0}
+    with pytest.raises(ValueError, match=rf"{argument} must be an integer >= 1, got 0"):
+        small(ALGORITHMS["omd"]).learn(**arguments)
+
+
+def test_json_that_cannot_be_written_leaves_nothing(tmp_path) -> None:
+    with pytest.raises(TypeError, match="cannot write"):
+        baselines.files.write_json(tmp_path / "x.json", {"a": object()})
+    assert not list(tmp_path.iterdir())

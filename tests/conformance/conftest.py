@@ -1,0 +1,54 @@
+"""The table of games that all conformance tests run over: every registered game, made small."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+import mfenvs
+
+SMALL = {"n_agents": 6, "horizon": 4}
+"""The constants with which every registered game is run, a new one without a line here."""
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "Epidemic-v0": [{"heterogeneity": 0.0, "n_agents": 2}, {"horizon": 1, "initial_infected": 1.0}],
+    "RockPaperScissors-v0": [{"orientation": "cui-koeppl", "n_agents": 11}],
+}
+"""Further constants to run games with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A game and its constants."""
+
+    name: str
+    constants: dict[str, Any]
+
+    @property
+    def id(self):
+        return f"mfenvs/{self.name}"
+
+    def game(self):
+        return mfenvs.make(self.name, **self.constants)
+
+    def __str__(self):
+        return "-".join([self.name, *(f"{k}={v}" for k, v in self.constants.items() if SMALL.get(k) != v)])
+
+
+CASES = [
+    Case(name, SMALL | variant)
+    for name in mfenvs.registered_games()
+    for variant in ({}, *VARIANTS.get(name, []))
+]
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request):
+    """A game with constants, for every test of this directory."""
+    return request.param
+
+
+@pytest.fixture(params=[False, True], ids=["own", "population"])
+def observe_population(request):
+    """Whether the mean-field block is in the observation."""
+    return request.param

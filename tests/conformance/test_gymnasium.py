@@ -1,0 +1,150 @@
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from replay import Recording
+
+import mfenvs
+from mfenvs.game import index_dtype
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.mark.parametrize("n_worlds", [1, 3])
+def test_vector_shapes_dtypes_and_spaces(case, observe_population, n_worlds):
+    vector = gymnasium.make_vec(
+        case.id, n_worlds=n_worlds, observe_population=observe_population, **case.constants
+    )
+    game = case.game()
+    n = n_worlds * game.n_agents
+    width = game.n_features + observe_population * game.n_states
+    assert vector.num_envs == n
+    assert vector.single_action_space == game.action_space
+    assert vector.single_observation_space.shape == (width,)
+    assert vector.observation_space.shape == (n, width)
+    vector.action_space.seed(0)
+    observations, infos = vector.reset(seed=2)
+    assert infos == {}
+    for t in range(1, game.horizon + 1):
+        assert vector.observation_space.contains(observations)
+        assert all(map(vector.single_observation_space.contains, observations))
+        observations, rewards, terminations, truncations, infos = vector.step(vector.action_space.sample())
+        assert rewards.dtype == np.float32
+        assert terminations.dtype == truncations.dtype == np.bool_
+        assert rewards.shape == terminations.shape == truncations.shape == (n,)
+        assert terminations.tolist() == [t == game.horizon] * n
+        assert not truncations.any()
+        assert infos == {}
+    assert vector.observation_space.contains(observations)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["horizon", "cut"])
+@pytest.mark.parametrize("copy", [True, False], ids=["copy", "buffers"])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_autoreset_is_that_of_gymnasium(case, mode, copy, cut):
+    game = case.game()
+    if cut and game.horizon == 1:
+        pytest.skip("an episode of one step cannot be cut")
+    steps = game.horizon - 1 if cut else game.horizon
+    recording = Recording(game, n_worlds=2, n_episodes=4, steps=steps)
+    expected = SyncVectorEnv(recording.slots(), autoreset_mode=mode)
+    vector = gymnasium.make_vec(
+        case.id,
+        num_envs=2 * game.n_agents,
+        autoreset_mode=mode,
+        copy=copy,
+        max_episode_steps=steps if cut else None,
+        **case.constants,
+    )
+    assert vector.metadata["autoreset_mode"] is mode
+    assert data_equivalence(vector.reset(seed=recording.seed), expected.reset(), exact=True)
+    ignored = np.zeros(vector.num_envs, int)
+    for episode in range(3):
+        for t in range(steps):
+            ours = vector.step(recording.rows(episode, t))
+            theirs = expected.step(recording.rows(episode, t))
+            assert_same_step(ours, theirs)
+        assert theirs[2].all() or theirs[3].all()
+        if mode is AutoresetMode.NEXT_STEP:
+            assert_same_step(vector.step(ignored), expected.step(ignored))
+        elif mode is AutoresetMode.DISABLED:
+            with pytest.raises(RuntimeError, match="after the end of the episode"):
+                vector.step(ignored)
+            mask = {"reset_mask": np.ones(vector.num_envs, bool)}
+            assert data_equivalence(vector.reset(options=mask), expected.reset(options=mask), exact=True)
+
+
+def assert_same_step(ours, theirs):
+    for mine, other in zip(ours[:4], theirs[:4], strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert data_equivalence(ours[4], theirs[4], exact=True)
+
+
+def test_copies_are_the_callers_and_buffers_are_not(case):
+    game = case.game()
+    copies = mfenvs.vector_env(case.game(), autoreset_mode="SameStep")
+    copies.action_space.seed(0)
+    calls = [[copies.reset(seed=0)[0]]]
+    for _ in range(2 * game.horizon):
+        *arrays, infos = copies.step(copies.action_space.sample())
+        calls.append(arrays + list(infos.get("final_obs", [])))
+    everything = [array for call in calls for array in call]
+    for i, array in enumerate(everything):
+        for other in everything[i + 1 :]:
+            shares_final = array.base is not None and array.base is other.base
+            assert shares_final or not np.shares_memory(array, other)
+    buffers = mfenvs.vector_env(case.game(), copy=False)
+    first = buffers.reset(seed=0)[0]
+    second = buffers.step(copies.action_space.sample())
+    third = buffers.step(copies.action_space.sample())
+    assert first is second[0] is third[0]
+    for mine, other in zip(second[1:4], third[1:4], strict=True):
+        assert np.shares_memory(mine, other)
+
+
+def test_gymnasiums_wrappers_work(case):
+    vector = gymnasium.wrappers.vector.RecordEpisodeStatistics(
+        gymnasium.make_vec(case.id, autoreset_mode="SameStep", **case.constants)
+    )
+    vector.reset(seed=0)
+    vector.action_space.seed(0)
+    total = np.zeros(vector.num_envs)
+    for _ in range(case.game().horizon):
+        _, rewards, _, _, infos = vector.step(vector.action_space.sample())
+        total += rewards
+    np.testing.assert_allclose(infos["episode"]["r"], total, rtol=1e-5)
+
+
+# check_env recommends a normalised action space, and warns where a wrapper or a spec is missing.
+@pytest.mark.parametrize("agent", [None, 1])
+def test_representative_agent(case, observe_population, agent):
+    single = gymnasium.make(case.id, agent=agent, observe_population=observe_population, **case.constants)
+    check_env(single.unwrapped)
+
+
+def test_representative_agent_for_sb3(case):
+    from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
+
+    for mode in ("ansi", "rgb_array"):
+        check_env_of_sb3(gymnasium.make(case.id, render_mode=mode, **case.constants), skip_render_check=False)
+
+
+def test_gymnasium_vectorises_representative_agents(case):
+    vector = gymnasium.make_vec(case.id, 3, "sync", **case.constants)
+    vector.action_space.seed(0)
+    observations, infos = vector.reset(seed=0)
+    assert infos["agent"].shape == (3,)
+    for _ in range(2 * case.game().horizon):
+        observations, *_ = vector.step(vector.action_space.sample())
+        assert vector.observation_space.contains(observations)
+
+
+def test_narrow_actions_are_actions(case):
+    vector = mfenvs.vector_env(case.game())
+    vector.reset(seed=0)
+    actions = np.arange(vector.num_envs) % case.game().n_actions
+    expected = vector.step(actions)[1]
+    for kind in (np.int32, index_dtype(case.game().n_actions)):
+        vector.reset(seed=0)
+        np.testing.assert_array_equal(vector.step(actions.astype(kind))[1], expected)
