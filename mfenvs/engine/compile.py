@@ -8,13 +8,14 @@ rule and number that it reaches. Two games with equal rules share code; an edite
 
 import contextlib
 import hashlib
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
 from mfenvs.rules import COMPILE_OPTIONS
@@ -42,7 +43,8 @@ def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[
     if fingerprint is not None:
         # Without a directory to write to, everything works, and is compiled in every process.
         with contextlib.suppress(RuntimeError):
-            dispatcher._cache = _ContentCache(function, fingerprint)
+            options = sorted(dispatcher.targetoptions.items())
+            dispatcher._cache = _ContentCache(function, f"{fingerprint} {options}")
     return cast(Callable[P, R], dispatcher)
 
 
@@ -57,10 +59,43 @@ class _ContentCache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any], fingerprint: str) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
+        stem = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
+        self._cache_file = _OneFilePerKey(self._cache_path, stem, None)  # type: ignore[no-untyped-call]
         self._fingerprint = fingerprint
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         return signature, codegen.magic_tuple(), self._fingerprint
+
+
+class _OneFilePerKey(IndexDataCacheFile):
+    """Files of machine code, named by what they were compiled from.
+
+    numba numbers its files and keeps an index of the numbers; two processes that compile at the same time can
+    give one number to two kernels, and a third process then runs the wrong code. (In a kernel made in a closure
+    all games would share one index: this is what parallel test runs did.) Here a name belongs to one content;
+    files are written beside their place and renamed into it.
+    """
+
+    def load(self, key: tuple[Any, ...]) -> Any:
+        """The compiled code under a key, or None."""
+        try:
+            return self._load_data(self._file_name(key))  # type: ignore[no-untyped-call]
+        except FileNotFoundError:
+            return None
+
+    def save(self, key: tuple[Any, ...], data: Any) -> None:
+        """Keep compiled code."""
+        self._save_data(self._file_name(key), data)  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        """Leave the files alone: other processes may be using them, and none can be stale."""
+
+    def _file_name(self, key: tuple[Any, ...]) -> str:
+        signature, target, fingerprint = key
+        parts = (numba.__version__, sys.version, str(signature), repr(target), fingerprint)
+        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        stem: str = self._index_name.removesuffix(".nbi")
+        return f"{stem}-{digest[:32]}.nbc"
 
 
 class _UnknownContentError(Exception):
