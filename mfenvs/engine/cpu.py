@@ -18,7 +18,7 @@ from mfenvs.game import Game, Rules
 from mfenvs.rules import World, rule
 
 SMALL_CELL_COUNT = 16
-"""Up to here agents are counted by one vectorised pass per cell, beyond by scattered increments."""
+"""Up to here agents are counted in one vectorised pass, beyond by scattered increments."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +80,7 @@ def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
     # A record is written field by field, and numba needs the fields' names in the source.
     lines = [f"    record.{name} = state[{index}]" for index, name in enumerate(fields)]
     source = "\n".join(["def store(states, i, state):", "    record = states[i]", *lines])
-    namespace: dict[str, Any] = {}
-    exec(source, namespace)
-    return rule(namespace["store"])
+    return _rule_from(source, "store")
 
 
 def _start_world(start: Callable[..., Any], store: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,15 +115,26 @@ def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
 
         return count_scattered
 
-    @rule
-    def count_by_cell(states: Any, actions: Any, agents: Any, counts: Any) -> None:
-        for c in range(n_cells):
-            inside = int32(0)
-            for i in range(len(states)):
-                inside += int32(cell(states[i], actions[i], agents[i]) == c)
-            counts[c] = inside
+    # One sum per cell, each a variable of its own: a single pass that vectorises. As a loop over the cells
+    # around the loop over the agents it takes three times as long.
+    cells = range(n_cells)
+    source = "\n".join(
+        [
+            "def count_in_sums(states, actions, agents, counts):",
+            *(f"    sum_{c} = int32(0)" for c in cells),
+            "    for i in range(len(states)):",
+            "        place = int32(cell(states[i], actions[i], agents[i]))",
+            *(f"        sum_{c} += int32(place == {c})" for c in cells),
+            *(f"    counts[{c}] = sum_{c}" for c in cells),
+        ]
+    )
+    return _rule_from(source, "count_in_sums", cell=cell, int32=int32)
 
-    return count_by_cell
+
+def _rule_from(source: str, name: str, **scope: Any) -> Callable[..., Any]:
+    """Compile a rule whose source depends on the game's sizes or names."""
+    exec(source, scope)
+    return rule(scope[name])
 
 
 def own_weight_rule(weight: Callable[..., Any] | None) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ SMALL = {"n_agents": 6, "horizon": 4}
 """The constants with which every registered game is run, a new one without a line here."""
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "Epidemic-v0": [{"heterogeneity": 0.0, "n_agents": 2}, {"horizon": 1, "initial_infected": 1.0}],
+    "Epidemic-v0": [{"heterogeneity": 0.0, "n_agents": 2}, {"horizon": 1, "initial_infected": 0.75}],
     "RockPaperScissors-v0": [{"orientation": "cui-koeppl", "n_agents": 11}],
 }
 """Further constants to run games with."""
@@ -36,9 +36,7 @@ class Case:
 
 
 CASES = [
-    Case(name, SMALL | variant)
-    for name in mfenvs.registered_games()
-    for variant in ({}, *VARIANTS.get(name, []))
+    Case(name, SMALL | variant) for name in mfenvs.registered_games() for variant in ({}, *VARIANTS.get(name, []))
 ]
 
 

@@ -116,7 +116,6 @@ def test_gymnasiums_wrappers_work(case):
     np.testing.assert_allclose(infos["episode"]["r"], total, rtol=1e-5)
 
 
-# check_env recommends a normalised action space, and warns where a wrapper or a spec is missing.
 @pytest.mark.parametrize("agent", [None, 1])
 def test_representative_agent(case, observe_population, agent):
     single = gymnasium.make(case.id, agent=agent, observe_population=observe_population, **case.constants)

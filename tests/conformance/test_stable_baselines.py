@@ -72,7 +72,7 @@ def test_seeds_last_for_one_reset(case):
 
 def test_ppo_learns_from_all_agents(case):
     venv = VecMonitor(mfenvs.vec_env(case.game(), 2))
-    model = PPO("MlpPolicy", venv, n_steps=8, batch_size=32, n_epochs=1, seed=1, device="cpu")
+    model = PPO("MlpPolicy", venv, n_steps=8, batch_size=4 * venv.num_envs, n_epochs=1, seed=1, device="cpu")
     model.learn(16 * venv.num_envs)
     assert model.num_timesteps == 16 * venv.num_envs
     assert len(model.ep_info_buffer) > 0

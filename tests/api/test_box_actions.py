@@ -1,0 +1,99 @@
+"""A game that is not finite: each agent is on a line, and moves by its action."""
+
+import dataclasses
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import data_equivalence
+from pettingzoo.test import parallel_api_test
+
+import mfenvs
+from mfenvs import Game, rule
+
+
+@dataclasses.dataclass(kw_only=True)
+class Line(Game):
+    n_agents: int = 3
+    horizon: int = 2
+    agent_dtype = np.dtype([("pace", np.float32)])
+    state_dtype = np.dtype(np.float32)
+    n_cells = 1
+    n_features = 1
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    @property
+    def observation_space(self):
+        return gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32)
+
+    @staticmethod
+    @rule
+    def start(agent, initial, key):
+        return np.float32(0.0)
+
+    @staticmethod
+    @rule
+    def cell(state, action, agent):
+        return 0
+
+    @staticmethod
+    @rule
+    def step(state, action, agent, world, key):
+        return state + agent.pace * action[0], -action[0]
+
+    @staticmethod
+    @rule
+    def observe(out, state, agent, elapsed):
+        out[0] = state
+
+    def draw_agents(self, rng):
+        return np.linspace(0.25, 1.0, self.n_agents, dtype=np.float32).view(self.agent_dtype)
+
+
+PACES = np.array([[0.25], [0.625], [1.0]])
+ACTIONS = np.array([[1.0], [-0.5], [0.5]], np.float32)
+
+
+def test_parallel_env():
+    parallel = mfenvs.parallel_env(Line())
+    parallel.reset()
+    observations, rewards, *_ = parallel.step(dict(zip(parallel.agents, ACTIONS, strict=True)))
+    np.testing.assert_array_equal(list(observations.values()), PACES * ACTIONS)
+    assert list(rewards.values()) == [-1.0, 0.5, -0.5]
+    parallel_api_test(parallel, num_cycles=5)
+
+
+def test_vector_env_and_vec_env():
+    vector, vec = mfenvs.vector_env(Line(), 2), mfenvs.vec_env(Line(), 2)
+    assert vector.action_space.shape == (6, 1)
+    vector.reset()
+    vec.reset()
+    twice = np.concatenate([ACTIONS, 0 * ACTIONS])
+    for env in (vector, vec):
+        observations, rewards, *_ = env.step(twice)
+        np.testing.assert_array_equal(observations, np.concatenate([PACES * ACTIONS, 0 * PACES]))
+        assert rewards.tolist() == [-1.0, 0.5, -0.5, 0.0, 0.0, 0.0]
+        with pytest.raises(ValueError, match=re.escape("actions must have shape (6, 1), got (6,)")):
+            env.step(twice[:, 0])
+
+
+def test_same_step_resets():
+    vector = mfenvs.vector_env(Line(horizon=1), autoreset_mode="SameStep")
+    vector.reset()
+    observations, _, _, _, infos = vector.step(ACTIONS)
+    assert not observations.any()
+    assert data_equivalence(infos["final_obs"].tolist(), list((PACES * ACTIONS).astype(np.float32)))
+
+
+@pytest.mark.parametrize("argument", ["observe_population", "render_mode"])
+def test_shares_of_states_need_states(argument):
+    value = {"observe_population": True, "render_mode": "ansi"}[argument]
+    for maker in (mfenvs.parallel_env, mfenvs.vector_env, mfenvs.vec_env):
+        with pytest.raises(TypeError, match=f"{argument} needs a FiniteGame, got Line"):
+            maker(Line(), **{argument: value})
+
+
+def test_tabular_policies_need_a_finite_game():
+    with pytest.raises(TypeError, match="game must be a FiniteGame, whose policies are tables, got Line"):
+        mfenvs.api.gymnasium.RepresentativeAgentEnv(Line())
