@@ -178,6 +178,12 @@ def test_sampling_from_cumulative_never_takes_what_has_no_probability(weights):
         assert law[index] > 0
 
 
+def test_rounding_in_the_sum_goes_to_the_last_possible_outcome():
+    """A sum below one leaves draws above it: they must not take the impossible last outcome."""
+    table = cumulative(np.array([0.3, 0.7 - 9e-7, 0.0]))
+    assert (np.float32(1 - 2.0**-24) >= table[:-1]).sum() == 1
+
+
 def test_cumulative_inverts_the_law_exactly():
     table = cumulative(np.array([[0.25, 0.0, 0.5, 0.25, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]]))
     drawn = (np.arange(1000, dtype=np.float32) / 1000)[None, :, None] >= table[:, None, :-1]

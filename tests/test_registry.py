@@ -2,6 +2,7 @@ import dataclasses
 
 import gymnasium
 import numpy as np
+import pettingzoo
 import pytest
 
 import mfenvs
@@ -19,10 +20,14 @@ class Flu(Epidemic):
 def clean_registry(monkeypatch):
     """Whatever is registered in a test is gone after it."""
     monkeypatch.setattr(registry, "_GAMES", dict(registry._GAMES))
-    known = dict(gymnasium.registry)
+    registries = [gymnasium.registry]
+    if hasattr(pettingzoo, "register"):
+        registries += [pettingzoo.aec_registry, pettingzoo.parallel_registry]
+    known = [dict(each) for each in registries]
     yield
-    gymnasium.registry.clear()
-    gymnasium.registry.update(known)
+    for each, before in zip(registries, known, strict=True):
+        each.clear()
+        each.update(before)
 
 
 def test_the_two_games_of_the_paper_have_the_papers_size():

@@ -111,8 +111,8 @@ class Flags:
 
     seeds: int = 3
     """Number of training seeds."""
-    n_worlds: int = 16
-    """Worlds K of an evaluation of exploitability; the last epoch takes four times as many."""
+    n_worlds: int = 8
+    """Worlds K of an evaluation of exploitability; the last epoch takes eight times as many."""
     out: Path = RESULTS
     """Where the figure and the JSON go."""
     study: bool = False
@@ -177,7 +177,7 @@ def learning_curve(
             began = time.perf_counter()
             trainer.learn(1)
             training_seconds += time.perf_counter() - began
-        worlds = 4 * n_worlds if epoch == experiment.n_epochs - 1 else n_worlds
+        worlds = 8 * n_worlds if epoch == experiment.n_epochs - 1 else n_worlds
         for prefix, policy in (("", trainer.policy), ("last_", trainer.last_policy)):
             found = n_player_exploitability(
                 trainer.game, policy.probabilities, n_worlds=worlds, deviators_per_world=2, seed=1_000_000 + epoch
@@ -196,7 +196,7 @@ def equilibrium_exploitability(experiment: Experiment, n_worlds: int) -> dict[st
     solver = OnlineMirrorDescent(game, **experiment.solver)
     solver.run(2000)
     policy = solver.policy.probabilities
-    found = n_player_exploitability(game, policy, n_worlds=4 * n_worlds, deviators_per_world=2)
+    found = n_player_exploitability(game, policy, n_worlds=8 * n_worlds, deviators_per_world=2)
     return {"mean_field_exploitability": solver.induced.exploitability(policy), **found.summary()}
 
 
@@ -259,11 +259,15 @@ def comparison(experiment: Experiment, curves: dict[str, list[dict[str, Any]]], 
     ours = {name: {q: band(curves[name], q)[1] for q in QUANTITIES} for name in ALGORITHMS}
     final = experiment.n_epochs - 1
     table = Table(
-        title=f"{experiment.title}: exploitability, mean over agents (relative to Symm-PMD at epoch 0)",
-        caption="ours: median over seeds; the paper: digitised, its scale is not ours",
+        title=f"{experiment.title}: exploitability, mean over agents",
+        caption="Median over seeds of the average policy's; %: of Symm-PMD's at epoch 0.\n"
+        "*: the paper's, digitised; its scale is not ours.\n"
+        "last: of the last iterate; max_i: maximum over agents, at the end.\n"
+        "MFG-NE: of the induced game's equilibrium, played by all.",
+        caption_justify="left",
     )
     table.add_column("epoch")
-    for header in ("Symm-PMD", "IPMD", "ratio", "paper: Symm-PMD", "IPMD", "ratio"):
+    for header in ("Symm-PMD", "IPMD", "ratio", "Symm-PMD*", "IPMD*", "ratio*"):
         table.add_column(header, justify="right")
 
     def add_row(label: str, values: dict[str, float], start: float, epoch: int | None) -> None:
@@ -271,9 +275,7 @@ def comparison(experiment: Experiment, curves: dict[str, list[dict[str, Any]]], 
         cells = []
         for pair, base in ((values, start), (paper, experiment.paper["Symm-PMD"][0])):
             symm, independent = pair["Symm-PMD"], pair["IPMD"]
-            cells += [
-                "" if value is None else f"{value:.3f} ({value / base:.2f})" for value in (symm, independent)
-            ]
+            cells += ["" if value is None else f"{value:.3f} {value / base:4.0%}" for value in (symm, independent)]
             cells.append("" if symm is None or independent is None else f"{symm / independent:.2f}")
         table.add_row(label, *cells)
 
@@ -281,11 +283,10 @@ def comparison(experiment: Experiment, curves: dict[str, list[dict[str, Any]]], 
         values = {name: ours[name]["mean"][epoch] for name in ALGORITHMS}
         add_row(str(epoch), values, ours["Symm-PMD"]["mean"][0], epoch)
     table.add_section()
-    for label, quantity in (("last iterate", "last_mean"), ("max over agents", "max")):
+    for label, quantity in (("last", "last_mean"), ("max_i", "max")):
         values = {name: ours[name][quantity][final] for name in ALGORITHMS}
-        add_row(f"{final}, {label}", values, ours["Symm-PMD"][quantity][0], None)
-    start = ours["Symm-PMD"]["mean"][0]
-    table.add_row("equilibrium of induced game", f"{floor['mean']:.3f} ({floor['mean'] / start:.2f})")
+        add_row(label, values, ours["Symm-PMD"][quantity][0], None)
+    table.add_row("MFG-NE", f"{floor['mean']:.3f} {floor['mean'] / ours['Symm-PMD']['mean'][0]:4.0%}")
     return table
 
 

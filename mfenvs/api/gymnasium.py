@@ -275,6 +275,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._population.render()
 
     def _observation(self) -> Observations:
+        # A copy, or a learner's replay buffer would keep everyone's rows alive.
         own: Observations = self._population.observe()[self._acting].copy()
         return own
 

@@ -321,12 +321,17 @@ class Engine:
         n_threads = self._threads_for(n_worlds, self.game.n_agents * steps)
         if n_threads == 1:
             return kernel(*arguments, 0, n_worlds)
-        bounds = [n_worlds * t // n_threads for t in range(n_threads + 1)]
-        tasks = [
-            _pool(n_threads).submit(kernel, *arguments, first, last) for first, last in itertools.pairwise(bounds)
-        ]
-        results = [task.result() for task in tasks]
-        return results[0]
+        return run_in_threads(n_threads, n_worlds, functools.partial(kernel, *arguments))
+
+
+def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]) -> Any:
+    """Call ``task(first, last)`` on consecutive ranges that make up 0..n_items, one per thread.
+
+    Returns what the call on the first range returned; an error in any is raised.
+    """
+    bounds = [n_items * t // n_threads for t in range(n_threads + 1)]
+    calls = [_pool(n_threads).submit(task, first, last) for first, last in itertools.pairwise(bounds)]
+    return [call.result() for call in calls][0]
 
 
 def _signed(seed: int) -> int:

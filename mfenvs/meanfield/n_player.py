@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from mfenvs import checks
-from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.engine.engine import Engine, Trajectories, run_in_threads
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import solve_each
@@ -147,7 +147,9 @@ def n_player_exploitability(
     population = engine.rollout(played, seed=seed, episode=0)
     everyone = np.arange(game.n_agents)
     whole_run = np.tile([0, n_worlds], (game.n_agents, 1))
-    answers = _best_answers(game, law, *_decision_problems(game, population, everyone, whole_run))
+    answers = _best_answers(
+        game, law, *_decision_problems(game, population, everyone, whole_run, engine.n_threads)
+    )
 
     fresh = engine.rollout(played, seed=seed, episode=1)
     rng = np.random.default_rng(seed)
@@ -184,16 +186,25 @@ class _Answers:
 
 
 def _decision_problems(
-    game: FiniteGame, run: Trajectories, agents: NDArray[np.int64], world_bounds: NDArray[np.int64]
+    game: FiniteGame,
+    run: Trajectories,
+    agents: NDArray[np.int64],
+    world_bounds: NDArray[np.int64],
+    n_threads: int = 1,
 ) -> tuple[Array, Array]:
     """Pbar (n, H, S, A, S) and Rbar (n, H, S, A) of n agents, each averaged over its range of worlds."""
     shape = (len(agents), game.horizon, game.n_states, game.n_actions)
     transitions, rewards = np.zeros((*shape, game.n_states)), np.zeros(shape)
-    model_kernels(game).responses(
-        *(run.states, run.actions, run.counts, agents, world_bounds),
-        *(in_double_precision(game.agents), game.constants),
-        *(np.empty(game.n_cells), np.empty(game.n_signals), transitions, rewards, 0, len(agents)),
-    )
+    kernel, parameters = model_kernels(game).responses, in_double_precision(game.agents)
+
+    def tabulate(first: int, last: int) -> None:
+        scratch = np.empty(game.n_cells), np.empty(game.n_signals)
+        kernel(
+            *(run.states, run.actions, run.counts, agents, world_bounds, parameters, game.constants),
+            *(*scratch, transitions, rewards, first, last),
+        )
+
+    run_in_threads(n_threads, len(agents), tabulate)
     return transitions, rewards
 
 

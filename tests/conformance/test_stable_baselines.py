@@ -65,6 +65,7 @@ def test_seeds_last_for_one_reset(case):
     ours = mfenvs.vec_env(case.game(), 3)
     assert ours.seed(4) == [4 + i for i in range(ours.num_envs)]
     first, second = ours.reset(), ours.reset()
+    assert ours.engine.episode == 1
     ours.seed(4)
     np.testing.assert_array_equal(ours.reset(), first)
     np.testing.assert_array_equal(ours.reset(), second)

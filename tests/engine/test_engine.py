@@ -318,6 +318,16 @@ class TestPolicies:
             assert run.actions[w, h, i] == (draw(seed, w, 2, h, ACT, i, 0) >= law[:-1]).sum()
             assert run.states[w, 0, i] == (draw(seed, w, 2, 0, START, i, 0) >= np.arange(1, 5) / 5).sum()
 
+    @pytest.mark.parametrize("n_actions", [4, 12])
+    def test_a_draw_on_the_edge_belongs_to_the_next_action(self, n_actions):
+        """So that a draw of 0 never takes a first action of probability 0."""
+        game = Wheel(n_agents=15, n_actions=n_actions)
+        policy = np.zeros((15, *table(game)))
+        for i, h in np.ndindex(15, 3):
+            u = float(draw(3, 0, 0, h, ACT, i, 0))
+            policy[i, h, :, 2], policy[i, h, :, 3] = u, 1 - u
+        assert (Engine(game).rollout(policy, seed=3).actions == 3).all()
+
     @by_game()
     def test_frequencies_of_actions(self, game):
         """Pearson's chi-square at 1e-8 for every (h, s), at most 12 of them, seed fixed."""
@@ -387,7 +397,7 @@ def faulty_transition(next_state, state, action, agent, world):
     if fault == 1:
         return right * 1.8
     if fault == 2:
-        return 2.0 * right - 1.0 if next_state < 2 else 0.0
+        return 2.0 * right - 0.5 if next_state < 2 else 0.0
     return np.nan
 
 
@@ -418,7 +428,7 @@ class Wheel(FiniteGame):
 
 
 class TestDebug:
-    @pytest.mark.parametrize(("fault", "row"), [(1, "0.0, 1.8"), (2, "-1.0, 1.0"), (3, "nan, nan")])
+    @pytest.mark.parametrize(("fault", "row"), [(1, "0.0, 1.8"), (2, "-0.5, 1.5"), (3, "nan, nan")])
     def test_an_invalid_row_is_named(self, fault, row):
         engine = Engine(Wheel(n_agents=6, fault=fault), 2, debug=True)
         engine.reset(seed=0)

@@ -116,6 +116,36 @@ def test_scramblers_are_injective():
     assert len(np.unique(long)) == n
 
 
+def test_keys_of_steps_are_distinct():
+    grid = itertools.product((0, 1, 2**63), (0, 1, 2, 1000), (0, 1, 2, 1000), range(20), (START, ACT, ADVANCE))
+    keys = [
+        step_key(*map(np.uint64, (seed, world, episode)), time, purpose)
+        for seed, world, episode, time, purpose in grid
+    ]
+    assert len(set(map(int, keys))) == len(keys) == 3 * 4 * 4 * 20 * 3
+
+
+@numba.njit
+def both(key, other, shift, mine, theirs):
+    for i in range(len(mine)):
+        mine[i] = uniform(agent_key(key, i), 0)
+        theirs[i] = uniform(agent_key(other, i + shift), 0)
+
+
+@pytest.mark.parametrize("difference", [1, 2**16, 2**31, 2**32 - 1, 0x9E3779B1, 0x12345678])
+@pytest.mark.parametrize("shift", [0, 1, -7])
+def test_steps_whose_agents_begin_alike_are_not_correlated(difference, shift):
+    """Some steps have low halves by which one's agents are the other's, shifted: the high half tells."""
+    key = oracles.mix64(99)
+    low = ((key & oracles.M32) - shift * 0x9E3779B1) & oracles.M32
+    other = ((key >> 32) ^ difference) << 32 | low
+    mine, theirs = np.empty(2**16), np.empty(2**16)
+    both(np.uint64(key), np.uint64(other), shift, mine, theirs)
+    assert abs(np.corrcoef(mine, theirs)[0, 1]) * 2**8 < Z
+    pairs = (mine * 16).astype(int) * 16 + (theirs * 16).astype(int)
+    assert stats.chisquare(np.bincount(pairs, minlength=256)).pvalue > ALPHA
+
+
 def test_agents_keys_of_a_step_are_distinct():
     keys = {int(agent_key(np.uint64(oracles.mix64(5)), i)) for i in range(20_000)}
     assert len(keys) == 20_000
@@ -174,6 +204,13 @@ def test_no_correlation_between_purposes(over):
     assert largest < stats.norm.isf(ALPHA / 2 / pairs)
 
 
+@numba.njit
+def integers(at, out):
+    for k in range(len(at)):
+        key = step_key(at[k, 0], at[k, 1], at[k, 2], at[k, 3], at[k, 4])
+        out[k] = np.uint32(uniform(agent_key(key, at[k, 5]), at[k, 6]) * np.float32(2**24))
+
+
 @pytest.mark.parametrize("axis", range(7), ids=lambda axis: AXES[axis])
 def test_every_input_bit_flips_every_output_bit_half_of_the_time(axis):
     bits = {SEED: 64, WORLD: 64, EPISODE: 64, TIME: 30, PURPOSE: 2, AGENT: 24, STREAM: 16}[axis]
@@ -181,20 +218,14 @@ def test_every_input_bit_flips_every_output_bit_half_of_the_time(axis):
     rng = np.random.default_rng(axis)
     flips = np.zeros((bits, 24))
 
-    @numba.njit
-    def draw(at, out):
-        for k in range(len(at)):
-            key = step_key(at[k, 0], at[k, 1], at[k, 2], at[k, 3], at[k, 4])
-            out[k] = np.uint32(uniform(agent_key(key, at[k, 5]), at[k, 6]) * np.float32(2**24))
-
     limits = np.array([2**62, 2**62, 2**20, 2**20, 3, 2**20, 64])
     at = rng.integers(0, limits, (n, 7)).astype(np.uint64)
     before, after = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    draw(at, before)
+    integers(at, before)
     for bit in range(bits):
         other = at.copy()
         other[:, axis] ^= np.uint64(1 << bit)
-        draw(other, after)
+        integers(other, after)
         changed = before ^ after
         flips[bit] = [(changed >> out & 1).mean() for out in range(24)]
     z = np.abs(flips - 0.5) * 2 * np.sqrt(n)
