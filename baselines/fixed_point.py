@@ -65,11 +65,7 @@ class _ModelSolver(Trainer[Any]):
         """The mean-field game that is solved."""
         shape = self.induced.policy_shape
         self._law = self.induced.uniform_policy()
-        mu, rewards, q = (np.empty(shape) for _ in range(3))
-        self._model = (
-            *(q, self.induced.initial, self.induced.agents, self.induced.shares, self.game.constants),
-            *(*self.induced.scratch(), mu, np.empty((*shape, self.induced.n_states)), rewards),
-        )
+        self._work = np.empty(shape), self.induced.flow_arrays()
 
     @abc.abstractmethod
     def _advance(self, n_iterations: int) -> None:
@@ -104,7 +100,7 @@ class OnlineMirrorDescent(_ModelSolver):
 
     def _advance(self, n_iterations: int) -> None:
         self._kernel(
-            n_iterations, self._law, self._y, self.config.learning_rate, self.config.temperature, *self._model
+            n_iterations, self._law, self._y, self.config.learning_rate, self.config.temperature, *self._work
         )
 
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -134,7 +130,7 @@ class FictitiousPlay(_ModelSolver):
     def _advance(self, n_iterations: int) -> None:
         if self.iteration == 0:
             self._mass = self.induced.flow(self._law).mu
-        self._kernel(n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._model)
+        self._kernel(n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._work)
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"law": self._law, "mass": self._mass}
@@ -153,19 +149,12 @@ def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         learning_rate: Any,
         temperature: Any,
         q: Any,
-        initial: Any,
-        agents: Any,
-        shares: Any,
-        constants: Any,
-        counts: Any,
-        signal: Any,
-        mu: Any,
-        transitions: Any,
-        rewards: Any,
+        arrays: Any,
     ) -> None:
+        _, _, _, _, _, _, _, transitions, rewards = arrays
         horizon, n_states, n_actions = q.shape
         for _ in range(n_iterations):
-            flow(policy, initial, agents, shares, constants, counts, signal, mu, transitions, rewards)
+            flow(policy, arrays)
             evaluate(policy, transitions, rewards, temperature, q)
             for h in range(horizon):
                 for s in range(n_states):
@@ -186,19 +175,12 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         answer: Any,
         temperature: Any,
         q: Any,
-        initial: Any,
-        agents: Any,
-        shares: Any,
-        constants: Any,
-        counts: Any,
-        signal: Any,
-        mu: Any,
-        transitions: Any,
-        rewards: Any,
+        arrays: Any,
     ) -> None:
+        initial, _, _, _, _, _, mu, transitions, rewards = arrays
         horizon, n_states, n_actions = q.shape
         for _ in range(n_iterations):
-            flow(policy, initial, agents, shares, constants, counts, signal, mu, transitions, rewards)
+            flow(policy, arrays)
             optimise(transitions, rewards, temperature, q)
             act_optimally(q, temperature, answer)
             for h in range(horizon):

@@ -80,7 +80,9 @@ class _OneFilePerKey(IndexDataCacheFile):
         """The compiled code under a key, or None."""
         try:
             return self._load_data(self._file_name(key))  # type: ignore[no-untyped-call]
-        except FileNotFoundError:
+        except (FileNotFoundError, ImportError):
+            # Code names the module whose rules it was compiled from, which may be none that this process can
+            # import: a notebook's, a test's, another script's.
             return None
 
     def save(self, key: tuple[Any, ...], data: Any) -> None:

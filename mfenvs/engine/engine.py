@@ -331,7 +331,8 @@ def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]
     """
     bounds = [n_items * t // n_threads for t in range(n_threads + 1)]
     calls = [_pool(n_threads).submit(task, first, last) for first, last in itertools.pairwise(bounds)]
-    return [call.result() for call in calls][0]
+    results = [call.result() for call in calls]
+    return results[0]
 
 
 def _signed(seed: int) -> int:

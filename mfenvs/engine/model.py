@@ -149,22 +149,13 @@ def _mean_field_rule(
 
 def _flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
     @rule
-    def flow(
-        policy: Any,
-        initial: Any,
-        agents: Any,
-        shares: Any,
-        constants: Any,
-        counts: Any,
-        signal: Any,
-        mu: Any,
-        transitions: Any,
-        rewards: Any,
-    ) -> None:
+    def flow(policy: Any, arrays: Any) -> None:
         """The population flow Lambda(policy) into ``mu`` (H, S, A): Yardim & He, Definition 5.
 
-        With it P(mu_h) into ``transitions`` (H, S, A, S) and R(mu_h) into ``rewards`` (H, S, A).
+        With it P(mu_h) into ``transitions`` (H, S, A, S) and R(mu_h) into ``rewards`` (H, S, A);
+        ``arrays`` are those of :meth:`mfenvs.meanfield.induced.InducedGame.flow_arrays`.
         """
+        initial, agents, shares, constants, counts, signal, mu, transitions, rewards = arrays
         horizon, n_states, n_actions = policy.shape
         for h in range(horizon):
             for s in range(n_states):

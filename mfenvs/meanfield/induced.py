@@ -63,7 +63,7 @@ class InducedGame:
         self.shares = copies / game.n_agents
         """The share of the population that has them."""
         # What exploitability() works in. A flow that nobody keeps need not be allocated again and again.
-        self._work = (*self.scratch(), *self._empty_flow(), np.empty(self.policy_shape))
+        self._work = self.flow_arrays(), np.empty(self.policy_shape)
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
         self._gap = _gap_kernel(self.kernels.flow_rule)
@@ -85,7 +85,7 @@ class InducedGame:
         checks.integer("time", time, 0, self.horizon - 1)
         transitions, rewards = np.empty((*law.shape, self.n_states)), np.empty(law.shape)
         self.kernels.mean_field(
-            law, self.agents, self.shares, self.game.constants, time, *self.scratch(), transitions, rewards
+            law, self.agents, self.shares, self.game.constants, time, *self._scratch(), transitions, rewards
         )
         self._check_rows(transitions)
         return transitions, rewards
@@ -120,28 +120,30 @@ class InducedGame:
 
     def exploitability(self, policy: ArrayLike, *, temperature: float = 0.0) -> float:
         """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau."""
-        best, own = self._gap(
-            *(self._policy("policy", policy), _temperature(temperature), self.initial, self.agents, self.shares),
-            *(self.game.constants, *self._work),
-        )
+        law, tau = self._policy("policy", policy), _temperature(temperature)
+        best, own = self._gap(law, tau, *self._work)
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
-    def scratch(self) -> tuple[Array, Array]:
-        """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
-        return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
+    def flow_arrays(self) -> tuple[Any, ...]:
+        """What the compiled flow works on: one argument for kernels that iterate it.
+
+        (initial law, distinct agents, their shares, the game's constants; scratch: counts, signal; results: mu
+        (H, S, A), transitions (H, S, A, S), rewards (H, S, A)).
+        """
+        shape = self.policy_shape
+        results = np.empty(shape), np.empty((*shape, self.n_states)), np.empty(shape)
+        return (self.initial, self.agents, self.shares, self.game.constants, *self._scratch(), *results)
 
     def _flow(self, policy: Array) -> Flow:
-        flow = Flow(*self._empty_flow())
-        self.kernels.flow(
-            *(policy, self.initial, self.agents, self.shares, self.game.constants, *self.scratch()),
-            *(flow.mu, flow.transitions, flow.rewards),
-        )
-        return flow
+        arrays = self.flow_arrays()
+        self.kernels.flow(policy, arrays)
+        mu, transitions, rewards = arrays[-3:]
+        return Flow(mu, transitions, rewards)
 
-    def _empty_flow(self) -> tuple[Array, Array, Array]:
-        shape = self.policy_shape
-        return np.empty(shape), np.empty((*shape, self.n_states)), np.empty(shape)
+    def _scratch(self) -> tuple[Array, Array]:
+        """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
+        return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
     def _policy(self, name: str, policy: ArrayLike) -> Array:
         return checks.probabilities(name, policy, self.policy_shape)
@@ -166,22 +168,10 @@ class InducedGame:
 @functools.cache
 def _gap_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
-    def flow_and_gap(
-        policy: Any,
-        temperature: Any,
-        initial: Any,
-        agents: Any,
-        shares: Any,
-        constants: Any,
-        counts: Any,
-        signal: Any,
-        mu: Any,
-        transitions: Any,
-        rewards: Any,
-        q: Any,
-    ) -> Any:
+    def flow_and_gap(policy: Any, temperature: Any, arrays: Any, q: Any) -> Any:
         """Value of the best response to a policy's flow, and of the policy in it."""
-        flow(policy, initial, agents, shares, constants, counts, signal, mu, transitions, rewards)
+        flow(policy, arrays)
+        initial, _, _, _, _, _, _, transitions, rewards = arrays
         return gap(policy, initial, transitions, rewards, temperature, q)
 
     return flow_and_gap
