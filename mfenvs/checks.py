@@ -98,6 +98,21 @@ def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArra
     return array
 
 
+def box_actions(
+    value: ArrayLike, shape: tuple[int, ...], low: NDArray[Any], high: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Continuous actions as a C-contiguous float32 array, each within [low, high] (which broadcast)."""
+    array: NDArray[np.float32] = shaped("actions", value, shape, np.float32)
+    outside = ~((array >= low) & (array <= high))  # written so that a nan is outside
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        least, most = (np.broadcast_to(bound, shape)[where] for bound in (low, high))
+        raise ValueError(
+            f"actions[{', '.join(map(str, where))}] must be in [{least:g}, {most:g}], got {array[where]}"
+        )
+    return array
+
+
 @kernel
 def are_probabilities(rows: Any, tolerance: Any, lowest: Any) -> Any:
     """Whether every row of a 2-D array sums to one within ``tolerance`` and has no entry below ``lowest``."""

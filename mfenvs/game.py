@@ -127,8 +127,17 @@ class Game:
                 f"draw_agents must return {self.n_agents} records of {self.agent_dtype},"
                 f" got shape {drawn.shape} of {drawn.dtype}"
             )
-        self._agents: np.recarray[Any, Any] = drawn.copy().view(np.recarray)
-        self._agents.flags.writeable = False
+        agents: np.recarray[Any, Any] = drawn.copy().view(np.recarray)
+        agents.flags.writeable = False
+        self._agents = agents
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change a game that is made: its agents and compiled rules follow from its constants."""
+        if "_agents" in self.__dict__:
+            raise AttributeError(
+                f"{name} is fixed once a game is made: make another with dataclasses.replace(game, {name}=...)"
+            )
+        super().__setattr__(name, value)
 
     def check(self) -> None:
         """Check constants and rules. Subclasses with constants extend it by their own checks."""
@@ -360,6 +369,10 @@ def one_hot_and_time(n_states: int) -> Rule:
     return observe
 
 
+ALMOST_ONE = np.float32(1.0 - 4e-7)
+"""A cumulated row that has come this far is complete: what is missing is rounding, not another state."""
+
+
 @functools.cache
 def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
     """The step of a finite game: one uniform draw against the cumulated transition row."""
@@ -372,7 +385,7 @@ def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
         next_state = 0
         for candidate in range(last):
             reached += transition(candidate, state, action, agent, world)
-            next_state += draw >= reached
+            next_state += (draw >= reached) & (reached < ALMOST_ONE)
         return next_state, reward(state, action, agent, world)
 
     return step

@@ -82,12 +82,14 @@ def make(name: str | Game, **constants: Any) -> Game:
     ValueError
         If the name is unknown, or constants are given together with a game.
     TypeError
-        If the game has no such constant.
+        If the game has no such constant, or ``name`` is neither a name nor a game.
     """
     if isinstance(name, Game):
         if constants:
             raise ValueError(f"constants {sorted(constants)} cannot be set on a game that is already made")
         return name
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a registered name or a Game, got {name!r}")
     game_class = game_class_of(name)
     allowed = [field.name for field in dataclasses.fields(game_class) if field.init]
     for constant in constants:

@@ -1,5 +1,6 @@
 """What a game declares, and what is said to someone who declares it wrongly."""
 
+import copy
 import dataclasses
 
 import gymnasium
@@ -13,6 +14,16 @@ from mfenvs import FiniteGame, Game, rule, uniform
 from mfenvs.game import cumulative, index_dtype
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
+
+
+def test_a_made_game_does_not_change():
+    game = Epidemic(n_agents=5)
+    with pytest.raises(AttributeError, match=r"n_agents is fixed once a game is made: .*dataclasses\.replace"):
+        game.n_agents = 6
+    assert game.n_agents == len(game.agents) == 5
+    other = dataclasses.replace(game, n_agents=6)
+    assert other.n_agents == len(other.agents) == 6
+    assert copy.deepcopy(game) == game
 
 
 @rule

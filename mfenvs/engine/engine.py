@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import gymnasium
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -174,7 +175,9 @@ class Engine:
         if self._n_actions is not None:
             checked = checks.actions(actions, self._action_shape)
         else:
-            checked = checks.shaped("actions", actions, self._action_shape, np.float32)
+            space = self.game.action_space
+            assert isinstance(space, gymnasium.spaces.Box)
+            checked = checks.box_actions(actions, self._action_shape, space.low, space.high)
         rewards = _buffer("rewards", rewards, self._states.shape)
         if self._n_actions is not None and self._step_threads > 1:
             # A thread that finds a bad action must not find that the other has already moved its worlds.

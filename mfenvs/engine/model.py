@@ -31,6 +31,7 @@ class ModelKernels:
 
     rows: Callable[..., Any]
     mean_field: Callable[..., Any]
+    mean_field_rows: Callable[..., Any]
     flow: Callable[..., Any]
     flow_rule: Callable[..., Any]
     """The flow as a rule, for kernels that iterate it."""
@@ -65,6 +66,7 @@ def _build(
     return ModelKernels(
         rows=_rows_kernel(rules, layout, transition, n_states),
         mean_field=kernel(mean_field.py_func),  # type: ignore[attr-defined]
+        mean_field_rows=_mean_field_rows_kernel(mean_field, n_states, n_actions),
         flow=kernel(flow.py_func),  # type: ignore[attr-defined]
         flow_rule=flow,
         responses=_responses_kernel(rules, transition, reward, n_states, n_actions),
@@ -145,6 +147,39 @@ def _mean_field_rule(
                 rewards[s, a] = earned
 
     return mean_field
+
+
+def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_actions: int) -> Callable[..., Any]:
+    @kernel
+    def mean_field_rows(
+        mu: Any,
+        agents: Any,
+        shares: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        transitions: Any,
+        rewards: Any,
+        tolerance: Any,
+    ) -> Any:
+        """Find an agent whose own rows at mu are no probabilities.
+
+        Returns its index, with the rows in ``transitions``, or -1. ``shares`` is the array [1.0].
+        """
+        for i in range(len(agents)):
+            mean_field(mu, agents[i : i + 1], shares, constants, 0, counts, signal, transitions, rewards)
+            for s in range(n_states):
+                for a in range(n_actions):
+                    total = 0.0
+                    for p in transitions[s, a]:
+                        if not p >= -tolerance:
+                            return i
+                        total += p
+                    if not abs(total - 1.0) <= tolerance:
+                        return i
+        return -1
+
+    return mean_field_rows
 
 
 def _flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:

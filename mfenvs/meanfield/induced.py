@@ -67,6 +67,7 @@ class InducedGame:
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
         self._gap = _gap_kernel(self.kernels.flow_rule)
+        self._check_every_agent()
         self.flow(self.uniform_policy())
 
     @property
@@ -148,7 +149,18 @@ class InducedGame:
     def _policy(self, name: str, policy: ArrayLike) -> Array:
         return checks.probabilities(name, policy, self.policy_shape)
 
-    def _check_rows(self, transitions: Array) -> None:
+    def _check_every_agent(self) -> None:
+        """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
+        mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
+        transitions, rewards = np.empty((*mu.shape, self.n_states)), np.empty(mu.shape)
+        wrong = self.kernels.mean_field_rows(
+            *(mu, self.agents, np.ones(1), self.game.constants, *self._scratch()),
+            *(transitions, rewards, checks.PROBABILITY_TOLERANCE),
+        )
+        if wrong >= 0:
+            self._check_rows(transitions, f"for an agent with parameters {self.agents[wrong]}")
+
+    def _check_rows(self, transitions: Array, whose: str = "on average over agents") -> None:
         rows = transitions.reshape(-1, self.n_states)
         if checks.are_probabilities(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE):
             return
@@ -160,7 +172,7 @@ class InducedGame:
             state, action = where[-2:]
             raise ValueError(
                 f"{type(self.game).__name__}.transition must return probabilities that sum to 1 over"
-                f" next_state, got {transitions[where].tolist()} (mean over agents) in state {state} with"
+                f" next_state, got {transitions[where].tolist()} {whose} in state {state} with"
                 f" action {action}"
             )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import types
 
 import gymnasium
 import numpy as np
@@ -17,6 +18,7 @@ from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key
 from mfenvs.game import cumulative
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
+from mfenvs.rules import plain
 
 GAMES = [Epidemic(n_agents=31, horizon=6), RockPaperScissors(n_agents=12, horizon=4)]
 TINY = Epidemic(n_agents=5, horizon=3)
@@ -459,6 +461,33 @@ class TestDebug:
             engine.step(np.r_[np.zeros(39, int), 4][None])
 
 
+@rule
+def almost_certain_thirds(next_state, state, action, agent, world):
+    third = np.float32(0.33333331)  # three of them sum to less than one in single precision
+    return third if next_state < 3 else np.float32(0.0)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Thirds(FiniteGame):
+    n_agents: int = 10
+    horizon: int = 1
+    n_states = 5
+    n_actions = 1
+    agent_dtype = np.dtype([("unused", np.float32)])
+    transition = staticmethod(almost_certain_thirds)
+    reward = staticmethod(where_it_is)
+
+
+def test_rounding_never_selects_a_state_behind_the_last_possible_one():
+    """The largest draw, 1 - 2^-24, is above the sum of the row in single precision."""
+    step = plain(Thirds().rules.step)
+    draws = np.float32([0.0, 0.5, 1 - 2**-24])
+    for draw, expected in zip(draws, (0, 1, 2), strict=True):
+        scope = {**step.__globals__, "uniform": lambda key, stream, draw=draw: draw}
+        replayed = types.FunctionType(step.__code__, scope, None, None, step.__closure__)
+        assert replayed(0, 0, None, None, 0)[0] == expected
+
+
 class TestCounts:
     @pytest.mark.parametrize("n_states", [2, 5])
     def test_few_cells_and_many_against_bincount(self, n_states):
@@ -617,6 +646,18 @@ class TestAGameOfAnotherKind:
             engine.step(np.full((2, 9, 2), "a"))
         engine.step(np.zeros((2, 9, 2)))
         engine.step(np.zeros((2, 9, 2), int))
+
+    @pytest.mark.parametrize(("value", "shown"), [(3.5, "3.5"), (-0.1, "-0.1"), (np.nan, "nan"), (np.inf, "inf")])
+    def test_box_actions_stay_in_the_box(self, value, shown):
+        engine = Engine(Market(), 2)
+        engine.reset(seed=0)
+        before = engine.states.copy()
+        actions = np.ones((2, 9, 2))
+        actions[1, 4, 0] = value
+        with pytest.raises(ValueError, match=rf"actions\[1, 4, 0\] must be in \[0, 3\], got {shown}"):
+            engine.step(actions)
+        assert np.array_equal(engine.states, before)
+        assert engine.time == 0
 
     def test_what_needs_a_finite_game_says_so(self):
         engine = Engine(Market(), 2)

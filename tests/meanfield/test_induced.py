@@ -1,5 +1,6 @@
 """The induced game against plain recursions, the brute-force construction of 003 and enumeration of policies."""
 
+import dataclasses
 import itertools
 import math
 
@@ -21,7 +22,7 @@ from oracles import (
     rps_row,
 )
 
-from mfenvs import InducedGame
+from mfenvs import FiniteGame, InducedGame, rule
 from mfenvs.game import Game
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
@@ -299,6 +300,38 @@ def test_rows_that_are_no_probabilities_are_refused_with_their_place():
         ValueError, match=r"Ferry.transition must return probabilities .* in state 0 with action 1"
     ):
         InducedGame(Ferry(slope=-1.0))
+
+
+@rule
+def wrong_in_pairs(next_state, state, action, agent, world):
+    return 0.5 + agent.excess
+
+
+@rule
+def free(state, action, agent, world):
+    return 0.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Cancelling(FiniteGame):
+    """Half of the agents have rows that sum to 1.2, the others' sum to 0.8: right on average."""
+
+    n_agents: int = 6
+    horizon: int = 1
+    n_states = n_actions = 2
+    agent_dtype = np.dtype([("excess", np.float32)])
+    transition = staticmethod(wrong_in_pairs)
+    reward = staticmethod(free)
+
+    def draw_agents(self, rng):
+        agents = super().draw_agents(rng)
+        agents["excess"] = np.resize([0.1, -0.1], self.n_agents)
+        return agents
+
+
+def test_wrong_rows_that_cancel_are_found():
+    with pytest.raises(ValueError, match=r"Cancelling.transition must return .*for an agent with parameters"):
+        InducedGame(Cancelling())
 
 
 def test_only_finite_games_induce():
