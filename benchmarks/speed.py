@@ -181,9 +181,9 @@ def step_loop(game: FiniteGame) -> Callable[[int], None]:
 def apis(repetitions: int) -> Iterator[Row]:
     """Measure the public APIs with float32 observations."""
     import gymnasium
-    from mfenvs.api.sb3 import vec_env
 
     from mfenvs.api.pettingzoo import parallel_env
+    from mfenvs.api.sb3 import vec_env
 
     rng = np.random.default_rng(0)
     constants = {"n_agents": N, "horizon": 10**9}
