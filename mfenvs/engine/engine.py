@@ -106,7 +106,6 @@ class Engine:
         self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
         self._seed, self._episode = 0, -1
-        self._is_finite = isinstance(game, FiniteGame)
 
     @property
     def states(self) -> NDArray[Any]:
@@ -135,14 +134,7 @@ class Engine:
         self._for_worlds(
             self.n_worlds,
             self._kernels.start,
-            *(
-                self._states,
-                self._agents,
-                self._initial,
-                self._seed,
-                np.uint64(self._episode),
-                self._world_ids,
-            ),
+            *(self._states, self._agents, self._initial, self._seed, self._episode, self._world_ids),
         )
         self.time = 0
         self.is_playing = True
