@@ -13,6 +13,7 @@ from baselines.policies import TabularPolicy
 from baselines.trainer import Trainer, TrainerConfig
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
+from mfenvs.engine.model import mass_in_state
 from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
 from mfenvs.meanfield.induced import InducedGame
 
@@ -151,6 +152,7 @@ def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         q: Any,
         arrays: Any,
     ) -> None:
+        """Do iterations of mirror descent on ``policy`` and ``y`` (H, S, A) in place; ``q`` is scratch."""
         _, _, _, _, _, _, _, transitions, rewards = arrays
         horizon, n_states, n_actions = q.shape
         for _ in range(n_iterations):
@@ -177,6 +179,7 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         q: Any,
         arrays: Any,
     ) -> None:
+        """Do iterations of fictitious play on ``policy`` and ``mass`` (H, S, A) in place; the rest is scratch."""
         initial, _, _, _, _, _, mu, transitions, rewards = arrays
         horizon, n_states, n_actions = q.shape
         for _ in range(n_iterations):
@@ -185,16 +188,11 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
             act_optimally(q, temperature, answer)
             for h in range(horizon):
                 for s in range(n_states):
-                    arriving = initial[s]
-                    if h > 0:
-                        arriving = 0.0
-                        for t in range(n_states):
-                            for a in range(n_actions):
-                                arriving += mu[h - 1, t, a] * transitions[h - 1, t, a, s]
+                    present = mass_in_state(initial, mu, transitions, h, s)
                     total = 0.0
                     for a in range(n_actions):
                         # From here on mu is the law of the agent that answers, in the frozen flow.
-                        mu[h, s, a] = arriving * answer[h, s, a]
+                        mu[h, s, a] = present * answer[h, s, a]
                         mass[h, s, a] += mu[h, s, a]
                         total += mass[h, s, a]
                     for a in range(n_actions):

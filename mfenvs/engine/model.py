@@ -182,6 +182,18 @@ def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_act
     return mean_field_rows
 
 
+@rule
+def mass_in_state(initial: Any, mu: Any, transitions: Any, h: Any, state: Any) -> Any:
+    """Mass that is in a state at time h: of the initial law, or what mu_{h-1} (S, A) sends there."""
+    if h == 0:
+        return initial[state]
+    present = 0.0
+    for s in range(mu.shape[1]):
+        for a in range(mu.shape[2]):
+            present += mu[h - 1, s, a] * transitions[h - 1, s, a, state]
+    return present
+
+
 def _flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
     @rule
     def flow(policy: Any, arrays: Any) -> None:
@@ -194,14 +206,9 @@ def _flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
         horizon, n_states, n_actions = policy.shape
         for h in range(horizon):
             for s in range(n_states):
-                arriving = initial[s]
-                if h > 0:
-                    arriving = 0.0
-                    for t in range(n_states):
-                        for a in range(n_actions):
-                            arriving += mu[h - 1, t, a] * transitions[h - 1, t, a, s]
+                present = mass_in_state(initial, mu, transitions, h, s)
                 for a in range(n_actions):
-                    mu[h, s, a] = arriving * policy[h, s, a]
+                    mu[h, s, a] = present * policy[h, s, a]
             mean_field(mu[h], agents, shares, constants, h, counts, signal, transitions[h], rewards[h])
 
     return flow

@@ -4,8 +4,10 @@ import gymnasium
 import numpy as np
 import pytest
 from oracles import random_policy
+from stable_baselines3 import PPO
 
 import mfenvs
+from mfenvs.games.epidemic import DISTANCE, GO_OUT
 
 SHAPE = (4, 2, 2)
 
@@ -121,3 +123,22 @@ def test_gymnasiums_time_limit_truncates():
     single = gymnasium.make("mfenvs/Epidemic-v0", n_agents=6, horizon=4, max_episode_steps=2)
     single.reset(seed=0)
     assert [single.step(0)[2:4] for _ in range(2)] == [(False, False), (False, True)]
+
+
+def test_stock_ppo_finds_the_best_response():
+    """Two steps, everyone else always goes out, isolation costs 0.2.
+
+    A healthy agent that goes out first falls ill with probability 0.9 * 1/2 and then loses 1: isolation is
+    better then, and at no other place, since illness after the last step costs nothing.
+    """
+    out = np.zeros((2, 2, 2))
+    out[..., GO_OUT] = 1.0
+    constants = {"n_agents": 200, "horizon": 2, "aversion": 0.2, "heterogeneity": 0.0}
+    single = gymnasium.make("mfenvs/Epidemic-v0", population_policy=out, agent=0, **constants)
+    model = PPO(
+        "MlpPolicy", single, n_steps=256, batch_size=64, learning_rate=3e-3, ent_coef=0.0, seed=0, device="cpu"
+    )
+    model.learn(256 * 24)
+    seen = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0.5], [0, 1, 0.5]], np.float32)
+    actions, _ = model.predict(seen, deterministic=True)
+    assert actions.tolist() == [GO_OUT, DISTANCE, GO_OUT, GO_OUT]

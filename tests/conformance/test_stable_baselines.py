@@ -81,9 +81,10 @@ def test_ppo_learns_from_all_agents(case):
     assert np.isfinite(mean)
 
 
-def test_ppo_learns_a_best_response(case):
+def test_ppo_takes_the_representative_agent(case):
     single = gymnasium.make(case.id, **case.constants)
-    PPO("MlpPolicy", single, n_steps=16, batch_size=16, n_epochs=1, seed=1, device="cpu").learn(16)
+    model = PPO("MlpPolicy", single, n_steps=16, batch_size=16, n_epochs=1, seed=1, device="cpu").learn(16)
+    assert model.num_timesteps == 16
 
 
 def test_supersuit_converts_parallel_environments(case):
