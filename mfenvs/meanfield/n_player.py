@@ -25,7 +25,7 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from mfenvs import checks
 from mfenvs.engine.engine import Engine, Trajectories, run_in_threads
@@ -49,7 +49,7 @@ class Estimate:
     @property
     def interval(self) -> tuple[float, float]:
         """Two-sided Student interval at this confidence."""
-        quantile = stats.t.ppf(0.5 + self.confidence / 2, self.n_samples - 1)
+        quantile = stdtrit(self.n_samples - 1, 0.5 + self.confidence / 2)
         half = float(quantile * self.standard_error)
         return self.value - half, self.value + half
 
