@@ -173,7 +173,7 @@ def step_loop(game: FiniteGame) -> Callable[[int], None]:
     def loop(n: Any, now: Any, then: Any, a: Any, r: Any, who: Any, c: Any, k: Any, z: Any, w: Any) -> None:
         for h in range(n):
             before, after = (now, then) if h % 2 == 0 else (then, now)
-            step(before, a, after, r, who, c, k, z, h, 7, 3, w, 0, 1)
+            step(before, a, after, r, who, c, k, z, w, h, 7, 3, 0, 1)
 
     return lambda n: loop(n, states[0], states[1], actions, rewards, agents, constants, counts, signal, ids)
 

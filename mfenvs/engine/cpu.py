@@ -230,10 +230,10 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
         constants: Any,
         counts: Any,
         signal: Any,
+        world_ids: Any,
         time: Any,
         seed: Any,
         episode: Any,
-        world_ids: Any,
         first: Any,
         last: Any,
     ) -> Any:
