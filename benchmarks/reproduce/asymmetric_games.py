@@ -18,6 +18,7 @@ import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -293,31 +294,42 @@ def comparison(experiment: Experiment, curves: dict[str, list[dict[str, Any]]], 
 def study(flags: Flags) -> int:
     """Vary the four unpublished choices and write study.json."""
     rows: list[dict[str, Any]] = []
-    table = Table(title="Final exploitability of Symm-PMD and IPMD; first row: defaults with raw rewards")
-    for header in ("game", "choices", *(f"{a} {q}" for a in ALGORITHMS for q in ("mean", "last mean")), "ratio"):
-        table.add_column(header)
-    for experiment, choices in itertools.product(EXPERIMENTS, STUDY):
-        ends: dict[str, dict[str, float]] = {}
-        for name in ALGORITHMS:
-            trainer = ALGORITHMS[name](experiment.game, seed=0, **choices)
-            trainer.learn((experiment.n_epochs - 1) * trainer.timesteps_per_iteration)
-            ends[name] = {}
-            for prefix, policy in (("", trainer.policy), ("last_", trainer.last_policy)):
-                found = n_player_exploitability(
-                    trainer.game, policy.probabilities, n_worlds=flags.n_worlds, deviators_per_world=2
-                )
-                ends[name] |= {f"{prefix}mean": found.mean, f"{prefix}max": found.max}
-        rows.append({"game": experiment.game, "choices": choices, "final": ends})
-        ratios = [ends["Symm-PMD"][q] / ends["IPMD"][q] for q in ("mean", "last_mean")]
-        table.add_row(
-            experiment.title,
-            ", ".join(f"{k} {v}" for k, v in choices.items()) or "defaults",
-            *(f"{ends[a][q]:.3f}" for a in ALGORITHMS for q in ("mean", "last_mean")),
-            " / ".join(f"{r:.2f}" for r in ratios),
+    for experiment in EXPERIMENTS:
+        table = Table(
+            title=f"{experiment.title}: final exploitability, mean over agents, one seed",
+            caption="last: of the last iterate; ratio: Symm-PMD / IPMD. First row: defaults, raw rewards.",
+            box=box.SIMPLE,
         )
+        table.add_column("choices", no_wrap=True)
+        for header in ("Symm-PMD", "last", "IPMD", "last", "ratio", "last"):
+            table.add_column(header, justify="right")
+        for choices in STUDY:
+            ends = {name: _final_exploitability(experiment, name, choices, flags.n_worlds) for name in ALGORITHMS}
+            rows.append({"game": experiment.game, "choices": choices, "final": ends})
+            means = [(ends[name]["mean"], ends[name]["last_mean"]) for name in ALGORITHMS]
+            table.add_row(
+                ", ".join(f"{k} {v}" for k, v in choices.items()) or "defaults",
+                *(f"{value:.3f}" for pair in means for value in pair),
+                *(f"{symm / independent:.2f}" for symm, independent in zip(*means, strict=True)),
+            )
+        Console().print(table)
     flags.out.mkdir(parents=True, exist_ok=True)
     write_json(
         flags.out / "study.json", {"n_worlds": flags.n_worlds, "seed": 0, "rows": rows, "versions": versions()}
     )
-    Console().print(table)
     return 0
+
+
+def _final_exploitability(
+    experiment: Experiment, algorithm: str, choices: dict[str, Any], n_worlds: int
+) -> dict[str, float]:
+    """Mean and maximum over agents after all epochs, of the average policy and of the last iterate."""
+    trainer = ALGORITHMS[algorithm](experiment.game, seed=0, **choices)
+    trainer.learn((experiment.n_epochs - 1) * trainer.timesteps_per_iteration)
+    end: dict[str, float] = {}
+    for prefix, policy in (("", trainer.policy), ("last_", trainer.last_policy)):
+        found = n_player_exploitability(
+            trainer.game, policy.probabilities, n_worlds=n_worlds, deviators_per_world=2
+        )
+        end |= {f"{prefix}mean": found.mean, f"{prefix}max": found.max}
+    return end
