@@ -223,7 +223,7 @@ def draw(
             ours = {name: band(curves[experiment.title][name], quantity) for name in ALGORITHMS}
             for name, (low, middle, high) in ours.items():
                 epochs = np.arange(experiment.n_epochs)
-                ax.plot(epochs, middle, color=COLOURS[name], label=f"{name}, average policy")
+                ax.plot(epochs, middle, color=COLOURS[name], label=f"{name}, average policy (band: all seeds)")
                 ax.fill_between(epochs, low, high, color=COLOURS[name], alpha=0.25, linewidth=0)
                 last = band(curves[experiment.title][name], f"last_{quantity}")[1]
                 ax.plot(epochs, last, color=COLOURS[name], linestyle=":", label=f"{name}, last iterate")
@@ -297,11 +297,11 @@ def study(flags: Flags) -> int:
     for experiment in EXPERIMENTS:
         table = Table(
             title=f"{experiment.title}: final exploitability, mean over agents, one seed",
-            caption="last: of the last iterate; ratio: Symm-PMD / IPMD. First row: defaults, raw rewards.",
+            caption="last: of the last iterate; ratio: Symm-PMD / IPMD; defaults: raw rewards",
             box=box.SIMPLE,
         )
         table.add_column("choices", no_wrap=True)
-        for header in ("Symm-PMD", "last", "IPMD", "last", "ratio", "last"):
+        for header in ("Symm", "last", "IPMD", "last", "ratio", "last"):
             table.add_column(header, justify="right")
         for choices in STUDY:
             ends = {name: _final_exploitability(experiment, name, choices, flags.n_worlds) for name in ALGORITHMS}
@@ -309,7 +309,7 @@ def study(flags: Flags) -> int:
             means = [(ends[name]["mean"], ends[name]["last_mean"]) for name in ALGORITHMS]
             table.add_row(
                 ", ".join(f"{k} {v}" for k, v in choices.items()) or "defaults",
-                *(f"{value:.3f}" for pair in means for value in pair),
+                *(f"{value:.2f}" for pair in means for value in pair),
                 *(f"{symm / independent:.2f}" for symm, independent in zip(*means, strict=True)),
             )
         Console().print(table)
