@@ -1,5 +1,8 @@
 """Callbacks for the trainers."""
 
+import time
+from collections.abc import Callable
+
 from stable_baselines3.common.callbacks import BaseCallback
 
 from baselines.trainer import Trainer
@@ -45,6 +48,21 @@ class ExploitabilityCallback(BaseCallback):
             for key, value in found.summary().items():
                 if isinstance(value, float):
                     trainer.logger.record(f"eval/exploitability_{key}", value)
+        return True
+
+
+class SaveEvery(BaseCallback):
+    """Calls ``save`` after the first iteration that ends so many seconds after the last save."""
+
+    def __init__(self, seconds: float, save: Callable[[], None]) -> None:
+        super().__init__()
+        self.seconds, self.save = seconds, save
+        self._saved = time.monotonic()
+
+    def _on_step(self) -> bool:
+        if time.monotonic() - self._saved >= self.seconds:
+            self.save()
+            self._saved = time.monotonic()
         return True
 
 

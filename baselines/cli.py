@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,9 @@ from typing import Annotated, Any
 
 from mfenvs.game import FiniteGame, Game
 from mfenvs.registry import NAMESPACE, game_class_of, make, registered_games
+
+SECONDS_BETWEEN_SAVES = 30.0
+"""How much of a training run a crash may cost."""
 
 USAGE = """\
 usage: mfenvs COMMAND ...
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return commands[words[0]](words[1:])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"mfenvs {words[0]}: error: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
@@ -58,7 +62,10 @@ def list_games(words: list[str]) -> int:
     if words:
         print(f"usage: mfenvs list (got {' '.join(words)!r})", file=sys.stderr)
         return 0 if words[0] in ("-h", "--help") else 2
-    table = Table(Column("id", no_wrap=True), "game", "N", "H", "local states", "actions", "observation")
+    table = Table(
+        *(Column(title, no_wrap=True) for title in ("id", "N", "H", "states", "actions")),
+        Column("game", overflow="fold"),
+    )
     for name in registered_games():
         table.add_row(f"{NAMESPACE}/{name}", *game_row(make(name)))
     Console().print(table)
@@ -66,12 +73,11 @@ def list_games(words: list[str]) -> int:
 
 
 def game_row(game: Game) -> tuple[str, ...]:
-    """Describe a game for a table: title, N, H, states, actions, observation."""
+    """Describe a game for a table: N, H, states, actions, title."""
     title = (type(game).__doc__ or "").strip().partition("\n")[0].rstrip(".")
     states = str(game.n_states) if isinstance(game, FiniteGame) else str(game.state_dtype)
     actions = str(getattr(game.action_space, "n", game.action_space))
-    shape = "x".join(map(str, game.observation_space.shape))
-    return title, str(game.n_agents), str(game.horizon), states, actions, f"float32[{shape}]"
+    return str(game.n_agents), str(game.horizon), states, actions, title
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -83,7 +89,7 @@ class RunFlags:
     folder: Path | None = None
     """Run folder; by default runs/<algorithm>-<game>-<date>-<time>."""
     resume: bool = False
-    """Go on with the run in --folder."""
+    """Go on with the run in --folder, with its game and hyper-parameters."""
     evaluate_every: int = 0
     """Measure the N-player exploitability after every so many iterations; 0 for never."""
     tensorboard: bool = False
@@ -109,6 +115,8 @@ def train(words: list[str]) -> int:
         return 0 if "--help" in words or "-h" in words else 2
     trainer_class, game_class = algorithm(words[0]), game_class_of(words[1])
     config_class = trainer_class.config_class
+    # A resumed run's own constants and hyper-parameters are the defaults: any other value is a contradiction.
+    constants, hyper_parameters = _settings_to_resume(words)
     flags_class = dataclasses.make_dataclass(
         "Train",
         [
@@ -116,9 +124,9 @@ def train(words: list[str]) -> int:
             (
                 "algorithm",
                 Annotated[config_class, tyro.conf.arg(name="")],
-                dataclasses.field(default_factory=config_class),
+                dataclasses.field(default_factory=functools.partial(config_class, **hyper_parameters)),
             ),
-            ("game", game_class, dataclasses.field(default_factory=game_class)),
+            ("game", game_class, dataclasses.field(default_factory=functools.partial(game_class, **constants))),
         ],
     )
     flags: Any = tyro.cli(
@@ -131,13 +139,19 @@ def train(words: list[str]) -> int:
 
 
 def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
-    from baselines.callbacks import ExploitabilityCallback, StopOnInterrupt
-    from baselines.logging import configure
+    from baselines.callbacks import ExploitabilityCallback, SaveEvery, StopOnInterrupt
+    from baselines.logging import configure, drop_rows_after
     from baselines.runs import save_results, write_config
+    from mfenvs import checks
 
+    checks.integer("evaluate_every", flags.evaluate_every, 0)
     folder = flags.folder or _new_folder(trainer_class.name, type(game).__name__)
     if flags.resume:
         trainer = trainer_class.load(folder / "checkpoint.npz")
+        for what, saved, given in (("game", trainer.game, game), ("hyper-parameters", trainer.config, config)):
+            if saved != given:
+                raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
+        drop_rows_after(folder / "metrics.csv", trainer.iteration)
     elif (folder / "config.json").exists():
         raise ValueError(f"folder {folder} already holds a run: choose another, or continue it with --resume")
     else:
@@ -145,8 +159,9 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
     total = flags.total_timesteps or 50 * trainer.timesteps_per_iteration
     trainer.set_logger(configure(folder, ("csv", "tensorboard") if flags.tensorboard else ("csv",)))
     write_config(folder, trainer, trainer.num_timesteps + total)
+    save_results(folder, trainer)
     stop = StopOnInterrupt()
-    callbacks: list[Any] = [stop]
+    callbacks: list[Any] = [stop, SaveEvery(SECONDS_BETWEEN_SAVES, lambda: save_results(folder, trainer))]
     if flags.evaluate_every:
         callbacks.insert(0, ExploitabilityCallback(flags.evaluate_every))
     with _interruptible(stop.interrupt):
@@ -154,7 +169,28 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
     save_results(folder, trainer)
     state = "interrupted; saved what there is" if stop.is_interrupted else "done"
     print(f"{state}: {trainer.iteration} iterations, {trainer.num_timesteps} timesteps, in {folder}")
+    print("last iteration: " + ", ".join(f"{name} {value:.5g}" for name, value in trainer.measured.items()))
     return 130 if stop.is_interrupted else 0
+
+
+def _settings_to_resume(words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Constants and hyper-parameters of the run that ``train`` is to resume; empty if it resumes none."""
+    if "--resume" not in words or "--help" in words or "-h" in words:
+        return {}, {}
+    from baselines.files import read_json
+
+    places = [i for i, word in enumerate(words[:-1]) if word == "--folder"]
+    named = [word.removeprefix("--folder=") for word in words if word.startswith("--folder=")]
+    if not places and not named:
+        raise ValueError("--resume needs --folder: the run to go on with")
+    folder = named[-1] if named else words[places[-1] + 1]
+    config = read_json(Path(folder) / "config.json")
+    algorithm, game = words[0], words[1].removeprefix(f"{NAMESPACE}/")
+    if (config["algorithm"], config["game"]) != (algorithm, game):
+        raise ValueError(
+            f"{folder} holds a run of {config['algorithm']} on {config['game']}, not {algorithm} on {game}"
+        )
+    return config["constants"], config["hyper_parameters"]
 
 
 def _new_folder(algorithm: str, game: str) -> Path:
@@ -216,7 +252,12 @@ def evaluate(words: list[str]) -> int:
     worlds = Engine(game, flags.n_worlds).rollout(law, seed=flags.seed)
     mean_return = Estimate.of(worlds.returns.mean(axis=1))
     summary = {**found.summary(), "return": mean_return.value, "return_95": list(mean_return.interval)}
-    table = Table("measure", "value", "95 % interval", title=f"{config['algorithm']} on {config['game']}")
+    table = Table(
+        *("measure", "value", "95 % interval"),
+        title=f"{config['algorithm']} on {config['game']}",
+        caption="Estimates average simulated worlds (error O(1/N) and noise); lower bounds are gains of found"
+        " deviations in fresh simulations.",
+    )
     table.add_row("mean return of an agent", f"{mean_return.value:.4f}", _interval(mean_return))
     table.add_row("max_i E_i, estimate", f"{found.max:.4f}", "")
     table.add_row("max_i E_i >=", f"{found.max_lower_bound.value:.4f}", _interval(found.max_lower_bound))
@@ -236,6 +277,8 @@ def _interval(estimate: Any) -> str:
 
 
 def _run_folder(command: str, words: list[str]) -> tuple[Path, list[str]]:
+    if words and words[0] in ("-h", "--help"):
+        return Path(), ["--help"]
     if not words or words[0].startswith("-"):
         raise ValueError(f"name a run folder: mfenvs {command} RUN [FLAGS]")
     return Path(words[0]), words[1:]

@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 class MirrorDescentConfig(TrainerConfig):
     """Hyper-parameters of online mirror descent."""
 
-    learning_rate: float = 1.0
-    """Step alpha > 0 on the accumulated values."""
+    learning_rate: float = 0.1
+    """Step alpha > 0 on the accumulated values; too large a step diverges (A-RPS: at 1)."""
     temperature: float = 0.0
     """Entropy regularisation tau >= 0; alpha tau < 1. With tau > 0 a fixed point is the equilibrium of the
     regularised game, which is at most 2 tau H log|A|-exploitable (Yardim & He, Lemma 11)."""

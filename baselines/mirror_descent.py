@@ -141,7 +141,8 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 class SymmPMD(_PolicyMirrorDescent):
     """Symmetrised policy mirror descent: one policy for all, one Q from everyone's trajectories.
 
-    Yardim & He, Algorithm 2. Logs the mean-field exploitability of the average policy.
+    Yardim & He, Algorithm 2. Hyper-parameters: :class:`PMDConfig`. Logs the mean-field exploitability of the
+    average policy.
     """
 
     name = "symm-pmd"
@@ -164,7 +165,8 @@ class SymmPMD(_PolicyMirrorDescent):
 class IPMD(_PolicyMirrorDescent):
     """Independent policy mirror descent: every agent has its own policy and Q, from its own trajectory.
 
-    The baseline of Yardim & He, section 3; the N agents' tables are one array.
+    The baseline of Yardim & He, section 3; the N agents' tables are one array. Hyper-parameters:
+    :class:`PMDConfig`.
     """
 
     name = "ipmd"

@@ -22,7 +22,7 @@ from baselines.logging import configure
 from baselines.policies import TabularPolicy
 from mfenvs import checks
 from mfenvs.game import FiniteGame
-from mfenvs.registry import make, name_of
+from mfenvs.registry import make, name_of, registered_games
 
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 
@@ -82,6 +82,8 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         self.num_timesteps = 0
         """Number of timesteps done, over all calls of :meth:`learn`."""
         self.logger: Logger = configure(None)
+        self.measured: dict[str, float] = {}
+        """What the last iteration logged."""
         self._set_up()
 
     @property
@@ -112,7 +114,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         callback: MaybeCallback = None,
         progress_bar: bool = False,
         log_interval: int = 1,
@@ -140,6 +142,8 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         ValueError, TypeError
             If a number is not allowed.
         """
+        if isinstance(total_timesteps, float) and total_timesteps.is_integer():
+            total_timesteps = int(total_timesteps)  # 1e6 is how people write it
         total_timesteps = checks.integer("total_timesteps", total_timesteps, 1)
         log_interval = checks.integer("log_interval", log_interval, 1)
         n_iterations = math.ceil(total_timesteps / self.timesteps_per_iteration)
@@ -151,7 +155,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
             bar = progress.add_task(type(self).__name__, total=n_iterations)
             for done in range(1, n_iterations + 1):
                 hook.on_rollout_start()
-                measured = self._iterate()
+                measured = self.measured = self._iterate()
                 self.iteration += 1
                 self.num_timesteps += self.timesteps_per_iteration
                 hook.update_locals(locals())
@@ -178,6 +182,9 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     def set_logger(self, logger: Logger) -> None:
         """Log with another logger (:func:`baselines.logging.configure`)."""
         self.logger = logger
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.game!r}, {self.config!r}), {self.iteration} iterations done"
 
     def get_env(self) -> None:
         """SB3's callbacks ask for the environment; a tabular trainer simulates with the engine and has none."""
@@ -218,8 +225,11 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         if header["trainer"] != cls.__name__:
             raise ValueError(f"{path} holds a {header['trainer']}, not a {cls.__name__}")
         if game is None:
-            if header["game"] is None:
-                raise ValueError(f"the game of {path} is not registered: pass it as game=")
+            if header["game"] not in registered_games():
+                raise ValueError(
+                    f"the game of {path} ({header['game'] or 'without a name'}) is not registered: import the"
+                    " module that registers it, or pass the game as game="
+                )
             made = make(header["game"], **header["constants"])
             assert isinstance(made, FiniteGame)
             game = made

@@ -80,6 +80,15 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> N
     return np.ascontiguousarray(array, dtype=dtype)
 
 
+def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) -> NDArray[np.float64]:
+    """A policy as probabilities: of ``table`` (H, S, A) if all share it, else (n_agents, H, S, A).
+
+    ``policy`` is an array or an object with an attribute ``probabilities``.
+    """
+    array = np.asarray(getattr(policy, "probabilities", policy))
+    return probabilities(name, array, (n_agents, *table) if array.ndim == len(table) + 1 else table)
+
+
 def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """``value`` as float64 probability vectors along its last axis."""
     array: NDArray[np.float64] = shaped(name, value, shape, np.float64)

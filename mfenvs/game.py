@@ -20,8 +20,8 @@ In every step the engine counts all agents by ``cell``, applies ``aggregate``, a
 against that world. The order cannot leak: all agents see the population of (state, action) pairs from
 before the step.
 
-How games of other kinds fit this contract (the sketch on which it was settled)
--------------------------------------------------------------------------------
+How games of other kinds will fit this contract (the sketch on which it was settled; design, not yet code)
+----------------------------------------------------------------------------------------------------------
 * *Taxi with private customers.* State: a structured dtype (cell, passenger's target, customers as a
   bit set); ``cell`` is the place, ``weight`` is the agent's N w_j, so that ``crowd`` is the jam;
   ``step`` draws arrivals from streams 0..18 of its key; the map's move table is in ``constants``.
@@ -29,16 +29,16 @@ How games of other kinds fit this contract (the sketch on which it was settled)
 * *Repeated auction.* Finite. ``aggregate`` turns the histogram of bids into, for each own bid, the law of
   the price against M-1 opponents (one's own bid is removed exactly, since the table's row is one's own
   bid). Because the payment and the next budget are correlated, the noisy reward is a function of an
-  *outcome* (won at price p): ``FiniteGame`` gets the optional rule pair
+  *outcome* (won at price p): ``FiniteGame`` will get the optional rule
   ``outcome(k, state, action, agent, world) -> (probability, next_state, reward)``, of which
-  ``transition`` and ``reward`` are the marginals; only ``sampled_step`` changes.
+  ``transition`` and ``reward`` are the marginals; only ``sampled_step`` will change.
 * *Linear-quadratic typed game.* State: one float, Box actions (rules receive ``action[0]``). The population
   enters through its mean: ``cell`` is the type and ``weight`` is the state x itself, so the counts
   are N lambda_tau E[x^tau]; ``aggregate`` sums them into xbar. Nothing to add but normal draws.
 * *Energy market.* ``aggregate`` clears the market: it walks the histogram of orders to the price and
-  rationing, which are the signal. One agent places several orders, so ``cell`` and ``weight`` take an
-  index k < ``n_orders``; common weather is drawn in ``aggregate`` from the world's key. Both are added
-  arguments of the counting stage, not of the agents' rules: those keep reading ``world``.
+  rationing, which are the signal. One agent places several orders, so ``cell`` and ``weight`` will take an
+  index k < ``n_orders``; common weather will be drawn in ``aggregate`` from the world's key. Both are
+  added arguments of the counting stage, not of the agents' rules: those keep reading ``world``.
 """
 
 import dataclasses
@@ -120,6 +120,8 @@ class Game:
         self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
         self.horizon = checks.integer("horizon", self.horizon, 1)
         self.agents_seed = checks.integer("agents_seed", self.agents_seed, 0)
+        if not hasattr(self, "agent_dtype"):
+            raise _undeclared(self, "agent_dtype")
         self.check()
         drawn = np.asarray(self.draw_agents(np.random.default_rng(self.agents_seed)))
         if drawn.dtype != self.agent_dtype or drawn.shape != (self.n_agents,):
@@ -208,6 +210,8 @@ class Game:
         for name in ("weight", "aggregate"):
             if getattr(self, name) is not None:
                 self._check_rule(name)
+        if self.aggregate is not None and self.n_signals < 1:
+            raise TypeError(f"{type(self).__name__} must declare n_signals, the length of what aggregate writes")
 
     def _check_rule(self, name: str) -> None:
         takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
@@ -219,6 +223,13 @@ class Game:
         found = list(inspect.signature(plain(function)).parameters)
         if len(found) != len(RULE_ARGUMENTS[name]):
             raise TypeError(f"{type(self).__name__}.{name} must take {takes}, got {name}({', '.join(found)})")
+        expected = RULE_ARGUMENTS[name]
+        for place, argument in enumerate(found):
+            if argument in expected and expected.index(argument) != place:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is called as {takes}: its arguments"
+                    f" ({', '.join(found)}) are in another order"
+                )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -253,6 +264,10 @@ class FiniteGame(Game):
         self._check_rule("reward")
         self._check_optional_rules()
         checks.probabilities("initial_distribution", self.initial_distribution, (self.n_states,))
+        for name, size in (("state_names", self.n_states), ("action_names", self.n_actions)):
+            given = getattr(self, name)
+            if given and len(given) != size:
+                raise ValueError(f"{name} must hold {size} names or none, got {given!r}")
 
     @property
     def n_states(self) -> int:

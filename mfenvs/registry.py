@@ -30,7 +30,7 @@ def register(name: str, game_class: type[Game]) -> None:
     Raises
     ------
     TypeError
-        If ``game_class`` is not a game class.
+        If ``game_class`` is not a dataclass derived from :class:`mfenvs.Game`.
     ValueError
         If the name is not of this form, or is another game's.
     """
@@ -39,9 +39,12 @@ def register(name: str, game_class: type[Game]) -> None:
     stem, _, version = name.rpartition("-v")
     if not stem.isidentifier() or not version.isdigit():
         raise ValueError(f"name must be of the form 'Name-v0', got {name!r}")
-    if _GAMES.get(name, game_class) is not game_class:
-        raise ValueError(f"name {name!r} is already the game {_GAMES[name].__name__}")
+    if "__dataclass_fields__" not in vars(game_class):
+        raise TypeError(f"put @dataclasses.dataclass(kw_only=True) on {game_class.__name__}")
     if name in _GAMES:
+        if _full_name(_GAMES[name]) != _full_name(game_class):
+            raise ValueError(f"name {name!r} is already the game {_GAMES[name].__name__}: choose another")
+        _GAMES[name] = game_class  # The same class defined anew, as by a notebook's cell.
         return
     _GAMES[name] = game_class
     gymnasium.register(
@@ -114,6 +117,10 @@ def game_class_of(name: str) -> type[Game]:
 def name_of(game: Game) -> str | None:
     """The name under which a game's class is registered, or None."""
     return next((name for name, game_class in _GAMES.items() if game_class is type(game)), None)
+
+
+def _full_name(game_class: type[Game]) -> tuple[str, str]:
+    return game_class.__module__, game_class.__qualname__
 
 
 def _suggestion(word: str, words: list[str]) -> str:

@@ -55,8 +55,18 @@ class World(NamedTuple):
     """What an agent's rules see of everyone: the argument ``world`` of every rule.
 
     The simulator and the mean-field side fill the same fields, so a rule does not know whether it
-    lives among N agents or in the limit. Rules read it through :func:`share` and :func:`crowd`, or
-    take ``signal``, ``constants`` and ``time`` directly.
+    lives among N agents or in the limit. Rules read it through :func:`share` (of the others) and
+    :func:`crowd` (with oneself), or take directly
+
+    ``world.constants``
+        what the game's property ``constants`` returns: a (named) tuple of numbers and arrays. This is how
+        a constant of the game reaches its rules; ``self`` does not.
+    ``world.signal``
+        what the game's ``aggregate`` wrote, shape (n_signals,).
+    ``world.time``
+        the time step h, 0 <= h < horizon.
+
+    In ``aggregate`` nobody is "oneself": there ``world.counts`` and ``crowd`` are what to read.
     """
 
     counts: Any

@@ -204,3 +204,48 @@ def test_cumulative_inverts_the_law_exactly():
 
 def test_uniform_is_exported_for_rules():
     assert 0 <= uniform(np.uint32(5), 0) < 1
+
+
+@rule
+def swapped(action, state, agent, world):
+    return 0.0
+
+
+@rule
+def renamed(s, a, i, w):
+    return 0.0
+
+
+@rule
+def writes(world, signal):
+    signal[0] = 1.0
+
+
+def idle_with(**attributes):
+    return dataclasses.dataclass(kw_only=True)(type("Altered", (Idle,), attributes))
+
+
+def test_arguments_in_another_order_are_refused_but_other_names_are_not():
+    with pytest.raises(TypeError, match=r"Altered.reward is called as reward\(state, action, agent, world\): its"):
+        idle_with(reward=staticmethod(swapped))()
+    assert idle_with(reward=staticmethod(renamed))().n_states == 3
+
+
+def test_an_aggregate_needs_room_for_its_signal():
+    with pytest.raises(TypeError, match="Altered must declare n_signals"):
+        idle_with(aggregate=staticmethod(writes))()
+
+
+def test_names_must_be_as_many_as_states():
+    with pytest.raises(ValueError, match=r"state_names must hold 3 names or none, got \('a', 'b'\)"):
+        idle_with(state_names=("a", "b"))()
+
+
+def test_agents_need_a_dtype():
+    @dataclasses.dataclass(kw_only=True)
+    class Bare(FiniteGame):
+        n_agents: int = 2
+        horizon: int = 1
+
+    with pytest.raises(TypeError, match="Bare must declare agent_dtype"):
+        Bare()

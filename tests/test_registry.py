@@ -83,6 +83,19 @@ class TestRegister:
         with pytest.raises(ValueError, match="name 'Flu-v0' is already the game Flu"):
             mfenvs.register("Flu-v0", Epidemic)
 
+    def test_a_class_that_is_defined_anew_takes_the_place_of_the_old(self):
+        mfenvs.register("Flu-v0", Flu)
+        anew = dataclasses.dataclass(kw_only=True)(
+            type("Flu", (Epidemic,), {"__module__": Flu.__module__, "__qualname__": Flu.__qualname__})
+        )
+        mfenvs.register("Flu-v0", anew)
+        assert type(mfenvs.make("Flu-v0")) is anew
+        mfenvs.register("Flu-v0", Flu)
+
+    def test_a_game_is_a_dataclass(self):
+        with pytest.raises(TypeError, match=r"put @dataclasses\.dataclass\(kw_only=True\) on Plain"):
+            mfenvs.register("Plain-v0", type("Plain", (Epidemic,), {}))
+
     @pytest.mark.parametrize("name", ["Flu", "Flu-v", "Flu-vx", "-v0", "a b-v0", "mfenvs/Flu-v0", "Flu-v-1"])
     def test_names_have_a_version(self, name):
         with pytest.raises(ValueError, match=r"name must be of the form 'Name-v0', got "):

@@ -28,7 +28,7 @@ from baselines.fixed_point import OnlineMirrorDescent
 from baselines.mirror_descent import IPMD, SymmPMD
 from mfenvs import FiniteGame, make, n_player_exploitability
 
-RESULTS = Path(__file__).parents[1] / "results" / "asymmetric-games"
+RESULTS = Path("runs") / "asymmetric-games"
 
 ALGORITHMS = {"Symm-PMD": SymmPMD, "IPMD": IPMD}
 QUANTITIES = ("mean", "max", "last_mean", "last_max")
@@ -115,7 +115,7 @@ class Flags:
     n_worlds: int = 8
     """Worlds K of an evaluation of exploitability; the last epoch takes eight times as many."""
     out: Path = RESULTS
-    """Where the figure and the JSON go."""
+    """Where the figure and the JSON go; committed are those in benchmarks/results/asymmetric-games."""
     study: bool = False
     """Instead, vary tau, M, mixing and the reward scale, one seed each, and write study.json."""
 
@@ -237,7 +237,7 @@ def draw(
                     linewidth=0.9,
                     marker=".",
                     alpha=0.6,
-                    label=f"{name}, paper (one scale for both)",
+                    label=f"{name}, paper (x factor)",
                 )
             floor = floors[experiment.title][quantity]
             ax.axhline(floor, color="0.4", linewidth=0.9, label="equilibrium of the induced game")
@@ -246,7 +246,9 @@ def draw(
             ax.set_ylabel(f"exploitability, {label}\n(total reward of an episode)")
             if row == 0:
                 game = make(experiment.game)
-                ax.set_title(f"{experiment.title}, N = {game.n_agents}, H = {game.horizon}")
+                choices = "".join(f", {k} {v:g}" for k, v in experiment.hyper_parameters.items())
+                ax.set_title(f"{experiment.title}, N = {game.n_agents}, H = {game.horizon}{choices}", fontsize=10)
+            ax.text(0.98, 0.96, f"factor {scale:.1f}", transform=ax.transAxes, ha="right", va="top", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("epoch")
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -43,7 +43,8 @@ def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[
     if fingerprint is not None:
         # Without a directory to write to, everything works, and is compiled in every process.
         with contextlib.suppress(RuntimeError):
-            options = sorted(dispatcher.targetoptions.items())
+            bounds = numba.config.BOUNDSCHECK  # type: ignore[attr-defined]
+            options = [*sorted(dispatcher.targetoptions.items()), ("NUMBA_BOUNDSCHECK", bounds)]
             dispatcher._cache = _ContentCache(function, f"{fingerprint} {options}")
     return cast(Callable[P, R], dispatcher)
 

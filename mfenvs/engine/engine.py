@@ -60,8 +60,9 @@ class Engine:
         At most this many threads share the worlds when there is enough to do; by default
         ``NUMBA_NUM_THREADS``, which is the number of cores unless the environment sets it.
     debug:
-        Check in every step that the probability rows that a finite game's ``transition`` returns are
-        probabilities (slower).
+        Check in every step that the rows that a finite game's ``transition`` returns are probabilities, and
+        that its rewards are finite (slower). Indices in rules are checked in a process that is started with
+        the environment variable ``NUMBA_BOUNDSCHECK=1``.
 
     Raises
     ------
@@ -191,6 +192,8 @@ class Engine:
             wrong = self._for_worlds(self.n_worlds, self._kernels.step, *arguments)
         if wrong >= 0:
             self._refuse_action(checked, wrong)
+        if self.debug:
+            self._refuse_rewards(rewards, checked)
         self._states, self._next_states = after, before
         self.time += 1
         self.is_playing = self.time < self.game.horizon
@@ -237,7 +240,7 @@ class Engine:
 
     def rollout(
         self,
-        policy: ArrayLike,
+        policy: Any,
         *,
         seed: int,
         episode: int = 0,
@@ -252,7 +255,8 @@ class Engine:
         Parameters
         ----------
         policy:
-            Probabilities of actions, shape (H, S, A) for one policy for all, or (n_agents, H, S, A).
+            Probabilities of actions, shape (H, S, A) for one policy for all, or (n_agents, H, S, A); or an
+            object with these as its attribute ``probabilities``.
         seed, episode, world_ids:
             Identify the random numbers; worlds are ``n_worlds`` in number by default, else as many as ids.
         deviators:
@@ -267,8 +271,7 @@ class Engine:
         """
         game = self._finite_game("rollout")
         table = (game.horizon, game.n_states, game.n_actions)
-        per_agent = np.ndim(policy) == 4
-        law = checks.probabilities("policy", policy, (game.n_agents, *table) if per_agent else table)
+        law = checks.policy_table("policy", policy, table, game.n_agents)
         ids = self._world_ids if world_ids is None else np.ascontiguousarray(world_ids, np.uint64)
         n_worlds = len(ids)
         who = np.full(n_worlds, -1) if deviators is None else np.asarray(deviators, np.int64)
@@ -311,6 +314,16 @@ class Engine:
         raise ValueError(
             f"actions[{world}, {agent}] must be in [0, {(self._n_actions or 0) - 1}], got {actions[world, agent]}"
         )
+
+    def _refuse_rewards(self, rewards: NDArray[np.float32], actions: NDArray[Any]) -> None:
+        wrong = ~np.isfinite(rewards)
+        if wrong.any():
+            world, agent = (int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"the rewards of {type(self.game).__name__} must be finite, got {rewards[world, agent]} for agent"
+                f" {agent} in state {self._states[world, agent]} with action {actions[world, agent]} at time"
+                f" {self.time} of world {world}"
+            )
 
     def _threads_for(self, n_worlds: int, agent_steps_per_world: int) -> int:
         affordable = n_worlds * agent_steps_per_world // AGENT_STEPS_WORTH_A_THREAD

@@ -6,12 +6,14 @@ side and the exploitability of the N-player game. Everything here is in double p
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, count_rule, no_aggregate, own_weight_rule
 from mfenvs.game import FiniteGame, Rule, Rules
@@ -23,6 +25,34 @@ def in_double_precision(records: NDArray[Any]) -> NDArray[Any]:
     names = records.dtype.names or ()
     widened = [(n, np.float64 if records.dtype[n] == np.float32 else records.dtype[n]) for n in names]
     return records.view(np.ndarray).astype(np.dtype(widened))
+
+
+def check_model(
+    game: FiniteGame, transitions: NDArray[np.float64], rewards: NDArray[np.float64], whose: str = ""
+) -> None:
+    """Check tabulated rules: P (..., S, A, S) must hold probabilities, R (..., S, A) finite numbers.
+
+    Raises
+    ------
+    ValueError
+        Naming the rule, the state, the action and what it returned, for ``whose`` agent.
+    """
+    rows, tolerance = transitions.reshape(-1, game.n_states), checks.PROBABILITY_TOLERANCE
+    if not checks.are_probabilities(rows, tolerance, -tolerance):
+        total, least = transitions.sum(axis=-1), transitions.min(axis=-1)
+        wrong = ~(np.abs(total - 1.0) <= tolerance) | ~(least >= -tolerance)
+        where = tuple(np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{type(game).__name__}.transition must return probabilities that sum to 1 over next_state, got"
+            f" {transitions[where].tolist()}{whose} in state {where[-2]} with action {where[-1]}"
+        )
+    finite = np.isfinite(rewards)
+    if not finite.all():
+        where = tuple(np.argwhere(~finite)[0])
+        raise ValueError(
+            f"{type(game).__name__}.reward must return finite numbers, got {rewards[where]}{whose} in state"
+            f" {where[-2]} with action {where[-1]}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +179,17 @@ def _mean_field_rule(
     return mean_field
 
 
+@rule
+def is_row(row: Any, tolerance: Any) -> Any:
+    """Whether a vector holds probabilities; written so that a nan fails every comparison."""
+    total = 0.0
+    for p in row:
+        if not p >= -tolerance:
+            return False
+        total += p
+    return abs(total - 1.0) <= tolerance
+
+
 def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_actions: int) -> Callable[..., Any]:
     @kernel
     def mean_field_rows(
@@ -162,20 +203,16 @@ def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_act
         rewards: Any,
         tolerance: Any,
     ) -> Any:
-        """Find an agent whose own rows at mu are no probabilities.
+        """Find an agent whose own rows at mu are no probabilities, or whose rewards are not finite.
 
-        Returns its index, with the rows in ``transitions``, or -1. ``shares`` is the array [1.0].
+        Returns its index, with what it has in ``transitions`` and ``rewards``, or -1.
+        ``shares`` is the array [1.0].
         """
         for i in range(len(agents)):
             mean_field(mu, agents[i : i + 1], shares, constants, 0, counts, signal, transitions, rewards)
             for s in range(n_states):
                 for a in range(n_actions):
-                    total = 0.0
-                    for p in transitions[s, a]:
-                        if not p >= -tolerance:
-                            return i
-                        total += p
-                    if not abs(total - 1.0) <= tolerance:
+                    if not (is_row(transitions[s, a], tolerance) and math.isfinite(rewards[s, a])):
                         return i
         return -1
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.engine.model import check_model, in_double_precision, is_row, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap
 
 Array = NDArray[np.float64]
+
+ON_AVERAGE = " on average over agents"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,8 @@ class InducedGame:
     TypeError
         If the game is not finite.
     ValueError
-        If its transition rule returns rows that are not probabilities.
+        If its transition rule returns rows that are not probabilities, or its reward rule numbers that are not
+        finite, for any agent at a uniform population; later, if their average does in any flow.
     """
 
     def __init__(self, game: FiniteGame) -> None:
@@ -88,16 +92,16 @@ class InducedGame:
         self.kernels.mean_field(
             law, self.agents, self.shares, self.game.constants, time, *self._scratch(), transitions, rewards
         )
-        self._check_rows(transitions)
+        check_model(self.game, transitions, rewards, ON_AVERAGE)
         return transitions, rewards
 
-    def flow(self, policy: ArrayLike) -> Flow:
+    def flow(self, policy: Any) -> Flow:
         """The population flow Lambda(policy) and what it makes of the game (Yardim & He, Definition 5)."""
         flow = self._flow(self._policy("policy", policy))
-        self._check_rows(flow.transitions)
+        check_model(self.game, flow.transitions, flow.rewards, ON_AVERAGE)
         return flow
 
-    def evaluate(self, policy: ArrayLike, flow: Flow | None = None, *, temperature: float = 0.0) -> Array:
+    def evaluate(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> Array:
         """Q^{tau,pi}_h(s, a) of a policy against a flow (its own by default), shape (H, S, A).
 
         Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
@@ -108,7 +112,7 @@ class InducedGame:
         evaluate_kernel(law, flow.transitions, flow.rewards, tau, q)
         return q
 
-    def value(self, policy: ArrayLike, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
+    def value(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
         """V^tau(mu, policy): expected total reward against a flow, the policy's own by default."""
         q = self.evaluate(policy, flow, temperature=temperature)
         return float(np.einsum("s,sa,sa->", self.initial, np.asarray(policy, np.float64)[0], q[0]))
@@ -119,10 +123,12 @@ class InducedGame:
         best_response_kernel(flow.transitions, flow.rewards, _temperature(temperature), q, policy)
         return policy
 
-    def exploitability(self, policy: ArrayLike, *, temperature: float = 0.0) -> float:
+    def exploitability(self, policy: Any, *, temperature: float = 0.0) -> float:
         """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau."""
         law, tau = self._policy("policy", policy), _temperature(temperature)
-        best, own = self._gap(law, tau, *self._work)
+        best, own, is_valid = self._gap(law, tau, *self._work)
+        if not is_valid:
+            self.flow(law)  # says what is wrong
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
@@ -146,8 +152,8 @@ class InducedGame:
         """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
-    def _policy(self, name: str, policy: ArrayLike) -> Array:
-        return checks.probabilities(name, policy, self.policy_shape)
+    def _policy(self, name: str, policy: Any) -> Array:
+        return checks.probabilities(name, getattr(policy, "probabilities", policy), self.policy_shape)
 
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
@@ -158,33 +164,25 @@ class InducedGame:
             *(transitions, rewards, checks.PROBABILITY_TOLERANCE),
         )
         if wrong >= 0:
-            self._check_rows(transitions, f"for an agent with parameters {self.agents[wrong]}")
-
-    def _check_rows(self, transitions: Array, whose: str = "on average over agents") -> None:
-        rows = transitions.reshape(-1, self.n_states)
-        if checks.are_probabilities(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE):
-            return
-        total, least = transitions.sum(axis=-1), transitions.min(axis=-1)
-        wrong = ~(np.abs(total - 1.0) <= checks.PROBABILITY_TOLERANCE)
-        wrong |= ~(least >= -checks.PROBABILITY_TOLERANCE)
-        if wrong.any():
-            where = tuple(np.argwhere(wrong)[0])
-            state, action = where[-2:]
-            raise ValueError(
-                f"{type(self.game).__name__}.transition must return probabilities that sum to 1 over"
-                f" next_state, got {transitions[where].tolist()} {whose} in state {state} with"
-                f" action {action}"
-            )
+            check_model(self.game, transitions, rewards, f" for an agent with parameters {self.agents[wrong]}")
 
 
 @functools.cache
 def _gap_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
+    tolerance = checks.PROBABILITY_TOLERANCE
+
     @kernel
     def flow_and_gap(policy: Any, temperature: Any, arrays: Any, q: Any) -> Any:
-        """Value of the best response to a policy's flow, and of the policy in it."""
+        """Value of the best response to a policy's flow, of the policy in it, and whether the flow is valid."""
         flow(policy, arrays)
         initial, _, _, _, _, _, _, transitions, rewards = arrays
-        return gap(policy, initial, transitions, rewards, temperature, q)
+        best, own = gap(policy, initial, transitions, rewards, temperature, q)
+        is_valid = math.isfinite(best - own)
+        for h in range(policy.shape[0]):
+            for s in range(policy.shape[1]):
+                for a in range(policy.shape[2]):
+                    is_valid &= is_row(transitions[h, s, a], tolerance)
+        return best, own, is_valid
 
     return flow_and_gap
 

@@ -22,14 +22,15 @@ holds without bias, and with V of the agent's averaged decision problem the brac
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from mfenvs import checks
 from mfenvs.engine.engine import Engine, Trajectories, run_in_threads
-from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import solve_each
 
@@ -104,7 +105,7 @@ class Exploitability:
 
 def n_player_exploitability(
     game: FiniteGame,
-    policy: ArrayLike,
+    policy: Any,
     *,
     n_worlds: int = 64,
     deviators_per_world: int | None = None,
@@ -117,7 +118,8 @@ def n_player_exploitability(
     game:
         A finite game.
     policy:
-        One policy for all, shape (H, S, A), or every agent's own, (n_agents, H, S, A).
+        One policy for all, shape (H, S, A), or every agent's own, (n_agents, H, S, A); or an object with
+        either as its attribute ``probabilities``.
     n_worlds:
         Number K of simulated worlds, at least 2.
     deviators_per_world:
@@ -126,10 +128,15 @@ def n_player_exploitability(
     seed:
         Of all simulations.
 
+    Returns
+    -------
+    Estimates per agent, their maximum and mean, and lower bounds on both with intervals. Estimate and bound come
+    from different simulations: with few worlds the noise of the one can put it below the other.
+
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed.
+        If an argument is not allowed, or the game's rows are no probabilities or its rewards not finite.
     """
     if not isinstance(game, FiniteGame):
         raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
@@ -138,8 +145,7 @@ def n_player_exploitability(
         deviators_per_world = min(16, game.n_agents)
     checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
     table = (game.horizon, game.n_states, game.n_actions)
-    shape = (game.n_agents, *table) if np.ndim(policy) == 4 else table
-    law = checks.probabilities("policy", policy, shape).reshape(-1, *table)
+    law = checks.policy_table("policy", policy, table, game.n_agents).reshape(-1, *table)
     engine = Engine(game, n_worlds)
 
     played: Array = law[0] if len(law) == 1 else law
@@ -205,6 +211,7 @@ def _decision_problems(
         )
 
     run_in_threads(n_threads, len(agents), tabulate)
+    check_model(game, transitions, rewards)
     return transitions, rewards
 
 

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from baselines.cli import main
+from baselines.runs import save_results
 
 SMALL = ["--game.n-agents", "30", "--game.horizon", "3", "--no-progress"]
 
@@ -59,6 +61,55 @@ def test_resume_ends_where_an_uninterrupted_run_does(tmp_path) -> None:
     assert np.array_equal(*tables)
 
 
+def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch) -> None:
+    train(tmp_path / "whole", "--total-timesteps", str(4 * 1800))
+    monkeypatch.setattr("baselines.cli.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("baselines.runs.save_results", dying_after(3))
+    with pytest.raises(SystemError, match="killed"):
+        train(tmp_path / "killed", "--total-timesteps", str(4 * 1800))
+    monkeypatch.undo()
+    with (tmp_path / "killed" / "metrics.csv").open("a") as file:
+        file.write("99,0" + ",0" * 5 + "\r\n")  # a row that was written after the last save
+    assert train(tmp_path / "killed", "--total-timesteps", str(2 * 1800), "--resume") == 0
+    found = []
+    for name in ("whole", "killed"):
+        with np.load(tmp_path / name / "policy.npz") as arrays:
+            found.append(arrays["probabilities"])
+        with (tmp_path / name / "metrics.csv").open(newline="") as file:
+            assert [row["time/iterations"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert np.array_equal(*found)
+
+
+def dying_after(n_saves: int) -> Callable:
+    """Save so many times (the first is before training), then die without saving."""
+    left = [n_saves]
+
+    def save(folder, trainer):
+        left[0] -= 1
+        if left[0] < 0:
+            raise SystemError("killed")
+        save_results(folder, trainer)
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "omd", "Epidemic-v0"], "holds a run of symm-pmd on Epidemic-v0, not omd on Epidemic-v0"),
+        (["train", "symm-pmd", "RockPaperScissors-v0"], "not symm-pmd on RockPaperScissors-v0"),
+        (["train", "symm-pmd", "Epidemic-v0", "--temperature", "0.5"], "a resumed run keeps its hyper-parameters"),
+        (["train", "symm-pmd", "Epidemic-v0", "--game.n-agents", "31"], "a resumed run keeps its game"),
+    ],
+)
+def test_resume_takes_no_other_settings(words: list[str], message: str, tmp_path, capsys) -> None:
+    train(tmp_path, "--total-timesteps", "1")
+    before = (tmp_path / "policy.npz").read_bytes()
+    assert main([*words, "--resume", "--folder", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "policy.npz").read_bytes() == before
+
+
 def test_a_finished_run_is_not_overwritten(tmp_path, capsys) -> None:
     train(tmp_path, "--total-timesteps", "1")
     before = (tmp_path / "policy.npz").read_bytes()
@@ -94,6 +145,9 @@ def test_render_shows_an_episode(tmp_path, capsys) -> None:
         (["evaluate", "no/such/run"], "cannot read no/such/run/config.json"),
         (["evaluate"], "name a run folder"),
         (["fly"], "unknown command 'fly'"),
+        (["train", "omd", "Epidemic-v0", "--resume"], "--resume needs --folder"),
+        (["train", "omd", "Epidemic-v0", "--folder", "/dev/null/x"], "/dev/null"),
+        (["train", "omd", "Epidemic-v0", "--evaluate-every", "-1"], "evaluate_every must be an integer >= 0"),
         (["train", "omd", "Epidemic-v0", "--game.horizon", "0"], "horizon must be an integer >= 1, got 0"),
         (["train", "omd", "Epidemic-v0", "--game.n-agents", "1"], "n_agents must be an integer in [2,"),
         (["train", "omd", "Epidemic-v0", "--learning-rate", "-1"], "learning_rate must be"),
@@ -111,6 +165,10 @@ def test_errors_name_what_is_wrong(words: list[str], message: str, capsys) -> No
 def test_help_is_no_error(capsys) -> None:
     assert main(["--help"]) == 0
     assert main(["train", "--help"]) == 0
+    for command in ("evaluate", "render"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
     with pytest.raises(SystemExit) as stopped:
         main(["train", "symm-pmd", "Epidemic-v0", "--help"])
     assert stopped.value.code == 0

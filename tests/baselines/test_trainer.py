@@ -179,9 +179,15 @@ def test_an_unregistered_game_must_be_passed_to_load(tmp_path) -> None:
     game = Unregistered(n_agents=10, horizon=2)
     trainer = ALGORITHMS["omd"](game).learn(1)
     trainer.save(tmp_path / "run.npz")
-    with pytest.raises(ValueError, match="pass it as game="):
+    with pytest.raises(ValueError, match="pass the game as game="):
         ALGORITHMS["omd"].load(tmp_path / "run.npz")
     assert_equal(ALGORITHMS["omd"].load(tmp_path / "run.npz", game=game), trainer)
+
+
+def test_timesteps_may_be_written_as_1e6() -> None:
+    assert small(ALGORITHMS["omd"]).learn(1e1).num_timesteps == 10
+    with pytest.raises(TypeError, match=r"total_timesteps must be an integer >= 1, got 1\.5"):
+        small(ALGORITHMS["omd"]).learn(1.5)
 
 
 @pytest.mark.parametrize("argument", ["total_timesteps", "log_interval"])

@@ -429,6 +429,27 @@ class Wheel(FiniteGame):
         return agents
 
 
+@rule
+def infinite_for_gamblers(state, action, agent, world):
+    return np.inf if action == 1 else 0.0
+
+
+@rule
+def stay_at_zero(next_state, state, action, agent, world):
+    return 1.0 if next_state == 0 else 0.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Gambler(FiniteGame):
+    n_agents: int = 3
+    horizon: int = 3
+    n_states = 1
+    n_actions = 2
+    agent_dtype = np.dtype([("unused", np.float32)])
+    transition = staticmethod(stay_at_zero)
+    reward = staticmethod(infinite_for_gamblers)
+
+
 class TestDebug:
     @pytest.mark.parametrize(("fault", "row"), [(1, "0.0, 1.8"), (2, "-0.5, 1.5"), (3, "nan, nan")])
     def test_an_invalid_row_is_named(self, fault, row):
@@ -453,6 +474,17 @@ class TestDebug:
         debugged, plain = (play(Engine(game, 2, debug=debug), actions, seed=1) for debug in (True, False))
         assert np.array_equal(debugged[0], plain[0])
         assert np.array_equal(debugged[1], plain[1])
+
+    def test_rewards_that_are_not_finite_are_named(self):
+        engine = Engine(Gambler(), 2, debug=True)
+        engine.reset(seed=0)
+        engine.step(np.zeros((2, 3), int))
+        actions = np.array([[0, 0, 0], [0, 1, 0]])
+        before = engine.states.copy()
+        message = r"^the rewards of Gambler must be finite, got inf for agent 1 in state 0 with action 1 at time 1"
+        with pytest.raises(ValueError, match=message):
+            engine.step(actions)
+        assert np.array_equal(engine.states, before)
 
     def test_an_action_out_of_range_is_still_refused_as_such(self):
         engine = Engine(Wheel(), 1, debug=True)

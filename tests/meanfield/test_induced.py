@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import types
 
 import numpy as np
 import oracles
@@ -22,7 +23,7 @@ from oracles import (
     rps_row,
 )
 
-from mfenvs import FiniteGame, InducedGame, rule
+from mfenvs import FiniteGame, InducedGame, n_player_exploitability, rule, share
 from mfenvs.game import Game
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
@@ -332,6 +333,89 @@ class Cancelling(FiniteGame):
 def test_wrong_rows_that_cancel_are_found():
     with pytest.raises(ValueError, match=r"Cancelling.transition must return .*for an agent with parameters"):
         InducedGame(Cancelling())
+
+
+@rule
+def worse_than_finite(state, action, agent, world):
+    return np.log(share(world, 0) - agent.limit)
+
+
+@rule
+def leaking_when_crowded(next_state, state, action, agent, world):
+    return 0.5 if share(world, 0) < 0.9 else 0.8
+
+
+@rule
+def always_leaking(next_state, state, action, agent, world):
+    return 0.9
+
+
+@rule
+def even(next_state, state, action, agent, world):
+    return 0.5
+
+
+@dataclasses.dataclass(kw_only=True)
+class FaultyReward(FiniteGame):
+    n_agents: int = 8
+    horizon: int = 2
+    limit: float = 0.0
+    n_states = 2
+    n_actions = 2
+    agent_dtype = np.dtype([("limit", np.float32)])
+    transition = staticmethod(even)
+    reward = staticmethod(worse_than_finite)
+
+    def draw_agents(self, rng):
+        agents = super().draw_agents(rng)
+        agents["limit"] = self.limit
+        return agents
+
+
+@dataclasses.dataclass(kw_only=True)
+class Leaking(FaultyReward):
+    transition = staticmethod(leaking_when_crowded)
+    reward = staticmethod(free)
+    initial_distribution = np.array([1.0, 0.0])
+
+
+@dataclasses.dataclass(kw_only=True)
+class AlwaysLeaking(Leaking):
+    transition = staticmethod(always_leaking)
+
+
+def certain(shape, action):
+    policy = np.zeros(shape)
+    policy[..., action] = 1.0
+    return policy
+
+
+def test_rewards_that_are_not_finite_are_no_equilibrium():
+    with pytest.raises(ValueError, match=r"FaultyReward.reward must return finite numbers, got .* in state 0"):
+        InducedGame(FaultyReward(limit=0.5))  # log of a negative number at the uniform population
+    induced = InducedGame(FaultyReward(limit=0.1))
+    assert math.isfinite(induced.exploitability(induced.uniform_policy()))
+    with pytest.raises(ValueError, match=r"FaultyReward.reward must return finite numbers"):
+        induced.exploitability(certain((2, 2, 2), 1))  # nobody in cell 0: log of -0.1
+    with pytest.raises(ValueError, match=r"FaultyReward.reward must return finite numbers"):
+        n_player_exploitability(induced.game, certain((2, 2, 2), 1), n_worlds=2)
+
+
+def test_rows_are_checked_in_the_flow_that_is_evaluated():
+    induced = InducedGame(Leaking())
+    with pytest.raises(ValueError, match=r"Leaking.transition must return probabilities"):
+        induced.exploitability(certain((2, 2, 2), 0))
+    with pytest.raises(ValueError, match=r"AlwaysLeaking.transition must return probabilities"):
+        n_player_exploitability(AlwaysLeaking(), np.full((2, 2, 2), 0.5), n_worlds=2)
+
+
+def test_a_policy_may_be_an_object():
+    game = Epidemic(n_agents=5, horizon=2)
+    table = np.full((2, 2, 2), 0.5)
+    policy = types.SimpleNamespace(probabilities=table)
+    assert InducedGame(game).exploitability(policy) == InducedGame(game).exploitability(table)
+    found = [n_player_exploitability(game, p, n_worlds=2).max for p in (policy, table)]
+    assert found[0] == found[1]
 
 
 def test_only_finite_games_induce():
