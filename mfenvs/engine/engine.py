@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.cpu import Layout, build_kernels, first_invalid_action
 from mfenvs.engine.debug import check_rows
+from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.game import FiniteGame, Game, cumulative, index_dtype
 
 FLOAT32 = np.dtype(np.float32)
@@ -184,9 +185,12 @@ class Engine:
             check_rows(self.game, self._states, checked, self.time)
         before, after, fixed = self._states, self._next_states, self._fixed
         if self._step_threads == 1:
-            wrong = self._kernels.step(
-                before, checked, after, rewards, *fixed, self.time, self._seed, self._episode, 0, self.n_worlds
-            )
+            try:
+                wrong = self._kernels.step(
+                    before, checked, after, rewards, *fixed, self.time, self._seed, self._episode, 0, self.n_worlds
+                )
+            except COMPILE_ERRORS as error:
+                raise explained(self.game, error) from None
         else:
             arguments = before, checked, after, rewards, *fixed, self.time, self._seed, self._episode
             wrong = self._for_worlds(self.n_worlds, self._kernels.step, *arguments)
@@ -332,9 +336,12 @@ class Engine:
     def _for_worlds(self, n_worlds: int, kernel: Callable[..., Any], *arguments: Any, steps: int = 1) -> Any:
         """Call a kernel on all worlds, in several threads if that pays."""
         n_threads = self._threads_for(n_worlds, self.game.n_agents * steps)
-        if n_threads == 1:
-            return kernel(*arguments, 0, n_worlds)
-        return run_in_threads(n_threads, n_worlds, functools.partial(kernel, *arguments))
+        try:
+            if n_threads == 1:
+                return kernel(*arguments, 0, n_worlds)
+            return run_in_threads(n_threads, n_worlds, functools.partial(kernel, *arguments))
+        except COMPILE_ERRORS as error:
+            raise explained(self.game, error) from None
 
 
 def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]) -> Any:

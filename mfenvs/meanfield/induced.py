@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
+from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import check_model, in_double_precision, is_row, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap
@@ -159,10 +160,13 @@ class InducedGame:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
         transitions, rewards = np.empty((*mu.shape, self.n_states)), np.empty(mu.shape)
-        wrong = self.kernels.mean_field_rows(
-            *(mu, self.agents, np.ones(1), self.game.constants, *self._scratch()),
-            *(transitions, rewards, checks.PROBABILITY_TOLERANCE),
-        )
+        try:
+            wrong = self.kernels.mean_field_rows(
+                *(mu, self.agents, np.ones(1), self.game.constants, *self._scratch()),
+                *(transitions, rewards, checks.PROBABILITY_TOLERANCE),
+            )
+        except COMPILE_ERRORS as error:
+            raise explained(self.game, error) from None
         if wrong >= 0:
             check_model(self.game, transitions, rewards, f" for an agent with parameters {self.agents[wrong]}")
 

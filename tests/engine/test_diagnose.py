@@ -1,0 +1,92 @@
+"""What is said to someone whose rule does not compile."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mfenvs import Engine, FiniteGame, InducedGame, rule
+
+
+@rule
+def stay(next_state, state, action, agent, world):
+    return 1.0 if next_state == state else 0.0
+
+
+@rule
+def misspelt(state, action, agent, world):
+    return agent.trist
+
+
+@rule
+def allocating(state, action, agent, world):
+    table = np.zeros(3)
+    table[0] = state
+    return table.sum()
+
+
+@rule
+def forgetful(state, action, agent, world):
+    if state == 0:
+        return 1.0
+    return None
+
+
+@rule
+def silent(state, action, agent, world):
+    state + action
+
+
+@rule
+def hopeful(state, action, agent, world):
+    return price * 2.0  # noqa: F821
+
+
+@dataclasses.dataclass(kw_only=True)
+class Draft(FiniteGame):
+    n_agents: int = 5
+    horizon: int = 2
+    agent_dtype = np.dtype([("thirst", np.float32), ("luck", np.float32)])
+    n_states = 2
+    n_actions = 2
+    transition = staticmethod(stay)
+    reward = staticmethod(misspelt)
+
+
+def with_reward(function):
+    return dataclasses.dataclass(kw_only=True)(type("Mine", (Draft,), {"reward": staticmethod(function)}))()
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (misspelt, "^Mine.reward reads an unknown field 'trist'"),
+        (allocating, "^Mine.reward does not compile: .*zeros"),
+        (forgetful, "^Mine.reward must return a value on every path"),
+        (silent, "^Mine.reward must return a value on every path"),
+        (hopeful, "^Mine.reward does not compile: NameError: name 'price' is not defined"),
+    ],
+)
+def test_the_rule_is_named_with_what_is_allowed(function, said):
+    game = with_reward(function)
+    with pytest.raises(TypeError, match=said) as induced:
+        InducedGame(game)
+    engine = Engine(game)
+    engine.reset(seed=0)
+    with pytest.raises(TypeError, match=said) as stepped:
+        engine.step(np.zeros((1, 5), int))
+    for caught in (induced, stepped):
+        assert "Fields of agent: thirst, luck." in str(caught.value)
+        assert len(str(caught.value)) < 600
+
+
+def test_a_fault_that_is_not_a_rules_is_left_as_it_is():
+    from mfenvs.engine.diagnose import explained
+
+    fault = KeyError("something else")
+    assert explained(with_reward(stay_at_home), fault) is fault
+
+
+@rule
+def stay_at_home(state, action, agent, world):
+    return -agent.luck
