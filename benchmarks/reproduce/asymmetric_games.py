@@ -195,7 +195,7 @@ def equilibrium_exploitability(experiment: Experiment, n_worlds: int) -> dict[st
     game = make(experiment.game)
     assert isinstance(game, FiniteGame)
     solver = OnlineMirrorDescent(game, **experiment.solver)
-    solver.run(2000)
+    solver.run(6000)
     policy = solver.policy.probabilities
     found = n_player_exploitability(game, policy, n_worlds=8 * n_worlds, deviators_per_world=2)
     return {"mean_field_exploitability": solver.induced.exploitability(policy), **found.summary()}
