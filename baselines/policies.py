@@ -33,7 +33,8 @@ class TabularPolicy:
         array = np.asarray(probabilities)
         if array.ndim not in (3, 4):
             raise ValueError(f"probabilities must have shape (H, S, A) or (n_agents, H, S, A), got {array.shape}")
-        self.probabilities = checks.probabilities("probabilities", array, array.shape)
+        # A copy: solvers go on changing theirs in place, and so may the caller.
+        self.probabilities = checks.probabilities("probabilities", array, array.shape).copy()
         """The table, float64."""
         self._rng = np.random.default_rng(seed)
 

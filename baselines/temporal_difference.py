@@ -185,7 +185,7 @@ class TDLearning(Trainer[TDConfig]):
         shape = (self.game.horizon, self.game.n_states, self.game.n_actions)
         uniform = np.full(shape, 1.0 / self.game.n_actions)
         evaluated = getattr(self._evaluated, "probabilities", self._evaluated)
-        self._law = checks.probabilities("evaluated", uniform if evaluated is None else evaluated, shape)
+        self._law = checks.probabilities("evaluated", uniform if evaluated is None else evaluated, shape).copy()
         self._estimate = QEstimate.zeros((1, *shape))
         self._engine = Engine(self.game, self.config.episodes)
         self._exact = InducedGame(self.game).evaluate(self._law, temperature=self.config.temperature)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs.engine.compile import kernel
+from mfenvs.rules import rule
 
 INT32, INT64 = np.dtype(np.int32), np.dtype(np.int64)
 
@@ -92,17 +93,13 @@ def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) 
 def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """``value`` as float64 probability vectors along its last axis."""
     array: NDArray[np.float64] = shaped(name, value, shape, np.float64)
-    if are_probabilities(array.reshape(-1, shape[-1]), PROBABILITY_TOLERANCE, 0.0):
-        return array
-    total = array.sum(axis=-1)
-    # Written so that a nan fails both comparisons.
-    wrong = ~(np.abs(total - 1.0) <= PROBABILITY_TOLERANCE) | ~(array.min(axis=-1) >= 0.0)
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+    wrong = first_invalid_row(array.reshape(-1, shape[-1]), PROBABILITY_TOLERANCE, 0.0)
+    if wrong >= 0:
+        where = tuple(int(i) for i in np.unravel_index(wrong, shape[:-1]))
         place = f"{name}[{', '.join(map(str, where))}]" if where else name
         raise ValueError(
-            f"{place} must be probabilities (non-negative, summing to 1 within"
-            f" {PROBABILITY_TOLERANCE:g}), got {array[where].tolist()} with sum {float(total[where])!r}"
+            f"{place} must be probabilities (non-negative, summing to 1 within {PROBABILITY_TOLERANCE:g}),"
+            f" got {array[where].tolist()} with sum {float(array[where].sum())!r}"
         )
     return array
 
@@ -122,19 +119,25 @@ def box_actions(
     return array
 
 
-@kernel
-def are_probabilities(rows: Any, tolerance: Any, lowest: Any) -> Any:
-    """Whether every row of a 2-D array sums to one within ``tolerance`` and has no entry below ``lowest``."""
-    for i in range(rows.shape[0]):
-        total = 0.0
-        for j in range(rows.shape[1]):
-            # Written so that a nan fails the comparison.
-            if not rows[i, j] >= lowest:
-                return False
-            total += rows[i, j]
-        if not abs(total - 1.0) <= tolerance:
+@rule
+def is_row(row: Any, tolerance: Any, lowest: Any) -> Any:
+    """Whether a vector sums to one within ``tolerance`` and has no entry below ``lowest``."""
+    total = 0.0
+    for p in row:
+        # Written so that a nan fails the comparison.
+        if not p >= lowest:
             return False
-    return True
+        total += p
+    return abs(total - 1.0) <= tolerance
+
+
+@kernel
+def first_invalid_row(rows: Any, tolerance: Any, lowest: Any) -> Any:
+    """Index of the first row of a 2-D array that :func:`is_row` refuses, or -1."""
+    for i in range(rows.shape[0]):
+        if not is_row(rows[i], tolerance, lowest):
+            return i
+    return -1
 
 
 def actions(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:

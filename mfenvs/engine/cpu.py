@@ -173,6 +173,7 @@ def _advance_world(rules: Rules, layout: Layout) -> Callable[..., Any]:
         time: Any,
         key: Any,
     ) -> None:
+        """Count everyone, aggregate, then step each agent against that world; all arrays are one world's."""
         n_agents = len(states)
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
         count(states, actions, agents, counts)
@@ -237,6 +238,7 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
         first: Any,
         last: Any,
     ) -> Any:
+        """Take worlds through one step; return the flat index of an invalid action, with nothing moved, or -1."""
         if discrete:
             wrong = first_invalid_action(actions, n_actions, first, last)
             if wrong >= 0:
@@ -324,6 +326,7 @@ def _act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
         first: Any,
         last: Any,
     ) -> None:
+        """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, H, S, A)."""
         for w in range(first, last):
             key = step_key(seed, world_ids[w], episode, time, ACT)
             act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.checks import PROBABILITY_TOLERANCE
+from mfenvs.checks import PROBABILITY_TOLERANCE, first_invalid_row
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 
@@ -31,12 +31,10 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
     agents = in_double_precision(game.agents)
     for w in range(len(states)):
         model_kernels(game).rows(states[w], actions[w], agents, game.constants, counts, signal, time, rows)
-        total, least = rows.sum(axis=1), rows.min(axis=1)
-        wrong = ~(np.abs(total - 1.0) <= PROBABILITY_TOLERANCE) | ~(least >= -PROBABILITY_TOLERANCE)
-        if wrong.any():
-            i = int(np.argmax(wrong))
+        i = first_invalid_row(rows, PROBABILITY_TOLERANCE, -PROBABILITY_TOLERANCE)
+        if i >= 0:
             raise ValueError(
                 f"{type(game).__name__}.transition must return probabilities that sum to 1 over"
-                f" next_state, got {rows[i].tolist()} with sum {float(total[i])!r} for agent {i} in state"
+                f" next_state, got {rows[i].tolist()} with sum {float(rows[i].sum())!r} for agent {i} in state"
                 f" {states[w, i]} with action {actions[w, i]} at time {time} of world {w}"
             )

@@ -37,11 +37,10 @@ def check_model(
     ValueError
         Naming the rule, the state, the action and what it returned, for ``whose`` agent.
     """
-    rows, tolerance = transitions.reshape(-1, game.n_states), checks.PROBABILITY_TOLERANCE
-    if not checks.are_probabilities(rows, tolerance, -tolerance):
-        total, least = transitions.sum(axis=-1), transitions.min(axis=-1)
-        wrong = ~(np.abs(total - 1.0) <= tolerance) | ~(least >= -tolerance)
-        where = tuple(np.argwhere(wrong)[0])
+    tolerance = checks.PROBABILITY_TOLERANCE
+    bad = checks.first_invalid_row(transitions.reshape(-1, game.n_states), tolerance, -tolerance)
+    if bad >= 0:
+        where = np.unravel_index(bad, transitions.shape[:-1])
         raise ValueError(
             f"{type(game).__name__}.transition must return probabilities that sum to 1 over next_state, got"
             f" {transitions[where].tolist()}{whose} in state {where[-2]} with action {where[-1]}"
@@ -179,17 +178,6 @@ def _mean_field_rule(
     return mean_field
 
 
-@rule
-def is_row(row: Any, tolerance: Any) -> Any:
-    """Whether a vector holds probabilities; written so that a nan fails every comparison."""
-    total = 0.0
-    for p in row:
-        if not p >= -tolerance:
-            return False
-        total += p
-    return abs(total - 1.0) <= tolerance
-
-
 def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_actions: int) -> Callable[..., Any]:
     @kernel
     def mean_field_rows(
@@ -212,7 +200,9 @@ def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_act
             mean_field(mu, agents[i : i + 1], shares, constants, 0, counts, signal, transitions, rewards)
             for s in range(n_states):
                 for a in range(n_actions):
-                    if not (is_row(transitions[s, a], tolerance) and math.isfinite(rewards[s, a])):
+                    if not (
+                        checks.is_row(transitions[s, a], tolerance, -tolerance) and math.isfinite(rewards[s, a])
+                    ):
                         return i
         return -1
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
-from mfenvs.engine.model import check_model, in_double_precision, is_row, model_kernels
+from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap
 
@@ -108,15 +108,16 @@ class InducedGame:
         Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
         """
         law, tau = self._policy("policy", policy), _temperature(temperature)
-        flow = self._flow(law) if flow is None else flow
+        flow = self.flow(law) if flow is None else flow
         q = np.empty(self.policy_shape)
         evaluate_kernel(law, flow.transitions, flow.rewards, tau, q)
         return q
 
     def value(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
         """V^tau(mu, policy): expected total reward against a flow, the policy's own by default."""
-        q = self.evaluate(policy, flow, temperature=temperature)
-        return float(np.einsum("s,sa,sa->", self.initial, np.asarray(policy, np.float64)[0], q[0]))
+        law = self._policy("policy", policy)
+        q = self.evaluate(law, flow, temperature=temperature)
+        return float(np.einsum("s,sa,sa->", self.initial, law[0], q[0]))
 
     def best_response(self, flow: Flow, *, temperature: float = 0.0) -> Array:
         """A best response to a frozen flow, shape (H, S, A); at a temperature, the unique soft one."""
@@ -185,7 +186,7 @@ def _gap_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         for h in range(policy.shape[0]):
             for s in range(policy.shape[1]):
                 for a in range(policy.shape[2]):
-                    is_valid &= is_row(transitions[h, s, a], tolerance)
+                    is_valid &= checks.is_row(transitions[h, s, a], tolerance, -tolerance)
         return best, own, is_valid
 
     return flow_and_gap

@@ -67,6 +67,15 @@ def test_learn_rounds_up_to_iterations_and_goes_on(trainer_class) -> None:
 
 
 @trainers
+def test_a_policy_that_was_taken_does_not_change_with_further_training(trainer_class) -> None:
+    trainer = small(trainer_class).learn(1)
+    taken = trainer.policy
+    before = taken.probabilities.copy()
+    trainer.learn(3 * trainer.timesteps_per_iteration)
+    assert np.array_equal(taken.probabilities, before)
+
+
+@trainers
 def test_predict_gives_an_action_for_every_row(trainer_class) -> None:
     trainer = small(trainer_class).learn(1)
     rows = np.zeros((20, 3), np.float32)

@@ -398,6 +398,8 @@ def test_rewards_that_are_not_finite_are_no_equilibrium():
     with pytest.raises(ValueError, match=r"FaultyReward.reward must return finite numbers"):
         induced.exploitability(certain((2, 2, 2), 1))  # nobody in cell 0: log of -0.1
     with pytest.raises(ValueError, match=r"FaultyReward.reward must return finite numbers"):
+        induced.value(certain((2, 2, 2), 1))
+    with pytest.raises(ValueError, match=r"FaultyReward.reward must return finite numbers"):
         n_player_exploitability(induced.game, certain((2, 2, 2), 1), n_worlds=2)
 
 
@@ -414,6 +416,7 @@ def test_a_policy_may_be_an_object():
     table = np.full((2, 2, 2), 0.5)
     policy = types.SimpleNamespace(probabilities=table)
     assert InducedGame(game).exploitability(policy) == InducedGame(game).exploitability(table)
+    assert InducedGame(game).value(policy) == InducedGame(game).value(table)
     found = [n_player_exploitability(game, p, n_worlds=2).max for p in (policy, table)]
     assert found[0] == found[1]
 
