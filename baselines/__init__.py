@@ -4,30 +4,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from baselines.best_response import BestResponse, approximate_best_response
     from baselines.callbacks import ExploitabilityCallback
     from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
+    from baselines.independent_ppo import IndependentPPO
     from baselines.mirror_descent import IPMD, SymmPMD
     from baselines.policies import TabularPolicy
+    from baselines.ppo import PPO
     from baselines.temporal_difference import TDLearning
 
 _HOME = {
+    "BestResponse": "best_response",
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "fixed_point",
     "IPMD": "mirror_descent",
+    "IndependentPPO": "independent_ppo",
     "OnlineMirrorDescent": "fixed_point",
+    "PPO": "ppo",
     "SymmPMD": "mirror_descent",
     "TDLearning": "temporal_difference",
     "TabularPolicy": "policies",
+    "approximate_best_response": "best_response",
 }
 
 __all__ = [
     "IPMD",
+    "PPO",
+    "BestResponse",
     "ExploitabilityCallback",
     "FictitiousPlay",
+    "IndependentPPO",
     "OnlineMirrorDescent",
     "SymmPMD",
     "TDLearning",
     "TabularPolicy",
+    "approximate_best_response",
 ]
 
 

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from baselines.ppo import PPO
 from baselines.trainer import Trainer
 from mfenvs import checks
+from mfenvs.evaluation import Evaluation, evaluate
 from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
 
 
@@ -48,6 +50,45 @@ class ExploitabilityCallback(BaseCallback):
             for key, value in found.summary().items():
                 if isinstance(value, float):
                     trainer.logger.record(f"eval/exploitability_{key}", value)
+        return True
+
+
+class EvaluationCallback(BaseCallback):
+    """Measures what the network learned so far earns in fresh worlds, and logs it.
+
+    Parameters
+    ----------
+    every:
+        Measure after every so many updates.
+    n_worlds, seed:
+        See :func:`mfenvs.evaluate`.
+
+    Attributes
+    ----------
+    measured:
+        What was measured, as (number of updates, evaluation) in order.
+    """
+
+    def __init__(self, every: int = 1, *, n_worlds: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        self.every = checks.integer("every", every, 1)
+        self.n_worlds = checks.integer("n_worlds", n_worlds, 2)
+        self.seed = checks.integer("seed", seed, 0)
+        self.measured: list[tuple[int, Evaluation]] = []
+
+    def _on_rollout_start(self) -> None:
+        model = self.model
+        assert isinstance(model, PPO)
+        done = model.num_timesteps // (model.n_steps * model.n_envs)
+        if done and done % self.every == 0:
+            game = self.training_env.get_attr("game", [0])[0]
+            found = evaluate(game, model, n_worlds=self.n_worlds, seed=self.seed)
+            self.measured.append((done, found))
+            self.logger.record("eval/return", found.mean_return.value)
+            for name, shares in found.region_shares.items():
+                self.logger.record(f"eval/{name}", float(shares[:, -1].mean()))
+
+    def _on_step(self) -> bool:
         return True
 
 

@@ -75,7 +75,8 @@ def list_games(words: list[str]) -> int:
 def game_row(game: Game) -> tuple[str, ...]:
     """Describe a game for a table: N, H, states, actions, title."""
     title = (type(game).__doc__ or "").strip().partition("\n")[0].rstrip(".")
-    states = str(game.n_states) if isinstance(game, FiniteGame) else str(game.state_dtype)
+    fields = len(game.state_dtype.names or ())
+    states = str(game.n_states) if isinstance(game, FiniteGame) else f"{fields} fields" if fields else "a number"
     actions = str(getattr(game.action_space, "n", game.action_space))
     return str(game.n_agents), str(game.horizon), states, actions, title
 
@@ -91,7 +92,7 @@ class RunFlags:
     resume: bool = False
     """Go on with the run in --folder, with its game and hyper-parameters."""
     evaluate_every: int = 0
-    """Measure the N-player exploitability after every so many iterations; 0 for never."""
+    """Measure exploitability (of neural policies: the return) after every so many iterations; 0: never."""
     tensorboard: bool = False
     """Also log for TensorBoard."""
     progress: bool = True
@@ -114,7 +115,7 @@ def train(words: list[str]) -> int:
         )
         return 0 if "--help" in words or "-h" in words else 2
     trainer_class, game_class = algorithm(words[0]), game_class_of(words[1])
-    config_class = trainer_class.config_class
+    config_class, learner = trainer_class.config_class, getattr(trainer_class, "model_class", trainer_class)
     # A resumed run's own constants and hyper-parameters are the defaults: any other value is a contradiction.
     constants, hyper_parameters = _settings_to_resume(words)
     flags_class = dataclasses.make_dataclass(
@@ -133,25 +134,23 @@ def train(words: list[str]) -> int:
         flags_class,
         args=words[2:],
         prog=f"mfenvs train {words[0]} {words[1]}",
-        description=f"Train {trainer_class.__name__} on {words[1]}. Constants of the game are --game.* flags.",
+        description=f"Train {learner.__name__} on {words[1]}. Constants of the game are --game.* flags.",
     )
     return _train(trainer_class, flags.game, flags.algorithm, flags.run)
 
 
 def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
-    from baselines.callbacks import ExploitabilityCallback, SaveEvery, StopOnInterrupt
+    from baselines.callbacks import EvaluationCallback, ExploitabilityCallback, SaveEvery, StopOnInterrupt
     from baselines.logging import configure, drop_rows_after
-    from baselines.runs import save_results, write_config
+    from baselines.neural import PPOTrainer
+    from baselines.runs import load_trainer, save_results, write_config
     from mfenvs import checks
 
     checks.integer("evaluate_every", flags.evaluate_every, 0)
     folder = flags.folder or _new_folder(trainer_class.name, type(game).__name__)
     if flags.resume:
-        trainer = trainer_class.load(folder / "checkpoint.npz")
-        for what, saved, given in (("game", trainer.game, game), ("hyper-parameters", trainer.config, config)):
-            if saved != given:
-                raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
-        drop_rows_after(folder / "metrics.csv", trainer.iteration)
+        trainer: Any = load_trainer(folder, trainer_class.name, game, config)
+        drop_rows_after(folder / "metrics.csv", trainer.num_timesteps)
     elif (folder / "config.json").exists():
         raise ValueError(f"folder {folder} already holds a run: choose another, or continue it with --resume")
     else:
@@ -163,7 +162,8 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
     stop = StopOnInterrupt()
     callbacks: list[Any] = [stop, SaveEvery(SECONDS_BETWEEN_SAVES, lambda: save_results(folder, trainer))]
     if flags.evaluate_every:
-        callbacks.insert(0, ExploitabilityCallback(flags.evaluate_every))
+        is_neural = isinstance(trainer, PPOTrainer)
+        callbacks.insert(0, (EvaluationCallback if is_neural else ExploitabilityCallback)(flags.evaluate_every))
     with _interruptible(stop.interrupt):
         trainer.learn(total, callback=callbacks, progress_bar=flags.progress)
     save_results(folder, trainer)
@@ -190,7 +190,8 @@ def _settings_to_resume(words: list[str]) -> tuple[dict[str, Any], dict[str, Any
         raise ValueError(
             f"{folder} holds a run of {config['algorithm']} on {config['game']}, not {algorithm} on {game}"
         )
-    return config["constants"], config["hyper_parameters"]
+    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in config["hyper_parameters"].items()}
+    return config["constants"], parameters
 
 
 def _new_folder(algorithm: str, game: str) -> Path:
@@ -221,27 +222,70 @@ class EvaluateFlags:
     n_worlds: int = 64
     """Number K of simulated worlds."""
     deviators_per_world: int = 16
-    """Agents that deviate in each world, one at a time, for the lower bound on the mean."""
+    """Agents that deviate in each world, one at a time, for the lower bound on the mean (of tabular policies)."""
+    best_response_timesteps: int = 0
+    """Where there is no table: steps that train a deviator, whose gain bounds exploitability; 0: none."""
     seed: int = 0
     """Of the simulations."""
 
 
 def evaluate(words: list[str]) -> int:
-    """Print the N-player and the mean-field exploitability of a run's policy; write ``evaluation.json``."""
+    """Print what a run's policy earns and how exploitable it is; write ``evaluation.json``."""
     import tyro
-    from rich.console import Console
-    from rich.table import Table
 
     from baselines.files import write_json
     from baselines.runs import read_run
-    from mfenvs.engine.engine import Engine
-    from mfenvs.meanfield.induced import InducedGame
-    from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
+    from mfenvs.play import tabulate
 
     folder, rest = _run_folder("evaluate", words)
     flags = tyro.cli(EvaluateFlags, args=rest, prog="mfenvs evaluate RUN")
     game, policy, config = read_run(folder)
-    law = policy.probabilities
+    title = f"{config['algorithm']} on {config['game']}"
+    if isinstance(game, FiniteGame) and hasattr(policy, "probabilities"):
+        summary = _evaluate_table(game, policy.probabilities, flags, title)
+    elif isinstance(game, FiniteGame) and not policy.observe:
+        summary = _evaluate_table(game, tabulate(game, policy), flags, title)
+    else:
+        summary = _evaluate_network(game, policy, flags, title)
+    write_json(folder / "evaluation.json", {"settings": dataclasses.asdict(flags), **summary})
+    return 0
+
+
+def _evaluate_network(game: Game, policy: Any, flags: EvaluateFlags, title: str) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.table import Table
+
+    from baselines.best_response import approximate_best_response
+    from mfenvs.evaluation import evaluate as play
+
+    found = play(game, policy, n_worlds=flags.n_worlds, seed=flags.seed)
+    summary = found.summary()
+    table = Table(*("measure", "value", "95 % interval"), title=title)
+    table.add_row("mean return of an agent", f"{found.mean_return.value:.4f}", _interval(found.mean_return))
+    for name, shares in found.region_shares.items():
+        table.add_row(f"{name} at the end", f"{shares[:, -1].mean():.1%}", "")
+    if flags.best_response_timesteps:
+        best = approximate_best_response(
+            game,
+            policy,
+            total_timesteps=flags.best_response_timesteps,
+            evaluation_worlds=flags.n_worlds,
+            seed=flags.seed,
+        )
+        table.add_row("mean_i E_i >=", f"{best.gain.value:.4f}", _interval(best.gain))
+        summary |= {"mean_lower_bound": best.gain.value, "mean_lower_bound_95": list(best.gain.interval)}
+    Console().print(table)
+    return summary
+
+
+def _evaluate_table(game: FiniteGame, law: Any, flags: EvaluateFlags, title: str) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mfenvs.engine.engine import Engine
+    from mfenvs.meanfield.induced import InducedGame
+    from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
+
     found = n_player_exploitability(
         game,
         law,
@@ -254,7 +298,7 @@ def evaluate(words: list[str]) -> int:
     summary = {**found.summary(), "return": mean_return.value, "return_95": list(mean_return.interval)}
     table = Table(
         *("measure", "value", "95 % interval"),
-        title=f"{config['algorithm']} on {config['game']}",
+        title=title,
         caption="Estimates average simulated worlds (error O(1/N) and noise); lower bounds are gains of found"
         " deviations in fresh simulations.",
     )
@@ -263,12 +307,11 @@ def evaluate(words: list[str]) -> int:
     table.add_row("max_i E_i >=", f"{found.max_lower_bound.value:.4f}", _interval(found.max_lower_bound))
     table.add_row("mean_i E_i, estimate", f"{found.mean:.4f}", "")
     table.add_row("mean_i E_i >=", f"{found.mean_lower_bound.value:.4f}", _interval(found.mean_lower_bound))
-    if policy.is_shared:
+    if law.ndim == 3:
         summary["mean_field_exploitability"] = InducedGame(game).exploitability(law)
         table.add_row("mean-field exploitability", f"{summary['mean_field_exploitability']:.4f}", "exact")
     Console().print(table)
-    write_json(folder / "evaluation.json", {"settings": dataclasses.asdict(flags), **summary})
-    return 0
+    return summary
 
 
 def _interval(estimate: Any) -> str:
@@ -299,16 +342,18 @@ def render(words: list[str]) -> int:
 
     from baselines.files import replacing
     from baselines.runs import read_run
-    from mfenvs.api.rendering import PopulationRecorder
     from mfenvs.engine.engine import Engine
+    from mfenvs.play import Player
 
     folder, rest = _run_folder("render", words)
     flags = tyro.cli(RenderFlags, args=rest, prog="mfenvs render RUN")
     game, policy, _ = read_run(folder)
-    states = Engine(game).rollout(policy.probabilities, seed=flags.seed).states[0]
-    recorder = PopulationRecorder(game)
-    for now in states:
-        recorder.record(now)
+    recorder, engine, player = game.recorder(), Engine(game), Player(game, policy, name="policy")
+    engine.reset(flags.seed)
+    recorder.record(engine)
+    while engine.is_playing:
+        engine.step(player.actions(engine))
+        recorder.record(engine)
     print(recorder.ansi())
     with replacing(folder / "episode.png") as file:
         imsave(file, recorder.rgb_array(), format="png")

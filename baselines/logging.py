@@ -54,15 +54,15 @@ class MetricsFile(KVWriter):
             out.write(("\r\n".join(lines) + "\r\n").encode())
 
 
-def drop_rows_after(path: str | Path, iteration: int) -> None:
+def drop_rows_after(path: str | Path, num_timesteps: int) -> None:
     """Drop the rows of a metrics file that are later than a checkpoint from which a run goes on."""
     path = Path(path)
     if not path.exists():
         return
     with path.open(newline="") as file:
         header, *rows = list(csv.reader(file)) or [[]]
-    place = header.index("time/iterations") if "time/iterations" in header else None
-    kept = [row for row in rows if place is None or int(row[place]) <= iteration]
+    place = header.index("time/total_timesteps") if "time/total_timesteps" in header else None
+    kept = [row for row in rows if place is None or int(row[place]) <= num_timesteps]
     if len(kept) < len(rows):
         with replacing(path) as out:
             out.write("".join(",".join(row) + "\r\n" for row in (header, *kept)).encode())

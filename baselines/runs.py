@@ -1,7 +1,8 @@
 """Run folders: what a training run leaves behind, and how to read it again.
 
-``config.json`` (algorithm, game, constants, hyper-parameters, seed, versions), ``metrics.csv``, ``policy.npz``
-(the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run can go on).
+``config.json`` (algorithm, game, constants, hyper-parameters, seed, versions), ``metrics.csv``, and of tabular
+trainers ``policy.npz`` (the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run can go
+on), of neural ones ``checkpoint.zip``, which is both.
 """
 
 import dataclasses
@@ -11,26 +12,38 @@ from typing import Any
 from baselines.files import read_json, versions, write_json
 from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
 from baselines.mirror_descent import IPMD, SymmPMD
+from baselines.neural import IndependentPPOTrainer, PPOTrainer
 from baselines.policies import TabularPolicy
 from baselines.temporal_difference import TDLearning
 from baselines.trainer import Trainer
-from mfenvs.game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.registry import make, name_of
 
-ALGORITHMS: dict[str, type[Trainer[Any]]] = {
-    trainer.name: trainer for trainer in (SymmPMD, IPMD, OnlineMirrorDescent, FictitiousPlay, TDLearning)
+AnyTrainer = Trainer[Any] | PPOTrainer
+
+ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
+    trainer.name: trainer
+    for trainer in (
+        SymmPMD,
+        IPMD,
+        PPOTrainer,
+        IndependentPPOTrainer,
+        OnlineMirrorDescent,
+        FictitiousPlay,
+        TDLearning,
+    )
 }
 """The trainers by the name that the command line knows them by."""
 
 
-def algorithm(name: str) -> type[Trainer[Any]]:
+def algorithm(name: str) -> type[Trainer[Any]] | type[PPOTrainer]:
     """Return the trainer of this name; ValueError if there is none."""
     if name not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {name!r}; known: {', '.join(ALGORITHMS)}")
     return ALGORITHMS[name]
 
 
-def write_config(folder: Path, trainer: Trainer[Any], total_timesteps: int) -> None:
+def write_config(folder: Path, trainer: AnyTrainer, total_timesteps: int) -> None:
     """Write ``config.json``."""
     write_json(
         folder / "config.json",
@@ -46,14 +59,37 @@ def write_config(folder: Path, trainer: Trainer[Any], total_timesteps: int) -> N
     )
 
 
-def save_results(folder: Path, trainer: Trainer[Any]) -> None:
-    """Write ``policy.npz`` and ``checkpoint.npz``."""
-    trainer.policy.save(folder / "policy.npz")
-    trainer.save(folder / "checkpoint.npz")
+def save_results(folder: Path, trainer: AnyTrainer) -> None:
+    """Write what the run has learned, and from what it can go on."""
+    if isinstance(trainer, PPOTrainer):
+        trainer.save(folder / "checkpoint.zip")
+    else:
+        trainer.policy.save(folder / "policy.npz")
+        trainer.save(folder / "checkpoint.npz")
 
 
-def read_run(folder: Path) -> tuple[FiniteGame, TabularPolicy, dict[str, Any]]:
-    """Read the game, the learned policy and the configuration of a run.
+def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer:
+    """Read the trainer of a run, to go on with the game and hyper-parameters that it has.
+
+    Raises
+    ------
+    ValueError
+        If there is no checkpoint, or it was made with another game or other hyper-parameters.
+    """
+    saved_config = read_json(folder / "config.json")
+    saved_game = make(saved_config["game"], **saved_config["constants"])
+    trainer_class = algorithm(name)
+    saved_parameters = trainer_class.config_class(**_tuples(saved_config["hyper_parameters"]))
+    for what, saved, given in (("game", saved_game, game), ("hyper-parameters", saved_parameters, config)):
+        if saved != given:
+            raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
+    if issubclass(trainer_class, PPOTrainer):
+        return trainer_class.load(folder / "checkpoint.zip", game, config)
+    return trainer_class.load(folder / "checkpoint.npz")
+
+
+def read_run(folder: Path) -> tuple[Game, Any, dict[str, Any]]:
+    """Read the game, the learned policy (a table, or a PPO model) and the configuration of a run.
 
     Raises
     ------
@@ -62,5 +98,13 @@ def read_run(folder: Path) -> tuple[FiniteGame, TabularPolicy, dict[str, Any]]:
     """
     config = read_json(folder / "config.json")
     game = make(config["game"], **config["constants"])
-    assert isinstance(game, FiniteGame)
+    trainer_class = algorithm(config["algorithm"])
+    if issubclass(trainer_class, PPOTrainer):
+        hyper_parameters = trainer_class.config_class(**_tuples(config["hyper_parameters"]))
+        return game, trainer_class.load(folder / "checkpoint.zip", game, hyper_parameters).model, config
     return game, TabularPolicy.load(folder / "policy.npz"), config
+
+
+def _tuples(hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters as they were before JSON made lists of tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in hyper_parameters.items()}

@@ -4,7 +4,10 @@ import importlib
 import os
 import sys
 
-REPRODUCTIONS = {"asymmetric-games": "benchmarks.reproduce.asymmetric_games"}
+REPRODUCTIONS = {
+    "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
+    "taxi": "benchmarks.reproduce.taxi",
+}
 
 ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment for the speeds, in which threads are not the point; read when numba and torch are imported."""

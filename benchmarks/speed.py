@@ -41,7 +41,7 @@ class Flags:
     """Time what the project claims, in ratios; prints a table and writes it as JSON."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability."""
+    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability, taxi, ppo."""
     repetitions: int = 7
     """Repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -292,10 +292,69 @@ def exploitability(repetitions: int) -> Iterator[Row]:
     yield Row("A-SIS N-player exploitability, 64 worlds", seconds, "s", "< 3", seconds < 3)
 
 
+def taxi(repetitions: int) -> Iterator[Row]:
+    """Measure whole episodes of the taxis' array core, with and without observations."""
+    game = make("Taxi-v0", n_agents=N)
+    stepped = Engine(game)
+    stepped.reset(seed=1)
+    actions = np.random.default_rng(0).integers(0, 5, (game.horizon, 1, N), dtype=np.int32)
+    rewards, observations = np.empty((1, N), np.float32), np.empty((1, N, game.n_features), np.float32)
+
+    def play(observing: bool) -> None:
+        stepped.reset()
+        for now in actions:
+            stepped.step(now, rewards)
+            if observing:
+                stepped.observe(observations)
+
+    times = medians(repetitions, (lambda: play(False), 20), (lambda: play(True), 20))
+    for what, seconds, bar in zip(("", " with observations"), times, (30, 12), strict=True):
+        speed = million_per_second(seconds, N * game.horizon)
+        yield Row(f"A-Taxi arrays{what}, one world", speed, "M/s", f">= {bar}", speed >= bar)
+
+
+def ppo(repetitions: int) -> Iterator[Row]:
+    """Measure PPO on A-Taxi end to end, one episode of all taxis and four passes, against stock SB3's."""
+    import stable_baselines3
+    import supersuit
+    import torch
+
+    from baselines.independent_ppo import IndependentPPO
+    from baselines.ppo import PPO, TABLE_2
+    from mfenvs.api.pettingzoo import parallel_env
+    from mfenvs.api.sb3 import vec_env
+
+    torch.set_num_threads(1)
+    game = make("Taxi-v0", n_agents=N)
+    converted = supersuit.pettingzoo_env_to_vec_env_v1(parallel_env(game))
+    converted = supersuit.concat_vec_envs_v1(converted, 1, base_class="stable_baselines3")
+    stock = {**TABLE_2, "n_steps": game.horizon, "device": "cpu"}
+    models: list[Any] = [
+        PPO("MlpPolicy", vec_env(game), device="cpu", seed=0),
+        stable_baselines3.PPO("MlpPolicy", vec_env(game), seed=0, **stock),
+        stable_baselines3.PPO("MlpPolicy", converted, **stock),
+        IndependentPPO("MlpPolicy", vec_env(game), device="cpu", seed=0),
+    ]
+    per_epoch = N * game.horizon
+
+    def epoch(model: Any) -> Callable[[], Any]:
+        return lambda: model.learn(per_epoch, reset_num_timesteps=False)
+
+    ours, sb3, through_supersuit, independent = medians(repetitions, *((epoch(model), 1) for model in models))
+    yield Row("A-Taxi PPO, one episode and four passes", ours, "s", "", None)
+    ratio = through_supersuit / ours
+    yield Row("  stock SB3 PPO through SuperSuit over ours", ratio, "x", ">= 2", ratio >= 2)
+    ratio = sb3 / ours
+    yield Row("  stock SB3 PPO on our VecEnv over ours", ratio, "x", ">= 1.5", ratio >= 1.5)
+    yield Row("  independent networks (Ind-NN) over ours", independent / ours, "x", "paper: 20 and more", None)
+
+
 MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "engine": engine,
     "apis": apis,
     "episodes": episodes,
     "solvers": solvers,
     "exploitability": exploitability,
+    "taxi": taxi,
+    "ppo": ppo,
 }

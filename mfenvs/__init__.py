@@ -6,9 +6,11 @@ from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.engine.engine import Engine, Trajectories
 from mfenvs.engine.random import uniform
+from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
+from mfenvs.play import tabulate
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, rule, share
 
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine",
+    "Evaluation",
     "FiniteGame",
     "Game",
     "InducedGame",
     "Trajectories",
     "World",
     "crowd",
+    "deviation_gain",
+    "evaluate",
     "make",
     "n_player_exploitability",
     "parallel_env",
@@ -30,6 +35,7 @@ __all__ = [
     "registered_games",
     "rule",
     "share",
+    "tabulate",
     "uniform",
     "vec_env",
     "vector_env",

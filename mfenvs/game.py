@@ -8,13 +8,15 @@ functions of one agent (:mod:`mfenvs.rules`). Two classes:
     ``start(agent, initial, key) -> state``; ``cell(state, action, agent) -> int`` and optionally
     ``weight(state, action, agent) -> float`` (where and with what weight the agent is counted);
     optionally ``aggregate(world, signal)`` (from everyone's counts to a public signal);
-    ``step(state, action, agent, world, key) -> (next_state, reward)``; and
-    ``observe(out, state, agent, elapsed)``, which writes float32 features into zeroed ``out``.
+    ``step(state, action, agent, world, key) -> (next_state, reward)``;
+    ``observe(out, state, agent, elapsed)``, which writes float32 features into zeroed ``out``; and
+    optionally ``place(state) -> int``: where others see the agent, for mean-field observations,
+    infos and rendering.
 ``FiniteGame``
     finitely many states and actions, both integers. Its rules are
     ``transition(next_state, state, action, agent, world) -> probability`` and
-    ``reward(state, action, agent, world) -> float``; ``start``, ``cell``, ``step`` and ``observe`` follow
-    from these. It has a mean-field side, since the same rules give the arrays P(mu) and R(mu).
+    ``reward(state, action, agent, world) -> float``; ``start``, ``cell``, ``step``, ``observe`` and ``place``
+    follow from these. It has a mean-field side, since the same rules give the arrays P(mu) and R(mu).
 
 In every step the engine counts all agents by ``cell``, applies ``aggregate``, and then steps each agent
 against that world. The order cannot leak: all agents see the population of (state, action) pairs from
@@ -22,10 +24,6 @@ before the step.
 
 How games of other kinds will fit this contract (the sketch on which it was settled; design, not yet code)
 ----------------------------------------------------------------------------------------------------------
-* *Taxi with private customers.* State: a structured dtype (cell, passenger's target, customers as a
-  bit set); ``cell`` is the place, ``weight`` is the agent's N w_j, so that ``crowd`` is the jam;
-  ``step`` draws arrivals from streams 0..18 of its key; the map's move table is in ``constants``.
-  Nothing to add.
 * *Repeated auction.* Finite. ``aggregate`` turns the histogram of bids into, for each own bid, the law of
   the price against M-1 opponents (one's own bid is removed exactly, since the table's row is one's own
   bid). Because the payment and the next budget are correlated, the noisy reward is a function of an
@@ -45,7 +43,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -54,6 +52,9 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.random import uniform
 from mfenvs.rules import plain, rule
+
+if TYPE_CHECKING:
+    from mfenvs.rendering import Recorder
 
 Rule = Callable[..., Any]
 
@@ -67,6 +68,7 @@ RULE_ARGUMENTS = {
     "aggregate": ("world", "signal"),
     "step": ("state", "action", "agent", "world", "key"),
     "observe": ("out", "state", "agent", "elapsed"),
+    "place": ("state",),
     "transition": ("next_state", "state", "action", "agent", "world"),
     "reward": ("state", "action", "agent", "world"),
 }
@@ -83,6 +85,7 @@ class Rules:
     aggregate: Rule | None
     step: Rule
     observe: Rule
+    place: Rule | None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -107,21 +110,18 @@ class Game:
     agents_seed: int = 0
     """Seed of the agents' own parameters; episodes have their own."""
 
-    agent_dtype: ClassVar[np.dtype[Any]]
-    """One agent's own parameters theta_i: a structured dtype of single-precision fields."""
     agent_prefix: ClassVar[str] = "agent"
     """Agents are called ``<prefix>_<int>`` in dict APIs."""
     n_signals: ClassVar[int] = 0
     """Length of the public signal that ``aggregate`` writes."""
     weight: ClassVar[Rule | None] = None
     aggregate: ClassVar[Rule | None] = None
+    place: ClassVar[Rule | None] = None
 
     def __post_init__(self) -> None:
         self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
         self.horizon = checks.integer("horizon", self.horizon, 1)
         self.agents_seed = checks.integer("agents_seed", self.agents_seed, 0)
-        if not hasattr(self, "agent_dtype"):
-            raise _undeclared(self, "agent_dtype")
         self.check()
         drawn = np.asarray(self.draw_agents(np.random.default_rng(self.agents_seed)))
         if drawn.dtype != self.agent_dtype or drawn.shape != (self.n_agents,):
@@ -172,6 +172,11 @@ class Game:
         return np.zeros(0, np.float32)
 
     @property
+    def agent_dtype(self) -> np.dtype[Any]:
+        """One agent's own parameters theta_i: a structured dtype of single-precision fields."""
+        raise _undeclared(self, "agent_dtype")
+
+    @property
     def state_dtype(self) -> np.dtype[Any]:
         """Local state: a scalar dtype, or a structured one, of which rules return a tuple of fields."""
         raise _undeclared(self, "state_dtype")
@@ -180,6 +185,16 @@ class Game:
     def n_cells(self) -> int:
         """Number of cells in which agents are counted."""
         raise _undeclared(self, "n_cells")
+
+    @property
+    def n_places(self) -> int:
+        """Number of places in which agents are seen by others; 0 without a rule ``place``."""
+        return 0
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Named groups of places: every API reports the share of agents in each as ``info["share_<name>"]``."""
+        return {}
 
     @property
     def n_features(self) -> int:
@@ -202,16 +217,39 @@ class Game:
         declared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Rules)}
         return Rules(**declared)
 
+    def place_name(self, place: int) -> str:
+        """What a place is called in pictures."""
+        return str(place)
+
+    def recorder(self) -> "Recorder":
+        """Make what records an episode and shows it as text and as an image.
+
+        By default the share of agents in each place over time.
+
+        Raises
+        ------
+        TypeError
+            If the game has no rule ``place``, so that there is nothing to show.
+        """
+        from mfenvs.rendering import ShareRecorder
+
+        return ShareRecorder(self)
+
     def describe(self) -> dict[str, Any]:
         """The constants with which an equal game can be made: keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
     def _check_optional_rules(self) -> None:
-        for name in ("weight", "aggregate"):
+        for name in ("weight", "aggregate", "place"):
             if getattr(self, name) is not None:
                 self._check_rule(name)
         if self.aggregate is not None and self.n_signals < 1:
             raise TypeError(f"{type(self).__name__} must declare n_signals, the length of what aggregate writes")
+        if self.place is not None and self.n_places < 1:
+            raise TypeError(f"{type(self).__name__} must declare n_places, the number of values of place")
+        for name, places in self.regions.items():
+            for place in places:
+                checks.integer(f"a place of region {name!r}", place, 0, self.n_places - 1)
 
     def _check_rule(self, name: str) -> None:
         takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
@@ -300,6 +338,11 @@ class FiniteGame(Game):
         return self.n_states * self.n_actions
 
     @property
+    def n_places(self) -> int:
+        """|S|: agents are seen in their states."""
+        return self.n_states
+
+    @property
     def n_features(self) -> int:
         """Own state one-hot and elapsed time."""
         return self.n_states + 1
@@ -319,12 +362,17 @@ class FiniteGame(Game):
             aggregate=self.aggregate,
             step=sampled_step(self.transition, self.reward, self.n_states),
             observe=getattr(self, "observe", one_hot_and_time(self.n_states)),
+            place=self.place or own_state,
         )
 
     @property
     def counts_state_actions(self) -> bool:
         """Whether the counts are just sigma(rho): no weights and the default cell."""
         return self.weight is None and not hasattr(self, "cell")
+
+    def place_name(self, place: int) -> str:
+        """The name of a state."""
+        return self.state_name(place)
 
     def state_name(self, state: int) -> str:
         """The name of a state."""
@@ -358,6 +406,12 @@ def start_from_distribution(agent: Any, initial: Any, key: Any) -> int:
     state = 0
     for candidate in range(len(initial) - 1):
         state += draw >= initial[candidate]
+    return state
+
+
+@rule
+def own_state(state: Any) -> Any:
+    """Be seen in one's state."""
     return state
 
 

@@ -10,6 +10,7 @@ import pettingzoo
 from mfenvs.game import Game
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
+from mfenvs.games.taxi import Taxi
 
 NAMESPACE = "mfenvs"
 
@@ -130,3 +131,4 @@ def _suggestion(word: str, words: list[str]) -> str:
 
 register("RockPaperScissors-v0", RockPaperScissors)
 register("Epidemic-v0", Epidemic)
+register("Taxi-v0", Taxi)

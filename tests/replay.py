@@ -22,13 +22,17 @@ class Recording:
         self.actions = rng.integers(0, game.action_space.n, shape)
         self.rewards = np.zeros(shape, np.float32)
         self.observations = np.zeros((n_episodes, self.steps + 1, *shape[2:], game.n_features), np.float32)
+        self.shares = [[None] * (self.steps + 1) for _ in range(n_episodes)]
+        """Share of agents in each region, by world."""
         engine = mfenvs.Engine(game, n_worlds)
         for e in range(n_episodes):
             engine.reset(seed if e == 0 else None)
             self.observations[e, 0] = engine.observe()
+            self.shares[e][0] = region_shares(engine)
             for t in range(self.steps):
                 self.rewards[e, t] = engine.step(self.actions[e, t])
                 self.observations[e, t + 1] = engine.observe()
+                self.shares[e][t + 1] = region_shares(engine)
 
     def slots(self):
         """Constructors of one environment per agent of every world, in the order of rows."""
@@ -39,6 +43,16 @@ class Recording:
     def rows(self, episode, step):
         """Actions of all rows, shape (n_worlds * n_agents,)."""
         return self.actions[episode, step].reshape(-1)
+
+
+def region_shares(engine):
+    """By world, the share of agents in each of the game's regions, counted from the infos' definition."""
+    place, regions = engine.game.rules.place.py_func, engine.game.regions.items()
+    # Records as rules get them: fields are attributes.
+    places = [[place(state) for state in world] for world in engine.states.view(np.recarray)]
+    return [
+        {f"share_{name}": float(np.isin(world, members).mean()) for name, members in regions} for world in places
+    ]
 
 
 class Replay(gymnasium.Env):
@@ -54,7 +68,7 @@ class Replay(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.episode, self.time = self.episode + 1, 0
-        return self._observation(), {}
+        return self._observation(), self._info()
 
     def step(self, action):
         recording, here = self.recording, (self.episode, self.time, self.world, self.agent)
@@ -62,7 +76,10 @@ class Replay(gymnasium.Env):
         self.time += 1
         terminated = self.time == recording.game.horizon
         truncated = self.time == recording.steps and not terminated
-        return self._observation(), float(recording.rewards[here]), terminated, truncated, {}
+        return self._observation(), float(recording.rewards[here]), terminated, truncated, self._info()
+
+    def _info(self):
+        return self.recording.shares[self.episode][self.time][self.world].copy()
 
     def _observation(self):
         return self.recording.observations[self.episode, self.time, self.world, self.agent].copy()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from mfenvs import FiniteGame, Game, rule, uniform
+from mfenvs import Engine, FiniteGame, Game, parallel_env, rule, uniform
 from mfenvs.game import cumulative, index_dtype
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
@@ -39,6 +39,26 @@ def nothing(state, action, agent, world):
 @rule
 def in_one_cell(state, action, agent):
     return 0
+
+
+@rule
+def start_at_zero(agent, initial, key):
+    return 0
+
+
+@rule
+def idle_step(state, action, agent, world, key):
+    return state, np.float32(0.0)
+
+
+@rule
+def see_nothing(out, state, agent, elapsed):
+    pass
+
+
+@rule
+def where(state):
+    return state
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -241,11 +261,70 @@ def test_names_must_be_as_many_as_states():
         idle_with(state_names=("a", "b"))()
 
 
-def test_agents_need_a_dtype():
-    @dataclasses.dataclass(kw_only=True)
-    class Bare(FiniteGame):
-        n_agents: int = 2
-        horizon: int = 1
+@dataclasses.dataclass(kw_only=True)
+class Plain(Game):
+    """The least that a game of any kind must declare."""
 
-    with pytest.raises(TypeError, match="Bare must declare agent_dtype"):
-        Bare()
+    n_agents: int = 4
+    horizon: int = 2
+    agent_dtype = np.dtype([("unused", np.float32)])
+    state_dtype = np.dtype(np.uint8)
+    n_cells = 1
+    n_features = 1
+    action_space = gymnasium.spaces.Discrete(2)
+    start = staticmethod(start_at_zero)
+    cell = staticmethod(in_one_cell)
+    step = staticmethod(idle_step)
+    observe = staticmethod(see_nothing)
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        *((Idle, name) for name in ("agent_dtype", "n_states", "n_actions")),
+        *((Plain, name) for name in ("agent_dtype", "state_dtype", "n_cells", "action_space")),
+    ],
+)
+def test_what_is_not_declared_is_named(base, name):
+    kind = FiniteGame if base is Idle else Game
+    declared = {key: value for key, value in vars(base).items() if key not in ("__dict__", "__weakref__", name)}
+    made = dataclasses.dataclass(kw_only=True)(type("Bare", (kind,), declared))
+    with pytest.raises(TypeError, match=f"Bare must declare {name}"):
+        Engine(made())
+
+
+def test_features_are_declared_before_they_are_observed():
+    made = type("Bare", (Plain,), {"n_features": Game.n_features})()
+    with pytest.raises(TypeError, match="Bare must declare n_features"):
+        parallel_env(made)
+
+
+def test_what_is_seen_of_a_game_of_any_kind():
+    game = Plain()
+    assert (game.n_places, game.regions, game.rules.place) == (0, {}, None)
+    assert game.observation_space == gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
+    assert Idle().n_places == 3
+    assert Idle().place_name(1) == "1"
+    assert Epidemic().place_name(1) == "healthy"
+    with pytest.raises(TypeError, match="rendering needs a game with a rule place, got Plain"):
+        game.recorder()
+
+
+@pytest.mark.parametrize(
+    ("declared", "error", "message"),
+    [
+        ({"place": staticmethod(in_one_cell)}, TypeError, r"Seen.place must take place\(state\), got place\(st"),
+        ({"place": staticmethod(where), "n_places": 0}, TypeError, "Seen must declare n_places, the number"),
+        ({"place": lambda state: 0}, TypeError, "Seen.place must be compiled: put @rule on it"),
+        (
+            {"place": staticmethod(where), "n_places": 2, "regions": {"east": (0, 2)}},
+            ValueError,
+            r"a place of region 'east' must be an integer in \[0, 1\], got 2",
+        ),
+        ({"regions": {"east": (0,)}}, ValueError, "a place of region 'east' must be an integer"),
+    ],
+)
+def test_places_and_regions_that_are_not_allowed(declared, error, message):
+    made = dataclasses.dataclass(kw_only=True)(type("Seen", (Plain,), declared))
+    with pytest.raises(error, match=message):
+        made()

@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population
-from mfenvs.game import FiniteGame, Game, cumulative
+from mfenvs.api.representative import RepresentativeAgents
+from mfenvs.game import Game
 from mfenvs.registry import make
+from mfenvs.wrappers.observations import Observe
 
 Observations = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -30,8 +32,9 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         Number of slots, n_worlds * n_agents, if it is not 1: ``gymnasium.make_vec`` passes 1 by default.
     n_worlds:
         Number of worlds; by default what ``num_envs`` implies, or 1.
-    observe_population:
-        Append the share of all N agents in each state to every observation (finite games).
+    observe:
+        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
+        (:mod:`mfenvs.wrappers.observations`).
     autoreset_mode:
         When ended episodes begin anew: in the next step (whose actions are then ignored), in the
         same one (the last observations are then in ``infos["final_obs"]``), or not at all.
@@ -64,7 +67,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         num_envs: int = 1,
         n_worlds: int | None = None,
         *,
-        observe_population: bool = False,
+        observe: Observe = (),
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = True,
         render_mode: str | None = None,
@@ -78,7 +81,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
             self.game,
             {},
             self.n_worlds,
-            observe_population=observe_population,
+            observe=observe,
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
@@ -112,7 +115,8 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
 
         Returns
         -------
-        Observations, shape (num_envs, width of the space), and no infos.
+        Observations, shape (num_envs, width of the space), and infos: the share of agents in each of the game's
+        regions, if it has any.
         """
         if options is not None and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"])
@@ -124,7 +128,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         seed = self._population.first_seed(seed)
         super().reset(seed=seed)
         self._population.reset(seed)
-        return self._population.observe(self._observations), {}
+        return self._population.observe(self._observations), self._infos()
 
     def step(self, actions: ArrayLike) -> tuple[Observations, NDArray[np.float32], Flags, Flags, dict[str, Any]]:
         """Take one step in all worlds.
@@ -147,7 +151,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
             If an action is out of range or the array has the wrong shape or kind. No world has moved then.
         """
         population = self._population
-        infos: dict[str, Any] = {}
+        ended: dict[str, Any] = {}
         if population.is_over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
             population.reset()
             rewards = np.zeros(self.num_envs, np.float32) if self._rewards is None else self._rewards.reshape(-1)
@@ -156,7 +160,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
             rewards = population.step(actions, self._rewards)
         terminated, truncated = population.terminated, population.truncated
         if population.is_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            infos = _final_infos(population.observe())
+            ended = _final_infos(population.observe(), self._infos())
             population.reset()
         if self.copy:
             terminations = np.full(self.num_envs, terminated) if terminated else np.zeros(self.num_envs, np.bool_)
@@ -165,6 +169,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
             terminations, truncations = self._terminations, self._truncations
             terminations.fill(terminated)
             truncations.fill(truncated)
+        infos = self._infos() | ended
         return population.observe(self._observations), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[Any, ...] | None:
@@ -172,9 +177,17 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         frame = self._population.render()
         return None if frame is None else (frame,)
 
+    def _infos(self) -> dict[str, Any]:
+        """What the game reports of its regions, for every slot, as gymnasium's vector environments put it."""
+        infos: dict[str, Any] = {}
+        for name, shares in self._population.region_shares().items():
+            infos[name] = np.repeat(shares, self.game.n_agents)
+            infos[f"_{name}"] = np.ones(self.num_envs, np.bool_)
+        return infos
+
 
 class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
-    """One agent of an N-player game; all others play a given tabular policy.
+    """One agent of an N-player game; all others play a given policy.
 
     A single-agent learner that maximises its return here computes a best response to the policy. The game,
     its N agents and their influence on each other are as in every other API.
@@ -182,14 +195,15 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
     Parameters
     ----------
     game:
-        A registered name, or a game; it must be finite.
+        A registered name, or a game.
     population_policy:
-        What the others play: probabilities of shape (H, S, A), or (n_agents, H, S, A) for a policy each,
-        or any object with such an attribute ``probabilities``; None for uniformly random actions.
+        What the others play: a table, an object with ``action_probabilities`` or with SB3's ``predict``, shared by
+        all or one for each, or None for uniformly random actions (:class:`mfenvs.play.Player`).
     agent:
         Index of the agent that acts; None draws one uniformly in each episode. ``info["agent"]`` tells.
-    observe_population:
-        Append the share of all N agents in each state to every observation.
+    observe:
+        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
+        (:mod:`mfenvs.wrappers.observations`).
     render_mode:
         None, ``"ansi"`` or ``"rgb_array"``.
     debug:
@@ -211,29 +225,27 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         population_policy: Any = None,
         agent: int | None = None,
         *,
-        observe_population: bool = False,
+        observe: Observe = (),
         render_mode: str | None = None,
         debug: bool = False,
         **constants: Any,
     ) -> None:
-        self._population = Population(
+        self._core = RepresentativeAgents(
             game,
             constants,
-            observe_population=observe_population,
+            population_policy,
+            agent,
+            observe=observe,
             render_mode=render_mode,
             debug=debug,
         )
-        finite = self._population.game
-        if not isinstance(finite, FiniteGame):
-            raise TypeError(f"game must be a FiniteGame, whose policies are tables, got {type(finite).__name__}")
-        self.game = finite
+        self._population = self._core.population
+        self.game = self._population.game
         self.engine = self._population.engine
-        self.agent = None if agent is None else checks.integer("agent", agent, 0, finite.n_agents - 1)
+        self.agent = self._core.agent
         self.render_mode = render_mode
         self.observation_space = self._population.observation_space
         self.action_space = self._population.action_space
-        self._policy = _cumulative_policy(finite, population_policy)
-        self._acting = self.agent or 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -246,10 +258,8 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         """
         seed = self._population.first_seed(seed)
         super().reset(seed=seed)
-        self._population.reset(seed)
-        if self.agent is None:
-            self._acting = int(self.np_random.integers(self.game.n_agents))
-        return self._observation(), {"agent": self._acting}
+        self._core.reset(seed, self.np_random)
+        return self._core.observe()[0], self._info()
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """Take one step: the acting agent takes ``action``, all others draw theirs from their policy.
@@ -263,21 +273,18 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         """
         population = self._population
         population.check_playing()
-        own = checks.integer("action", action, 0, self.game.n_actions - 1)
-        actions = self.engine.sample_actions(self._policy).reshape(-1)
-        actions[self._acting] = own
-        reward = float(population.step(actions)[self._acting])
-        info = {"agent": self._acting}
-        return self._observation(), reward, population.terminated, population.truncated, info
+        if isinstance(self.action_space, gymnasium.spaces.Discrete):
+            action = checks.integer("action", action, 0, int(self.action_space.n) - 1)
+        reward = float(self._core.step([action])[0])
+        return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
     def render(self) -> Any:
         """The shares of all agents by state since the last reset: a text, an image, or None."""
         return self._population.render()
 
-    def _observation(self) -> Observations:
-        # A copy, or a learner's replay buffer would keep everyone's rows alive.
-        own: Observations = self._population.observe()[self._acting].copy()
-        return own
+    def _info(self) -> dict[str, Any]:
+        shares = {name: float(share[0]) for name, share in self._population.region_shares().items()}
+        return {"agent": int(self._core.acting[0, 0]), **shares}
 
 
 def vector_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVectorEnv:
@@ -308,24 +315,12 @@ def _autoreset_mode(value: str | AutoresetMode) -> AutoresetMode:
     return AutoresetMode(value)
 
 
-def _final_infos(observations: Observations) -> dict[str, Any]:
+def _final_infos(observations: Observations, infos: dict[str, Any]) -> dict[str, Any]:
     """What gymnasium's vector environments report when all slots end and begin in the same step."""
     everyone = np.ones(len(observations), np.bool_)
     return {
         "final_obs": np.fromiter(observations, dtype=object, count=len(observations)),
         "_final_obs": everyone,
-        "final_info": {},
+        "final_info": infos,
         "_final_info": everyone.copy(),
     }
-
-
-def _cumulative_policy(game: FiniteGame, policy: Any) -> NDArray[np.float32]:
-    """A policy as the engine samples from it, shape (1 or n_agents, H, S, A)."""
-    table = (game.horizon, game.n_states, game.n_actions)
-    if policy is None:
-        law = np.full(table, 1.0 / game.n_actions)
-    else:
-        given = getattr(policy, "probabilities", policy)
-        shape = (game.n_agents, *table) if np.ndim(given) == 4 else table
-        law = checks.probabilities("population_policy", given, shape)
-    return cumulative(law.reshape(-1, *table))

@@ -16,6 +16,7 @@ from pettingzoo.utils import parallel_to_aec
 from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population
 from mfenvs.game import Game
 from mfenvs.registry import name_of
+from mfenvs.wrappers.observations import Observe
 
 
 class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # PettingZoo is untyped
@@ -28,8 +29,9 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
     ----------
     game:
         A registered name, or a game.
-    observe_population:
-        Append the share of all N agents in each state to every observation (finite games).
+    observe:
+        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
+        (:mod:`mfenvs.wrappers.observations`).
     render_mode:
         None, ``"ansi"`` or ``"rgb_array"``.
     max_cycles:
@@ -55,7 +57,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         self,
         game: str | Game,
         *,
-        observe_population: bool = False,
+        observe: Observe = (),
         render_mode: str | None = None,
         max_cycles: int | None = None,
         debug: bool = False,
@@ -64,7 +66,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         self._population = Population(
             game,
             constants,
-            observe_population=observe_population,
+            observe=observe,
             max_steps=max_cycles,
             max_steps_name="max_cycles",
             render_mode=render_mode,
@@ -105,7 +107,8 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
 
         Returns
         -------
-        Observations, each of shape (width of the space,), and empty infos, by agent.
+        Observations, each of shape (width of the space,), and infos, by agent: the share of agents in each of the
+        game's regions, if it has any.
         """
         self._population.reset(seed)
         self.agents = list(self.possible_agents)
@@ -155,7 +158,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         return self._by_agent(population.observe()), rewards, terminations, truncations, self._infos()
 
     def render(self) -> Any:
-        """The shares of agents by state since the last reset: a text, an image, or None."""
+        """What happened since the last reset: a text, an image, or None."""
         return self._population.render()
 
     def _by_agent(self, values: Iterable[Any]) -> dict[str, Any]:
@@ -165,7 +168,8 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         return result
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        return {name: {} for name in self.possible_agents}
+        shares = {name: float(share[0]) for name, share in self._population.region_shares().items()}
+        return {name: shares.copy() for name in self.possible_agents}
 
     def _wrong_agents(self, actions: Mapping[str, Any]) -> ValueError:
         missing = [name for name in self.possible_agents if name not in actions]
@@ -181,7 +185,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
 def parallel_env(
     game: str | Game,
     *,
-    observe_population: bool = False,
+    observe: Observe = (),
     render_mode: str | None = None,
     max_cycles: int | None = None,
     debug: bool = False,
@@ -190,7 +194,7 @@ def parallel_env(
     """A game as a PettingZoo ParallelEnv: see :class:`PopulationParallelEnv`."""
     return PopulationParallelEnv(
         game,
-        observe_population=observe_population,
+        observe=observe,
         render_mode=render_mode,
         max_cycles=max_cycles,
         debug=debug,

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.api.rendering import PopulationRecorder, drawing_classes
-from mfenvs.engine.engine import Engine
-from mfenvs.game import FiniteGame, Game
+from mfenvs.engine.engine import Engine, Snapshot
+from mfenvs.game import Game
 from mfenvs.registry import make
+from mfenvs.rendering import drawing_classes
+from mfenvs.wrappers.observations import Observe, Observer
 
 RENDER_MODES = ("ansi", "rgb_array")
 FRAMES_PER_SECOND = 4
@@ -30,8 +31,8 @@ class Population:
         The game's constants, if it is given by name.
     n_worlds:
         Number of copies.
-    observe_population:
-        Whether the share of all N agents in each state (finite games) is appended to every observation.
+    observe:
+        What agents see beside their own observation (:mod:`mfenvs.wrappers.observations`).
     max_steps:
         Episodes are truncated after so many steps if the horizon has not come before; None for no cut.
     max_steps_name:
@@ -44,8 +45,7 @@ class Population:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or the game is not finite and ``observe_population`` or
-        ``render_mode`` is set.
+        If an argument is not allowed, or ``observe`` or ``render_mode`` does not fit the game.
     ImportError
         If ``render_mode`` needs a package that is not installed.
     """
@@ -56,7 +56,7 @@ class Population:
         constants: dict[str, Any],
         n_worlds: int = 1,
         *,
-        observe_population: bool = False,
+        observe: Observe = (),
         max_steps: int | None = None,
         max_steps_name: str = "max_episode_steps",
         render_mode: str | None = None,
@@ -65,7 +65,6 @@ class Population:
         self.game = make(game, **constants)
         self.engine = Engine(self.game, n_worlds, debug=debug)
         self.n_rows = n_worlds * self.game.n_agents
-        self.observe_population = observe_population
         self._max_steps_name = max_steps_name
         self.max_steps = max_steps
         self.render_mode = checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
@@ -74,15 +73,16 @@ class Population:
         self.truncated = False
         """Whether the episode was cut before the horizon."""
         self.action_space = self.game.action_space
-        self.observation_space = self._make_observation_space()
-        self._n_features = self.game.n_features
-        width = self.observation_space.shape[0]
+        self.observer = Observer(self.game, observe)
+        self.observation_space = self.observer.space
+        width = self.observer.width
         self._observations_shape = (n_worlds, self.game.n_agents, width)
         self._rows_shape = (self.n_rows, width)
         action_shape = self.action_space.shape or ()
         self._actions_shape = (self.n_rows, *action_shape)
         self._world_actions_shape = (n_worlds, self.game.n_agents, *action_shape)
-        self._recorder = None if render_mode is None else PopulationRecorder(self._finite("render_mode"))
+        self._recorder = None if render_mode is None else self.game.recorder()
+        self._regions = _region_matrix(self.game)
         if render_mode == "rgb_array":
             drawing_classes()  # fail when the environment is made, not in the middle of a run
 
@@ -113,7 +113,20 @@ class Population:
         self.terminated = self.truncated = False
         if self._recorder is not None:
             self._recorder.clear()
-            self._recorder.record(self.engine.states[0])
+            self._recorder.record(self.engine)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot taken within an episode; what was rendered is forgotten."""
+        if not 0 <= snapshot.time < self._max_steps or snapshot.episode < 0:
+            raise ValueError(
+                f"snapshot must be from within an episode (time below {self._max_steps}), got time"
+                f" {snapshot.time} of episode {snapshot.episode}"
+            )
+        self.engine.restore(snapshot)
+        self.terminated = self.truncated = False
+        if self._recorder is not None:
+            self._recorder.clear()
+            self._recorder.record(self.engine)
 
     def check_playing(self) -> None:
         """Raise a RuntimeError if there is no episode to step."""
@@ -150,20 +163,25 @@ class Population:
         self.terminated = engine.time >= self.game.horizon
         self.truncated = not self.terminated and engine.time >= self._max_steps
         if self._recorder is not None:
-            self._recorder.record(engine.states[0])
+            self._recorder.record(engine)
         return rewards.reshape(-1)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """What every agent sees now, shape (n_rows, width of the space); written to ``out`` if given."""
         if out is None:
             out = np.empty(self._rows_shape, np.float32)
-        by_world = out.reshape(self._observations_shape)
-        if self.observe_population:
-            self.engine.observe(by_world[..., : self._n_features])
-            by_world[..., self._n_features :] = self.engine.state_shares()[:, None]
-        else:
-            self.engine.observe(by_world)
+        self.observer(self.engine, out.reshape(self._observations_shape))
         return out
+
+    def region_shares(self) -> dict[str, NDArray[np.float64]]:
+        """The share of agents in each of the game's regions now, (n_worlds,), as ``share_<name>``."""
+        if self._regions is None:
+            return {}
+        names, matrix = self._regions
+        n_agents = self.game.n_agents
+        # Summed as whole numbers: shares do not depend on how many worlds or places are added up, and end at 1.
+        counts = np.rint(self.engine.occupancy().astype(np.float64) * n_agents)
+        return dict(zip(names, (counts @ matrix).T / n_agents, strict=True))
 
     def render(self) -> Any:
         """World 0 since its last reset: a text, an image (height, width, 3) of uint8, or None.
@@ -181,15 +199,12 @@ class Population:
             return None
         return self._recorder.ansi() if self.render_mode == "ansi" else self._recorder.rgb_array()
 
-    def _make_observation_space(self) -> gymnasium.spaces.Box:
-        own = self.game.observation_space
-        if not self.observe_population:
-            return own
-        shares = np.zeros(self._finite("observe_population").n_states, np.float32)
-        low, high = np.concatenate([own.low, shares]), np.concatenate([own.high, shares + 1])
-        return gymnasium.spaces.Box(low, high, dtype=np.float32)
 
-    def _finite(self, argument: str) -> FiniteGame:
-        if not isinstance(self.game, FiniteGame):
-            raise TypeError(f"{argument} needs a FiniteGame, got {type(self.game).__name__}")
-        return self.game
+def _region_matrix(game: Game) -> tuple[list[str], NDArray[np.float64]] | None:
+    """Names of the infos on regions, and which places make up each, shape (n_places, number of regions)."""
+    if not game.regions:
+        return None
+    matrix = np.zeros((game.n_places, len(game.regions)))
+    for column, places in enumerate(game.regions.values()):
+        matrix[list(places), column] = 1.0
+    return [f"share_{name}" for name in game.regions], matrix

@@ -1,13 +1,19 @@
-"""Stable-Baselines3: all agents of all worlds as the environments of a VecEnv, without a wrapper between."""
+"""Stable-Baselines3: many agents as the environments of one VecEnv, without a wrapper between."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mfenvs.api.population import Population
+from mfenvs.api.representative import RepresentativeAgents
+from mfenvs.engine.engine import Snapshot
 from mfenvs.game import Game
+from mfenvs.wrappers.observations import Observe
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -16,128 +22,8 @@ except ModuleNotFoundError as error:
     raise ImportError("vec_env needs stable-baselines3: pip install 'mfenvs[baselines]'") from error
 
 
-class PopulationVecEnv(VecEnv):
-    """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
-
-    All run in lockstep. When an episode ends, at the game's horizon or cut before, the next one begins in
-    the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
-    (False at the horizon, where the game is really over).
-
-    Parameters
-    ----------
-    game:
-        A registered name, or a game.
-    n_worlds:
-        Number of worlds.
-    observe_population:
-        Append the share of all N agents in each state to every observation (finite games).
-    render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
-    debug:
-        Check the game's probability rows in every step.
-    max_episode_steps:
-        Truncate episodes after so many steps, if the horizon has not come before; by default never.
-    constants:
-        The game's constants, such as ``n_agents=100``, if it is given by name.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not allowed.
-    """
-
-    def __init__(
-        self,
-        game: str | Game,
-        n_worlds: int = 1,
-        *,
-        observe_population: bool = False,
-        render_mode: str | None = None,
-        debug: bool = False,
-        max_episode_steps: int | None = None,
-        **constants: Any,
-    ) -> None:
-        self._population = Population(
-            game,
-            constants,
-            n_worlds,
-            observe_population=observe_population,
-            max_steps=max_episode_steps,
-            render_mode=render_mode,
-            debug=debug,
-        )
-        self.game = self._population.game
-        self.engine = self._population.engine
-        self.n_worlds = n_worlds
-        self.render_mode = render_mode
-        self._actions: NDArray[Any] | None = None
-        super().__init__(
-            self._population.n_rows, self._population.observation_space, self._population.action_space
-        )
-
-    def reset(self) -> NDArray[np.float32]:
-        """Begin an episode in all worlds, with the seed given to :meth:`seed` since the last reset, if any.
-
-        Returns
-        -------
-        Observations, shape (num_envs, width of the space).
-        """
-        # The random numbers of all worlds follow from one seed: that of the first environment.
-        self._population.reset(self._seeds[0])
-        self._reset_seeds()
-        self._reset_options()
-        return self._population.observe()
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for :meth:`step_wait`."""
-        self._actions = actions
-
-    def step_wait(
-        self,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Take one step in all worlds with the actions of :meth:`step_async`.
-
-        Returns
-        -------
-        Observations (num_envs, width of the space), rewards and ends of episodes (num_envs,), infos.
-
-        Raises
-        ------
-        RuntimeError
-            Before the first reset, or without actions.
-        ValueError, TypeError
-            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
-        """
-        population = self._population
-        if self._actions is None:
-            raise RuntimeError("step_wait() was called without actions: call step_async() first")
-        actions, self._actions = self._actions, None
-        rewards = population.step(actions)
-        if population.is_over:
-            dones = np.ones(self.num_envs, np.bool_)
-            truncated = population.truncated
-            infos: list[dict[str, Any]] = [
-                {"terminal_observation": last, "TimeLimit.truncated": truncated} for last in population.observe()
-            ]
-            population.reset()
-        else:
-            dones = np.zeros(self.num_envs, np.bool_)
-            # One empty dict for all: building one each would cost several times the step itself.
-            infos = [{}] * self.num_envs
-        return population.observe(), rewards, dones, infos
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """One image, of world 0, for all environments."""
-        return [self._population.render() if self.render_mode == "rgb_array" else None]
-
-    def render(self, mode: str | None = None) -> Any:
-        """World 0 since its last reset: a text (``"ansi"``), an image (height, width, 3), or None."""
-        if self.render_mode == "ansi" and mode in (None, "ansi"):
-            return self._population.render()
-        return super().render(mode)
+class UniformVecEnv(VecEnv):
+    """A VecEnv whose environments share all attributes: they are rows of one object."""
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The value of an attribute, once for each index: all environments share it."""
@@ -164,6 +50,345 @@ class PopulationVecEnv(VecEnv):
 
     def _number(self, indices: VecEnvIndices) -> int:
         return len(list(self._get_indices(indices)))
+
+
+class LockstepVecEnv(UniformVecEnv):
+    """What the VecEnvs of this module share: rows that begin and end together.
+
+    When an episode ends, at the game's horizon or cut before, the next one begins in the same step; the infos
+    then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, where the
+    game is really over).
+    """
+
+    def __init__(self, population: Population, n_rows: int) -> None:
+        self._population = population
+        self.game = population.game
+        self.engine = population.engine
+        self.n_worlds = population.engine.n_worlds
+        self.observe = population.observer.blocks
+        """What agents see beside their own observation."""
+        self.render_mode = population.render_mode
+        self._actions: NDArray[Any] | None = None
+        super().__init__(n_rows, population.observation_space, population.action_space)
+
+    @abc.abstractmethod
+    def _begin(self, seed: int | None) -> None:
+        """Begin an episode in all worlds; without a seed the next one of the last seed."""
+
+    @abc.abstractmethod
+    def _advance(self, actions: NDArray[Any]) -> NDArray[np.float32]:
+        """Take one step; return each row's reward."""
+
+    @abc.abstractmethod
+    def _observe_rows(self) -> NDArray[np.float32]:
+        """What each row observes now, shape (num_envs, width of the space): a new array."""
+
+    def reset(self) -> NDArray[np.float32]:
+        """Begin an episode in all worlds, with the seed given to :meth:`seed` since the last reset, if any.
+
+        Returns
+        -------
+        Observations, shape (num_envs, width of the space).
+        """
+        # The random numbers of all worlds follow from one seed: that of the first environment.
+        self._begin(self._seeds[0])
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = self._infos()
+        return self._observe_rows()
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take one step in all worlds with the actions of :meth:`step_async`.
+
+        Returns
+        -------
+        Observations (num_envs, width of the space), rewards and ends of episodes (num_envs,), infos: the share
+        of agents in each of the game's regions, if it has any, and at the end of an episode what the class says.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset, or without actions.
+        ValueError, TypeError
+            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        """
+        population = self._population
+        if self._actions is None:
+            raise RuntimeError("step_wait() was called without actions: call step_async() first")
+        actions, self._actions = self._actions, None
+        rewards = self._advance(actions)
+        infos = self._infos()
+        if population.is_over:
+            dones = np.ones(self.num_envs, np.bool_)
+            truncated = population.truncated
+            infos = [
+                {**info, "terminal_observation": last, "TimeLimit.truncated": truncated}
+                for info, last in zip(infos, self._observe_rows(), strict=True)
+            ]
+            self._begin(None)
+            self.reset_infos = self._infos()
+        else:
+            dones = np.zeros(self.num_envs, np.bool_)
+        return self._observe_rows(), rewards, dones, infos
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """One image, of world 0, for all environments."""
+        return [self._population.render() if self.render_mode == "rgb_array" else None]
+
+    def render(self, mode: str | None = None) -> Any:
+        """World 0 since its last reset: a text (``"ansi"``), an image (height, width, 3), or None."""
+        if self.render_mode == "ansi" and mode in (None, "ansi"):
+            return self._population.render()
+        return super().render(mode)
+
+    def _infos(self) -> list[dict[str, Any]]:
+        # One dict for all rows of a world: building one each would cost several times the step itself.
+        shares = self._population.region_shares()
+        per_world = self.num_envs // self.n_worlds
+        if not shares:
+            return [{}] * self.num_envs
+        by_world = [dict(zip(shares, row, strict=True)) for row in np.stack([*shares.values()], axis=1).tolist()]
+        return [info for info in by_world for _ in range(per_world)]
+
+
+class PopulationVecEnv(LockstepVecEnv):
+    """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
+
+    All run in lockstep. When an episode ends, at the game's horizon or cut before, the next one begins in
+    the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
+    (False at the horizon, where the game is really over). Infos of one world are one dict.
+
+    Parameters
+    ----------
+    game:
+        A registered name, or a game.
+    n_worlds:
+        Number of worlds.
+    observe:
+        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
+        (:mod:`mfenvs.wrappers.observations`).
+    render_mode:
+        None, ``"ansi"`` or ``"rgb_array"``.
+    debug:
+        Check the game's probability rows in every step.
+    max_episode_steps:
+        Truncate episodes after so many steps, if the horizon has not come before; by default never.
+    constants:
+        The game's constants, such as ``n_agents=100``, if it is given by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        game: str | Game,
+        n_worlds: int = 1,
+        *,
+        observe: Observe = (),
+        render_mode: str | None = None,
+        debug: bool = False,
+        max_episode_steps: int | None = None,
+        **constants: Any,
+    ) -> None:
+        population = Population(
+            game,
+            constants,
+            n_worlds,
+            observe=observe,
+            max_steps=max_episode_steps,
+            render_mode=render_mode,
+            debug=debug,
+        )
+        super().__init__(population, population.n_rows)
+
+    def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """Go on from a snapshot of an engine of the same game and number of worlds.
+
+        Returns
+        -------
+        Observations, shape (num_envs, width of the space).
+
+        Raises
+        ------
+        ValueError
+            If the snapshot does not fit, or was taken outside an episode.
+        """
+        self._population.restore(snapshot)
+        return self._population.observe()
+
+    def _begin(self, seed: int | None) -> None:
+        self._population.reset(seed)
+
+    def _advance(self, actions: NDArray[Any]) -> NDArray[np.float32]:
+        return self._population.step(actions)
+
+    def _observe_rows(self) -> NDArray[np.float32]:
+        return self._population.observe()
+
+
+class RepresentativeVecEnv(LockstepVecEnv):
+    """Single agents among a population that plays a given policy, in many worlds at once.
+
+    A learner that maximises its return here computes a best response to the policy: the batched form of
+    :class:`mfenvs.api.gymnasium.RepresentativeAgentEnv`.
+
+    Parameters
+    ----------
+    game, observe, render_mode, debug, constants:
+        As in :class:`PopulationVecEnv`.
+    population_policy:
+        What all others play: a table, an object with ``action_probabilities`` or with SB3's ``predict``, shared by
+        all or one for each, or None for uniformly random actions (:class:`mfenvs.play.Player`).
+    agent:
+        Index of the agent that acts; None draws who acts uniformly in each episode.
+    n_worlds:
+        Number of worlds.
+    agents_per_world:
+        Number of acting agents in each world. With more than one they meet each other: cheaper to learn
+        from, and by O(1/N) not the problem of a single deviator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        game: str | Game,
+        population_policy: Any = None,
+        agent: int | None = None,
+        n_worlds: int = 1,
+        agents_per_world: int = 1,
+        *,
+        observe: Observe = (),
+        render_mode: str | None = None,
+        debug: bool = False,
+        **constants: Any,
+    ) -> None:
+        self._core = RepresentativeAgents(
+            game,
+            constants,
+            population_policy,
+            agent,
+            n_worlds,
+            agents_per_world,
+            observe=observe,
+            render_mode=render_mode,
+            debug=debug,
+        )
+        self._rng = np.random.default_rng()
+        super().__init__(self._core.population, self._core.n_rows)
+
+    @property
+    def acting(self) -> NDArray[Any]:
+        """The acting agents of this episode, shape (n_worlds, agents_per_world)."""
+        return self._core.acting
+
+    def _begin(self, seed: int | None) -> None:
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        self._core.reset(seed, self._rng)
+
+    def _advance(self, actions: NDArray[Any]) -> NDArray[np.float32]:
+        return self._core.step(actions)
+
+    def _observe_rows(self) -> NDArray[np.float32]:
+        return self._core.observe()
+
+
+class VectorEnvAsVecEnv(UniformVecEnv):
+    """A gymnasium VectorEnv, such as ``gymnasium.make_vec`` makes, as a VecEnv.
+
+    Parameters
+    ----------
+    vector:
+        The environment; ended episodes must begin anew in the same step (``autoreset_mode="SameStep"``), as SB3
+        has it.
+
+    Raises
+    ------
+    ValueError
+        If it resets in another way.
+    """
+
+    def __init__(self, vector: "gymnasium.vector.VectorEnv[Any, Any, Any]") -> None:
+        mode = vector.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"autoreset_mode must be {AutoresetMode.SAME_STEP.value!r} for Stable-Baselines3, got"
+                f" {getattr(mode, 'value', mode)!r}: make the environment with"
+                f" autoreset_mode={AutoresetMode.SAME_STEP.value!r}"
+            )
+        self.vector = vector
+        self.render_mode = vector.render_mode
+        self._actions: NDArray[Any] | None = None
+        super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
+
+    @property
+    def game(self) -> Game:
+        """The game, of one of our environments."""
+        made: Game = self.vector.unwrapped.game  # type: ignore[attr-defined]
+        return made
+
+    def reset(self) -> Any:
+        """Begin anew, with the seed given to :meth:`seed` since then, if any; return the observations."""
+        observations, infos = self.vector.reset(seed=self._seeds[0])
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = self._rows(infos)
+        return observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        """Take one step with the actions of :meth:`step_async`.
+
+        Returns
+        -------
+        Observations, rewards and ends of episodes (num_envs,), infos; where an episode ended with
+        ``terminal_observation`` and ``TimeLimit.truncated``.
+        """
+        if self._actions is None:
+            raise RuntimeError("step_wait() was called without actions: call step_async() first")
+        actions, self._actions = self._actions, None
+        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
+        dones = terminated | truncated
+        rows = self._rows(infos)
+        ended = self._rows(infos["final_info"]) if dones.any() else []
+        for row in np.flatnonzero(dones):
+            cut = bool(truncated[row] and not terminated[row])
+            rows[row] = {**ended[row], "terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": cut}
+        return observations, rewards, dones, rows
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.vector.close()
+
+    def get_images(self) -> Sequence[Any]:
+        """What the environment renders, for all environments."""
+        return list(self.vector.render() or [None])
+
+    def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
+        names = [name for name in infos if not name.startswith("_") and not name.startswith("final_")]
+        if not names:
+            return [{}] * self.num_envs
+        columns = zip(*(infos[name].tolist() for name in names), strict=True)
+        return [dict(zip(names, values, strict=True)) for values in columns]
 
 
 def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVecEnv:

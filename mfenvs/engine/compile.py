@@ -7,6 +7,7 @@ rule and number that it reaches. Two games with equal rules share code; an edite
 """
 
 import contextlib
+import functools
 import hashlib
 import sys
 import types
@@ -39,13 +40,11 @@ def solver(function: Callable[P, R]) -> Callable[P, R]:
 
 def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[P, R]:
     dispatcher = compile_(function)
-    fingerprint = _fingerprint(function)
-    if fingerprint is not None:
-        # Without a directory to write to, everything works, and is compiled in every process.
-        with contextlib.suppress(RuntimeError):
-            bounds = numba.config.BOUNDSCHECK  # type: ignore[attr-defined]
-            options = [*sorted(dispatcher.targetoptions.items()), ("NUMBA_BOUNDSCHECK", bounds)]
-            dispatcher._cache = _ContentCache(function, f"{fingerprint} {options}")
+    # Without a directory to write to, everything works, and is compiled in every process.
+    with contextlib.suppress(RuntimeError):
+        bounds = numba.config.BOUNDSCHECK  # type: ignore[attr-defined]
+        options = [*sorted(dispatcher.targetoptions.items()), ("NUMBA_BOUNDSCHECK", bounds)]
+        dispatcher._cache = _ContentCache(function, options)
     return cast(Callable[P, R], dispatcher)
 
 
@@ -58,14 +57,37 @@ class _ContentCache(FunctionCache):
         If there is no directory in which numba may write.
     """
 
-    def __init__(self, function: Callable[..., Any], fingerprint: str) -> None:
+    def __init__(self, function: Callable[..., Any], options: list[tuple[str, Any]]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
         stem = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
         self._cache_file = _OneFilePerKey(self._cache_path, stem, None)  # type: ignore[no-untyped-call]
-        self._fingerprint = fingerprint
+        self._function, self._options = function, options
+
+    @functools.cached_property
+    def _fingerprint(self) -> str | None:
+        """What the code consists of; None if that cannot be told, and then nothing is kept.
+
+        Taken when the code is first needed: when a function is decorated, those that stand below it in its module
+        are not there yet.
+        """
+        return _fingerprint(self._function)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The kept code for these argument types, or None."""
+        if self._fingerprint is None:
+            return None
+        code = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        # A class of the main script (a named tuple of constants, say) is another class in every process. Code
+        # for the other one would not answer this call, and would be read from disk again in every step.
+        return code if code is None or code.signature.args == tuple(sig) else None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code."""
+        if self._fingerprint is not None:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return signature, codegen.magic_tuple(), self._fingerprint
+        return signature, codegen.magic_tuple(), f"{self._fingerprint} {self._options}"
 
 
 class _OneFilePerKey(IndexDataCacheFile):

@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import float32, int32
 
+from mfenvs.checks import is_row
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
 from mfenvs.game import Game, Rules
@@ -49,6 +50,8 @@ class Kernels:
     start: Callable[..., Any]
     step: Callable[..., Any]
     observe: Callable[..., Any]
+    occupancy: Callable[..., Any] | None
+    """None: the game has no rule ``place``."""
     act: Callable[..., Any]
     rollout: Callable[..., Any]
 
@@ -63,6 +66,7 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
         start=_start_kernel(start_world),
         step=_step_kernel(advance_world, layout.n_actions),
         observe=_observe_kernel(rules.observe),
+        occupancy=None if rules.place is None else _occupancy_kernel(rules.place),
         act=_act_kernel(act_world),
         rollout=_rollout_kernel(start_world, advance_world, act_world),
     )
@@ -272,6 +276,21 @@ def _observe_kernel(observe: Callable[..., Any]) -> Callable[..., Any]:
     return observe_all
 
 
+def _occupancy_kernel(place: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def occupancy(out: Any, states: Any, first: Any, last: Any) -> None:
+        """Write the share of all agents that is in each place, shape (n_worlds, n_places)."""
+        n_agents = states.shape[1]
+        for w in range(first, last):
+            out[w] = 0
+            for i in range(n_agents):
+                out[w, place(states[w, i])] += float32(1.0)
+            for k in range(out.shape[1]):
+                out[w, k] /= n_agents
+
+    return occupancy
+
+
 SMALL_ACTION_COUNT = 8
 """Up to here all of a cumulative law is compared with the draw, beyond the search stops when it is found."""
 
@@ -332,6 +351,45 @@ def _act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
             act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
 
     return act
+
+
+ROW_TOLERANCE = 1e-4
+"""How far a row of single-precision probabilities may be from summing to one."""
+
+
+@kernel
+def draw_actions(
+    probabilities: Any,
+    actions: Any,
+    time: Any,
+    seed: Any,
+    episode: Any,
+    world_ids: Any,
+    first: Any,
+    last: Any,
+) -> Any:
+    """Draw actions (n_worlds, N) from one law each, (n_worlds, N, A); the flat index of a wrong law, or -1.
+
+    The random numbers are those with which tabular policies are played.
+    """
+    n_agents, n_actions = probabilities.shape[1:]
+    for w in range(first, last):
+        key = step_key(seed, world_ids[w], episode, time, ACT)
+        for i in range(n_agents):
+            law = probabilities[w, i]
+            if not is_row(law, ROW_TOLERANCE, 0.0):
+                return w * n_agents + i
+            total = 0.0
+            for p in law:
+                total += p
+            # Against the actual sum: an action of probability zero at the end can never be reached.
+            draw = uniform(agent_key(key, i), 0) * total
+            reached, action = 0.0, 0
+            for k in range(n_actions - 1):
+                reached += law[k]
+                action += draw >= reached
+            actions[w, i] = action
+    return -1
 
 
 def _rollout_kernel(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.engine.cpu import Layout, build_kernels, first_invalid_action
+from mfenvs.engine.cpu import Layout, build_kernels, draw_actions, first_invalid_action
 from mfenvs.engine.debug import check_rows
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.game import FiniteGame, Game, cumulative, index_dtype
@@ -43,6 +43,17 @@ class Trajectories:
         """Total reward of every agent, shape (n_worlds, n_agents)."""
         total: NDArray[np.float64] = self.rewards.sum(axis=1, dtype=np.float64)
         return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Where an engine is within its episodes, as :meth:`Engine.snapshot` returns it."""
+
+    seed: int
+    episode: int
+    time: int
+    states: NDArray[Any]
+    """Shape (n_worlds, n_agents)."""
 
 
 class Engine:
@@ -210,11 +221,81 @@ class Engine:
         self._for_worlds(self.n_worlds, self._kernels.observe, out, self._states, self._agents, elapsed)
         return out
 
-    def state_shares(self) -> NDArray[np.float32]:
-        """Share of all N agents that is in each state of a finite game now, shape (n_worlds, n_states)."""
-        game = self._finite_game("state_shares")
-        shares = [np.bincount(states, minlength=game.n_states) for states in self._states]
-        return (np.stack(shares) / game.n_agents).astype(np.float32)
+    def occupancy(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Share of all N agents in each place now, shape (n_worlds, n_places), written to ``out`` if given.
+
+        In a finite game places are states.
+
+        Raises
+        ------
+        TypeError
+            If the game has no rule ``place``.
+        """
+        if self._kernels.occupancy is None:
+            raise TypeError(
+                f"occupancy() needs a game with a rule place, which {type(self.game).__name__} has not"
+            )
+        out = _buffer("out", out, (self.n_worlds, self.game.n_places))
+        self._for_worlds(self.n_worlds, self._kernels.occupancy, out, self._states)
+        return out
+
+    def snapshot(self) -> Snapshot:
+        """Copy where the engine is, so that :meth:`restore` can go on from there, in another process too."""
+        return Snapshot(self._seed, self._episode, self.time, self._states.copy())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of an engine of the same game, number of worlds and first world.
+
+        Raises
+        ------
+        ValueError
+            If the states have another shape or dtype, or the time is past the horizon.
+        """
+        states = np.asarray(snapshot.states)
+        if states.shape != self._states.shape or states.dtype != self._states.dtype:
+            raise ValueError(
+                f"snapshot.states must have shape {self._states.shape} and dtype {self._states.dtype},"
+                f" got {states.shape} and {states.dtype}"
+            )
+        self.time = checks.integer("snapshot.time", snapshot.time, 0, self.game.horizon)
+        self._seed, self._episode = int(snapshot.seed), checks.integer("snapshot.episode", snapshot.episode, -1)
+        self._states[...] = states
+        self.is_playing = self._episode >= 0 and self.time < self.game.horizon
+
+    def draw_actions(self, probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Draw everyone's action from a law of its own, at the current time.
+
+        Parameters
+        ----------
+        probabilities:
+            Shape (n_worlds, n_agents, n_actions).
+
+        Returns
+        -------
+        Actions, shape (n_worlds, n_agents). The random numbers are those of :meth:`sample_actions`.
+
+        Raises
+        ------
+        RuntimeError
+            Outside an episode.
+        TypeError, ValueError
+            If actions are not discrete, or ``probabilities`` are none.
+        """
+        if self._n_actions is None:
+            raise TypeError(f"draw_actions() needs discrete actions, got {self.game.action_space}")
+        self._check_playing("draw_actions")
+        laws = checks.shaped("probabilities", probabilities, (*self._shape, self._n_actions), np.float32)
+        actions = np.empty(self._shape, np.int32)
+        wrong = draw_actions(
+            laws, actions, self.time, self._seed, self._episode, self._world_ids, 0, self.n_worlds
+        )
+        if wrong >= 0:
+            world, agent = divmod(int(wrong), self.game.n_agents)
+            raise ValueError(
+                f"probabilities[{world}, {agent}] must be non-negative and sum to 1, got"
+                f" {laws[world, agent].tolist()}"
+            )
+        return actions
 
     def sample_actions(
         self, policy: NDArray[np.float32], actions: NDArray[Any] | None = None
@@ -225,8 +306,7 @@ class Engine:
         draws are those of :meth:`rollout`.
         """
         game = self._finite_game("sample_actions")
-        if not self.is_playing:
-            raise RuntimeError("sample_actions() was called outside an episode: call reset() first")
+        self._check_playing("sample_actions")
         table = (game.horizon, game.n_states, game.n_actions)
         if policy.shape[0] not in (1, game.n_agents) or policy.shape[1:] != table:
             raise ValueError(f"policy must have shape (1 or {game.n_agents}, *{table}), got {policy.shape}")
@@ -305,6 +385,10 @@ class Engine:
             steps=h,
         )
         return run
+
+    def _check_playing(self, method: str) -> None:
+        if not self.is_playing:
+            raise RuntimeError(f"{method}() was called outside an episode: call reset() first")
 
     def _finite_game(self, what: str) -> FiniteGame:
         if not isinstance(self.game, FiniteGame):

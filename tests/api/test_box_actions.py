@@ -11,6 +11,8 @@ from pettingzoo.test import parallel_api_test
 
 import mfenvs
 from mfenvs import Game, rule
+from mfenvs.api.gymnasium import RepresentativeAgentEnv
+from mfenvs.api.sb3 import RepresentativeVecEnv
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -78,6 +80,35 @@ def test_vector_env_and_vec_env():
             env.step(twice[:, 0])
 
 
+class Forward:
+    """Everyone moves by 3/4 at first, then by less the farther it has come."""
+
+    def predict(self, observations):
+        return 0.75 - observations / 2, None
+
+
+def test_representative_agents():
+    single = RepresentativeAgentEnv(Line(), Forward(), agent=1)
+    vec = RepresentativeVecEnv(Line(), Forward(), n_worlds=2, agents_per_world=2)
+    vec.seed(0)
+    vec.reset()
+    single.reset(seed=0)
+    for env, worlds, who, own in (
+        (single, 1, [[1]], np.array([0.5], np.float32)),
+        (vec, 2, vec.acting, np.array([[0.5], [-0.25], [1.0], [0.0]], np.float32)),
+    ):
+        row = np.arange(worlds)[:, None]
+        moved = np.full((worlds, 3, 1), 0.75)
+        moved[row, who] = own.reshape(worlds, -1, 1)
+        rewards = env.step(own)[1]
+        np.testing.assert_allclose(env.engine.states, (PACES * moved)[..., 0], rtol=1e-6)
+        np.testing.assert_allclose(np.ravel(rewards), -own.ravel())
+    with pytest.raises(ValueError, match=re.escape("actions must have shape (4, 1), got (4,)")):
+        vec.step(np.zeros(4))
+    with pytest.raises(ValueError, match=re.escape("must be in [-1, 1], got 2")):
+        single.step(np.array([2.0]))
+
+
 def test_same_step_resets():
     vector = mfenvs.vector_env(Line(horizon=1), autoreset_mode="SameStep")
     vector.reset()
@@ -86,14 +117,16 @@ def test_same_step_resets():
     assert data_equivalence(infos["final_obs"].tolist(), list((PACES * ACTIONS).astype(np.float32)))
 
 
-@pytest.mark.parametrize("argument", ["observe_population", "render_mode"])
-def test_shares_of_states_need_states(argument):
-    value = {"observe_population": True, "render_mode": "ansi"}[argument]
+@pytest.mark.parametrize(
+    ("argument", "value", "what"),
+    [("observe", "mean-field", "observing the mean field"), ("render_mode", "ansi", "rendering")],
+)
+def test_what_needs_places_says_so(argument, value, what):
     for maker in (mfenvs.parallel_env, mfenvs.vector_env, mfenvs.vec_env):
-        with pytest.raises(TypeError, match=f"{argument} needs a FiniteGame, got Line"):
+        with pytest.raises(TypeError, match=f"{what} needs a game with a rule place, got Line"):
             maker(Line(), **{argument: value})
 
 
 def test_tabular_policies_need_a_finite_game():
-    with pytest.raises(TypeError, match="game must be a FiniteGame, whose policies are tables, got Line"):
-        mfenvs.api.gymnasium.RepresentativeAgentEnv(Line())
+    with pytest.raises(TypeError, match="population_policy is a table, which needs a FiniteGame, got Line"):
+        mfenvs.api.gymnasium.RepresentativeAgentEnv(Line(), np.ones((2, 1, 1)))

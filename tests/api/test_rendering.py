@@ -6,18 +6,27 @@ import numpy as np
 import pytest
 
 import mfenvs
-from mfenvs.api.rendering import PopulationRecorder
 from mfenvs.games.epidemic import Epidemic
+from mfenvs.rendering import ShareRecorder
 
 SMALL = {"n_agents": 4, "horizon": 2}
 
 
 @pytest.fixture
 def recorder():
-    recorder = PopulationRecorder(mfenvs.make("Epidemic-v0", **SMALL))
-    recorder.record(np.array([0, 0, 0, 1]))
-    recorder.record(np.array([0, 1, 1, 1]))
+    game = mfenvs.make("Epidemic-v0", **SMALL)
+    recorder = ShareRecorder(game)
+    for states in ([0, 0, 0, 1], [0, 1, 1, 1]):
+        recorder.record(engine_in(game, states))
     return recorder
+
+
+def engine_in(game, states):
+    """An engine whose agents are in these states."""
+    engine = mfenvs.Engine(game)
+    engine.reset(seed=0)
+    engine.states[0] = states
+    return engine
 
 
 def test_text(recorder):
@@ -60,8 +69,9 @@ def test_many_states_are_grouped():
         state_names = ()
         initial_distribution = np.full(15, 1 / 15)
 
-    recorder = PopulationRecorder(Wide(**SMALL))
-    recorder.record(np.array([14, 14, 3, 0]))
+    game = Wide(**SMALL)
+    recorder = ShareRecorder(game)
+    recorder.record(engine_in(game, [14, 14, 3, 0]))
     lines = recorder.ansi().splitlines()[1:]
     shown = [line.split()[0] for line in lines]
     assert len(lines) == 10

@@ -65,7 +65,14 @@ def test_all_following_the_policy_is_a_rollout():
 
 
 def test_no_policy_is_a_uniform_one():
-    assert make(horizon=4)._policy.tolist() == make(np.full(SHAPE, 0.5))._policy.tolist()
+    runs = []
+    for policy in (None, np.full(SHAPE, 0.5)):
+        single = make(policy, agent=0)
+        single.reset(seed=3)
+        for _ in range(4):
+            single.step(1)
+            runs.append(single.engine.states.tolist())
+    assert runs[:4] == runs[4:]
 
 
 def test_an_agent_is_drawn_in_each_episode():
@@ -78,7 +85,7 @@ def test_an_agent_is_drawn_in_each_episode():
     again = [single.reset(seed=1 if e == 0 else None)[1]["agent"] for e in range(300)]
     assert drawn == again
     single.reset()
-    assert single.step(0)[4] == {"agent": single._acting}
+    assert single.reset()[1] == single.step(0)[4]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,13 @@ def test_an_agent_is_drawn_in_each_episode():
         ({"policy": np.full((4, 2, 3), 1 / 3)}, ValueError, "population_policy must have shape (4, 2, 2)"),
         ({"policy": np.full((5, *SHAPE), 0.5)}, ValueError, "must have shape (6, 4, 2, 2), got (5, 4, 2, 2)"),
         ({"policy": np.full(SHAPE, 0.4)}, ValueError, "population_policy[0, 0] must be probabilities"),
-        ({"policy": "best"}, ValueError, "population_policy must have shape (4, 2, 2), got ()"),
+        (
+            {"policy": "best"},
+            TypeError,
+            "population_policy must be None, a table of probabilities, or an object with action_probabilities or"
+            " predict, got 'best'",
+        ),
+        ({"policy": [[0.5, 0.5]]}, ValueError, "population_policy must have shape (4, 2, 2), got (1, 2)"),
         ({"agent": 6}, ValueError, "agent must be an integer in [0, 5], got 6"),
         ({"agent": -1}, ValueError, "agent must be an integer in [0, 5], got -1"),
     ],

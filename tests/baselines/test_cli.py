@@ -69,7 +69,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch)
         train(tmp_path / "killed", "--total-timesteps", str(4 * 1800))
     monkeypatch.undo()
     with (tmp_path / "killed" / "metrics.csv").open("a") as file:
-        file.write("99,0" + ",0" * 5 + "\r\n")  # a row that was written after the last save
+        file.write("99,178200" + ",0" * 5 + "\r\n")  # a row that was written after the last save
     assert train(tmp_path / "killed", "--total-timesteps", str(2 * 1800), "--resume") == 0
     found = []
     for name in ("whole", "killed"):

@@ -13,6 +13,10 @@ SMALL = {"n_agents": 6, "horizon": 4}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "Epidemic-v0": [{"heterogeneity": 0.0, "n_agents": 2}, {"horizon": 1, "initial_infected": 0.75}],
     "RockPaperScissors-v0": [{"orientation": "cui-koeppl", "n_agents": 11}],
+    "Taxi-v0": [
+        {"city": ("1S2", "1H2", "333", "3S3"), "base_rewards": (1.0, 0.5, 2.0), "n_agents": 2, "arrival": 0.9},
+        {"horizon": 1, "heterogeneity": 0.0},
+    ],
 }
 """Further constants to run games with."""
 
@@ -46,7 +50,7 @@ def case(request):
     return request.param
 
 
-@pytest.fixture(params=[False, True], ids=["own", "population"])
-def observe_population(request):
-    """Whether the mean-field block is in the observation."""
+@pytest.fixture(params=[(), ("mean-field",), ("one-hot-identity", "mean-field")], ids=["own", "mean-field", "two"])
+def observe(request):
+    """What agents see beside their own observation."""
     return request.param

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from replay import Recording
+from replay import Recording, region_shares
 
 import mfenvs
 from mfenvs.game import index_dtype
@@ -12,20 +12,18 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.mark.parametrize("n_worlds", [1, 3])
-def test_vector_shapes_dtypes_and_spaces(case, observe_population, n_worlds):
-    vector = gymnasium.make_vec(
-        case.id, n_worlds=n_worlds, observe_population=observe_population, **case.constants
-    )
+def test_vector_shapes_dtypes_and_spaces(case, observe, n_worlds):
+    vector = gymnasium.make_vec(case.id, n_worlds=n_worlds, observe=observe, **case.constants)
     game = case.game()
     n = n_worlds * game.n_agents
-    width = game.n_features + observe_population * game.n_states
+    width = game.n_features + ("mean-field" in observe) * game.n_places + (len(observe) > 1) * game.n_agents
     assert vector.num_envs == n
     assert vector.single_action_space == game.action_space
     assert vector.single_observation_space.shape == (width,)
     assert vector.observation_space.shape == (n, width)
     vector.action_space.seed(0)
     observations, infos = vector.reset(seed=2)
-    assert infos == {}
+    assert_infos_of_vector(vector, infos)
     for t in range(1, game.horizon + 1):
         assert vector.observation_space.contains(observations)
         assert all(map(vector.single_observation_space.contains, observations))
@@ -35,8 +33,19 @@ def test_vector_shapes_dtypes_and_spaces(case, observe_population, n_worlds):
         assert rewards.shape == terminations.shape == truncations.shape == (n,)
         assert terminations.tolist() == [t == game.horizon] * n
         assert not truncations.any()
-        assert infos == {}
+        assert_infos_of_vector(vector, infos)
     assert vector.observation_space.contains(observations)
+
+
+def assert_infos_of_vector(vector, infos):
+    """Shares of the game's regions, and nothing else: those of a row's world, the same for all its rows."""
+    n_agents = vector.unwrapped.game.n_agents
+    by_world = region_shares(vector.unwrapped.engine)
+    names = set(by_world[0])
+    assert set(infos) == names | {f"_{name}" for name in names}
+    for name in names:
+        np.testing.assert_array_equal(infos[name], np.repeat([shares[name] for shares in by_world], n_agents))
+        assert infos[f"_{name}"].tolist() == [True] * vector.num_envs
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["horizon", "cut"])
@@ -117,8 +126,8 @@ def test_gymnasiums_wrappers_work(case):
 
 
 @pytest.mark.parametrize("agent", [None, 1])
-def test_representative_agent(case, observe_population, agent):
-    single = gymnasium.make(case.id, agent=agent, observe_population=observe_population, **case.constants)
+def test_representative_agent(case, observe, agent):
+    single = gymnasium.make(case.id, agent=agent, observe=observe, **case.constants)
     check_env(single.unwrapped)
 
 
@@ -142,8 +151,8 @@ def test_gymnasium_vectorises_representative_agents(case):
 def test_narrow_actions_are_actions(case):
     vector = mfenvs.vector_env(case.game())
     vector.reset(seed=0)
-    actions = np.arange(vector.num_envs) % case.game().n_actions
+    actions = np.arange(vector.num_envs) % case.game().action_space.n
     expected = vector.step(actions)[1]
-    for kind in (np.int32, index_dtype(case.game().n_actions)):
+    for kind in (np.int32, index_dtype(case.game().action_space.n)):
         vector.reset(seed=0)
         np.testing.assert_array_equal(vector.step(actions.astype(kind))[1], expected)

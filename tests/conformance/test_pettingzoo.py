@@ -19,30 +19,28 @@ def _quiet():
         yield
 
 
-def test_parallel_api(case, observe_population):
-    parallel_api_test(
-        mfenvs.parallel_env(case.name, observe_population=observe_population, **case.constants), num_cycles=20
-    )
+def test_parallel_api(case, observe):
+    parallel_api_test(mfenvs.parallel_env(case.name, observe=observe, **case.constants), num_cycles=20)
 
 
 def test_parallel_seeds(case):
     parallel_seed_test(lambda: mfenvs.parallel_env(case.name, **case.constants), num_cycles=20)
 
 
-def test_aec_api(case, observe_population):
+def test_aec_api(case, observe):
     with warnings.catch_warnings():
         # Remarks about spaces that are not images, not about contracts.
         warnings.filterwarnings("ignore", message="Observation space for each agent probably should be")
         warnings.filterwarnings("ignore", message="Action space for each agent probably should be")
-        api_test(env(case.name, observe_population=observe_population, **case.constants), num_cycles=40)
+        api_test(env(case.name, observe=observe, **case.constants), num_cycles=40)
 
 
 def test_aec_seeds(case):
     seed_test(lambda: env(case.name, **case.constants), num_cycles=20)
 
 
-def test_dictionaries_hold_plain_values_within_the_spaces(case, observe_population):
-    parallel = mfenvs.parallel_env(case.name, observe_population=observe_population, **case.constants)
+def test_dictionaries_hold_plain_values_within_the_spaces(case, observe):
+    parallel = mfenvs.parallel_env(case.name, observe=observe, **case.constants)
     names = set(parallel.possible_agents)
     observations, infos = parallel.reset(seed=3)
     for t in range(case.game().horizon):
@@ -74,6 +72,7 @@ def test_whole_episodes_follow_the_seed(case):
                 drawn = {name: int(rng.integers(n_actions)) for name in parallel.agents}
                 observations, rewards, *_ = parallel.step(drawn)
                 rows.append(np.array(list(rewards.values())))
+            rows.append(np.stack(list(observations.values())))
         return np.concatenate([row.ravel() for row in rows])
 
     np.testing.assert_array_equal(play(7), play(7))

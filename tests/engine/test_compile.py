@@ -1,5 +1,7 @@
 """Which code is shared, and which machine code is found again on disk."""
 
+import json
+import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from mfenvs.engine.compile import _fingerprint
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
+from mfenvs.games.taxi import Taxi
 from mfenvs.rules import rule
 
 FIRST = """
@@ -109,6 +112,40 @@ def test_kernels_are_shared_by_games_of_equal_rules():
     assert build_kernels(c.rules, Layout.of(c)) is not a
 
 
+def outer_of(path, source):
+    """The function ``outer`` of a module that is written to a file: only such functions are kept on disk."""
+    path.write_text(f"import numpy as np\nfrom mfenvs.engine.compile import solver\n{source}")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(found)
+    return found.outer
+
+
+BELOW = """
+@solver
+def outer(x):
+    return inner(x) + 1
+
+
+@solver
+def inner(x):
+    return x * {factor}
+"""
+
+
+def test_a_function_that_stands_below_its_caller_is_part_of_the_content(tmp_path):
+    found = [outer_of(tmp_path / f"module_{i}.py", BELOW.format(factor=f)) for i, f in enumerate((2, 3, 2))]
+    assert [outer(5) for outer in found] == [11, 16, 11]
+    assert [outer._cache._fingerprint == found[0]._cache._fingerprint for outer in found] == [True, False, True]
+
+
+def test_what_cannot_be_told_is_compiled_in_every_process(tmp_path):
+    source = "table = np.ones(2)\n@solver\ndef outer(x): return x + table[0]"
+    outer = outer_of(tmp_path / "module.py", source)
+    assert outer._cache._fingerprint is None
+    assert outer(1.0) == 2.0
+
+
 def test_without_a_place_to_write_kernels_still_compile(monkeypatch):
     def nowhere(self, function, fingerprint):
         raise RuntimeError("cannot cache function: no locator available")
@@ -164,10 +201,12 @@ print(json.dumps(dict(reward=float(rewards[0, 0]), value=value, hits=hits, misse
 
 
 def run(tmp_path, gain: float) -> dict:
-    import json
+    return run_script(tmp_path, SCRIPT.replace("{gain}", str(gain)))
 
+
+def run_script(tmp_path, source: str) -> dict:
     script = tmp_path / "users_game.py"
-    script.write_text(SCRIPT.replace("{gain}", str(gain)))
+    script.write_text(source)
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, str(script)], env=environment, check=True, capture_output=True, text=True, timeout=120
@@ -186,8 +225,57 @@ def test_a_second_process_finds_the_code_and_an_edited_rule_is_not_mistaken_for_
     assert edited == {"reward": 1.5, "value": pytest.approx(2.25), "hits": 1, "misses": 2}
 
 
+NAMED_CONSTANTS = """
+import dataclasses, json
+from typing import NamedTuple
+import numpy as np
+from mfenvs import Engine, FiniteGame, rule
+from mfenvs.engine import compile
+
+class Constants(NamedTuple):
+    gain: float
+
+@dataclasses.dataclass(kw_only=True)
+class Mine(FiniteGame):
+    n_agents: int = 3
+    horizon: int = 9
+    agent_dtype = np.dtype([("unused", np.float32)])
+    n_states = 2
+    n_actions = 2
+
+    @property
+    def constants(self):
+        return Constants(0.5)
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        return 1.0 if next_state == action else 0.0
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return world.constants.gain * (1.0 + action)
+
+reads, load = [], compile._OneFilePerKey._load_data
+compile._OneFilePerKey._load_data = lambda self, name: (reads.append(name), load(self, name))[1]
+engine = Engine(Mine())
+engine.reset(seed=0)
+rewards = [engine.step(np.ones((1, 3), int))[0, 0].item()]
+before = len(reads)
+for _ in range(5):
+    rewards.append(engine.step(np.ones((1, 3), int))[0, 0].item())
+print(json.dumps(dict(rewards=rewards, reads=len(reads) - before)))
+"""
+
+
+def test_code_for_a_class_of_the_main_script_is_not_read_in_every_step(tmp_path):
+    for _ in range(2):
+        assert run_script(tmp_path, NAMED_CONSTANTS) == {"rewards": [1.0] * 6, "reads": 0}
+
+
 def test_the_games_of_the_package_can_be_cached():
-    for game in (Epidemic(n_agents=3), RockPaperScissors(n_agents=3)):
+    for game in (Epidemic(n_agents=3), RockPaperScissors(n_agents=3), Taxi(n_agents=3)):
         kernels = Engine(game)._kernels
-        for name in ("start", "step", "observe", "act", "rollout"):
-            assert isinstance(getattr(kernels, name)._cache, compile_module._ContentCache), name
+        for name in ("start", "step", "observe", "occupancy", "act", "rollout"):
+            assert getattr(kernels, name)._cache._fingerprint is not None, name

@@ -302,7 +302,7 @@ class TestObservations:
             assert_allclose(found, expected, rtol=1e-6)
             assert all(game.observation_space.contains(x) for x in found[0])
             shares = [[(row == s).mean() for s in range(game.n_states)] for row in engine.states]
-            assert_allclose(engine.state_shares(), shares, rtol=1e-6)
+            assert_allclose(engine.occupancy(), shares, rtol=1e-6)
             if h < game.horizon:
                 engine.step(actions[h])
 
@@ -694,8 +694,9 @@ class TestAGameOfAnotherKind:
     def test_what_needs_a_finite_game_says_so(self):
         engine = Engine(Market(), 2)
         engine.reset()
+        with pytest.raises(TypeError, match=r"occupancy\(\) needs a game with a rule place, which Market has not"):
+            engine.occupancy()
         for call in (
-            lambda: engine.state_shares(),
             lambda: engine.rollout(np.ones((4, 1, 1)), seed=0),
             lambda: engine.sample_actions(np.ones((1, 4, 1, 1), np.float32)),
         ):

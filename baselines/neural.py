@@ -1,0 +1,181 @@
+"""Neural trainers as the command line runs them: a game and a config in, a checkpoint out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
+from torch import nn
+
+from baselines.independent_ppo import IndependentPPO
+from baselines.ppo import PPO
+from baselines.trainer import TrainerConfig
+from mfenvs import checks
+from mfenvs.api.sb3 import vec_env
+from mfenvs.game import Game
+from mfenvs.registry import make
+from mfenvs.wrappers.observations import observation_blocks
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig(TrainerConfig):
+    """Hyper-parameters of PPO; defaults are table 2 of Yardim & He, arXiv 2408.15173."""
+
+    observe: tuple[str, ...] = ()
+    """Seen beside one's own observation: one-hot-identity, integer-identity, own-parameters, mean-field."""
+    n_worlds: int = 1
+    """Worlds that are simulated together."""
+    n_steps: int | None = None
+    """Steps per update; by default the game's horizon."""
+    learning_rate: float = 2.5e-4
+    """Of Adam, at the beginning."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """linear: the learning rate falls to 0 over the run."""
+    batch_size: int = 16_384
+    """Minibatch, over all agents."""
+    n_epochs: int = 4
+    """Passes over what was collected, per update."""
+    gamma: float = 0.999
+    """Discount."""
+    gae_lambda: float = 0.95
+    """Of generalised advantage estimation."""
+    clip_range: float = 0.2
+    """Of the ratio of probabilities."""
+    ent_coef: float = 6e-3
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.9
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are clipped to this norm."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Neurons of the hidden layers, of the policy and the value network each."""
+    activation: Literal["leaky-relu", "relu", "tanh"] = "leaky-relu"
+    """Between the layers."""
+    device: str = "auto"
+    """Where networks are trained: auto, cpu, cuda, ..."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        observation_blocks(self.observe)
+        checks.integer("n_worlds", self.n_worlds, 1)
+        if self.n_steps is not None:
+            checks.integer("n_steps", self.n_steps, 1)
+        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
+        checks.choice("schedule", self.schedule, ("linear", "constant"))
+        checks.integer("batch_size", self.batch_size, 2)
+        checks.integer("n_epochs", self.n_epochs, 1)
+        checks.real("gamma", self.gamma, 0.0, 1.0)
+        checks.real("gae_lambda", self.gae_lambda, 0.0, 1.0)
+        checks.real("clip_range", self.clip_range, 0.0, exclude_low=True)
+        checks.real("ent_coef", self.ent_coef, 0.0)
+        checks.real("vf_coef", self.vf_coef, 0.0)
+        checks.real("max_grad_norm", self.max_grad_norm, 0.0, exclude_low=True)
+        for layer, size in enumerate(self.hidden):
+            checks.integer(f"hidden[{layer}]", size, 1)
+        checks.choice("activation", self.activation, tuple(ACTIVATIONS))
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Arguments of :class:`baselines.PPO` that follow from these."""
+        linear = self.schedule == "linear"
+        rate = LinearSchedule(self.learning_rate, 0.0, 1.0) if linear else ConstantSchedule(self.learning_rate)
+        alike = ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
+        network = {"pi": list(self.hidden), "vf": list(self.hidden)}
+        return {
+            **{name: getattr(self, name) for name in (*alike, "max_grad_norm", "seed", "device")},
+            "learning_rate": rate,
+            "policy_kwargs": {"net_arch": network, "activation_fn": ACTIVATIONS[self.activation]},
+        }
+
+
+class PPOTrainer:
+    """A :class:`baselines.PPO` on one of our games, with what a run folder needs of a trainer.
+
+    Parameters
+    ----------
+    game:
+        The game, or the name of a registered one.
+    config:
+        Hyper-parameters.
+    model:
+        A model to go on with; by default a new one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    name: ClassVar[str] = "ppo"
+    config_class: ClassVar[type[PPOConfig]] = PPOConfig
+    model_class: ClassVar[type[PPO]] = PPO
+
+    def __init__(self, game: Game | str, config: PPOConfig | None = None, model: PPO | None = None) -> None:
+        self.game = make(game)
+        self.config = config or PPOConfig()
+        if model is None:
+            env = vec_env(self.game, self.config.n_worlds, observe=self.config.observe)
+            model = self.model_class("MlpPolicy", env, **self.config.hyper_parameters())
+        self.model = model
+
+    @classmethod
+    def load(cls, path: str | Path, game: Game, config: PPOConfig) -> Self:
+        """Go on with a saved model; ValueError if the file is none."""
+        env = vec_env(game, config.n_worlds, observe=config.observe)
+        try:
+            model = cls.model_class.load(path, env=env, device=config.device)
+        except Exception as error:
+            raise ValueError(f"{path} is not a saved {cls.model_class.__name__}: {error}") from error
+        return cls(game, config, model)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Agent-steps done."""
+        return int(self.model.num_timesteps)
+
+    @property
+    def timesteps_per_iteration(self) -> int:
+        """Agent-steps between updates."""
+        return int(self.model.n_steps * self.model.n_envs)
+
+    @property
+    def iteration(self) -> int:
+        """Updates done."""
+        return self.num_timesteps // self.timesteps_per_iteration
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What was logged of the last update."""
+        return self.model.measured
+
+    def learn(self, total_timesteps: int, callback: list[BaseCallback], progress_bar: bool = False) -> Self:
+        """Train for so many more agent-steps, rounded up to whole updates."""
+        n_iterations = math.ceil(total_timesteps / self.timesteps_per_iteration)
+        self.model.learn(
+            n_iterations * self.timesteps_per_iteration,
+            callback=callback,
+            reset_num_timesteps=False,
+            progress_bar=progress_bar,
+        )
+        return self
+
+    def set_logger(self, logger: Logger) -> None:
+        """Log with another logger (:func:`baselines.logging.configure`)."""
+        self.model.set_logger(logger)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model."""
+        self.model.save(path)
+
+
+class IndependentPPOTrainer(PPOTrainer):
+    """The same for :class:`baselines.IndependentPPO`."""
+
+    name: ClassVar[str] = "ind-ppo"
+    model_class: ClassVar[type[PPO]] = IndependentPPO

@@ -1,0 +1,113 @@
+"""Single agents who learn among a population that plays a given policy: the core of two APIs."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.api.population import Population
+from mfenvs.game import Game
+from mfenvs.play import Player
+from mfenvs.wrappers.observations import Observe
+
+
+class RepresentativeAgents:
+    """In each of ``n_worlds`` copies of a game some agents act; all others play a given policy.
+
+    Rows are ordered by world, then as the acting agents were drawn.
+
+    Parameters
+    ----------
+    game, constants, render_mode, debug:
+        As in :class:`mfenvs.api.population.Population`.
+    population_policy:
+        What all others play, of any kind that :class:`mfenvs.play.Player` takes.
+    agent:
+        The agent that acts; None draws the acting agents in every episode.
+    n_worlds:
+        Number of copies.
+    agents_per_world:
+        Number of acting agents in each world. With more than one they meet each other, which none of
+        them would in the game that defines a best response: cheaper to learn from, by O(1/N) another game.
+    observe:
+        What the acting agents see beside their own observation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        game: str | Game,
+        constants: dict[str, Any],
+        population_policy: Any,
+        agent: int | None,
+        n_worlds: int = 1,
+        agents_per_world: int = 1,
+        *,
+        observe: Observe = (),
+        render_mode: str | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.population = Population(
+            game, constants, n_worlds, observe=observe, render_mode=render_mode, debug=debug
+        )
+        n_agents = self.population.game.n_agents
+        self._player = Player(self.population.game, population_policy)
+        self.agent = None if agent is None else checks.integer("agent", agent, 0, n_agents - 1)
+        most = n_agents if agent is None else 1
+        self.per_world = checks.integer("agents_per_world", agents_per_world, 1, most)
+        self.n_rows = n_worlds * self.per_world
+        self._worlds = np.arange(n_worlds)[:, None]
+        self.acting = np.full((n_worlds, self.per_world), self.agent or 0)
+        """The acting agents of this episode, (n_worlds, agents_per_world)."""
+
+    def reset(self, seed: int | None, rng: np.random.Generator) -> None:
+        """Begin an episode; ``rng`` draws who acts."""
+        self.population.reset(seed)
+        if self.agent is None:
+            n_agents = self.population.game.n_agents
+            for world in self._worlds[:, 0]:
+                self.acting[world] = rng.choice(n_agents, self.per_world, replace=False)
+
+    def step(self, actions: ArrayLike) -> NDArray[np.float32]:
+        """Take one step; return the acting agents' rewards, shape (n_rows,).
+
+        Parameters
+        ----------
+        actions:
+            Of the acting agents, shape (n_rows,), with a Box's shape behind.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError
+            As :meth:`mfenvs.Engine.step` does; nothing has moved then.
+        """
+        population = self.population
+        population.check_playing()
+        action_shape = population.action_space.shape or ()
+        own = np.asarray(actions)
+        if own.shape != (self.n_rows, *action_shape):
+            raise ValueError(f"actions must have shape {(self.n_rows, *action_shape)}, got {own.shape}")
+        everyone = self._player.actions(population.engine)
+        own = own.reshape(*self.acting.shape, *action_shape)
+        # Of a type that holds both: fractions are the engine's to refuse, not to be cut off here.
+        everyone = everyone.astype(np.result_type(everyone, own), copy=True)
+        everyone[self._worlds, self.acting] = own
+        rewards = population.step(everyone.reshape(-1, *everyone.shape[2:]))
+        own_rewards: NDArray[np.float32] = rewards.reshape(everyone.shape[:2])[self._worlds, self.acting]
+        return own_rewards.reshape(-1)
+
+    def observe(self) -> NDArray[np.float32]:
+        """What the acting agents see now, shape (n_rows, width): a new array."""
+        population = self.population
+        seen = population.observe().reshape(*self._everyone_shape, -1)
+        # Indexing copies, or a learner's replay buffer would keep everyone's rows alive.
+        return np.ascontiguousarray(seen[self._worlds, self.acting].reshape(self.n_rows, -1))
+
+    @property
+    def _everyone_shape(self) -> tuple[int, int]:
+        return len(self._worlds), self.population.game.n_agents

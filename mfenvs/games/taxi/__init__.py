@@ -1,0 +1,5 @@
+"""A-Taxi: its map, its rules and its pictures."""
+
+from mfenvs.games.taxi.taxi import Taxi
+
+__all__ = ["Taxi"]

@@ -1,0 +1,249 @@
+"""A-Taxi: taxis with private customers in a city of zones, who jam the places where they meet."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.random import uniform
+from mfenvs.game import Game
+from mfenvs.games.taxi.city import MAX_PLACES, City, CityArrays, city_rows
+from mfenvs.rendering import Recorder
+from mfenvs.rules import crowd, rule
+
+UP, DOWN, LEFT, RIGHT, WAIT = range(5)
+
+NOBODY = np.uint8(MAX_PLACES)
+"""The target of a taxi without a passenger."""
+
+ONE_BIT, NO_BIT = np.uint64(1), np.uint64(0)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+
+JAM, TARGET, ARRIVALS = 0, 1, 2
+"""Streams of an agent's random numbers: whether it is jammed, where its passenger goes, and from 2 on arrivals."""
+
+
+class TaxiConstants(NamedTuple):
+    """What the rules read as ``world.constants``."""
+
+    city: CityArrays
+    base_rewards: NDArray[np.float32]
+    """By zone."""
+    arrival: np.float32
+    jam_cap: np.float32
+
+
+@dataclasses.dataclass(kw_only=True)
+class Taxi(Game):
+    """A-Taxi: taxis serve private customers in two zones, and jam each other.
+
+    Yardim & He, appendix E.2; tags as in :mod:`mfenvs.games`.
+
+    State: the taxi's place, its passenger's target (64 for none) and its own customers, a bit per place. About
+    2^30 local states on the paper's map [S]. Actions: 0 up, 1 down, 2 left, 3 right, 4 wait [S]. In one step, in
+    this order [O]:
+
+    * An agent that moves stays with probability min(sum_j w_j 1{cell_j = cell_i}, jam_cap), the sum over all
+      agents, itself included, in the same place [R]. Starts and barriers cannot be entered [S].
+    * An agent that waits delivers its passenger if this is the target, for base_reward * multiplier of
+      the zone [S]; without a passenger it picks up its customer here, if there is one, whose target is then drawn
+      uniformly in the same zone [S], the present place included [O].
+    * A customer appears with probability ``arrival`` in every place of a zone that has none, *private to each
+      agent* [R: with shared arrivals reward per agent could not exceed about .51; the paper's curve reaches 23].
+
+    All begin at the start without a passenger and without customers [O].
+
+    Agents (``game.agents``): ``weight`` N w_j = jam (1 + U[-jam_width, jam_width]) and ``multiplier`` beta^i, one
+    per zone, 1 + U[-reward_width, reward_width] [O].
+
+    Observation: own place one-hot, the passenger's target one-hot (zeros without one), own customers (a bit per
+    place), time h / H [O]: 3 * 21 + 1 features on the paper's map. Not who the agent is or what it is like,
+    unless ``observe`` asks for it.
+
+    A customer's private appearance makes agents meet in jams only: the population enters through
+    the weighted occupancy of places.
+    """
+
+    n_agents: int = 1000
+    """Number of agents N [S]."""
+    horizon: int = 128
+    """Number of steps H [S]."""
+    city: tuple[str, ...] = ("111", "111", "111", "HSH", "222", "222", "222")
+    """The map, one text per row: S start, H barrier, 1 to 9 zones [S]; at most 64 places."""
+    base_rewards: tuple[float, ...] = (1.1, 1.0)
+    """Reward of a delivery by zone [S; the text to the source's figure 2 has them the other way round]."""
+    arrival: float = 0.2
+    """Probability per step that a customer appears where there is none [S]."""
+    jam: float = 10.0
+    """About the sum of all jam weights: w_j is this over N times 1 + U[-jam_width, jam_width] [O]."""
+    jam_cap: float = 0.7
+    """The largest probability of being jammed [S]."""
+    jam_width: float = 0.1
+    """Half-width of the relative differences of w_j [O]."""
+    reward_width: float = 0.1
+    """Half-width of the multipliers beta^i around 1 [O]."""
+    heterogeneity: float = 1.0
+    """Scales both half-widths; 0 makes the game exactly symmetric [O]."""
+
+    agent_prefix = "taxi"
+    state_dtype = np.dtype([("cell", np.uint8), ("target", np.uint8), ("customers", np.uint64)], align=True)
+    action_names: ClassVar[tuple[str, ...]] = ("up", "down", "left", "right", "wait")
+
+    @staticmethod
+    @rule
+    def start(agent: Any, initial: Any, key: Any) -> Any:
+        """Begin at a start: the one, or any of them with equal probability."""
+        which = min(int(uniform(key, 0) * len(initial)), len(initial) - 1)
+        return np.uint8(initial[which]), NOBODY, NO_BIT
+
+    @staticmethod
+    @rule
+    def cell(state: Any, action: Any, agent: Any) -> Any:
+        """Jam the place where one is."""
+        return state.cell
+
+    @staticmethod
+    @rule
+    def weight(state: Any, action: Any, agent: Any) -> Any:
+        """N w_j."""
+        return agent.weight
+
+    @staticmethod
+    @rule
+    def place(state: Any) -> Any:
+        """Be seen where one is."""
+        return state.cell
+
+    @staticmethod
+    @rule
+    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        """Move or be jammed, or pick up or deliver; then customers appear."""
+        constants = world.constants
+        city = constants.city
+        cell, target, customers = state.cell, state.target, state.customers
+        reward = ZERO
+        if action == WAIT:
+            customer_here = customers & (ONE_BIT << np.uint64(cell))
+            zone = city.zone[cell]
+            if target == cell:
+                reward = constants.base_rewards[zone] * agent.multiplier[zone]
+                target = NOBODY
+            elif target == NOBODY and customer_here != NO_BIT:
+                n = city.n_targets[zone]
+                target = city.targets[zone, min(int(uniform(key, TARGET) * n), n - 1)]
+                customers ^= customer_here
+        elif uniform(key, JAM) >= min(crowd(world, cell), constants.jam_cap):
+            cell = city.moves[cell, action]
+        # Draws are made for places without a customer only, in their order: most places soon have one.
+        empty = city.customer_places & ~customers
+        stream = ARRIVALS
+        while empty != NO_BIT:
+            lowest = empty & (~empty + ONE_BIT)
+            customers |= lowest if uniform(key, stream) < constants.arrival else NO_BIT
+            empty ^= lowest
+            stream += 1
+        return (cell, target, customers), reward
+
+    @staticmethod
+    @rule
+    def observe(out: Any, state: Any, agent: Any, elapsed: Any) -> None:
+        """Own place, target, customers and elapsed time."""
+        n_places = (len(out) - 1) // 3
+        out[state.cell] = ONE
+        if state.target != NOBODY:
+            out[n_places + state.target] = ONE
+        for place in range(n_places):
+            out[2 * n_places + place] = np.float32((state.customers >> np.uint64(place)) & ONE_BIT)
+        out[3 * n_places] = elapsed
+
+    def check(self) -> None:
+        """Check the map and every constant."""
+        self.city = city_rows(self.city)
+        self.map = City(self.city)
+        if not isinstance(self.base_rewards, Sequence):
+            raise TypeError(f"base_rewards must hold one number per zone of city, got {self.base_rewards!r}")
+        self.base_rewards = tuple(self.base_rewards)
+        if len(self.base_rewards) != self.map.n_zones:
+            raise ValueError(
+                f"base_rewards must hold one number per zone of city ({self.map.n_zones}),"
+                f" got {self.base_rewards!r}"
+            )
+        for zone, reward in enumerate(self.base_rewards):
+            checks.real(f"base_rewards[{zone}]", reward)
+        checks.real("arrival", self.arrival, 0.0, 1.0)
+        checks.real("jam", self.jam, 0.0)
+        checks.real("jam_cap", self.jam_cap, 0.0, 1.0)
+        for name in ("jam_width", "reward_width", "heterogeneity"):
+            checks.real(name, getattr(self, name), 0.0)
+        checks.real("heterogeneity * jam_width", self.heterogeneity * self.jam_width, 0.0, 1.0)
+        super().check()
+
+    def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
+        """Draw w_j and beta^i independently and uniformly around their centres."""
+        agents = np.empty(self.n_agents, self.agent_dtype)
+        agents["weight"] = self.jam * self._spread(rng, self.jam_width, (self.n_agents,))
+        agents["multiplier"] = self._spread(rng, self.reward_width, (self.n_agents, self.map.n_zones))
+        return agents
+
+    @property
+    def agent_dtype(self) -> np.dtype[Any]:
+        """``weight`` and a ``multiplier`` per zone."""
+        return np.dtype([("weight", np.float32), ("multiplier", np.float32, (self.map.n_zones,))])
+
+    @property
+    def constants(self) -> TaxiConstants:
+        """The city's arrays and the numbers that rules read."""
+        return TaxiConstants(
+            city=self.map.arrays(),
+            base_rewards=np.array(self.base_rewards, np.float32),
+            arrival=np.float32(self.arrival),
+            jam_cap=np.float32(self.jam_cap),
+        )
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """The starts."""
+        return np.array(self.map.starts, np.float32)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of places of the map."""
+        return self.map.n_places
+
+    @property
+    def n_places(self) -> int:
+        """Number of places of the map."""
+        return self.map.n_places
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """The zones: ``zone_1``, ``zone_2``, ..."""
+        return {f"zone_{zone + 1}": self.map.places(zone) for zone in range(self.map.n_zones)}
+
+    @property
+    def n_features(self) -> int:
+        """Place, target and customers, one number per place each, and time."""
+        return 3 * self.map.n_places + 1
+
+    @property
+    def action_space(self) -> "gymnasium.Space[Any]":
+        """Discrete(5): up, down, left, right, wait."""
+        return gymnasium.spaces.Discrete(len(self.action_names))
+
+    def place_name(self, place: int) -> str:
+        """Row and column."""
+        row, column = self.map.where(place)
+        return f"{self.map.symbols[place]} ({row}, {column})"
+
+    def recorder(self) -> Recorder:
+        """Shows the city: taxis, customers and deliveries."""
+        from mfenvs.games.taxi.rendering import CityRecorder
+
+        return CityRecorder(self)
+
+    def _spread(self, rng: np.random.Generator, width: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return 1.0 + self.heterogeneity * width * rng.uniform(-1.0, 1.0, shape)

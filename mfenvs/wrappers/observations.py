@@ -1,0 +1,211 @@
+"""What agents may see beside their own observation: who they are, what they are like, where the others are.
+
+Every API takes the argument ``observe``: names or objects of these blocks, whose features are appended to every
+agent's own observation in the order in which they are given. What a neural policy may condition on is chosen here,
+and nowhere else: a shared network that observes its identity is the paper's OH-NN or ID-NN, one that does not is
+Symm-NN (Yardim & He, arXiv 2408.15173, appendix E.2).
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
+from numpy.typing import NDArray
+
+from mfenvs.engine.engine import Engine
+from mfenvs.game import Game
+
+Write = Callable[[NDArray[np.float32], Engine], None]
+"""Writes features into (n_worlds, n_agents, width)."""
+
+
+class ObservationBlock(abc.ABC):
+    """Features in [0, 1] that are appended to every agent's observation.
+
+    Subclass it for features of your own, and pass an object of the class among ``observe``.
+    """
+
+    name: ClassVar[str]
+    """What the block is called where it is asked for by name."""
+
+    @abc.abstractmethod
+    def width(self, game: Game) -> int:
+        """Number of features."""
+
+    @abc.abstractmethod
+    def bind(self, game: Game) -> Write:
+        """Prepare for a game what can be prepared, and return the function that writes the features."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OneHotIdentity(ObservationBlock):
+    """Who the agent is, one-hot: n_agents features (the paper's OH-NN)."""
+
+    name: ClassVar[str] = "one-hot-identity"
+
+    def width(self, game: Game) -> int:
+        """One feature per agent."""
+        return game.n_agents
+
+    def bind(self, game: Game) -> Write:
+        """Write the unit vectors."""
+        everyone = np.arange(game.n_agents)
+
+        def write(out: NDArray[np.float32], engine: Engine) -> None:
+            out[...] = 0.0
+            out[:, everyone, everyone] = 1.0
+
+        return write
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerIdentity(ObservationBlock):
+    """Who the agent is, as one number: i / (n_agents - 1) (the paper's ID-NN; the scale is ours [O])."""
+
+    name: ClassVar[str] = "integer-identity"
+
+    def width(self, game: Game) -> int:
+        """One feature."""
+        return 1
+
+    def bind(self, game: Game) -> Write:
+        """Write the scaled numbers."""
+        return _write_constant(np.linspace(0.0, 1.0, game.n_agents, dtype=np.float32)[:, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnParameters(ObservationBlock):
+    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 where all are equal."""
+
+    name: ClassVar[str] = "own-parameters"
+
+    def width(self, game: Game) -> int:
+        """One feature per number in ``game.agents``."""
+        return int(_parameters(game).shape[1])
+
+    def bind(self, game: Game) -> Write:
+        """Write the scaled parameters."""
+        values = _parameters(game)
+        low, high = values.min(axis=0), values.max(axis=0)
+        differ = high > low
+        scaled = np.where(differ, (values - low) / np.where(differ, high - low, 1.0), 0.5)
+        return _write_constant(scaled.astype(np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanField(ObservationBlock):
+    """Where everyone is: the share of all agents in each place (in a finite game: in each state)."""
+
+    name: ClassVar[str] = "mean-field"
+
+    def width(self, game: Game) -> int:
+        """One feature per place; TypeError if the game has no rule ``place``."""
+        if game.rules.place is None:
+            raise TypeError(f"observing the mean field needs a game with a rule place, got {type(game).__name__}")
+        return game.n_places
+
+    def bind(self, game: Game) -> Write:
+        """Write the occupancy of each agent's world."""
+
+        def write(out: NDArray[np.float32], engine: Engine) -> None:
+            out[...] = engine.occupancy()[:, None]
+
+        return write
+
+
+BLOCKS: dict[str, type[ObservationBlock]] = {
+    block.name: block for block in (OneHotIdentity, IntegerIdentity, OwnParameters, MeanField)
+}
+"""The blocks that can be asked for by name."""
+
+Observe = str | ObservationBlock | Sequence[str | ObservationBlock]
+"""What the argument ``observe`` takes: names or objects of blocks, one or several."""
+
+
+def observation_blocks(observe: Observe) -> tuple[ObservationBlock, ...]:
+    """The blocks that ``observe`` asks for, in order.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a block is asked for twice.
+    TypeError
+        If an entry is neither a name nor a block.
+    """
+    entries = tuple(observe) if isinstance(observe, Sequence) and not isinstance(observe, str) else (observe,)
+    blocks: list[ObservationBlock] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            if entry not in BLOCKS:
+                raise ValueError(f"observe must be among {', '.join(BLOCKS)} or ObservationBlocks, got {entry!r}")
+            entry = BLOCKS[entry]()
+        if not isinstance(entry, ObservationBlock):
+            raise TypeError(f"observe must be among {', '.join(BLOCKS)} or ObservationBlocks, got {entry!r}")
+        if entry in blocks:
+            raise ValueError(f"observe must not hold {entry!r} twice")
+        blocks.append(entry)
+    return tuple(blocks)
+
+
+class Observer:
+    """What every agent of an engine sees: its own observation, then the blocks.
+
+    Parameters
+    ----------
+    game:
+        The game.
+    observe:
+        Names or objects of blocks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a block is unknown, is asked for twice, or does not fit the game.
+    """
+
+    def __init__(self, game: Game, observe: Observe = ()) -> None:
+        self.blocks = observation_blocks(observe)
+        widths = [block.width(game) for block in self.blocks]
+        own = game.observation_space
+        added = sum(widths)
+        self.space = own
+        """The space of one agent's observation: Box of shape (width,), float32."""
+        if added:
+            low = np.concatenate([own.low, np.zeros(added, np.float32)])
+            high = np.concatenate([own.high, np.ones(added, np.float32)])
+            self.space = gymnasium.spaces.Box(low, high, dtype=np.float32)
+        self.width = game.n_features + added
+        """Number of features."""
+        ends = np.cumsum([game.n_features, *widths]).tolist()
+        self._own = slice(0, game.n_features)
+        self._writes = [
+            (slice(first, last), block.bind(game))
+            for first, last, block in zip(ends[:-1], ends[1:], self.blocks, strict=True)
+        ]
+
+    def __call__(self, engine: Engine, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Observe everyone now, shape (n_worlds, n_agents, width); written to ``out`` if given."""
+        if not self._writes:
+            return engine.observe(out)
+        if out is None:
+            out = np.empty((engine.n_worlds, engine.game.n_agents, self.width), np.float32)
+        engine.observe(out[..., self._own])
+        for place, write in self._writes:
+            write(out[..., place], engine)
+        return out
+
+
+def _write_constant(features: NDArray[np.float32]) -> Write:
+    def write(out: NDArray[np.float32], engine: Engine) -> None:
+        out[...] = features
+
+    return write
+
+
+def _parameters(game: Game) -> NDArray[Any]:
+    """All agents' parameters as plain numbers, (n_agents, any)."""
+    return np.asarray(structured_to_unstructured(game.agents.view(np.ndarray)))

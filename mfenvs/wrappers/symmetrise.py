@@ -1,0 +1,191 @@
+"""One policy for all, or one for each: either seen as the other.
+
+A *joint* policy gives every agent its own; a *shared* one is played by all (parameter sharing). Whatever plays or
+evaluates policies (:func:`mfenvs.evaluate`, the representative-agent environments) takes both; these functions
+turn one into the other.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.play import ObservationPolicy
+from mfenvs.wrappers.observations import Observe, observation_blocks
+
+
+class JointPolicy:
+    """N policies seen as one: row i of every world is acted on by the policy of agent i.
+
+    Parameters
+    ----------
+    policies:
+        One policy with ``action_probabilities`` per agent, in the agents' order. Policies that are one object are
+        evaluated together.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than two policies, one is of another kind, or they observe different things.
+    """
+
+    def __init__(self, policies: Sequence[ObservationPolicy]) -> None:
+        self.policies = tuple(policies)
+        self.n_agents = checks.integer("number of policies", len(self.policies), 2)
+        for i, policy in enumerate(self.policies):
+            if not isinstance(policy, ObservationPolicy):
+                raise TypeError(f"policies[{i}] must have a method action_probabilities, got {policy!r}")
+            if _blocks(policy) != _blocks(self.policies[0]):
+                raise ValueError(
+                    f"policies must observe the same: policies[0] observes {_blocks(self.policies[0])},"
+                    f" policies[{i}] {_blocks(policy)}"
+                )
+        self.observe: Observe = _blocks(self.policies[0])
+        """The observation blocks that every policy expects."""
+        self._distinct = list({id(policy): policy for policy in self.policies}.values())
+        order = {id(policy): k for k, policy in enumerate(self._distinct)}
+        self._which = np.array([order[id(policy)] for policy in self.policies])
+
+    def action_probabilities(
+        self, observations: NDArray[np.float32], agents: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """The law of each row's action, shape (n_rows, n_actions).
+
+        Parameters
+        ----------
+        observations:
+            Shape (n_rows, width).
+        agents:
+            The agent of each row; by default rows are whole worlds, in the agents' order.
+
+        Raises
+        ------
+        ValueError
+            If the rows are not whole worlds and ``agents`` is not given.
+        """
+        which = self._which[rows_of_agents(len(observations), self.n_agents, agents)]
+        laws: NDArray[np.float64] | None = None
+        for k, policy in enumerate(self._distinct):
+            rows = np.flatnonzero(which == k)
+            if len(rows):
+                found = np.asarray(policy.action_probabilities(observations[rows]))
+                if laws is None:
+                    laws = np.empty((len(observations), found.shape[1]))
+                laws[rows] = found
+        assert laws is not None
+        return laws
+
+
+class SharedPolicy:
+    """A joint policy seen as one that all share: the average of the agents' laws, given what is observed.
+
+    It acts as an agent would who draws, in every step anew, at random whose policy to follow.
+
+    Parameters
+    ----------
+    joint:
+        A policy with ``n_agents`` and ``action_probabilities(observations, agents)``: a :class:`JointPolicy`, or
+        a trainer of independent policies. Every agent's law is computed for every row.
+
+    Raises
+    ------
+    TypeError
+        If ``joint`` is no joint policy.
+    """
+
+    def __init__(self, joint: Any) -> None:
+        if not isinstance(joint, ObservationPolicy) or not hasattr(joint, "n_agents"):
+            raise TypeError(
+                f"joint must have n_agents and action_probabilities(observations, agents), got {joint!r}"
+            )
+        self.joint = joint
+        self.observe: Observe = getattr(joint, "observe", ())
+        """The observation blocks that the policies expect."""
+
+    def action_probabilities(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The average law for each row, shape (n_rows, n_actions)."""
+        joint: Any = self.joint
+        total: Any = 0.0
+        for agent in range(joint.n_agents):
+            total = total + np.asarray(
+                joint.action_probabilities(observations, np.full(len(observations), agent)), np.float64
+            )
+        mean: NDArray[np.float64] = total / joint.n_agents
+        return mean
+
+
+def joint_policy(policies: Sequence[Any]) -> Any:
+    """N policies seen as one.
+
+    Parameters
+    ----------
+    policies:
+        One per agent, in the agents' order: tables (H, S, A), or policies with ``action_probabilities``.
+
+    Returns
+    -------
+    The tables stacked, (n_agents, H, S, A), or a :class:`JointPolicy`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are of different kinds or shapes.
+    """
+    tables = [getattr(policy, "probabilities", policy) for policy in policies]
+    if tables and all(isinstance(table, np.ndarray) for table in tables):
+        shapes = {table.shape for table in tables}
+        if len(shapes) > 1 or tables[0].ndim != 3:
+            raise ValueError(f"policies must be tables of one shape (H, S, A), got {sorted(shapes)}")
+        return np.stack(tables)
+    return JointPolicy(policies)
+
+
+def shared_policy(joint: Any) -> Any:
+    """A joint policy seen as one that all share: the average over the agents.
+
+    Parameters
+    ----------
+    joint:
+        A table (n_agents, H, S, A), an object with such an attribute ``probabilities``, or a joint policy with
+        ``action_probabilities(observations, agents)``.
+
+    Returns
+    -------
+    The average table (H, S, A), or a :class:`SharedPolicy`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``joint`` is no joint policy.
+    """
+    table = getattr(joint, "probabilities", joint)
+    if isinstance(table, np.ndarray):
+        if table.ndim != 4:
+            raise ValueError(f"joint must be a table of shape (n_agents, H, S, A), got {table.shape}")
+        return table.mean(axis=0)
+    return SharedPolicy(joint)
+
+
+def rows_of_agents(n_rows: int, n_agents: int, agents: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Which agent each row belongs to: ``agents``, or whole worlds in the agents' order.
+
+    Raises
+    ------
+    ValueError
+        If ``agents`` has another length or an entry out of range, or the rows are not whole worlds.
+    """
+    if agents is None:
+        if n_rows % n_agents:
+            raise ValueError(f"observations must hold a multiple of n_agents = {n_agents} rows, got {n_rows}")
+        return np.arange(n_rows) % n_agents
+    agents = np.asarray(agents)
+    outside = agents.shape != (n_rows,) or agents.min(initial=0) < 0 or agents.max(initial=0) >= n_agents
+    if outside or agents.dtype.kind not in "iu":
+        raise ValueError(f"agents must be {n_rows} integers in [0, {n_agents - 1}], got {agents!r}")
+    return agents
+
+
+def _blocks(policy: Any) -> Any:
+    return observation_blocks(getattr(policy, "observe", ()))
