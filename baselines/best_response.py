@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.type_aliases import MaybeCallback
 
 from baselines.ppo import PPO
 from mfenvs import checks
@@ -43,6 +44,7 @@ def approximate_best_response(
     observe: Observe | None = None,
     warm_start: bool = True,
     seed: int = 0,
+    callback: MaybeCallback = None,
     **hyper_parameters: Any,
 ) -> BestResponse:
     """Train one deviator by PPO against a population that plays ``policy``, and measure what it gains.
@@ -74,6 +76,8 @@ def approximate_best_response(
         Begin with the networks of ``policy``, if it is a :class:`baselines.PPO` of the same shape.
     seed:
         Of training and evaluation.
+    callback:
+        For the training, as of SB3's ``learn``.
     hyper_parameters:
         Of :class:`baselines.PPO`.
 
@@ -85,10 +89,11 @@ def approximate_best_response(
     made = make(game)
     total_timesteps = checks.integer("total_timesteps", total_timesteps, 1)
     evaluation_worlds = checks.integer("evaluation_worlds", evaluation_worlds, 2)
-    if agent is not None:
-        deviators_per_world = 1
-    elif deviators_per_world is None:
-        deviators_per_world = max(1, min(16, made.n_agents // 50))
+    seed = checks.integer("seed", seed, 0)
+    if deviators_per_world is None:
+        deviators_per_world = max(1, min(16, made.n_agents // 50)) if agent is None else 1
+    most = made.n_agents if agent is None else 1
+    deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, most)
     seen: Observe = getattr(policy, "observe", ()) if observe is None else observe
     env = RepresentativeVecEnv(made, policy, agent, n_worlds, deviators_per_world, observe=seen)
     training_seed, evaluation_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
@@ -98,7 +103,7 @@ def approximate_best_response(
         wanted = {name: value.shape for name, value in learner.policy.state_dict().items()}
         if wanted == {name: value.shape for name, value in policy.policy.state_dict().items()}:
             learner.policy.load_state_dict(policy.policy.state_dict())
-    learner.learn(total_timesteps)
+    learner.learn(total_timesteps, callback)
     gain = deviation_gain(
         made, policy, learner, agent=agent, observe=seen, n_worlds=evaluation_worlds, seed=evaluation_seed
     )

@@ -76,11 +76,19 @@ class EvaluationCallback(BaseCallback):
         self.seed = checks.integer("seed", seed, 0)
         self.measured: list[tuple[int, Evaluation]] = []
 
-    def _on_rollout_start(self) -> None:
+    def _on_training_start(self) -> None:
+        assert isinstance(self.model, PPO)
+        self.model.after_update.append(self._measure)
+
+    def _on_training_end(self) -> None:
+        assert isinstance(self.model, PPO)
+        self.model.after_update.remove(self._measure)
+
+    def _measure(self) -> None:
         model = self.model
         assert isinstance(model, PPO)
         done = model.num_timesteps // (model.n_steps * model.n_envs)
-        if done and done % self.every == 0:
+        if done % self.every == 0:
             game = self.training_env.get_attr("game", [0])[0]
             found = evaluate(game, model, n_worlds=self.n_worlds, seed=self.seed)
             self.measured.append((done, found))

@@ -86,7 +86,8 @@ class RunFlags:
     """What a training run does beside learning."""
 
     total_timesteps: int | None = None
-    """How long to train, in agent-steps (in iterations for omd and fictitious-play); by default 50 iterations."""
+    """How long to train (more), in agent-steps (in iterations for omd and fictitious-play); by default 50
+    iterations, or what a resumed run has left to do."""
     folder: Path | None = None
     """Run folder; by default runs/<algorithm>-<game>-<date>-<time>."""
     resume: bool = False
@@ -155,7 +156,7 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
         raise ValueError(f"folder {folder} already holds a run: choose another, or continue it with --resume")
     else:
         trainer = trainer_class(game, config)
-    total = flags.total_timesteps or 50 * trainer.timesteps_per_iteration
+    total = flags.total_timesteps or _left_to_do(folder, trainer) or 50 * trainer.timesteps_per_iteration
     trainer.set_logger(configure(folder, ("csv", "tensorboard") if flags.tensorboard else ("csv",)))
     write_config(folder, trainer, trainer.num_timesteps + total)
     save_results(folder, trainer)
@@ -173,11 +174,23 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
     return 130 if stop.is_interrupted else 0
 
 
+def _left_to_do(folder: Path, trainer: Any) -> int:
+    """How many timesteps a run in this folder has left of those that it was asked for."""
+    from baselines.files import read_json
+
+    if not (folder / "config.json").exists():
+        return 0
+    asked: int = read_json(folder / "config.json")["total_timesteps"]
+    done: int = trainer.num_timesteps
+    return max(0, asked - done)
+
+
 def _settings_to_resume(words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Constants and hyper-parameters of the run that ``train`` is to resume; empty if it resumes none."""
     if "--resume" not in words or "--help" in words or "-h" in words:
         return {}, {}
     from baselines.files import read_json
+    from baselines.runs import as_tuples
 
     places = [i for i, word in enumerate(words[:-1]) if word == "--folder"]
     named = [word.removeprefix("--folder=") for word in words if word.startswith("--folder=")]
@@ -190,8 +203,7 @@ def _settings_to_resume(words: list[str]) -> tuple[dict[str, Any], dict[str, Any
         raise ValueError(
             f"{folder} holds a run of {config['algorithm']} on {config['game']}, not {algorithm} on {game}"
         )
-    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in config["hyper_parameters"].items()}
-    return config["constants"], parameters
+    return config["constants"], as_tuples(config["hyper_parameters"])
 
 
 def _new_folder(algorithm: str, game: str) -> Path:
@@ -235,10 +247,12 @@ def evaluate(words: list[str]) -> int:
 
     from baselines.files import write_json
     from baselines.runs import read_run
+    from mfenvs import checks
     from mfenvs.play import tabulate
 
     folder, rest = _run_folder("evaluate", words)
     flags = tyro.cli(EvaluateFlags, args=rest, prog="mfenvs evaluate RUN")
+    checks.integer("best_response_timesteps", flags.best_response_timesteps, 0)
     game, policy, config = read_run(folder)
     title = f"{config['algorithm']} on {config['game']}"
     if isinstance(game, FiniteGame) and hasattr(policy, "probabilities"):

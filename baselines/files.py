@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-VERSIONED_PACKAGES = ("mfenvs", "numpy", "numba", "scipy", "gymnasium", "pettingzoo")
+VERSIONED_PACKAGES = ("mfenvs", "numpy", "numba", "scipy", "gymnasium", "pettingzoo", "torch", "stable-baselines3")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import nn
 
 from baselines.independent_ppo import IndependentPPO
-from baselines.ppo import PPO
+from baselines.ppo import PPO, TABLE_2
 from baselines.trainer import TrainerConfig
 from mfenvs import checks
 from mfenvs.api.sb3 import vec_env
@@ -38,21 +38,21 @@ class PPOConfig(TrainerConfig):
     """Of Adam, at the beginning."""
     schedule: Literal["linear", "constant"] = "linear"
     """linear: the learning rate falls to 0 over the run."""
-    batch_size: int = 16_384
+    batch_size: int = TABLE_2["batch_size"]
     """Minibatch, over all agents."""
-    n_epochs: int = 4
+    n_epochs: int = TABLE_2["n_epochs"]
     """Passes over what was collected, per update."""
-    gamma: float = 0.999
+    gamma: float = TABLE_2["gamma"]
     """Discount."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = TABLE_2["gae_lambda"]
     """Of generalised advantage estimation."""
-    clip_range: float = 0.2
+    clip_range: float = TABLE_2["clip_range"]
     """Of the ratio of probabilities."""
-    ent_coef: float = 6e-3
+    ent_coef: float = TABLE_2["ent_coef"]
     """Weight of the entropy bonus."""
-    vf_coef: float = 0.9
+    vf_coef: float = TABLE_2["vf_coef"]
     """Weight of the value loss."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = TABLE_2["max_grad_norm"]
     """Gradients are clipped to this norm."""
     hidden: tuple[int, ...] = (128, 128)
     """Neurons of the hidden layers, of the policy and the value network each."""

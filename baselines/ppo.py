@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import gymnasium
 import numpy as np
 import stable_baselines3
 import torch
@@ -35,8 +36,8 @@ from baselines.rollout import TensorRollout
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
 from mfenvs.engine.engine import Snapshot
 from mfenvs.game import Game
-from mfenvs.registry import NAMESPACE, registered_games
-from mfenvs.wrappers.observations import Observe
+from mfenvs.registry import NAMESPACE, make
+from mfenvs.wrappers.observations import Observe, observation_blocks
 
 TABLE_2: dict[str, Any] = {
     "learning_rate": LinearSchedule(2.5e-4, 0.0, 1.0),
@@ -51,7 +52,11 @@ TABLE_2: dict[str, Any] = {
     "max_grad_norm": 0.5,
     "policy_kwargs": {"net_arch": {"pi": [128, 128], "vf": [128, 128]}, "activation_fn": nn.LeakyReLU},
 }
-"""Hyper-parameters of Yardim & He, arXiv 2408.15173, table 2 and appendix E.2: the defaults of :class:`PPO`."""
+"""Hyper-parameters of Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S]: the defaults of :class:`PPO`.
+
+That policy and value have a network each is the paper's too [S]; how these are initialised (as SB3 does) and
+Adam's epsilon 1e-5 (SB3's and CleanRL's) are not in the paper [O].
+"""
 
 
 class PPO(stable_baselines3.PPO):
@@ -107,10 +112,11 @@ class PPO(stable_baselines3.PPO):
         _init_setup_model: bool = True,
         **hyper_parameters: Any,
     ) -> None:
-        if isinstance(env, Game) or (
-            isinstance(env, str) and env.removeprefix(f"{NAMESPACE}/") in registered_games()
-        ):
+        is_ours = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
+        if isinstance(env, Game) or (isinstance(env, str) and is_ours):
             env = vec_env(env, observe=observe)
+        elif env is None and _init_setup_model:
+            raise TypeError("env must be a VecEnv, a game or the name of a registered one, got None")
         elif observe:
             raise ValueError(f"observe={observe!r} is for a game: give it to the VecEnv that was made")
         game = getattr(env, "game", None)
@@ -122,7 +128,10 @@ class PPO(stable_baselines3.PPO):
         """What agents see beside their own observation (of our VecEnvs)."""
         self._networks: PolicyAndValue | None = None
         self.measured: dict[str, float] = {}
-        """What was logged last."""
+        """What was logged of the last update."""
+        self.after_update: list[Callable[[], None]] = []
+        """Called after every update, before its log is written."""
+        self._to_log: int | None = None
         self._returns: NDArray[np.float64] = np.zeros(0)
         self._boundary: dict[str, Any] = {}
         """Where the rollout began that is being collected or trained on, or that a loaded run is to begin with."""
@@ -143,13 +152,25 @@ class PPO(stable_baselines3.PPO):
     def action_probabilities(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """The law of each row's action, shape (n_rows, n_actions).
 
+        Observations are as the game gives them; a ``VecNormalize`` of the model's environment is applied.
+
         Raises
         ------
         TypeError
             If actions are not discrete.
+        ValueError
+            If the policy was trained on observations of another shape.
         """
         if not isinstance(self.action_space, spaces.Discrete):
             raise TypeError(f"action_probabilities() needs discrete actions, got {self.action_space}")
+        expected = self.observation_space.shape or ()
+        if np.shape(observations)[1:] != expected:
+            raise ValueError(
+                f"observations must have shape (n_rows, {', '.join(map(str, expected))}), as the policy was"
+                f" trained on them, got {np.shape(observations)}: is it another game, city or observe=?"
+            )
+        if self._vec_normalize_env is not None:
+            observations = np.asarray(self._vec_normalize_env.normalize_obs(observations))
         rows = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
         networks = self._networks or self._build_networks()
         if networks is not None:
@@ -191,6 +212,13 @@ class PPO(stable_baselines3.PPO):
         with self._own_randomness(1):
             self._update()
         self._boundary = {}
+        for function in self.after_update:
+            function()
+        if self._to_log is not None:
+            found = self.logger.name_to_value.items()
+            self.measured = {name: float(value) for name, value in found if isinstance(value, float | int)}
+            super().dump_logs(self._to_log)
+            self._to_log = None
 
     def learn(
         self,
@@ -210,10 +238,8 @@ class PPO(stable_baselines3.PPO):
         )
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write the log."""
-        found = self.logger.name_to_value.items()
-        self.measured = {name: float(value) for name, value in found if isinstance(value, float | int)}
-        super().dump_logs(iteration)
+        """Ask for the log to be written after the update (SB3 writes it before: its figures come one row late)."""
+        self._to_log = iteration
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
         """Write everything from which :meth:`load` continues to a zip file, at once or not at all."""
@@ -225,6 +251,30 @@ class PPO(stable_baselines3.PPO):
             buffer = io.BytesIO()
             self._save_to(buffer, exclude, include)
             file.write(buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
+        """Read what :meth:`save` wrote: as SB3's; ``env`` may be a game, or the name of one.
+
+        Raises
+        ------
+        ValueError
+            If the file holds another class's model, or ``env`` shows agents other things than it was trained on.
+        """
+        seen: Any = None
+        if env is None or isinstance(env, VecEnv | gymnasium.Env):
+            model: Self = super().load(path, env, *args, **kwargs)
+            seen = getattr(env, "observe", None)
+        else:
+            model = super().load(path, None, *args, **kwargs)
+            game = make(env)
+            worlds = max(1, int(model.n_envs) // game.n_agents)
+            model.set_env(vec_env(game, worlds, observe=model.observe))
+        if model.policy_class not in cls.policy_aliases.values() and hasattr(model.policy, "n_agents"):
+            raise ValueError(f"{path} holds a model with a policy for each agent, not a {cls.__name__}")
+        if seen is not None and observation_blocks(seen) != observation_blocks(model.observe):
+            raise ValueError(f"env must show agents {model.observe!r}, as the saved model observes, got {seen!r}")
+        return model
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed the environment; unlike SB3's, leave the random state of the process alone."""
@@ -264,7 +314,7 @@ class PPO(stable_baselines3.PPO):
         """SB3 advises against GPUs for its own loop; with rollouts of thousands of rows they serve."""
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_networks"]
+        return [*super()._excluded_save_params(), "_networks", "after_update"]
 
     def _build_networks(self) -> PolicyAndValue | None:
         """The policy's networks with gradients of their own, or None if it is left to autograd."""

@@ -79,7 +79,7 @@ def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer
     saved_config = read_json(folder / "config.json")
     saved_game = make(saved_config["game"], **saved_config["constants"])
     trainer_class = algorithm(name)
-    saved_parameters = trainer_class.config_class(**_tuples(saved_config["hyper_parameters"]))
+    saved_parameters = trainer_class.config_class(**as_tuples(saved_config["hyper_parameters"]))
     for what, saved, given in (("game", saved_game, game), ("hyper-parameters", saved_parameters, config)):
         if saved != given:
             raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
@@ -100,11 +100,11 @@ def read_run(folder: Path) -> tuple[Game, Any, dict[str, Any]]:
     game = make(config["game"], **config["constants"])
     trainer_class = algorithm(config["algorithm"])
     if issubclass(trainer_class, PPOTrainer):
-        hyper_parameters = trainer_class.config_class(**_tuples(config["hyper_parameters"]))
+        hyper_parameters = trainer_class.config_class(**as_tuples(config["hyper_parameters"]))
         return game, trainer_class.load(folder / "checkpoint.zip", game, hyper_parameters).model, config
     return game, TabularPolicy.load(folder / "policy.npz"), config
 
 
-def _tuples(hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+def as_tuples(hyper_parameters: dict[str, Any]) -> dict[str, Any]:
     """Hyper-parameters as they were before JSON made lists of tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in hyper_parameters.items()}

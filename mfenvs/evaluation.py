@@ -11,6 +11,7 @@ from mfenvs.api.population import Population
 from mfenvs.game import Game
 from mfenvs.meanfield.n_player import Estimate
 from mfenvs.play import Deviator, Player
+from mfenvs.registry import make
 from mfenvs.wrappers.observations import Observe
 
 
@@ -57,7 +58,8 @@ def evaluate(
     game:
         A registered name, or a game.
     policy:
-        One for all, or one for each: of any kind that :class:`mfenvs.play.Player` takes.
+        One for all, or one for each: of any kind that :class:`mfenvs.play.Player` takes. With one that only has
+        SB3's ``predict`` the result differs from call to call: it draws numbers of its own.
     observe:
         What the policy sees beside agents' own observations; by default its attribute ``observe``, if any.
     n_worlds:
@@ -72,18 +74,37 @@ def evaluate(
     TypeError, ValueError
         If an argument is not allowed.
     """
-    population = Population(game, constants, checks.integer("n_worlds", n_worlds, 2))
-    player = Player(population.game, policy, observe, "policy")
-    population.reset(checks.integer("seed", seed, 0))
-    shares = [population.region_shares()]
-    returns = np.zeros((n_worlds, population.game.n_agents))
-    while not population.is_over:
-        actions = player.actions(population.engine)
-        rewards = population.step(actions.reshape(population.n_rows, *actions.shape[2:]))
-        returns += rewards.reshape(returns.shape)
-        shares.append(population.region_shares())
-    by_region = {name: np.stack([now[name] for now in shares], axis=1) for name in shares[0]}
-    return Evaluation(returns, by_region)
+    made = make(game, **constants)
+    n_worlds, seed = checks.integer("n_worlds", n_worlds, 2), checks.integer("seed", seed, 0)
+    player = Player(made, policy, observe, "policy")
+    returns = np.zeros((n_worlds, made.n_agents))
+    shares = {f"share_{name}": np.zeros((n_worlds, made.horizon + 1)) for name in made.regions}
+    for worlds in _batches(n_worlds, made, player.width):
+        population = Population(made, {}, worlds.stop - worlds.start, first_world=worlds.start)
+        population.reset(seed)
+        while True:
+            for name, now in population.region_shares().items():
+                shares[name][worlds, population.engine.time] = now
+            if population.is_over:
+                break
+            returns[worlds] += _step(population, player.actions(population.engine))
+    return Evaluation(returns, shares)
+
+
+BATCH_FEATURES = 2**24
+"""So many numbers are observed at a time: 64 MB."""
+
+
+def _batches(n_worlds: int, game: Game, width: int) -> list[slice]:
+    """Consecutive worlds that are simulated together; which they are does not change what happens in them."""
+    size = max(1, BATCH_FEATURES // (game.n_agents * width))
+    return [slice(first, min(first + size, n_worlds)) for first in range(0, n_worlds, size)]
+
+
+def _step(population: Population, actions: NDArray[Any]) -> NDArray[np.float32]:
+    """Take one step; return the rewards, shape (n_worlds, n_agents)."""
+    rewards = population.step(actions.reshape(population.n_rows, *actions.shape[2:]))
+    return rewards.reshape(actions.shape[:2])
 
 
 def deviation_gain(
@@ -103,7 +124,8 @@ def deviation_gain(
     an agent of its own, the mean difference of its returns estimates J_i(deviation, pi^{-i}) - J_i(pi) without
     bias (Yardim & He, arXiv 2408.15173, Definition 2), and so a lower bound on E_i(pi) for whatever ``deviation``;
     with agents drawn uniformly, a lower bound on the mean of E_i over the agents. ``deviation`` must not have been
-    chosen by looking at the same seed.
+    chosen by looking at the same seed. Policies that only ``predict`` draw numbers of their own: the estimate is
+    then unbiased too, but neither paired nor the same in every call.
 
     Parameters
     ----------
@@ -133,22 +155,22 @@ def deviation_gain(
     """
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0)
-    population = Population(game, constants, n_worlds)
-    n_agents = population.game.n_agents
-    player = Player(population.game, policy, name="policy")
-    deviator = Deviator(population.game, deviation, observe)
+    made = make(game, **constants)
+    player = Player(made, policy, name="policy")
+    deviator = Deviator(made, deviation, observe)
     if agent is None:
-        who = np.random.default_rng(seed).integers(n_agents, size=n_worlds)
+        who = np.random.default_rng(seed).integers(made.n_agents, size=n_worlds)
     else:
-        who = np.full(n_worlds, checks.integer("agent", agent, 0, n_agents - 1))
-    worlds = np.arange(n_worlds)
-    returns = np.zeros((2, n_worlds))
-    for deviates in (False, True):
-        population.reset(seed)
-        while not population.is_over:
-            actions = player.actions(population.engine)
-            if deviates:
-                actions = deviator.replace(actions, population.engine, who)
-            rewards = population.step(actions.reshape(population.n_rows, *actions.shape[2:]))
-            returns[int(deviates)] += rewards.reshape(n_worlds, n_agents)[worlds, who]
-    return Estimate.of(returns[1] - returns[0])
+        who = np.full(n_worlds, checks.integer("agent", agent, 0, made.n_agents - 1))
+    gains = np.zeros(n_worlds)
+    for worlds in _batches(n_worlds, made, max(player.width, deviator.width)):
+        population = Population(made, {}, worlds.stop - worlds.start, first_world=worlds.start)
+        agents = who[worlds]
+        for sign in (-1.0, 1.0):
+            population.reset(seed)
+            while not population.is_over:
+                actions = player.actions(population.engine)
+                if sign > 0.0:
+                    actions = deviator.replace(actions, population.engine, agents)
+                gains[worlds] += sign * _step(population, actions)[np.arange(len(agents)), agents]
+    return Estimate.of(gains)

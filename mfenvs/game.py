@@ -247,6 +247,8 @@ class Game:
             raise TypeError(f"{type(self).__name__} must declare n_signals, the length of what aggregate writes")
         if self.place is not None and self.n_places < 1:
             raise TypeError(f"{type(self).__name__} must declare n_places, the number of values of place")
+        if self.regions and self.n_places < 1:
+            raise TypeError(f"{type(self).__name__} has regions and must declare the rule place(state)")
         for name, places in self.regions.items():
             for place in places:
                 checks.integer(f"a place of region {name!r}", place, 0, self.n_places - 1)

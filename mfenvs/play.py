@@ -71,8 +71,11 @@ class Player:
         self._table: NDArray[np.float32] | None = None
         self._uniform: NDArray[np.float32] | None = None
         self._observer = Observer(game, getattr(policy, "observe", ()) if observe is None else observe)
+        self.width = self._observer.width
+        """Number of features that the policy sees."""
         n_actions = getattr(game.action_space, "n", None)
         self._has_laws = _has_laws(game, policy)
+        _check_agents(game, policy, name)
         if policy is None:
             if n_actions is None:
                 raise TypeError(f"{name} must be given for a game whose actions are {game.action_space}")
@@ -107,14 +110,7 @@ class Player:
             return engine.draw_actions(np.broadcast_to(self._uniform, (*shape, len(self._uniform))))
         observations = self._observer(engine).reshape(-1, self._observer.width)
         if self._has_laws:
-            assert isinstance(self._game.action_space, gymnasium.spaces.Discrete)
-            laws = np.asarray(self._policy.action_probabilities(observations))
-            if laws.shape != (len(observations), self._game.action_space.n):
-                raise ValueError(
-                    f"action_probabilities of {type(self._policy).__name__} must return shape"
-                    f" {(len(observations), int(self._game.action_space.n))}, got {laws.shape}"
-                )
-            return engine.draw_actions(laws.reshape(*shape, -1))
+            return engine.draw_actions(_laws(self._game, self._policy, observations).reshape(*shape, -1))
         chosen = np.asarray(self._policy.predict(observations)[0])
         return chosen.reshape(*shape, *(self._game.action_space.shape or ()))
 
@@ -141,9 +137,12 @@ class Deviator:
     def __init__(self, game: Game, policy: Any, observe: Observe | None = None) -> None:
         if not isinstance(policy, ObservationPolicy) and not hasattr(policy, "predict"):
             raise TypeError(f"deviation must have action_probabilities or predict, got {policy!r}")
+        _check_agents(game, policy, "deviation")
         self._policy = policy
         self._has_laws = _has_laws(game, policy)
         self._observer = Observer(game, getattr(policy, "observe", ()) if observe is None else observe)
+        self.width = self._observer.width
+        """Number of features that it sees."""
 
     def replace(self, actions: NDArray[Any], engine: Engine, agents: NDArray[Any]) -> NDArray[Any]:
         """Everyone's actions with those of ``agents``, one in each world, in the place of their own.
@@ -161,8 +160,7 @@ class Deviator:
         own = self._observer(engine)[worlds, agents]
         if self._has_laws:
             # A joint policy acts for each deviator as the agent that it is.
-            rows = (own, agents) if hasattr(self._policy, "n_agents") else (own,)
-            laws = np.asarray(self._policy.action_probabilities(*rows))
+            laws = _laws(engine.game, self._policy, own, agents if hasattr(self._policy, "n_agents") else None)
             # Draws belong to places in the batch: the others' laws are of no meaning here.
             everyone = np.full((*actions.shape[:2], laws.shape[1]), 1.0 / laws.shape[1], np.float32)
             everyone[worlds, agents] = laws
@@ -173,6 +171,28 @@ class Deviator:
         replaced = actions.astype(np.result_type(actions, chosen), copy=True)
         replaced[worlds, agents] = chosen
         return replaced
+
+
+def _laws(
+    game: Game, policy: Any, observations: NDArray[np.float32], agents: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """The laws of the rows' actions, (n_rows, n_actions); with ``agents`` where rows are not whole worlds."""
+    assert isinstance(game.action_space, gymnasium.spaces.Discrete)
+    rows = (observations,) if agents is None else (observations, agents)
+    laws = np.asarray(policy.action_probabilities(*rows))
+    expected = (len(observations), int(game.action_space.n))
+    if laws.shape != expected:
+        raise ValueError(
+            f"action_probabilities of {type(policy).__name__} must return shape {expected}, got {laws.shape}"
+        )
+    return laws
+
+
+def _check_agents(game: Game, policy: Any, name: str) -> None:
+    """Raise a ValueError if a joint policy is that of another number of agents."""
+    n_agents = getattr(policy, "n_agents", game.n_agents)
+    if n_agents != game.n_agents:
+        raise ValueError(f"{name} must be of the game's {game.n_agents} agents, got one of {n_agents}")
 
 
 def _has_laws(game: Game, policy: Any) -> bool:

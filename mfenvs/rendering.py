@@ -55,6 +55,7 @@ class ShareRecorder:
         if game.rules.place is None:
             raise TypeError(f"rendering needs a game with a rule place, got {type(game).__name__}")
         self._game = game
+        self._kind = "state" if hasattr(game, "n_states") else "place"
         self._names = [game.place_name(place) for place in range(game.n_places)]
         self._shares: list[NDArray[np.float64]] = []
 
@@ -105,7 +106,7 @@ class ShareRecorder:
         axes.set_title(self._caption())
         # The legend lists the states as they are stacked, from the top.
         outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False}
-        axes.legend(areas[::-1], names[::-1], title="state", **outside)
+        axes.legend(areas[::-1], names[::-1], title=self._kind, **outside)
         return pixels(canvas)
 
     def _caption(self) -> str:

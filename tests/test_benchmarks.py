@@ -109,7 +109,7 @@ TAXI = ["reproduce", "taxi", "--n-agents", "12", "--epochs", "3", "--jobs", "1"]
 @pytest.fixture
 def short_taxi(monkeypatch) -> None:
     """The short preset with little to evaluate."""
-    preset = taxi.Preset(n_epochs=3, n_seeds=1, best_response_timesteps=200, evaluation_worlds=2)
+    preset = taxi.Preset(n_epochs=3, n_seeds=1, best_response_timesteps=200, evaluation_worlds=2, paired_worlds=2)
     monkeypatch.setitem(taxi.PRESETS, "short", preset)
 
 

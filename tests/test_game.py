@@ -321,7 +321,7 @@ def test_what_is_seen_of_a_game_of_any_kind():
             ValueError,
             r"a place of region 'east' must be an integer in \[0, 1\], got 2",
         ),
-        ({"regions": {"east": (0,)}}, ValueError, "a place of region 'east' must be an integer"),
+        ({"regions": {"east": (0,)}}, TypeError, "Seen has regions and must declare the rule place"),
     ],
 )
 def test_places_and_regions_that_are_not_allowed(declared, error, message):

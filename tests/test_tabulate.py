@@ -6,7 +6,7 @@ from oracles import random_policy
 
 from baselines import PPO
 from baselines.policies import TabularPolicy
-from mfenvs import evaluate, make, tabulate
+from mfenvs import evaluate, make, n_player_exploitability, tabulate
 from mfenvs.wrappers import joint_policy
 
 GAME = make("Epidemic-v0", n_agents=5, horizon=4)
@@ -41,6 +41,15 @@ def test_a_network_plays_as_its_table_does():
     assert TabularPolicy(table).is_shared
     as_network, as_table = (evaluate(GAME, policy, n_worlds=40, seed=1).returns for policy in (model, table))
     np.testing.assert_array_equal(as_network, as_table)
+
+
+def test_exploitability_takes_a_network():
+    model = PPO("MlpPolicy", GAME, seed=0, device="cpu", policy_kwargs={"net_arch": [4]})
+    by_network, by_table = (
+        n_player_exploitability(GAME, policy, n_worlds=8, deviators_per_world=2).per_agent
+        for policy in (model, tabulate(GAME, model))
+    )
+    np.testing.assert_array_equal(by_network, by_table)
 
 
 def test_what_else_is_observed_has_no_place_in_a_table():

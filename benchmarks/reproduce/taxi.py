@@ -69,11 +69,18 @@ class Preset:
     n_seeds: int
     best_response_timesteps: int
     evaluation_worlds: int
+    """Worlds in which the final policy is played."""
+    paired_worlds: int
+    """Worlds in which the deviator is compared with itself before."""
 
 
 PRESETS = {
-    "short": Preset(n_epochs=40, n_seeds=1, best_response_timesteps=200_000, evaluation_worlds=8),
-    "full": Preset(n_epochs=600, n_seeds=3, best_response_timesteps=2_000_000, evaluation_worlds=64),
+    "short": Preset(
+        n_epochs=40, n_seeds=1, best_response_timesteps=200_000, evaluation_worlds=8, paired_worlds=32
+    ),
+    "full": Preset(
+        n_epochs=600, n_seeds=3, best_response_timesteps=2_000_000, evaluation_worlds=64, paired_worlds=256
+    ),
 }
 
 
@@ -191,7 +198,7 @@ def wait_for(futures: list[Future[None]], stop: Any, show: Callable[[], None]) -
         stop.set()
         for future in futures:
             future.cancel()
-        print("stopping after the current updates")
+        print("stopping after the current updates and evaluations")
     errors = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
     show()
     return stop.is_set(), errors
@@ -225,6 +232,7 @@ def train(number: int, job: Job) -> None:
             "MlpPolicy", env, seed=job.seed, device=job.device, **(variant.hyper_parameters | _minibatch(job))
         )
         curve = Curve(number, [], 0)
+    _epochs[number] = len(curve.rows)
     callback = curve_callback(curve, lambda: save(job, model, curve))
     remaining = job.n_epochs * per_epoch - model.num_timesteps
     if remaining > 0:
@@ -232,7 +240,9 @@ def train(number: int, job: Job) -> None:
         save(job, model, curve)
     if _stop.is_set() or (job.folder / "evaluation.json").exists():
         return
-    write_json(job.folder / "evaluation.json", evaluation(job, model))
+    found = evaluation(job, model)
+    if not _stop.is_set():
+        write_json(job.folder / "evaluation.json", found)
 
 
 def _minibatch(job: Job) -> dict[str, Any]:
@@ -304,9 +314,10 @@ def evaluation(job: Job, model: Any) -> dict[str, Any]:
             game,
             model,
             total_timesteps=job.preset.best_response_timesteps,
-            evaluation_worlds=job.preset.evaluation_worlds,
+            evaluation_worlds=job.preset.paired_worlds,
             seed=job.seed,
             device=job.device,
+            callback=lambda *_: not _stop.is_set(),
         )
         result["exploitability_lower_bound"] = {
             "value": best.gain.value,
@@ -338,22 +349,22 @@ def draw(runs: list[dict[str, Any]], n_epochs: int, n_agents: int, path: Path) -
     """Reward and zone 1's share by epoch."""
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    several = any(run["seed"] > 0 for run in runs)
     for name, variant in VARIANTS.items():
         if _draw_reward(left, runs, name, variant) is not None:
             _draw_share(right, runs, name, variant)
-    band = "band: range over seeds" if several else "band: 10 to 90 % of the taxis"
-    left.set_title(f"A-Taxi, {n_agents} taxis: what a taxi earns ({band})", fontsize=10)
+    left.set_title(f"A-Taxi, {n_agents} taxis: what a taxi earns", fontsize=10)
     left.set_ylabel("total reward of a taxi in an episode")
-    left.plot([], [], "o", color="#444444", markersize=4, label="paper, figure 1(a)")
+    if any(epoch <= n_epochs for variant in VARIANTS.values() for epoch in variant.paper):
+        left.plot([], [], "o", color="#444444", markersize=4, label="the paper's figure 1(a)")
     left.legend(frameon=False, fontsize=8)
-    right.set_title("Taxis that chose zone 1", fontsize=10)
-    right.set_ylabel("share of taxis in zone 1, end of episode [%]")
+    right.set_title("Share of all taxis in zone 1", fontsize=10)
+    right.set_ylabel("taxis in zone 1 at the end of the episode [%]")
     right.set_ylim(0.0, 100.0)
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.set_xlabel("epoch (one episode of all taxis)")
-        axes.set_xlim(0, n_epochs)
+        axes.set_xlim(0, n_epochs - 1)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
     left.set_ylim(bottom=0.0)
     canvas = FigureCanvasAgg(figure)
@@ -365,13 +376,17 @@ def _draw_reward(axes: Axes, runs: list[dict[str, Any]], name: str, variant: Var
     rewards = curves(runs, name, "reward")
     if rewards is None:
         return None
-    epochs = np.arange(rewards.shape[1])
+    epochs, label = np.arange(rewards.shape[1]), name
     if len(rewards) > 1:
         low, high = rewards.min(axis=0), rewards.max(axis=0)
-    else:
+        label += f", mean and range of {len(rewards)} seeds"
+        axes.fill_between(epochs, low, high, color=variant.colour, alpha=0.2, linewidth=0)
+    elif name == "Symm-NN":
+        # The taxis' own luck and parameters spread alike in all variants: five bands would hide each other.
         low, high = (curves(runs, name, q)[0] for q in ("reward_10", "reward_90"))  # type: ignore[index]
-    axes.fill_between(epochs, low, high, color=variant.colour, alpha=0.15, linewidth=0)
-    axes.plot(epochs, rewards.mean(axis=0), color=variant.colour, label=f"{name}, {len(rewards)} seed(s)")
+        label += ", band: 10 to 90 % of the taxis"
+        axes.fill_between(epochs, low, high, color=variant.colour, alpha=0.12, linewidth=0)
+    axes.plot(epochs, rewards.mean(axis=0), color=variant.colour, label=label)
     shown = {epoch: value for epoch, value in variant.paper.items() if epoch <= len(epochs)}
     axes.plot(list(shown), list(shown.values()), "o", color=variant.colour, markersize=4)
     return rewards
@@ -394,15 +409,15 @@ def comparison(runs: list[dict[str, Any]]) -> Table:
         caption="final: fresh worlds; gain: of a trained deviator, a lower bound on mean_i E_i, 95 % interval",
         box=box.SIMPLE,
     )
-    for header in ("variant", "epochs", "100", "200", "last", "zone 1", "final", "gain of a deviator"):
+    for header in ("variant", "epochs", "100", "200", "590", "last", "zone 1", "final", "gain of a deviator"):
         table.add_column(header, justify="left" if header == "variant" else "right")
     for name, variant in VARIANTS.items():
         rewards = curves(runs, name, "reward")
         if rewards is None:
             continue
         mean = rewards.mean(axis=0)
-        cells = [_beside(mean, epoch, variant.paper) for epoch in (100, 200)]
-        last = f"{mean[-1]:.2f}" + (f" ({variant.paper[590]})" if len(mean) > 590 and variant.paper else "")
+        cells = [_beside(mean, epoch, variant.paper) for epoch in (100, 200, 590)]
+        last = f"{mean[-1]:.2f}"
         share = curves(runs, name, "zone_1")
         assert share is not None
         evaluated = [run for run in runs if run["variant"] == name and "final" in run]

@@ -87,6 +87,8 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
             debug=debug,
         )
         self.engine = self._population.engine
+        self.observe = self._population.observer.blocks
+        """What agents see beside their own observation."""
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
@@ -279,7 +281,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
     def render(self) -> Any:
-        """The shares of all agents by state since the last reset: a text, an image, or None."""
+        """What happened since the last reset: a text, an image, or None."""
         return self._population.render()
 
     def _info(self) -> dict[str, Any]:

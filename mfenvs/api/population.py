@@ -39,7 +39,7 @@ class Population:
         What the API calls that argument.
     render_mode:
         None, ``"ansi"`` or ``"rgb_array"``.
-    debug:
+    debug, first_world:
         Passed on to :class:`mfenvs.Engine`.
 
     Raises
@@ -61,9 +61,10 @@ class Population:
         max_steps_name: str = "max_episode_steps",
         render_mode: str | None = None,
         debug: bool = False,
+        first_world: int = 0,
     ) -> None:
         self.game = make(game, **constants)
-        self.engine = Engine(self.game, n_worlds, debug=debug)
+        self.engine = Engine(self.game, n_worlds, debug=debug, first_world=first_world)
         self.n_rows = n_worlds * self.game.n_agents
         self._max_steps_name = max_steps_name
         self.max_steps = max_steps

@@ -13,7 +13,7 @@ from mfenvs.api.population import Population
 from mfenvs.api.representative import RepresentativeAgents
 from mfenvs.engine.engine import Snapshot
 from mfenvs.game import Game
-from mfenvs.wrappers.observations import Observe
+from mfenvs.wrappers.observations import ObservationBlock, Observe
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -342,6 +342,12 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         """The game, of one of our environments."""
         made: Game = self.vector.unwrapped.game  # type: ignore[attr-defined]
         return made
+
+    @property
+    def observe(self) -> tuple[ObservationBlock, ...]:
+        """What agents see beside their own observation, of one of our environments."""
+        blocks: tuple[ObservationBlock, ...] = getattr(self.vector.unwrapped, "observe", ())
+        return blocks
 
     def reset(self) -> Any:
         """Begin anew, with the seed given to :meth:`seed` since then, if any; return the observations."""

@@ -278,15 +278,19 @@ def _observe_kernel(observe: Callable[..., Any]) -> Callable[..., Any]:
 
 def _occupancy_kernel(place: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
-    def occupancy(out: Any, states: Any, first: Any, last: Any) -> None:
-        """Write the share of all agents that is in each place, shape (n_worlds, n_places)."""
-        n_agents = states.shape[1]
+    def occupancy(out: Any, states: Any, first: Any, last: Any) -> Any:
+        """Write the share of agents in each place, (n_worlds, n_places); the flat index of one in none, or -1."""
+        n_agents, n_places = states.shape[1], out.shape[1]
         for w in range(first, last):
             out[w] = 0
             for i in range(n_agents):
-                out[w, place(states[w, i])] += float32(1.0)
-            for k in range(out.shape[1]):
+                where = int32(place(states[w, i]))
+                if where < 0 or where >= n_places:
+                    return w * n_agents + i
+                out[w, where] += float32(1.0)
+            for k in range(n_places):
                 out[w, k] /= n_agents
+        return -1
 
     return occupancy
 

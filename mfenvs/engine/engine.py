@@ -230,13 +230,21 @@ class Engine:
         ------
         TypeError
             If the game has no rule ``place``.
+        ValueError
+            If that rule returns no place.
         """
         if self._kernels.occupancy is None:
             raise TypeError(
                 f"occupancy() needs a game with a rule place, which {type(self.game).__name__} has not"
             )
         out = _buffer("out", out, (self.n_worlds, self.game.n_places))
-        self._for_worlds(self.n_worlds, self._kernels.occupancy, out, self._states)
+        wrong = self._for_worlds(self.n_worlds, self._kernels.occupancy, out, self._states)
+        if wrong >= 0:
+            world, agent = divmod(int(wrong), self.game.n_agents)
+            raise ValueError(
+                f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents,"
+                f" which it is not for agent {agent} in state {self._states[world, agent]} of world {world}"
+            )
         return out
 
     def snapshot(self) -> Snapshot:
@@ -431,12 +439,13 @@ class Engine:
 def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]) -> Any:
     """Call ``task(first, last)`` on consecutive ranges that make up 0..n_items, one per thread.
 
-    Returns what the call on the first range returned; an error in any is raised.
+    Returns the first index of something wrong (>= 0) that a call returned, else what the first one did; an error
+    in any is raised.
     """
     bounds = [n_items * t // n_threads for t in range(n_threads + 1)]
     calls = [_pool(n_threads).submit(task, first, last) for first, last in itertools.pairwise(bounds)]
     results = [call.result() for call in calls]
-    return results[0]
+    return next((found for found in results if isinstance(found, int) and found >= 0), results[0])
 
 
 def _signed(seed: int) -> int:

@@ -33,6 +33,7 @@ from mfenvs.engine.engine import Engine, Trajectories, run_in_threads
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import solve_each
+from mfenvs.play import ObservationPolicy, tabulate
 
 Array = NDArray[np.float64]
 
@@ -145,6 +146,8 @@ def n_player_exploitability(
         deviators_per_world = min(16, game.n_agents)
     checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
     table = (game.horizon, game.n_states, game.n_actions)
+    if isinstance(policy, ObservationPolicy) and not hasattr(policy, "probabilities"):
+        policy = tabulate(game, policy)
     law = checks.policy_table("policy", policy, table, game.n_agents).reshape(-1, *table)
     engine = Engine(game, n_worlds)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.game import Game
 
@@ -26,7 +27,8 @@ Write = Callable[[NDArray[np.float32], Engine], None]
 class ObservationBlock(abc.ABC):
     """Features in [0, 1] that are appended to every agent's observation.
 
-    Subclass it for features of your own, and pass an object of the class among ``observe``.
+    Subclass it for features of your own, and pass an object of the class among ``observe``. Blocks that are equal
+    are the same block (make it a frozen dataclass), and are saved with models that observe them.
     """
 
     name: ClassVar[str]
@@ -169,7 +171,7 @@ class Observer:
 
     def __init__(self, game: Game, observe: Observe = ()) -> None:
         self.blocks = observation_blocks(observe)
-        widths = [block.width(game) for block in self.blocks]
+        widths = [checks.integer(f"the width of {block!r}", block.width(game), 1) for block in self.blocks]
         own = game.observation_space
         added = sum(widths)
         self.space = own

@@ -32,6 +32,8 @@ class JointPolicy:
     """
 
     def __init__(self, policies: Sequence[ObservationPolicy]) -> None:
+        if not isinstance(policies, Sequence):
+            raise TypeError(f"policies must be a sequence with one policy per agent, got {policies!r}")
         self.policies = tuple(policies)
         self.n_agents = checks.integer("number of policies", len(self.policies), 2)
         for i, policy in enumerate(self.policies):
@@ -133,6 +135,8 @@ def joint_policy(policies: Sequence[Any]) -> Any:
     TypeError, ValueError
         If they are of different kinds or shapes.
     """
+    if not isinstance(policies, Sequence | np.ndarray):
+        raise TypeError(f"policies must be a sequence with one policy per agent, got {policies!r}")
     tables = [getattr(policy, "probabilities", policy) for policy in policies]
     if tables and all(isinstance(table, np.ndarray) for table in tables):
         shapes = {table.shape for table in tables}

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import baselines
 import mfenvs
 from mfenvs.api.sb3 import VectorEnvAsVecEnv
+from mfenvs.wrappers import MeanField
 
 TAXI = {"n_agents": 6, "horizon": 4}
 
@@ -50,6 +51,12 @@ def test_stock_and_our_ppo_train_on_it():
 def test_another_reset_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match="make the environment with autoreset_mode='SameStep'"):
         VectorEnvAsVecEnv(gymnasium.make_vec("mfenvs/Taxi-v0", **TAXI))
+
+
+def test_what_agents_observe_is_known_to_the_model():
+    model = baselines.PPO("MlpPolicy", make(observe="mean-field"), n_steps=4, device="cpu", seed=0)
+    assert model.observe == (MeanField(),)
+    assert mfenvs.evaluate(mfenvs.make("Taxi-v0", **TAXI), model, n_worlds=2).returns.shape == (2, 6)
 
 
 def test_it_knows_its_game_and_needs_actions():

@@ -143,12 +143,27 @@ def test_a_model_of_the_same_shape_is_where_the_deviator_begins():
     [
         ({"total_timesteps": 0}, ValueError, "total_timesteps must be an integer >= 1, got 0"),
         ({"evaluation_worlds": 1}, ValueError, "evaluation_worlds must be an integer >= 2, got 1"),
+        ({"deviators_per_world": 13}, ValueError, r"deviators_per_world must be an integer in \[1, 12\], got 13"),
+        (
+            {"agent": 1, "deviators_per_world": 2},
+            ValueError,
+            r"deviators_per_world must be an integer in \[1, 1\]",
+        ),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
         ({"agent": AGENTS}, ValueError, r"agent must be an integer in \[0, 11\], got 12"),
     ],
 )
 def test_arguments_that_are_not_allowed(arguments, error, message):
     with pytest.raises(error, match=message):
         approximate_best_response(TwoRoads(), None, **{**FAST, **arguments})
+
+
+def test_training_can_be_stopped_by_a_callback():
+    seen = []
+    approximate_best_response(
+        TwoRoads(), None, evaluation_worlds=2, callback=lambda *_: seen.append(1) or len(seen) < 3, **FAST
+    )
+    assert len(seen) == 3
 
 
 def test_a_deviation_must_be_a_policy():

@@ -554,7 +554,7 @@ def test_other_networks_are_refused():
 def test_other_environments_are_refused():
     with pytest.raises(TypeError, match="env must be a game or a VecEnv whose rows are all agents"):
         IndependentPPO("MlpPolicy", make_vec_env("CartPole-v1", 2), **SMALL)
-    with pytest.raises(TypeError, match="env must be a game or a VecEnv"):
+    with pytest.raises(TypeError, match="env must be a VecEnv, a game or the name of a registered one, got None"):
         IndependentPPO("MlpPolicy", **SMALL)
     deviators = RepresentativeVecEnv("RockPaperScissors-v0", n_agents=2, n_worlds=4)
     with pytest.raises(TypeError, match="rows are all agents of a game"):

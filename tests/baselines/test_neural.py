@@ -12,7 +12,7 @@ from baselines.callbacks import EvaluationCallback
 from baselines.cli import main
 from baselines.neural import PPOConfig, PPOTrainer
 from baselines.ppo import TABLE_2
-from baselines.runs import read_run
+from baselines.runs import read_run, save_results
 from mfenvs import make
 
 SMALL = ["--game.n-agents", "20", "--game.horizon", "8", "--no-progress", "--device", "cpu", "--hidden", "8"]
@@ -50,7 +50,8 @@ def test_train_evaluate_render(algorithm, tmp_path, capsys) -> None:
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["time/total_timesteps"] for row in rows] == ["160", "320", "480"]
-    assert [bool(row["eval/return"]) for row in rows] == [False, False, True]
+    assert [bool(row["eval/return"]) for row in rows] == [False, True, False]
+    assert all(row["train/n_updates"] for row in rows)
     assert main(["evaluate", str(run), "--n-worlds", "2", "--best-response-timesteps", "100"]) == 0
     found = json.loads((run / "evaluation.json").read_text())
     assert found["share_zone_1"] + found["share_zone_2"] <= 1.0
@@ -71,6 +72,27 @@ def test_resume_ends_where_an_uninterrupted_run_does(tmp_path) -> None:
     for name in ("whole", "parts"):
         with (tmp_path / name / "metrics.csv").open(newline="") as file:
             assert [row["time/total_timesteps"] for row in csv.DictReader(file)] == ["160", "320", "480", "640"]
+
+
+def test_a_resumed_run_does_what_is_left(tmp_path, capsys, monkeypatch) -> None:
+    """Killed after its first update of four: a save later it dies."""
+    monkeypatch.setattr("baselines.cli.SECONDS_BETWEEN_SAVES", 0.0)
+    saves = iter([True, True, True])
+
+    def dying(folder, trainer):
+        if next(saves, None) is None or trainer.num_timesteps > PER_UPDATE:
+            raise SystemError("killed")
+        save_results(folder, trainer)
+
+    monkeypatch.setattr("baselines.runs.save_results", dying)
+    with pytest.raises(SystemError, match="killed"):
+        train(tmp_path / "run", "--total-timesteps", str(4 * PER_UPDATE))
+    monkeypatch.undo()
+    assert train(tmp_path / "run", "--resume") == 0
+    assert "done: 4 iterations, 640 timesteps" in capsys.readouterr().out
+    train(tmp_path / "whole", "--total-timesteps", str(4 * PER_UPDATE))
+    killed, whole = parameters(tmp_path / "run"), parameters(tmp_path / "whole")
+    assert all(np.array_equal(a, b) for a, b in zip(killed, whole, strict=True))
 
 
 def test_a_resumed_run_keeps_what_it_has(tmp_path, capsys) -> None:

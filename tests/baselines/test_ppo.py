@@ -22,10 +22,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 from torch import nn
 
 import mfenvs
+from baselines.independent_ppo import IndependentPPO
 from baselines.perceptrons import PolicyAndValue
 from baselines.ppo import PPO, TABLE_2
 from baselines.rollout import TensorRollout
-from mfenvs import FiniteGame, Game, rule
+from mfenvs import FiniteGame, Game, make, rule, vec_env
 from mfenvs.evaluation import evaluate
 
 SMALL = {"policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 32, "n_epochs": 2, "device": "cpu"}
@@ -77,7 +78,7 @@ class StopAt(BaseCallback):
 
 
 class Recorder(BaseCallback):
-    """Keeps what happens, what SB3's logger holds and the optimiser's rate after every update."""
+    """Keeps what happens, what was logged of every update and the optimiser's rate after it."""
 
     def __init__(self):
         super().__init__()
@@ -92,7 +93,7 @@ class Recorder(BaseCallback):
         self.returns.append(self.logger.name_to_value.get("rollout/ep_rew_mean"))
 
     def _note(self):
-        self.logs.append(dict(self.logger.name_to_value))
+        self.logs.append(dict(self.model.measured))
         self.rates.append(self.model.policy.optimizer.param_groups[0]["lr"])
 
     def _on_rollout_start(self):
@@ -984,3 +985,62 @@ def test_a_box_run_resumes(tmp_path):
     part.save(tmp_path / "part")
     resumed = PPO.load(tmp_path / "part", env=mfenvs.vec_env(Line()), device="cpu")
     assert_same(resumed.learn(120, reset_num_timesteps=False), whole)
+
+
+# What a newcomer gets wrong.
+
+
+def test_a_model_is_loaded_onto_a_game_or_an_environment_that_shows_the_same(tmp_path):
+    seen = ["own-parameters", "mean-field"]
+    game = make("Taxi-v0", n_agents=6, horizon=4)
+    model = PPO("MlpPolicy", game, observe=seen, device="cpu", seed=0).learn(24)
+    model.save(tmp_path / "model.zip")
+    again = PPO.load(tmp_path / "model.zip", env=game, device="cpu")
+    assert again.learn(24, reset_num_timesteps=False).num_timesteps == 48
+    with pytest.raises(ValueError, match=r"env must show agents \(OwnParameters\(\), MeanField\(\)\)"):
+        PPO.load(tmp_path / "model.zip", env=vec_env(game, observe=seen[::-1]), device="cpu")
+
+
+def test_a_policy_for_each_agent_is_not_one_for_all(tmp_path):
+    game = make("Taxi-v0", n_agents=4, horizon=4)
+    IndependentPPO("MlpPolicy", game, device="cpu", seed=0).save(tmp_path / "model.zip")
+    with pytest.raises(ValueError, match="holds a model with a policy for each agent, not a PPO"):
+        PPO.load(tmp_path / "model.zip", device="cpu")
+
+
+def test_observations_of_another_shape_are_refused():
+    model = PPO("MlpPolicy", make("Taxi-v0", n_agents=4, horizon=4), device="cpu", seed=0)
+    small_city = make("Taxi-v0", n_agents=4, horizon=4, city=("1S2",))
+    with pytest.raises(ValueError, match=r"observations must have shape \(n_rows, 64\).*got \(8, 10\)"):
+        evaluate(small_city, model, n_worlds=2)
+
+
+@pytest.mark.parametrize("name", ["Taxi-v1", "taxi"])
+def test_unknown_games_are_named(name):
+    with pytest.raises(ValueError, match=f"unknown game '{name}'"):
+        PPO("MlpPolicy", name)
+
+
+def test_an_environment_is_needed():
+    with pytest.raises(TypeError, match="env must be a VecEnv, a game or the name of a registered one, got None"):
+        PPO("MlpPolicy", None)
+
+
+def test_normalised_observations_are_normalised_where_laws_are_asked_for():
+    env = VecNormalize(vec_env(make("Taxi-v0", n_agents=6, horizon=4)), norm_reward=False)
+    model = PPO("MlpPolicy", env, device="cpu", seed=0).learn(48)
+    raw = env.get_original_obs()
+    with torch.no_grad():
+        expected = model.policy.get_distribution(
+            torch.from_numpy(env.normalize_obs(raw)).float()
+        ).distribution.probs
+    np.testing.assert_allclose(model.action_probabilities(raw), expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_functions_are_called_after_every_update():
+    model = small()
+    seen = []
+    model.after_update.append(lambda: seen.append((model.num_timesteps, model._n_updates)))
+    model.learn(140)
+    assert seen == [(70, model.n_epochs), (140, 2 * model.n_epochs)]
+    assert model.measured["train/n_updates"] == 2 * model.n_epochs

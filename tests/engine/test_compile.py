@@ -1,7 +1,7 @@
 """Which code is shared, and which machine code is found again on disk."""
 
-import json
 import importlib.util
+import json
 import os
 import subprocess
 import sys

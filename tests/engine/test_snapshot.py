@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from mfenvs import Engine
+from mfenvs import Engine, rule
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.taxi import Taxi
 
@@ -114,3 +114,20 @@ def test_occupancy_is_counted_in_every_world(game):
     np.testing.assert_allclose(out, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="out must be a float32 array of shape"):
         engine.occupancy(np.zeros((3, game.n_places)))
+
+
+def test_a_place_out_of_range_is_refused():
+    @rule
+    def nowhere(state):
+        return state.cell + 70
+
+    class Lost(Taxi):
+        place = staticmethod(nowhere)
+
+    for n_threads in (1, 2):
+        engine = Engine(Lost(n_agents=50_000), 2, n_threads=n_threads)
+        engine.reset(seed=0)
+        with pytest.raises(
+            ValueError, match=r"place of Lost must be in \[0, 20\] for all agents, .* agent 0 in state"
+        ):
+            engine.occupancy()

@@ -558,8 +558,8 @@ def test_the_last_of_64_places():
 @pytest.mark.parametrize(
     ("city", "error", "message"),
     [
-        ((), TypeError, "city must be rows of text, got ()"),
-        ("", TypeError, "city must be rows of text, got ()"),
+        ((), ValueError, "city must have at least one row, got none"),
+        ("", ValueError, "city must have at least one row, got none"),
         ((1, 2), TypeError, "city must be rows of text, got (1, 2)"),
         (("",), ValueError, "city must be rectangular"),
         (("1S2", "12"), ValueError, "city must be rectangular: row 0 ('1S2') has 3 places, row 1 ('12') has 2"),

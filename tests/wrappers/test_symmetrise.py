@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import random_policy
 
+import mfenvs
 from mfenvs.wrappers.observations import IntegerIdentity, MeanField
 from mfenvs.wrappers.symmetrise import JointPolicy, SharedPolicy, joint_policy, shared_policy
 
@@ -154,3 +155,18 @@ def test_tables():
 def test_what_is_neither(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_a_joint_policy_of_another_number_of_agents_is_refused():
+    class Up:
+        def action_probabilities(self, observations):
+            return np.tile(np.eye(5, dtype=np.float32)[0], (len(observations), 1))
+
+    taxis = mfenvs.make("Taxi-v0", n_agents=4, horizon=2)
+    joint = JointPolicy([Up(), Up(), Up()])
+    with pytest.raises(ValueError, match="policy must be of the game's 4 agents, got one of 3"):
+        mfenvs.evaluate(taxis, joint, n_worlds=3)
+    with pytest.raises(ValueError, match="deviation must be of the game's 4 agents, got one of 3"):
+        mfenvs.deviation_gain(taxis, Up(), joint, n_worlds=3)
+    with pytest.raises(TypeError, match="policies must be a sequence with one policy per agent, got 3"):
+        joint_policy(3)

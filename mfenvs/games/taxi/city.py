@@ -56,8 +56,10 @@ class City:
     rows: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.rows or not all(isinstance(row, str) for row in self.rows):
+        if not all(isinstance(row, str) for row in self.rows):
             raise TypeError(f"city must be rows of text, got {self.rows!r}")
+        if not self.rows:
+            raise ValueError("city must have at least one row, got none")
         for number, row in enumerate(self.rows):
             if len(row) != len(self.rows[0]) or not row:
                 raise ValueError(

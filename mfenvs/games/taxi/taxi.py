@@ -39,7 +39,7 @@ class TaxiConstants(NamedTuple):
 
 @dataclasses.dataclass(kw_only=True)
 class Taxi(Game):
-    """A-Taxi: taxis serve private customers in two zones, and jam each other.
+    """A-Taxi: taxis serve private customers in the zones of a city, and jam each other.
 
     Yardim & He, appendix E.2; tags as in :mod:`mfenvs.games`.
 
@@ -164,9 +164,10 @@ class Taxi(Game):
         """Check the map and every constant."""
         self.city = city_rows(self.city)
         self.map = City(self.city)
-        if not isinstance(self.base_rewards, Sequence):
+        if not isinstance(self.base_rewards, Sequence | np.ndarray):
             raise TypeError(f"base_rewards must hold one number per zone of city, got {self.base_rewards!r}")
-        self.base_rewards = tuple(self.base_rewards)
+        given = self.base_rewards
+        self.base_rewards = tuple(given.tolist() if isinstance(given, np.ndarray) else given)
         if len(self.base_rewards) != self.map.n_zones:
             raise ValueError(
                 f"base_rewards must hold one number per zone of city ({self.map.n_zones}),"
@@ -179,7 +180,9 @@ class Taxi(Game):
         checks.real("jam_cap", self.jam_cap, 0.0, 1.0)
         for name in ("jam_width", "reward_width", "heterogeneity"):
             checks.real(name, getattr(self, name), 0.0)
-        checks.real("heterogeneity * jam_width", self.heterogeneity * self.jam_width, 0.0, 1.0)
+        for name in ("jam_width", "reward_width"):
+            # Weights and multipliers stay positive.
+            checks.real(f"heterogeneity * {name}", self.heterogeneity * getattr(self, name), 0.0, 1.0)
         super().check()
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
