@@ -208,6 +208,8 @@ class Block:
     output_arrays: list[Floats]
     gradients: list[torch.Tensor]
     gradient_arrays: list[Floats]
+    turned_gradients: list[torch.Tensor]
+    """The gradients transposed."""
 
 
 class Network:
@@ -231,16 +233,18 @@ class Network:
         layers = [*modules[0::2], head]
         self._leaks = [leak_of(activation) for activation in modules[1::2]]
         self._weights, self._biases = [], []
-        self._weight_gradients, self._bias_gradients = [], []
+        self._weight_gradients, self._bias_gradient_tensors = [], []
         for layer in layers:
             if not isinstance(layer, nn.Linear) or layer.bias is None:
                 raise ValueError(f"unsupported layer {layer!r}")
             self._weights.append(layer.weight.detach())
             self._biases.append(layer.bias.detach().numpy())
             self._weight_gradients.append(_gradient(layer.weight))
-            self._bias_gradients.append(_gradient(layer.bias).numpy())
+            self._bias_gradient_tensors.append(_gradient(layer.bias))
+        self._bias_gradients: list[Floats] = [gradient.numpy() for gradient in self._bias_gradient_tensors]
         # Products with a transposed copy are some per cent faster than with a transposed view.
         self._transposed = [torch.empty(weight.shape[1], weight.shape[0]) for weight in self._weights]
+        self._first_gradient = torch.zeros_like(self._transposed[0])
         self._outputs = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
         self._gradients = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
         self._blocks: dict[int, Block] = {}
@@ -250,6 +254,14 @@ class Network:
         """Take over parameters that have changed."""
         for transposed, weight in zip(self._transposed, self._weights, strict=True):
             transposed.copy_(weight.t())
+
+    def clear_gradients(self) -> None:
+        """Set all gradients to zero."""
+        torch._foreach_zero_([*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient])
+
+    def finish_gradients(self) -> None:
+        """Put what :meth:`backward` has accumulated where the optimiser looks for it."""
+        self._weight_gradients[0].copy_(self._first_gradient.t())
 
     @property
     def head_bias(self) -> Floats:
@@ -266,7 +278,7 @@ class Network:
 
         ``x`` has at most ``BLOCK_ROWS`` rows.
         """
-        block = self.block(len(x))
+        block = self.block(x.shape[0])
         last = len(self._weights) - 1
         for k in range(last):
             h, leak = block.outputs[k], self._leaks[k]
@@ -281,15 +293,16 @@ class Network:
 
     def backward(self, x: torch.Tensor) -> None:
         """Add the gradients of the parameters, from that of the output, which is in ``block(len(x))``."""
-        block = self.block(len(x))
+        block = self.block(x.shape[0])
         for k in range(len(self._weights) - 1, 0, -1):
-            self._weight_gradients[k].addmm_(block.gradients[k].t(), block.outputs[k - 1])
+            self._weight_gradients[k].addmm_(block.turned_gradients[k], block.outputs[k - 1])
             torch.mm(block.gradients[k], self._weights[k], out=block.gradients[k - 1])
             leak = self._leaks[k - 1]
             back = back_through_tanh if leak is None else back_through_leak
             slope = ZERO if leak is None else leak
             back(block.gradient_arrays[k - 1], block.output_arrays[k - 1], slope, self._bias_gradients[k - 1])
-        self._weight_gradients[0].addmm_(block.gradients[0].t(), x)
+        # With fewer inputs than outputs this product is faster than its transpose.
+        self._first_gradient.addmm_(x.t(), block.gradients[0])
 
     def block(self, n_rows: int) -> Block:
         """The buffers for so many rows."""
@@ -297,7 +310,11 @@ class Network:
             outputs = [buffer[:n_rows] for buffer in self._outputs]
             gradients = [buffer[:n_rows] for buffer in self._gradients]
             self._blocks[n_rows] = Block(
-                outputs, [h.numpy() for h in outputs], gradients, [g.numpy() for g in gradients]
+                outputs,
+                [h.numpy() for h in outputs],
+                gradients,
+                [g.numpy() for g in gradients],
+                [g.t() for g in gradients],
             )
         return self._blocks[n_rows]
 
@@ -392,14 +409,14 @@ class PolicyAndValue:
     ) -> NDArray[np.float64]:
         """Set every parameter's ``grad`` to that of PPO's loss on a minibatch; return the log's sums, (5,)."""
         sums = np.zeros(5)
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        torch._foreach_zero_(gradients)
+        self.policy.clear_gradients()
+        self.value.clear_gradients()
         clip, per_row = np.float32(clip_range), np.float32(1.0 / len(batch.rows))
         entropy_weight, value_weight = np.float32(entropy_coefficient), np.float32(value_coefficient)
         policy, value = self.policy, self.value
         for first, rows in _blocks(batch.rows):
             x = batch.observations.index_select(0, rows)
-            part = slice(first, first + len(rows))
+            part = slice(first, first + x.shape[0])
             policy_gradient(
                 policy.forward(x),
                 policy.head_bias,
@@ -409,7 +426,7 @@ class PolicyAndValue:
                 clip,
                 entropy_weight,
                 per_row,
-                policy.block(len(x)).gradient_arrays[-1],
+                policy.block(x.shape[0]).gradient_arrays[-1],
                 policy.head_bias_gradient,
                 sums,
             )
@@ -420,11 +437,13 @@ class PolicyAndValue:
                 batch.returns[part],
                 value_weight,
                 per_row,
-                value.block(len(x)).gradient_arrays[-1],
+                value.block(x.shape[0]).gradient_arrays[-1],
                 value.head_bias_gradient,
                 sums,
             )
             value.backward(x)
+        policy.finish_gradients()
+        value.finish_gradients()
         return sums
 
 
