@@ -52,7 +52,7 @@ def approximate_best_response(
     The deviator learns in the representative-agent environment (:class:`mfenvs.api.sb3.RepresentativeVecEnv`) and
     is evaluated in worlds of seeds that it has not seen, each with a single deviator, beside the same worlds
     without it. However well it has learned, its mean gain is a lower bound on exploitability without bias; how
-    tight it is is not known.
+    tight it is is not known. The paper does not say how it would do this in A-Taxi: all defaults are ours [O].
 
     Parameters
     ----------

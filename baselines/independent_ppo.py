@@ -270,7 +270,7 @@ class IndependentPPO(PPO):
     these exceptions:
 
     * A minibatch has ``batch_size // n_agents`` rows of each agent (at least two, if advantages are normalised),
-      so that an update takes as many optimiser steps as that of shared networks. If that does not divide an
+      so that an update takes as many optimiser steps as that of shared networks [O]. If that does not divide an
       agent's ``n_steps`` times ``n_worlds`` rows, the last minibatch of a pass is smaller.
     * On a CPU, compiled code takes all steps of one agent before the next agent's
       (:mod:`baselines.independent_kernels`); on other devices, autograd takes each step for all agents. The

@@ -26,7 +26,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": n
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PPOConfig(TrainerConfig):
-    """Hyper-parameters of PPO; defaults are table 2 of Yardim & He, arXiv 2408.15173."""
+    """Hyper-parameters of PPO; defaults are table 2 and appendix E.2 of Yardim & He, arXiv 2408.15173 [S].
+
+    An episode per update, one world and the layers are the paper's too [S].
+    """
 
     observe: tuple[str, ...] = ()
     """Seen beside one's own observation: one-hot-identity, integer-identity, own-parameters, mean-field."""

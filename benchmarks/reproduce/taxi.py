@@ -6,7 +6,7 @@ Hyper-parameters are the paper's (``baselines.ppo.TABLE_2``).
 
 Where this differs from the paper, by need. Layer sizes apart, the paper does not publish its network's
 initialisation (ours: orthogonal, as CleanRL and SB3), the laws of the agents' parameters, what exactly
-agents observe and how ID-NN's integer is scaled; whether its curves are of one agent or the mean over agents
+agents observe and how ID-NN's integer is scaled [O]; whether its curves are of one agent or the mean over agents
 (ours: the mean). Zone 1's share is taken at the end of the episode: a taxi that has left the start cannot change
 zones. Ind-NN takes minibatches of every agent's own samples, as many as the paper's minibatch holds of each on
 average.
@@ -14,6 +14,7 @@ average.
 
 import dataclasses
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -170,6 +171,8 @@ _stop: Any = None
 """In a worker: the event on which it stops after its update."""
 _epochs: Any = None
 """In a worker: where it tells how many epochs each job has done."""
+_parent = 0
+"""In a worker: the process that began it."""
 
 
 def train_all(jobs: list[Job], n_processes: int) -> tuple[bool, list[BaseException]]:
@@ -205,13 +208,18 @@ def wait_for(futures: list[Future[None]], stop: Any, show: Callable[[], None]) -
 
 
 def _begin_worker(stop: Any, epochs: Any) -> None:
-    global _stop, _epochs
+    global _stop, _epochs, _parent
     import torch
 
     # Ctrl-C reaches the whole group: the first process decides. One thread each: they would fight for the cores.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _stop, _epochs = stop, epochs
+    _stop, _epochs, _parent = stop, epochs, os.getppid()
+
+
+def _asked_to_stop() -> bool:
+    """Whether this worker is to stop: when it is told to, or when who would tell it has died."""
+    return bool(_stop.is_set()) or os.getppid() != _parent
 
 
 def train(number: int, job: Job) -> None:
@@ -238,10 +246,10 @@ def train(number: int, job: Job) -> None:
     if remaining > 0:
         model.learn(remaining, callback=callback, reset_num_timesteps=False)
         save(job, model, curve)
-    if _stop.is_set() or (job.folder / "evaluation.json").exists():
+    if _asked_to_stop() or (job.folder / "evaluation.json").exists():
         return
     found = evaluation(job, model)
-    if not _stop.is_set():
+    if not _asked_to_stop():
         write_json(job.folder / "evaluation.json", found)
 
 
@@ -284,7 +292,7 @@ def curve_callback(curve: Curve, save_now: Callable[[], None]) -> Any:
         def _on_step(self) -> bool:
             self.returns += self.locals["rewards"]
             self.share = self.locals["infos"][0]["share_zone_1"]
-            return not _stop.is_set()
+            return not _asked_to_stop()
 
         def _on_rollout_end(self) -> None:
             low, high = np.quantile(self.returns, (0.1, 0.9))
@@ -317,7 +325,7 @@ def evaluation(job: Job, model: Any) -> dict[str, Any]:
             evaluation_worlds=job.preset.paired_worlds,
             seed=job.seed,
             device=job.device,
-            callback=lambda *_: not _stop.is_set(),
+            callback=lambda *_: not _asked_to_stop(),
         )
         result["exploitability_lower_bound"] = {
             "value": best.gain.value,

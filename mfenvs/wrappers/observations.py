@@ -81,7 +81,7 @@ class IntegerIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class OwnParameters(ObservationBlock):
-    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 where all are equal."""
+    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 where all are equal [O]."""
 
     name: ClassVar[str] = "own-parameters"
 
