@@ -3,14 +3,14 @@
 Agents do not meet in an update, so one agent's optimiser steps are all taken before the next agent's: its
 parameters, gradient and Adam's moments (.8 MB with Table 2's networks) stay in the core's cache, whereas steps for
 all agents at a time would pass everything through memory in every step. What lies between the matrix products is
-that of :mod:`baselines.perceptrons`.
+that of :mod:`baselines.ppo_kernels`.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from baselines.perceptrons import (
+from baselines.ppo_kernels import (
     ONE,
     ZERO,
     Floats,

@@ -17,8 +17,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
 from baselines.independent_kernels import TANH, Scratch, Settings, Trajectories, act, improve
-from baselines.perceptrons import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, Floats, leak_of
+from baselines.perceptrons import leak_of
 from baselines.ppo import PPO, loss_weights
+from baselines.ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, Floats
 from baselines.rollout import TensorRollout
 from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.game import Game

@@ -23,15 +23,8 @@ from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
 from torch import nn
 
 from baselines.files import replacing
-from baselines.perceptrons import (
-    CLIPPED,
-    ENTROPY,
-    KL,
-    POLICY_LOSS,
-    VALUE_LOSS,
-    Minibatch,
-    PolicyAndValue,
-)
+from baselines.perceptrons import Minibatch, PolicyAndValue
+from baselines.ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 from baselines.rollout import TensorRollout
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
 from mfenvs.engine.engine import Snapshot

@@ -11,17 +11,8 @@ from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticP
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from baselines.perceptrons import (
-    BLOCK_ROWS,
-    CLIPPED,
-    ENTROPY,
-    KL,
-    POLICY_LOSS,
-    VALUE_LOSS,
-    Minibatch,
-    PolicyAndValue,
-    sample_actions,
-)
+from baselines.perceptrons import BLOCK_ROWS, Minibatch, PolicyAndValue
+from baselines.ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, sample_actions
 
 N_FEATURES, N_ACTIONS = 6, 4
 BOX = spaces.Box(-np.inf, np.inf, (N_FEATURES,), np.float32)
