@@ -127,6 +127,10 @@ def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, 
         assert ("exploitability_lower_bound" in run) is (run["variant"] != "Ind-NN")
     assert (out / "learning.png").read_bytes().startswith(b"\x89PNG")
     assert "A-Taxi: total reward" in capsys.readouterr().out
+    # Nothing is trained unasked.
+    assert main([*arguments, "--no-train", "--seeds", "2"]) == 0
+    assert json.loads((out / "results.json").read_text())["complete"] is False
+    assert not list(checkpoints.glob("*seed-1"))
     # What is complete is not done again.
     before = {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
     assert main([*arguments, "--variants", "Symm-NN"]) == 0
