@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -160,12 +161,14 @@ class PPOTrainer:
     def learn(self, total_timesteps: int, callback: list[BaseCallback], progress_bar: bool = False) -> Self:
         """Train for so many more agent-steps, rounded up to whole updates."""
         n_iterations = math.ceil(total_timesteps / self.timesteps_per_iteration)
-        self.model.learn(
-            n_iterations * self.timesteps_per_iteration,
-            callback=callback,
-            reset_num_timesteps=False,
-            progress_bar=progress_bar,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="rich is experimental")  # SB3's bar
+            self.model.learn(
+                n_iterations * self.timesteps_per_iteration,
+                callback=callback,
+                reset_num_timesteps=False,
+                progress_bar=progress_bar,
+            )
         return self
 
     def set_logger(self, logger: Logger) -> None:

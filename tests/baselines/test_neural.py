@@ -74,6 +74,12 @@ def test_resume_ends_where_an_uninterrupted_run_does(tmp_path) -> None:
             assert [row["time/total_timesteps"] for row in csv.DictReader(file)] == ["160", "320", "480", "640"]
 
 
+def test_a_progress_bar_is_shown_by_default(tmp_path, capsys) -> None:
+    flags = [flag for flag in SMALL if flag != "--no-progress"]
+    assert main(["train", "ppo", "Taxi-v0", "--folder", str(tmp_path), *flags, "--total-timesteps", "1"]) == 0
+    assert "160/160" in capsys.readouterr().out
+
+
 def test_a_resumed_run_does_what_is_left(tmp_path, capsys, monkeypatch) -> None:
     """Killed after its first update of four: a save later it dies."""
     monkeypatch.setattr("baselines.cli.SECONDS_BETWEEN_SAVES", 0.0)
