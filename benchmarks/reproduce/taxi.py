@@ -248,6 +248,8 @@ def train(number: int, job: Job) -> None:
     if remaining > 0:
         model.learn(remaining, callback=callback, reset_num_timesteps=False)
         save(job, model, curve)
+    if os.getppid() != _parent:
+        os._exit(1)  # Nobody would send this worker away any more.
     if _asked_to_stop() or (job.folder / "evaluation.json").exists():
         return
     found = evaluation(job, model)

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mfenvs import Engine, rule
+from mfenvs.engine.engine import run_in_threads
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.taxi import Taxi
 
@@ -131,3 +132,8 @@ def test_a_place_out_of_range_is_refused():
             ValueError, match=r"place of Lost must be in \[0, 20\] for all agents, .* agent 0 in state"
         ):
             engine.occupancy()
+
+
+def test_what_a_later_thread_finds_is_not_lost():
+    assert run_in_threads(2, 4, lambda first, last: -1 if first == 0 else first) == 2
+    assert run_in_threads(2, 4, lambda first, last: -1) == -1
