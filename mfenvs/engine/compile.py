@@ -9,6 +9,9 @@ rule and number that it reaches. Two games with equal rules share code; an edite
 import contextlib
 import functools
 import hashlib
+import itertools
+import os
+import secrets
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
@@ -24,8 +28,26 @@ from mfenvs.rules import COMPILE_OPTIONS
 LIBRARIES = ("math", "numpy", "numba")
 """Modules whose contents are told by their names."""
 
+CACHE_FORMAT = "2"
+"""Part of every kept file's name: files of another format are not found."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _number_functions_apart() -> None:
+    """Let numba number the functions that it compiles from a number that no other process begins with.
+
+    The number is part of a rule's symbol in the machine code, and counts from 1 in every process. Kernels that
+    were compiled in two processes can then have one symbol for two rules (one game's at two sizes, say): a third
+    process that loads both then runs one rule in the place of the other.
+    """
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
+
+
+_number_functions_apart()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_number_functions_apart)
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -117,7 +139,7 @@ class _OneFilePerKey(IndexDataCacheFile):
 
     def _file_name(self, key: tuple[Any, ...]) -> str:
         signature, target, fingerprint = key
-        parts = (numba.__version__, sys.version, str(signature), repr(target), fingerprint)
+        parts = (CACHE_FORMAT, numba.__version__, sys.version, str(signature), repr(target), fingerprint)
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         stem: str = self._index_name.removesuffix(".nbi")
         return f"{stem}-{digest[:32]}.nbc"

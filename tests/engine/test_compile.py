@@ -279,3 +279,22 @@ def test_the_games_of_the_package_can_be_cached():
         kernels = Engine(game)._kernels
         for name in ("start", "step", "observe", "occupancy", "act", "rollout"):
             assert getattr(kernels, name)._cache._fingerprint is not None, name
+
+
+def test_no_two_processes_number_their_functions_alike() -> None:
+    """Symbols of rules hold numba's number: equal ones of different rules would be taken for each other."""
+    code = (
+        "import os, mfenvs; from numba.core.bytecode import FunctionIdentity as F\n"
+        "print(F.from_function(lambda: 0).unique_id, flush=True)\n"
+        "pid = os.fork()\n"
+        "if pid: os.waitpid(pid, 0)\n"
+        "print(F.from_function(lambda: 0).unique_id, flush=True)"
+    )
+    numbers = []
+    for _ in range(2):
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        numbers += [int(word) for word in run.stdout.split()]
+    parent, child, _, *others = numbers  # the child prints before its parent goes on
+    assert len(set(numbers)) == len(numbers) == 6
+    assert abs(parent - child) > 2**20
+    assert min(abs(parent - number) for number in others) > 2**20
