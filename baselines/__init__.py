@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from baselines.best_response import BestResponse, approximate_best_response
     from baselines.callbacks import ExploitabilityCallback
     from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
+    from baselines.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
     from baselines.independent_ppo import IndependentPPO
+    from baselines.independent_q import MFQ, IndependentQ
     from baselines.mirror_descent import IPMD, SymmPMD
     from baselines.policies import TabularPolicy
     from baselines.ppo import PPO
@@ -17,27 +19,39 @@ _HOME = {
     "BestResponse": "best_response",
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "fixed_point",
+    "GMFQ": "gmf_q",
+    "GMFV": "gmf_q",
     "IPMD": "mirror_descent",
     "IndependentPPO": "independent_ppo",
+    "IndependentQ": "independent_q",
+    "MFQ": "independent_q",
+    "NaiveQ": "gmf_q",
     "OnlineMirrorDescent": "fixed_point",
     "PPO": "ppo",
     "SymmPMD": "mirror_descent",
     "TDLearning": "temporal_difference",
     "TabularPolicy": "policies",
+    "ThreeStepFixedPoint": "gmf_q",
     "approximate_best_response": "best_response",
 }
 
 __all__ = [
+    "GMFQ",
+    "GMFV",
     "IPMD",
+    "MFQ",
     "PPO",
     "BestResponse",
     "ExploitabilityCallback",
     "FictitiousPlay",
     "IndependentPPO",
+    "IndependentQ",
+    "NaiveQ",
     "OnlineMirrorDescent",
     "SymmPMD",
     "TDLearning",
     "TabularPolicy",
+    "ThreeStepFixedPoint",
     "approximate_best_response",
 ]
 

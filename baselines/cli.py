@@ -86,7 +86,7 @@ class RunFlags:
     """What a training run does beside learning."""
 
     total_timesteps: int | None = None
-    """How long to train (more), in agent-steps (in iterations for omd and fictitious-play); by default 50
+    """How long to train (more), in agent-steps (in iterations for solvers that simulate nothing); by default 50
     iterations, or what a resumed run has left to do."""
     folder: Path | None = None
     """Run folder; by default runs/<algorithm>-<game>-<date>-<time>."""
@@ -299,6 +299,7 @@ def _evaluate_table(game: FiniteGame, law: Any, flags: EvaluateFlags, title: str
     from mfenvs.engine.engine import Engine
     from mfenvs.meanfield.induced import InducedGame
     from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
+    from mfenvs.meanfield.relative_exploitability import relative_exploitability
 
     found = n_player_exploitability(
         game,
@@ -321,6 +322,10 @@ def _evaluate_table(game: FiniteGame, law: Any, flags: EvaluateFlags, title: str
     table.add_row("max_i E_i >=", f"{found.max_lower_bound.value:.4f}", _interval(found.max_lower_bound))
     table.add_row("mean_i E_i, estimate", f"{found.mean:.4f}", "")
     table.add_row("mean_i E_i >=", f"{found.mean_lower_bound.value:.4f}", _interval(found.mean_lower_bound))
+    if game.is_infinite:
+        relative = relative_exploitability(game, law, seed=flags.seed)
+        summary |= {f"C_{name}": value for name, value in relative.summary().items()}
+        table.add_row("C(pi), relative", f"{relative.relative.value:.4f}", _interval(relative.relative))
     if law.ndim == 3:
         summary["mean_field_exploitability"] = InducedGame(game).exploitability(law)
         table.add_row("mean-field exploitability", f"{summary['mean_field_exploitability']:.4f}", "exact")

@@ -13,7 +13,7 @@ from baselines.policies import TabularPolicy
 from baselines.trainer import Trainer, TrainerConfig
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.model import mass_in_state
+from mfenvs.engine.model import follow
 from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
 from mfenvs.meanfield.induced import InducedGame
 
@@ -48,8 +48,8 @@ class FictitiousPlayConfig(TrainerConfig):
         checks.real("temperature", self.temperature, 0.0)
 
 
-class _ModelSolver(Trainer[Any]):
-    """A solver that iterates on the arrays of the induced game; a timestep is an iteration."""
+class MeanFieldSolver(Trainer[Any]):
+    """Iterates on the induced game, in compiled code on its arrays; a timestep is an iteration."""
 
     @property
     def timesteps_per_iteration(self) -> int:
@@ -58,15 +58,14 @@ class _ModelSolver(Trainer[Any]):
 
     @property
     def policy(self) -> TabularPolicy:
-        """The current policy, shared by all agents."""
+        """The current policy, shared by all agents; uniform before the first iteration."""
         return TabularPolicy(self._law)
 
     def _set_up(self) -> None:
         self.induced = InducedGame(self.game)
         """The mean-field game that is solved."""
-        shape = self.induced.policy_shape
         self._law = self.induced.uniform_policy()
-        self._work = np.empty(shape), self.induced.flow_arrays()
+        self._work = np.empty(self.induced.policy_shape), self.induced.flow_arrays()
 
     @abc.abstractmethod
     def _advance(self, n_iterations: int) -> None:
@@ -74,16 +73,17 @@ class _ModelSolver(Trainer[Any]):
 
     def run(self, n_iterations: int) -> None:
         """Do iterations in compiled code, without logging, callbacks or measuring in between."""
+        n_iterations = checks.integer("n_iterations", n_iterations, 0)
         self._advance(n_iterations)
         self.iteration += n_iterations
-        self.num_timesteps += n_iterations
+        self.num_timesteps += n_iterations * self.timesteps_per_iteration
 
     def _iterate(self) -> dict[str, float]:
         self._advance(1)
         return {"eval/mean_field_exploitability": self.induced.exploitability(self._law)}
 
 
-class OnlineMirrorDescent(_ModelSolver):
+class OnlineMirrorDescent(MeanFieldSolver):
     """Online mirror descent: y <- (1 - alpha tau) y + alpha Q^{tau,pi}, pi = softmax(y).
 
     Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022 (tau = 0), on any
@@ -111,11 +111,12 @@ class OnlineMirrorDescent(_ModelSolver):
         self._law, self._y = state["law"], state["y"]
 
 
-class FictitiousPlay(_ModelSolver):
+class FictitiousPlay(MeanFieldSolver):
     """Fictitious play: the average, weighted by state mass, of best responses to the averages so far.
 
     Perrin et al., "Fictitious play for mean field games", NeurIPS 2020, on any finite game. Where the dynamics
-    depend on the population, a best response's mass is that of a single agent in the current flow.
+    depend on the population, a best response's mass is that of a single agent in the current flow; in an
+    infinite game, the mass of the stationary law that it reaches there [O].
     """
 
     config_class = FictitiousPlayConfig
@@ -152,12 +153,12 @@ def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         q: Any,
         arrays: Any,
     ) -> None:
-        """Do iterations of mirror descent on ``policy`` and ``y`` (H, S, A) in place; ``q`` is scratch."""
-        _, _, _, _, _, _, _, transitions, rewards = arrays
+        """Do iterations of mirror descent on ``policy`` and ``y`` (T, S, A) in place; ``q`` is scratch."""
+        transitions, rewards = arrays.transitions, arrays.rewards
         horizon, n_states, n_actions = q.shape
         for _ in range(n_iterations):
             flow(policy, arrays)
-            evaluate(policy, transitions, rewards, temperature, q)
+            evaluate(policy, transitions, rewards, temperature, arrays.discount, q, arrays.values)
             for h in range(horizon):
                 for s in range(n_states):
                     for a in range(n_actions):
@@ -179,21 +180,18 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         q: Any,
         arrays: Any,
     ) -> None:
-        """Do iterations of fictitious play on ``policy`` and ``mass`` (H, S, A) in place; the rest is scratch."""
-        initial, _, _, _, _, _, mu, transitions, rewards = arrays
+        """Do iterations of fictitious play on ``policy`` and ``mass`` (T, S, A) in place; the rest is scratch."""
         horizon, n_states, n_actions = q.shape
         for _ in range(n_iterations):
             flow(policy, arrays)
-            optimise(transitions, rewards, temperature, q)
+            optimise(arrays.transitions, arrays.rewards, temperature, arrays.discount, q, arrays.values)
             act_optimally(q, temperature, answer)
+            follow(answer, arrays)
             for h in range(horizon):
                 for s in range(n_states):
-                    present = mass_in_state(initial, mu, transitions, h, s)
                     total = 0.0
                     for a in range(n_actions):
-                        # From here on mu is the law of the agent that answers, in the frozen flow.
-                        mu[h, s, a] = present * answer[h, s, a]
-                        mass[h, s, a] += mu[h, s, a]
+                        mass[h, s, a] += arrays.mu[h, s, a]
                         total += mass[h, s, a]
                     for a in range(n_actions):
                         policy[h, s, a] = mass[h, s, a] / total if total > 0.0 else answer[h, s, a]

@@ -75,6 +75,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
     """Policy mirror descent on ``n_tables`` policies; an iteration is an epoch."""
 
     config_class = PMDConfig
+    needs_horizon = True
 
     @property
     def n_tables(self) -> int:

@@ -46,8 +46,8 @@ class PPOConfig(TrainerConfig):
     """Minibatch, over all agents."""
     n_epochs: int = TABLE_2["n_epochs"]
     """Passes over what was collected, per update."""
-    gamma: float = TABLE_2["gamma"]
-    """Discount."""
+    gamma: float | None = None
+    """Discount; by default that of an infinite game, else the paper's 0.999."""
     gae_lambda: float = TABLE_2["gae_lambda"]
     """Of generalised advantage estimation."""
     clip_range: float = TABLE_2["clip_range"]
@@ -75,7 +75,8 @@ class PPOConfig(TrainerConfig):
         checks.choice("schedule", self.schedule, ("linear", "constant"))
         checks.integer("batch_size", self.batch_size, 2)
         checks.integer("n_epochs", self.n_epochs, 1)
-        checks.real("gamma", self.gamma, 0.0, 1.0)
+        if self.gamma is not None:
+            checks.real("gamma", self.gamma, 0.0, 1.0)
         checks.real("gae_lambda", self.gae_lambda, 0.0, 1.0)
         checks.real("clip_range", self.clip_range, 0.0, exclude_low=True)
         checks.real("ent_coef", self.ent_coef, 0.0)
@@ -89,10 +90,11 @@ class PPOConfig(TrainerConfig):
         """Arguments of :class:`baselines.PPO` that follow from these."""
         linear = self.schedule == "linear"
         rate = LinearSchedule(self.learning_rate, 0.0, 1.0) if linear else ConstantSchedule(self.learning_rate)
-        alike = ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
+        alike = ("n_steps", "batch_size", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
         network = {"pi": list(self.hidden), "vf": list(self.hidden)}
         return {
             **{name: getattr(self, name) for name in (*alike, "max_grad_norm", "seed", "device")},
+            **({} if self.gamma is None else {"gamma": self.gamma}),
             "learning_rate": rate,
             "policy_kwargs": {"net_arch": network, "activation_fn": ACTIVATIONS[self.activation]},
         }

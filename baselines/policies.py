@@ -1,4 +1,7 @@
-"""Tabular policies: a law over actions for every time and state, shared by all agents or one per agent."""
+"""Tabular policies: a law over actions for every time and state, shared by all agents or one per agent.
+
+Of (T, S, A) entries, with T the horizon H, or 1 for the stationary policies of infinite games.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class TabularPolicy:
     Parameters
     ----------
     probabilities:
-        Shape (H, S, A) for one policy that all agents share, or (n_agents, H, S, A) for every agent's own.
+        Shape (T, S, A) for one policy that all agents share, or (n_agents, T, S, A) for every agent's own.
     seed:
         Of the actions that :meth:`predict` samples.
 
@@ -32,7 +35,7 @@ class TabularPolicy:
     def __init__(self, probabilities: ArrayLike, seed: int = 0) -> None:
         array = np.asarray(probabilities)
         if array.ndim not in (3, 4):
-            raise ValueError(f"probabilities must have shape (H, S, A) or (n_agents, H, S, A), got {array.shape}")
+            raise ValueError(f"probabilities must have shape (T, S, A) or (n_agents, T, S, A), got {array.shape}")
         # A copy: solvers go on changing theirs in place, and so may the caller.
         self.probabilities = checks.probabilities("probabilities", array, array.shape).copy()
         """The table, float64."""
@@ -41,7 +44,7 @@ class TabularPolicy:
     @classmethod
     def uniform(cls, game: FiniteGame) -> TabularPolicy:
         """Every action with the same probability, always."""
-        return cls(np.full((game.horizon, game.n_states, game.n_actions), 1.0 / game.n_actions))
+        return cls(np.full(game.policy_shape, 1.0 / game.n_actions))
 
     @property
     def is_shared(self) -> bool:
@@ -49,8 +52,8 @@ class TabularPolicy:
         return self.probabilities.ndim == 3
 
     @property
-    def horizon(self) -> int:
-        """Number of steps H."""
+    def n_times(self) -> int:
+        """Number of times T that the policy tells apart: the horizon, or 1 if it is stationary."""
         return int(self.probabilities.shape[-3])
 
     @property
@@ -70,8 +73,8 @@ class TabularPolicy:
         Parameters
         ----------
         observation:
-            Shape (..., n_features): own state one-hot, elapsed time h / H, then anything. With one policy per
-            agent the number of observations must be a multiple of n_agents, in the agents' order.
+            Shape (..., n_features): own state one-hot, elapsed time h / H unless T = 1, then anything. With one
+            policy per agent the number of observations must be a multiple of n_agents, in the agents' order.
         state, episode_start:
             Ignored: the policy has no memory.
         deterministic:
@@ -87,13 +90,15 @@ class TabularPolicy:
             If the observations have the wrong shape.
         """
         features = np.asarray(observation)
-        if features.ndim < 1 or features.shape[-1] < self.n_states + 1:
-            raise ValueError(
-                f"observation must have shape (..., at least {self.n_states + 1}), got {features.shape}"
-            )
+        needed = self.n_states + (self.n_times > 1)
+        if features.ndim < 1 or features.shape[-1] < needed:
+            raise ValueError(f"observation must have shape (..., at least {needed}), got {features.shape}")
         rows = features.reshape(-1, features.shape[-1])
         own = rows[:, : self.n_states].argmax(axis=1)
-        time = np.rint(rows[:, self.n_states] * self.horizon).astype(np.int64).clip(0, self.horizon - 1)
+        time = np.zeros(len(rows), np.int64)
+        if self.n_times > 1:
+            elapsed = rows[:, self.n_states] * self.n_times
+            time = np.rint(elapsed).astype(np.int64).clip(0, self.n_times - 1)
         if self.is_shared:
             law = self.probabilities[time, own]
         else:

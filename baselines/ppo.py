@@ -59,7 +59,8 @@ class PPO(stable_baselines3.PPO):
     TensorBoard, any VecEnv whose observations are arrays. What differs:
 
     * Hyper-parameters that are not given are the paper's (``TABLE_2``), and ``n_steps`` is the game's horizon: one
-      trajectory of all agents an update. The learning rate of an update is that of its beginning.
+      trajectory of all agents an update. Of an infinite game ``gamma`` is the discount. The learning rate of an
+      update is that of its beginning.
     * Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
       truncated episodes are bootstrapped in one batch.
     * On a CPU, perceptrons (LeakyReLU, ReLU or Tanh) with discrete actions are trained without autograd
@@ -115,6 +116,8 @@ class PPO(stable_baselines3.PPO):
         game = getattr(env, "game", None)
         if n_steps is None:
             n_steps = game.horizon if isinstance(game, Game) else 128
+        if isinstance(game, Game) and game.is_infinite:
+            hyper_parameters = {"gamma": game.discount, **hyper_parameters}
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         self.observe: Observe = getattr(env, "observe", ())

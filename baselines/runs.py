@@ -11,6 +11,8 @@ from typing import Any
 
 from baselines.files import read_json, versions, write_json
 from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
+from baselines.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+from baselines.independent_q import MFQ, IndependentQ
 from baselines.mirror_descent import IPMD, SymmPMD
 from baselines.neural import IndependentPPOTrainer, PPOTrainer
 from baselines.policies import TabularPolicy
@@ -31,6 +33,12 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         OnlineMirrorDescent,
         FictitiousPlay,
         TDLearning,
+        GMFQ,
+        GMFV,
+        NaiveQ,
+        ThreeStepFixedPoint,
+        IndependentQ,
+        MFQ,
     )
 }
 """The trainers by the name that the command line knows them by."""

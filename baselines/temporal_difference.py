@@ -154,6 +154,7 @@ class TDLearning(Trainer[TDConfig]):
 
     config_class = TDConfig
     name = "td"
+    needs_horizon = True
 
     def __init__(
         self,

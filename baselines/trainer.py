@@ -56,7 +56,8 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     Raises
     ------
     TypeError, ValueError
-        If the game is not finite, or a hyper-parameter is unknown or not allowed.
+        If the game is not finite, or infinite and the algorithm for games that end, or a hyper-parameter is
+        unknown or not allowed.
 
     Notes
     -----
@@ -68,11 +69,17 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     config_class: ClassVar[type[TrainerConfig]]
     name: ClassVar[str]
     """What the command line calls the algorithm."""
+    needs_horizon: ClassVar[bool] = False
+    """Whether it learns only games that end, not infinite ones (``discount`` < 1)."""
 
     def __init__(self, game: FiniteGame | str, config: ConfigT | None = None, **overrides: Any) -> None:
         made = make(game)
         if not isinstance(made, FiniteGame):
             raise TypeError(f"{type(self).__name__} needs a finite game, got {type(made).__name__}")
+        if self.needs_horizon and made.is_infinite:
+            raise ValueError(
+                f"{type(self).__name__} needs a game that ends: make it with discount=1, got {made.discount:g}"
+            )
         if config is not None and not isinstance(config, self.config_class):
             raise TypeError(f"config must be a {self.config_class.__name__}, got {config!r}")
         self.game = made
@@ -95,6 +102,11 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     @abc.abstractmethod
     def policy(self) -> TabularPolicy:
         """What has been learned so far: the policy that the algorithm outputs."""
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether there is nothing left to do, so that :meth:`learn` ends; never, by default."""
+        return False
 
     @abc.abstractmethod
     def _set_up(self) -> None:
@@ -124,7 +136,8 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         Parameters
         ----------
         total_timesteps:
-            How much more to train, in agent-steps (in iterations for a solver that simulates nothing).
+            How much more to train, in agent-steps (in iterations for a solver that simulates nothing). Less is
+            done by an algorithm that notices that it has converged.
         callback:
             As in SB3: a callback, a list of them, or a function of (locals, globals); called after
             every iteration; training stops when it returns False.
@@ -161,10 +174,10 @@ class Trainer(abc.ABC, Generic[ConfigT]):
                 hook.update_locals(locals())
                 goes_on = hook.on_step()
                 hook.on_rollout_end()
-                if done % log_interval == 0 or not goes_on:
+                if done % log_interval == 0 or not goes_on or self.has_converged:
                     self._log(measured, time.perf_counter() - began)
                 progress.advance(bar)
-                if not goes_on:
+                if not goes_on or self.has_converged:
                     break
         hook.on_training_end()
         return self

@@ -20,6 +20,9 @@ from rich.table import Table
 
 from baselines.files import versions, write_json
 from baselines.fixed_point import OnlineMirrorDescent
+from baselines.gmf_q import GMFV
+from baselines.independent_q import MFQ, IndependentQ
+from baselines.q_learning import q_learning
 from baselines.temporal_difference import QEstimate, td_update
 from benchmarks.peers import (
     LibraryEpidemic,
@@ -31,6 +34,7 @@ from mfenvs import Engine, FiniteGame, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.engine.random import agent_key, step_key
+from mfenvs.meanfield.induced import InducedGame
 
 RESULTS = Path("runs") / "speed.json"
 N = 1000
@@ -41,7 +45,7 @@ class Flags:
     """Time what the project claims, in ratios; prints a table and writes it as JSON."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability, taxi, ppo."""
+    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability, taxi, ppo, auction."""
     repetitions: int = 7
     """Repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -349,6 +353,61 @@ def ppo(repetitions: int) -> Iterator[Row]:
     yield Row("  independent networks (Ind-NN) over ours", independent / ours, "x", "paper: 20 and more", None)
 
 
+def auction(repetitions: int) -> Iterator[Row]:
+    """Measure the auction's array core, Q-learning on it, its learners, and GMF-V against MFGLib's."""
+    import torch
+    from mfglib.alg import PriorDescent
+    from mfglib.env import Environment
+
+    torch.set_num_threads(1)
+    game = make("Auction-v0", n_agents=N, horizon=10**9)
+    stepped = Engine(game)
+    stepped.reset(seed=1)
+    actions, rewards = (
+        np.random.default_rng(0).integers(0, 10, (1, N), dtype=np.int32),
+        np.empty((1, N), np.float32),
+    )
+    (seconds,) = medians(repetitions, (lambda: stepped.step(actions, rewards), 1000))
+    yield Row("Auction arrays, N = 1000, one world", million_per_second(seconds, N), "M/s", "", None)
+    large = make("Auction-v0", n_budgets=20, n_bids=20)
+    assert isinstance(large, FiniteGame)
+    induced = InducedGame(large)
+    population = np.full(induced.policy_shape, 1.0 / 400)
+    (seconds,) = medians(repetitions, (lambda: q_learning(induced, population, 10_000), 1))
+    yield Row("Auction Q-learning, 10,000 sweeps, |S| = |A| = 20", seconds, "s", "< 2", seconds < 2)
+    forty = make("Auction-v0", n_agents=40)
+    assert isinstance(forty, FiniteGame)
+    for trainer_class in (IndependentQ, MFQ):
+        trainer = trainer_class(forty)
+        (seconds,) = medians(repetitions, (lambda trainer=trainer: trainer.learn(1), 1))  # type: ignore[misc]
+        speed = million_per_second(seconds, trainer.timesteps_per_iteration)
+        yield Row(f"Auction {trainer.name}, 40 agents, learning", speed, "M/s", "", None)
+    pairs = (
+        ("RPS", LibraryRockPaperScissors(), Environment.rock_paper_scissors(T=1)),
+        ("SIS", LibraryEpidemic(), Environment.susceptible_infected(T=50)),
+    )
+    for label, shared, theirs in pairs:
+        ours = GMFV(shared, inverse_temperature=1.0, net=0)
+        algorithm = PriorDescent(eta=1.0, n_inner=None)
+        uniform_policy = torch.full(shared.policy_shape, 1.0 / shared.n_actions)
+        state = algorithm.init_state(theirs, uniform_policy)
+        for _ in range(3):
+            state = algorithm.step_next_state(state, None, None)
+        ours.run(3)
+        difference = float(np.abs(ours.policy.probabilities - state.pi.numpy()).max())
+        if difference > 1e-4:
+            raise RuntimeError(f"not the same iteration: policies differ by {difference}")
+        times = medians(
+            repetitions,
+            (lambda ours=ours: ours.run(100), 20),  # type: ignore[misc]
+            (lambda a=algorithm, s=state: a.step_next_state(s, None, None), 3),  # type: ignore[misc]
+        )
+        iteration = times[0] / 100
+        yield Row(f"{label} GMF-V iteration", iteration * 1e6, "us", "", None)
+        ratio = times[1] / iteration
+        yield Row("  MFGLib's over ours", ratio, "x", ">= 50", ratio >= 50)
+
+
 MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "engine": engine,
     "apis": apis,
@@ -357,4 +416,5 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "exploitability": exploitability,
     "taxi": taxi,
     "ppo": ppo,
+    "auction": auction,
 }

@@ -10,9 +10,10 @@ from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
+from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.play import tabulate
 from mfenvs.registry import make, register, registered_games
-from mfenvs.rules import World, crowd, rule, share
+from mfenvs.rules import World, crowd, individual, rule, share
 
 if TYPE_CHECKING:
     from mfenvs.api.sb3 import PopulationVecEnv
@@ -28,11 +29,13 @@ __all__ = [
     "crowd",
     "deviation_gain",
     "evaluate",
+    "individual",
     "make",
     "n_player_exploitability",
     "parallel_env",
     "register",
     "registered_games",
+    "relative_exploitability",
     "rule",
     "share",
     "tabulate",

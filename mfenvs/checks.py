@@ -82,11 +82,14 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> N
 
 
 def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) -> NDArray[np.float64]:
-    """A policy as probabilities: of ``table`` (H, S, A) if all share it, else (n_agents, H, S, A).
+    """A policy as probabilities: of ``table`` (T, S, A) if all share it, else (n_agents, T, S, A).
 
-    ``policy`` is an array or an object with an attribute ``probabilities``.
+    ``policy`` is an array or an object with an attribute ``probabilities``; a stationary one, for which T = 1, may
+    come without its axis of times.
     """
     array = np.asarray(getattr(policy, "probabilities", policy))
+    if table[0] == 1 and array.shape == table[1:]:
+        array = array[None]
     return probabilities(name, array, (n_agents, *table) if array.ndim == len(table) + 1 else table)
 
 

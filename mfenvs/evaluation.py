@@ -20,7 +20,7 @@ class Evaluation:
     """What :func:`evaluate` found."""
 
     returns: NDArray[np.float64]
-    """Total reward of every agent, shape (n_worlds, n_agents)."""
+    """Total reward of every agent, discounted by the game's gamma^h, shape (n_worlds, n_agents)."""
     region_shares: dict[str, NDArray[np.float64]]
     """Share of agents in each of the game's regions, shape (n_worlds, horizon + 1), by name."""
 
@@ -87,7 +87,8 @@ def evaluate(
                 shares[name][worlds, population.engine.time] = now
             if population.is_over:
                 break
-            returns[worlds] += _step(population, player.actions(population.engine))
+            worth = np.float64(made.discount**population.engine.time)
+            returns[worlds] += worth * _step(population, player.actions(population.engine))
     return Evaluation(returns, shares)
 
 
@@ -170,7 +171,8 @@ def deviation_gain(
             population.reset(seed)
             while not population.is_over:
                 actions = player.actions(population.engine)
+                worth = np.float64(sign * made.discount**population.engine.time)
                 if sign > 0.0:
                     actions = deviator.replace(actions, population.engine, agents)
-                gains[worlds] += sign * _step(population, actions)[np.arange(len(agents)), agents]
+                gains[worlds] += worth * _step(population, actions)[np.arange(len(agents)), agents]
     return Estimate.of(gains)

@@ -17,6 +17,11 @@ functions of one agent (:mod:`mfenvs.rules`). Two classes:
     ``transition(next_state, state, action, agent, world) -> probability`` and
     ``reward(state, action, agent, world) -> float``; ``start``, ``cell``, ``step``, ``observe`` and ``place``
     follow from these. It has a mean-field side, since the same rules give the arrays P(mu) and R(mu).
+    A game in which what is earned and where one goes hang together, or that is more than a row and a number,
+    draws its rounds in a ``step`` of its own, of which ``transition`` and ``reward`` must be the law and the mean
+    (the repeated auction: a bidder meets opponents, and pays what it wins by). Such a game may declare
+    ``met(state, action, agent, world, key) -> float``, the mean action of those whom an agent met in that
+    step, drawn from the same key; without it everybody meets everybody.
 
 In every step the engine counts all agents by ``cell``, applies ``aggregate``, and then steps each agent
 against that world. The order cannot leak: all agents see the population of (state, action) pairs from
@@ -24,12 +29,6 @@ before the step.
 
 How games of other kinds will fit this contract (the sketch on which it was settled; design, not yet code)
 ----------------------------------------------------------------------------------------------------------
-* *Repeated auction.* Finite. ``aggregate`` turns the histogram of bids into, for each own bid, the law of
-  the price against M-1 opponents (one's own bid is removed exactly, since the table's row is one's own
-  bid). Because the payment and the next budget are correlated, the noisy reward is a function of an
-  *outcome* (won at price p): ``FiniteGame`` will get the optional rule
-  ``outcome(k, state, action, agent, world) -> (probability, next_state, reward)``, of which
-  ``transition`` and ``reward`` are the marginals; only ``sampled_step`` will change.
 * *Linear-quadratic typed game.* State: one float, Box actions (rules receive ``action[0]``). The population
   enters through its mean: ``cell`` is the type and ``weight`` is the state x itself, so the counts
   are N lambda_tau E[x^tau]; ``aggregate`` sums them into xbar. Nothing to add but normal draws.
@@ -69,6 +68,7 @@ RULE_ARGUMENTS = {
     "step": ("state", "action", "agent", "world", "key"),
     "observe": ("out", "state", "agent", "elapsed"),
     "place": ("state",),
+    "met": ("state", "action", "agent", "world", "key"),
     "transition": ("next_state", "state", "action", "agent", "world"),
     "reward": ("state", "action", "agent", "world"),
 }
@@ -86,6 +86,7 @@ class Rules:
     step: Rule
     observe: Rule
     place: Rule | None
+    met: Rule | None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -109,6 +110,10 @@ class Game:
     """Number of steps H of an episode."""
     agents_seed: int = 0
     """Seed of the agents' own parameters; episodes have their own."""
+    discount: float = 1.0
+    """Discount gamma in (0, 1]. With 1 the game ends after ``horizon`` steps, and what counts is the total reward.
+    Below 1 it goes on for ever and later rewards count less: its policies are stationary, its rules must not
+    read the time, and ``horizon`` only says where simulated episodes are cut (truncated, not terminated)."""
 
     agent_prefix: ClassVar[str] = "agent"
     """Agents are called ``<prefix>_<int>`` in dict APIs."""
@@ -117,11 +122,13 @@ class Game:
     weight: ClassVar[Rule | None] = None
     aggregate: ClassVar[Rule | None] = None
     place: ClassVar[Rule | None] = None
+    met: ClassVar[Rule | None] = None
 
     def __post_init__(self) -> None:
         self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
         self.horizon = checks.integer("horizon", self.horizon, 1)
         self.agents_seed = checks.integer("agents_seed", self.agents_seed, 0)
+        self.discount = checks.real("discount", self.discount, 0.0, 1.0, exclude_low=True)
         self.check()
         drawn = np.asarray(self.draw_agents(np.random.default_rng(self.agents_seed)))
         if drawn.dtype != self.agent_dtype or drawn.shape != (self.n_agents,):
@@ -155,6 +162,11 @@ class Game:
     def agents(self) -> "np.recarray[Any, Any]":
         """The agents' own parameters: a read-only record array of shape (n_agents,)."""
         return self._agents
+
+    @property
+    def is_infinite(self) -> bool:
+        """Whether the game goes on for ever, discounted; else it ends at the horizon."""
+        return self.discount < 1.0
 
     @property
     def agent_names(self) -> list[str]:
@@ -240,7 +252,7 @@ class Game:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
     def _check_optional_rules(self) -> None:
-        for name in ("weight", "aggregate", "place"):
+        for name in ("weight", "aggregate", "place", "met"):
             if getattr(self, name) is not None:
                 self._check_rule(name)
         if self.aggregate is not None and self.n_signals < 1:
@@ -274,7 +286,10 @@ class Game:
 
 @dataclasses.dataclass(kw_only=True)
 class FiniteGame(Game):
-    """A game with finitely many states and actions: a finite-horizon dynamic game (Yardim & He, Definition 1).
+    """A game with finitely many states and actions.
+
+    A finite-horizon dynamic game (Yardim & He, Definition 1), or with a ``discount`` below 1 an infinite-horizon
+    discounted one (Guo et al., arXiv 1901.09585).
 
     Declares ``n_states``, ``n_actions`` and the rules
 
@@ -285,8 +300,9 @@ class FiniteGame(Game):
         R^i(state, action, others).
 
     An agent is counted in the cell ``state * n_actions + action``, so that ``share(world, cell)`` is
-    sigma(rho^{-i})(state, action), and observes its own state one-hot and the elapsed time h / H:
-    shape (n_states + 1,). The initial law is uniform. Each of these can be overridden.
+    sigma(rho^{-i})(state, action), and observes its own state one-hot and the elapsed time h / H, shape
+    (n_states + 1,), in an infinite game its state only, (n_states,). The initial law is uniform. Each of these
+    can be overridden, and so can ``step``.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -302,6 +318,8 @@ class FiniteGame(Game):
         checks.integer("n_actions", self.n_actions, 1)
         self._check_rule("transition")
         self._check_rule("reward")
+        if hasattr(self, "step"):
+            self._check_rule("step")
         self._check_optional_rules()
         checks.probabilities("initial_distribution", self.initial_distribution, (self.n_states,))
         for name, size in (("state_names", self.n_states), ("action_names", self.n_actions)):
@@ -340,14 +358,22 @@ class FiniteGame(Game):
         return self.n_states * self.n_actions
 
     @property
+    def policy_shape(self) -> tuple[int, int, int]:
+        """Shape (T, S, A) of a policy: a law over actions for every time and state.
+
+        T is the horizon H, or 1 in an infinite game, whose policies are stationary.
+        """
+        return 1 if self.is_infinite else self.horizon, self.n_states, self.n_actions
+
+    @property
     def n_places(self) -> int:
         """|S|: agents are seen in their states."""
         return self.n_states
 
     @property
     def n_features(self) -> int:
-        """Own state one-hot and elapsed time."""
-        return self.n_states + 1
+        """Own state one-hot and, where the game ends, elapsed time."""
+        return self.n_states + (not self.is_infinite)
 
     @property
     def action_space(self) -> "gymnasium.Space[Any]":
@@ -362,9 +388,10 @@ class FiniteGame(Game):
             cell=getattr(self, "cell", state_action_cell(self.n_actions)),
             weight=self.weight,
             aggregate=self.aggregate,
-            step=sampled_step(self.transition, self.reward, self.n_states),
-            observe=getattr(self, "observe", one_hot_and_time(self.n_states)),
+            step=getattr(self, "step", sampled_step(self.transition, self.reward, self.n_states)),
+            observe=getattr(self, "observe", (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)),
             place=self.place or own_state,
+            met=self.met,
         )
 
     @property
@@ -426,6 +453,17 @@ def state_action_cell(n_actions: int) -> Rule:
         return state * n_actions + action
 
     return cell
+
+
+@functools.cache
+def one_hot(n_states: int) -> Rule:
+    """Observe one's own state one-hot."""
+
+    @rule
+    def observe(out: Any, state: Any, agent: Any, elapsed: Any) -> None:
+        out[state] = 1.0
+
+    return observe
 
 
 @functools.cache

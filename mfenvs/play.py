@@ -45,8 +45,8 @@ class Player:
         What everybody plays. One of
 
         * None: uniformly random actions;
-        * a table, for a finite game: probabilities (H, S, A), or (n_agents, H, S, A) for a policy each, or
-          an object with these as its attribute ``probabilities``;
+        * a table, for a finite game: probabilities of its ``policy_shape`` (T, S, A), or (n_agents, T, S, A) for a
+          policy each, or an object with these as its attribute ``probabilities``;
         * an :class:`ObservationPolicy`: an object with ``action_probabilities``;
         * any object with Stable-Baselines3's ``predict(observations) -> (actions, state)``.
 
@@ -202,8 +202,8 @@ def _has_laws(game: Game, policy: Any) -> bool:
 
 
 def cumulative_policy(game: FiniteGame, policy: ArrayLike | Any, name: str) -> NDArray[np.float32]:
-    """A table of probabilities as the engine samples from it, shape (1 or n_agents, H, S, A)."""
-    table = (game.horizon, game.n_states, game.n_actions)
+    """A table of probabilities as the engine samples from it, shape (1 or n_agents, T, S, A)."""
+    table = game.policy_shape
     return cumulative(checks.policy_table(name, policy, table, game.n_agents).reshape(-1, *table))
 
 
@@ -220,7 +220,7 @@ def tabulate(game: FiniteGame, policy: Any) -> NDArray[np.float64]:
 
     Returns
     -------
-    Probabilities (H, S, A), or (n_agents, H, S, A) for a joint policy.
+    Probabilities of the game's ``policy_shape`` (T, S, A), or (n_agents, T, S, A) for a joint policy.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def tabulate(game: FiniteGame, policy: Any) -> NDArray[np.float64]:
     """
     if getattr(policy, "observe", ()) or hasattr(game, "observe"):
         raise TypeError("tabulate() needs a policy that observes an agent's state and the time only")
-    shape = (game.horizon, game.n_states)
+    shape = game.policy_shape[:2]
     observations = np.zeros((*shape, game.n_features), np.float32)
     for (time, state), row in zip(np.ndindex(shape), observations.reshape(-1, game.n_features), strict=True):
         game.rules.observe(row, state, game.agents[0], np.float32(time / game.horizon))

@@ -8,6 +8,7 @@ import gymnasium
 import pettingzoo
 
 from mfenvs.game import Game
+from mfenvs.games.auction import Auction
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.games.taxi import Taxi
@@ -132,3 +133,4 @@ def _suggestion(word: str, words: list[str]) -> str:
 register("RockPaperScissors-v0", RockPaperScissors)
 register("Epidemic-v0", Epidemic)
 register("Taxi-v0", Taxi)
+register("Auction-v0", Auction)

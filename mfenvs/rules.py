@@ -104,6 +104,16 @@ def crowd(world: World, cell: Any) -> Any:
     return world.counts[cell] * world.per_agent
 
 
+@rule
+def individual(world: World) -> Any:
+    """What one agent adds to the counts (of a game without weights): 1, and 0 in the mean-field.
+
+    For draws without replacement: after one agent of a cell was drawn, counts[cell] - individual(world) are left
+    in it.
+    """
+    return world.per_other * 0 + (1 if world.per_agent < 1.0 else 0)
+
+
 def plain(function: Callable[P, R]) -> Callable[P, R]:
     """The Python function behind a rule, for reading, for debugging and for tests."""
     original: Callable[P, R] = getattr(function, "py_func", function)

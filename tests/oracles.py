@@ -94,11 +94,38 @@ def mean_field_flow(agents, row, reward, initial, policy) -> tuple[np.ndarray, n
     return mu, p, r
 
 
-def value(initial, policy, p, r) -> float:
-    """Expected total reward against frozen arrays, by pushing the state's law forwards."""
+def value(initial, policy, p, r, discount=1.0) -> float:
+    """Expected total reward against frozen arrays (H, ...), by pushing the state's law forwards."""
     law, total = np.array(initial, float), 0.0
     for h in range(len(policy)):
         pairs = law[:, None] * policy[h]
-        total += (pairs * r[h]).sum()
+        total += discount**h * (pairs * r[h]).sum()
         law = np.einsum("sa,sat->t", pairs, p[h])
     return total
+
+
+# Infinite discounted problems: policy (S, A), p (S, A, S), r (S, A).
+
+
+def chain(policy, p) -> np.ndarray:
+    """The Markov chain (S, S) of who plays a policy."""
+    return np.einsum("sa,sat->st", policy, p)
+
+
+def forever(policy, p, r, discount: float) -> np.ndarray:
+    """V = (1 - gamma P_pi)^-1 R_pi of every state, shape (S,)."""
+    return np.linalg.solve(np.eye(len(r)) - discount * chain(policy, p), (policy * r).sum(axis=1))
+
+
+def best_forever(p, r, discount: float) -> np.ndarray:
+    """The best V of every state over all deterministic stationary policies, by trying each."""
+    return np.max([forever(policy, p, r, discount) for (policy,) in deterministic_policies(1, *r.shape)], axis=0)
+
+
+def stationary(moves: np.ndarray) -> np.ndarray:
+    """The law with law = law @ moves of a chain that has one such law only: an eigenvector."""
+    values, vectors = np.linalg.eig(moves.T)
+    is_one = np.abs(values - 1) < 1e-9
+    assert is_one.sum() == 1
+    law = np.real(vectors[:, is_one][:, 0])
+    return law / law.sum()

@@ -74,7 +74,7 @@ class Replay(gymnasium.Env):
         recording, here = self.recording, (self.episode, self.time, self.world, self.agent)
         assert action == recording.actions[here]
         self.time += 1
-        terminated = self.time == recording.game.horizon
+        terminated = self.time == recording.game.horizon and not recording.game.is_infinite
         truncated = self.time == recording.steps and not terminated
         return self._observation(), float(recording.rewards[here]), terminated, truncated, self._info()
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import speed
 from benchmarks.__main__ import main
 from benchmarks.peers import NumpyEpidemic
-from benchmarks.reproduce import asymmetric_games, taxi
+from benchmarks.reproduce import asymmetric_games, gmf_q, taxi
 from mfenvs import InducedGame, make
 
 
@@ -191,3 +191,56 @@ def test_a_failing_taxi_run_stops_no_other(short_taxi, tmp_path, monkeypatch) ->
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] is False
     assert [run["variant"] for run in results["runs"]] == ["Symm-NN"]
+
+
+TINY_AUCTION = gmf_q.Protocol(
+    configurations=((3, 6), (4, 6)),
+    tables=(3,),
+    outer_iterations=2,
+    inner_iterations=20,
+    delta_q_iterations=(20, 200),
+    measured_at=(1, 2),
+    evaluated_rounds=4,
+    n_joint_states=2,
+    n_worlds=2,
+)
+
+
+def test_the_auctions_reproduction_writes_results_and_figures(tmp_path, capsys) -> None:
+    assert gmf_q.main(["--paths", "2", "--jobs", "1", "--out", str(tmp_path)], TINY_AUCTION) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["complete"]
+    assert [len(results["fluctuation"][name]) for name in ("naive", "GMF-Q", "exact")] == [3, 3, 1]
+    assert {name: len(paths) for name, paths in results["comparison"]["3-6"].items()} == {
+        "GMF-Q": 2,
+        "MF-Q": 2,
+        "IL": 2,
+    }
+    assert all(len(path["absolute"]) == 2 for path in results["comparison"]["4-6"]["IL"])
+    # Ten times the transitions: a better Q.
+    assert all(path["200"] < path["20"] for path in results["delta_q"]["3"])
+    for name in ("fluctuation", "q_tables", "comparison"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    assert "Delta Q" in capsys.readouterr().out
+
+
+def test_an_interrupted_auction_keeps_what_is_done(tmp_path, monkeypatch) -> None:
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gmf_q, "learning_curve", interrupted)
+    assert gmf_q.main(["--paths", "2", "--jobs", "1", "--out", str(tmp_path)], TINY_AUCTION) == 130
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert not results["complete"]
+    assert len(results["delta_q"]["3"]) == 2
+    assert not (tmp_path / "comparison.png").exists()
+
+
+def test_the_auctions_study_varies_what_is_not_published(tmp_path, monkeypatch) -> None:
+    choices = ({}, {"learners": {"inverse_temperature": 1.0}}, {"game": {"n_bidders": 2}, "mf-q": {"n_bins": 1}})
+    monkeypatch.setattr(gmf_q, "STUDY", choices)
+    assert gmf_q.main(["--study", "--paths", "4", "--jobs", "1", "--out", str(tmp_path)], TINY_AUCTION) == 0
+    rows = json.loads((tmp_path / "study.json").read_text())["rows"]
+    assert [row["choices"] for row in rows] == list(choices)
+    ends = [row["final"]["IL"]["relative"] for row in rows]
+    assert ends[0] != ends[1] != ends[2]

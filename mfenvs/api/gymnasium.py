@@ -21,8 +21,8 @@ Flags = NDArray[np.bool_]
 class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
     """All agents of all worlds of a game: one slot per agent, ordered by world, then by agent.
 
-    All slots run in lockstep. At the game's horizon all terminate: the game is over, and its
-    observation carries the time.
+    All slots run in lockstep. At the game's horizon all terminate: the game is over, and its observation carries
+    the time. An infinite game goes on: there they truncate.
 
     Parameters
     ----------

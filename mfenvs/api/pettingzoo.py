@@ -23,7 +23,8 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
     """One world of a game; all agents act at once.
 
     Agents are named ``game.agent_names`` and share one observation space and one action space. At the
-    game's horizon all agents terminate: the game is over, and its observation carries the time.
+    game's horizon all agents terminate: the game is over, and its observation carries the time. An infinite game
+    goes on: there they truncate.
 
     Parameters
     ----------

@@ -70,9 +70,9 @@ class Population:
         self.max_steps = max_steps
         self.render_mode = checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
         self.terminated = False
-        """Whether the episode has reached the game's horizon."""
+        """Whether the game is over: at the horizon, unless it goes on for ever."""
         self.truncated = False
-        """Whether the episode was cut before the horizon."""
+        """Whether the episode was cut while the game goes on."""
         self.action_space = self.game.action_space
         self.observer = Observer(self.game, observe)
         self.observation_space = self.observer.space
@@ -161,8 +161,9 @@ class Population:
             raise ValueError(f"actions must have shape {self._actions_shape}, got {chosen.shape}")
         engine = self.engine
         rewards = engine.step(chosen.reshape(self._world_actions_shape), rewards)
-        self.terminated = engine.time >= self.game.horizon
-        self.truncated = not self.terminated and engine.time >= self._max_steps
+        is_at_horizon = engine.time >= self.game.horizon
+        self.terminated = is_at_horizon and not self.game.is_infinite
+        self.truncated = not self.terminated and (is_at_horizon or engine.time >= self._max_steps)
         if self._recorder is not None:
             self._recorder.record(engine)
         return rewards.reshape(-1)

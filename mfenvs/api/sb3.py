@@ -57,7 +57,7 @@ class LockstepVecEnv(UniformVecEnv):
 
     When an episode ends, at the game's horizon or cut before, the next one begins in the same step; the infos
     then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, where the
-    game is really over).
+    game is really over unless it is infinite).
     """
 
     def __init__(self, population: Population, n_rows: int) -> None:
@@ -165,7 +165,7 @@ class PopulationVecEnv(LockstepVecEnv):
 
     All run in lockstep. When an episode ends, at the game's horizon or cut before, the next one begins in
     the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
-    (False at the horizon, where the game is really over). Infos of one world are one dict.
+    (False at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
 
     Parameters
     ----------

@@ -59,9 +59,9 @@ class Kernels:
 @functools.cache
 def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     """Compile the kernels of a game; equal rules and layouts share them."""
-    start_world = _start_world(rules.start, _store(layout.state_fields))
+    start_world = start_world_rule(rules, layout)
     act_world = _act_world(layout.n_actions or 1)
-    advance_world = _advance_world(rules, layout)
+    advance_world = advance_world_rule(rules, layout)
     return Kernels(
         start=_start_kernel(start_world),
         step=_step_kernel(advance_world, layout.n_actions),
@@ -87,7 +87,10 @@ def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
     return _rule_from(source, "store")
 
 
-def _start_world(start: Callable[..., Any], store: Callable[..., Any]) -> Callable[..., Any]:
+def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
+    """A rule that draws the first states of all agents of one world."""
+    start, store = rules.start, _store(layout.state_fields)
+
     @rule
     def start_world(states: Any, agents: Any, initial: Any, key: Any) -> None:
         for i in range(len(states)):
@@ -158,7 +161,7 @@ def no_aggregate(world: Any, signal: Any) -> None:
     """The aggregate of a game whose rules read the counts themselves."""
 
 
-def _advance_world(rules: Rules, layout: Layout) -> Callable[..., Any]:
+def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
     """A rule that takes all agents of one world through one step."""
     count, store = count_rule(rules, layout), _store(layout.state_fields)
     cell, step, aggregate = rules.cell, rules.step, rules.aggregate or no_aggregate
@@ -300,7 +303,10 @@ SMALL_ACTION_COUNT = 8
 
 
 def _act_world(n_actions: int) -> Callable[..., Any]:
-    """A rule that draws the actions of all agents of a world from cumulated policies, (1 or n_agents, H, S, A)."""
+    """A rule that draws the actions of all agents of a world from cumulated policies, (1 or n_agents, T, S, A).
+
+    With T = 1 a policy is the same at all times.
+    """
     last = n_actions - 1
 
     @rule
@@ -323,15 +329,17 @@ def _act_world(n_actions: int) -> Callable[..., Any]:
     def act_world(
         cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
     ) -> None:
+        now = time if cumulative.shape[1] > 1 else 0
         if len(cumulative) == 1:
             for i in range(len(states)):
-                actions[i] = sample(cumulative, 0, time, states[i], uniform(agent_key(key, i), 0))
+                actions[i] = sample(cumulative, 0, now, states[i], uniform(agent_key(key, i), 0))
         else:
             for i in range(len(states)):
-                actions[i] = sample(cumulative, i, time, states[i], uniform(agent_key(key, i), 0))
+                actions[i] = sample(cumulative, i, now, states[i], uniform(agent_key(key, i), 0))
         if deviator >= 0:
+            now = time if deviation.shape[1] > 1 else 0
             draw = uniform(agent_key(key, deviator), 0)
-            actions[deviator] = sample(deviation, 0, time, states[deviator], draw)
+            actions[deviator] = sample(deviation, 0, now, states[deviator], draw)
 
     return act_world
 
@@ -349,7 +357,7 @@ def _act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
         first: Any,
         last: Any,
     ) -> None:
-        """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, H, S, A)."""
+        """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, T, S, A)."""
         for w in range(first, last):
             key = step_key(seed, world_ids[w], episode, time, ACT)
             act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
@@ -415,19 +423,21 @@ def _rollout_kernel(
         seed: Any,
         episode: Any,
         world_ids: Any,
+        is_placed: Any,
         first: Any,
         last: Any,
     ) -> None:
         """Play whole episodes by tabular policies.
 
-        ``cumulative`` (1 or n_agents, H, S, A) are everyone's policies, cumulated over actions. In world
-        w agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (H, S, A) instead, on the same
+        ``cumulative`` (1 or n_agents, T, S, A) are everyone's policies, cumulated over actions. In world
+        w agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (T, S, A) instead, on the same
         random numbers. Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N) and
-        counts (n_worlds, H, n_cells).
+        counts (n_worlds, H, n_cells). The first states are drawn, unless they are there: ``is_placed``.
         """
         horizon = actions.shape[1]
         for w in range(first, last):
-            start_world(states[w, 0], agents, initial, step_key(seed, world_ids[w], episode, 0, START))
+            if not is_placed:
+                start_world(states[w, 0], agents, initial, step_key(seed, world_ids[w], episode, 0, START))
             for h in range(horizon):
                 key = step_key(seed, world_ids[w], episode, h, ACT)
                 own, chosen = states[w, h], actions[w, h]

@@ -37,11 +37,18 @@ class Trajectories:
     """Shape (n_worlds, horizon, n_agents)."""
     counts: NDArray[np.float32]
     """Weight counted in each cell, everyone included, shape (n_worlds, horizon, n_cells)."""
+    discount: float = 1.0
+    """The game's discount gamma."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
-        """Total reward of every agent, shape (n_worlds, n_agents)."""
-        total: NDArray[np.float64] = self.rewards.sum(axis=1, dtype=np.float64)
+        """Total reward of every agent, discounted by gamma^h, shape (n_worlds, n_agents)."""
+        total: NDArray[np.float64]
+        if self.discount == 1.0:
+            total = self.rewards.sum(axis=1, dtype=np.float64)
+        else:
+            worth = self.discount ** np.arange(self.rewards.shape[1])
+            total = np.einsum("h,whi->wi", worth, self.rewards)
         return total
 
 
@@ -310,12 +317,12 @@ class Engine:
     ) -> NDArray[np.int32]:
         """Draw everyone's action from a tabular policy at the current time, shape (n_worlds, n_agents).
 
-        ``policy`` is a cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, H, S, A). The
-        draws are those of :meth:`rollout`.
+        ``policy`` is a cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, T, S, A) with (T,
+        S, A) the game's ``policy_shape``. The draws are those of :meth:`rollout`.
         """
         game = self._finite_game("sample_actions")
         self._check_playing("sample_actions")
-        table = (game.horizon, game.n_states, game.n_actions)
+        table = game.policy_shape
         if policy.shape[0] not in (1, game.n_agents) or policy.shape[1:] != table:
             raise ValueError(f"policy must have shape (1 or {game.n_agents}, *{table}), got {policy.shape}")
         if actions is None:
@@ -339,6 +346,7 @@ class Engine:
         world_ids: Sequence[int] | NDArray[Any] | None = None,
         deviators: Sequence[int] | NDArray[Any] | None = None,
         deviations: ArrayLike | None = None,
+        starts: ArrayLike | None = None,
     ) -> Trajectories:
         """Play one whole episode by tabular policies in every world; the engine's own state is left alone.
 
@@ -347,14 +355,17 @@ class Engine:
         Parameters
         ----------
         policy:
-            Probabilities of actions, shape (H, S, A) for one policy for all, or (n_agents, H, S, A); or an
-            object with these as its attribute ``probabilities``.
+            Probabilities of actions, shape (T, S, A) for one policy for all, or (n_agents, T, S, A), with (T,
+            S, A) the game's ``policy_shape``; or an object with these as its attribute ``probabilities``.
         seed, episode, world_ids:
             Identify the random numbers; worlds are ``n_worlds`` in number by default, else as many as ids.
         deviators:
             Agent that deviates in each world, -1 for none.
         deviations:
-            The policies that the deviators play, shape (number of worlds, H, S, A).
+            The policies that the deviators play, shape (number of worlds, T, S, A), or with the horizon in the
+            place of T.
+        starts:
+            The first states of all agents, shape (number of worlds, n_agents); by default they are drawn.
 
         Raises
         ------
@@ -362,7 +373,7 @@ class Engine:
             If the game is not finite or an array is not as described.
         """
         game = self._finite_game("rollout")
-        table = (game.horizon, game.n_states, game.n_actions)
+        table = game.policy_shape
         law = checks.policy_table("policy", policy, table, game.n_agents)
         ids = self._world_ids if world_ids is None else np.ascontiguousarray(world_ids, np.uint64)
         n_worlds = len(ids)
@@ -375,14 +386,25 @@ class Engine:
             raise ValueError("deviators and deviations must be given together")
         other = np.zeros((n_worlds, *table), np.float32)
         if deviations is not None:
-            other = cumulative(checks.probabilities("deviations", deviations, (n_worlds, *table)))
+            given = np.asarray(deviations)
+            timed = given.ndim == 4 and given.shape[1] == game.horizon
+            length = game.horizon if timed else table[0]
+            other = cumulative(checks.probabilities("deviations", given, (n_worlds, length, *table[1:])))
         n, h = game.n_agents, game.horizon
         run = Trajectories(
             states=np.empty((n_worlds, h + 1, n), game.state_dtype),
             actions=np.empty((n_worlds, h, n), index_dtype(game.n_actions)),
             rewards=np.empty((n_worlds, h, n), np.float32),
             counts=np.empty((n_worlds, h, game.n_cells), np.float32),
+            discount=game.discount,
         )
+        if starts is not None:
+            if np.asarray(starts).dtype.kind not in "iu":
+                raise TypeError(f"starts must be integers, got dtype {np.asarray(starts).dtype}")
+            placed = checks.shaped("starts", starts, (n_worlds, n), np.int64)
+            if placed.min() < 0 or placed.max() >= game.n_states:
+                raise ValueError(f"starts must be states in [0, {game.n_states - 1}], got {starts!r}")
+            run.states[:, 0] = placed
         self._for_worlds(
             n_worlds,
             self._kernels.rollout,
@@ -390,6 +412,7 @@ class Engine:
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
             np.empty((n_worlds, game.n_signals), np.float32),
             *(_signed(checks.integer("seed", seed, 0, 2**64 - 1)), checks.integer("episode", episode, 0), ids),
+            starts is not None,
             steps=h,
         )
         return run

@@ -1,8 +1,10 @@
-"""Backward induction on tabulated transitions and rewards, compiled; shared by every solver and measure.
+"""Dynamic programming on tabulated transitions and rewards, compiled; shared by every solver and measure.
 
-Arrays: policy (H, S, A), transitions P (H, S, A, S), rewards R (H, S, A), values Q (H, S, A), all float64.
-``temperature`` is the tau of entropy regularisation: the reward of a step gains tau times the entropy of
-the policy that acts (Yardim & He, Definition 9), and tau = 0 is the plain game.
+Arrays: policy (T, S, A), transitions P (T, S, A, S), rewards R (T, S, A), values Q (T, S, A), all float64. A
+problem that ends has T = H steps and is solved by backward induction; one that goes on for ever has T = 1, a
+``discount`` below 1, and is solved by sweeps over the states until nothing changes (value iteration in place,
+with the values (S,) in ``v``). ``temperature`` is the tau of entropy regularisation: the reward of a step gains
+tau times the entropy of the policy that acts (Yardim & He, Definition 9), and tau = 0 is the plain game.
 """
 
 import math
@@ -37,32 +39,31 @@ def soft_maximum(values: Any, temperature: Any) -> Any:
 
 
 @rule
-def evaluate(policy: Any, transitions: Any, rewards: Any, temperature: Any, q: Any) -> None:
-    """Q^{tau,pi} of a policy into ``q``: Yardim & He, Definition 9 (the entropy of step h itself is in Q_h)."""
+def evaluate_backward(
+    policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any
+) -> None:
+    """:func:`evaluate` over H steps, discounted; ``policy`` may be stationary, (1, S, A)."""
+    last = len(policy) - 1
     horizon, n_states, n_actions = rewards.shape
     for step in range(horizon):
         h = horizon - 1 - step
         for s in range(n_states):
-            bonus = temperature * entropy(policy[h, s]) if temperature > 0.0 else 0.0
+            bonus = temperature * entropy(policy[min(h, last), s]) if temperature > 0.0 else 0.0
             for a in range(n_actions):
                 q[h, s, a] = rewards[h, s, a] + bonus
         if step > 0:
             for t in range(n_states):
                 value = 0.0
                 for b in range(n_actions):
-                    value += policy[h + 1, t, b] * q[h + 1, t, b]
+                    value += policy[min(h + 1, last), t, b] * q[h + 1, t, b]
                 for s in range(n_states):
                     for a in range(n_actions):
-                        q[h, s, a] += transitions[h, s, a, t] * value
+                        q[h, s, a] += discount * transitions[h, s, a, t] * value
 
 
 @rule
-def optimise(transitions: Any, rewards: Any, temperature: Any, q: Any) -> None:
-    """Optimal values of the (regularised) decision problem into ``q``.
-
-    Here ``q[h, s, a]`` leaves out the entropy of step h, so that the optimal policy is its
-    greedy policy (or its softmax at this temperature) and the optimal value its soft maximum.
-    """
+def optimise_backward(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any) -> None:
+    """:func:`optimise` over H steps, discounted."""
     horizon, n_states, n_actions = rewards.shape
     for step in range(horizon):
         h = horizon - 1 - step
@@ -74,7 +75,95 @@ def optimise(transitions: Any, rewards: Any, temperature: Any, q: Any) -> None:
                 value = soft_maximum(q[h + 1, t], temperature)
                 for s in range(n_states):
                     for a in range(n_actions):
-                        q[h, s, a] += transitions[h, s, a, t] * value
+                        q[h, s, a] += discount * transitions[h, s, a, t] * value
+
+
+SETTLED = 1e-14
+"""Sweeps over an infinite problem end when no value changes by more than this share of the largest, or ..."""
+FORGOTTEN = 1e-16
+"""... when what they began with counts for less than this."""
+
+
+@rule
+def most_sweeps(discount: Any) -> Any:
+    """After so many sweeps the values that they began with count for no more than ``FORGOTTEN``."""
+    return int(math.log(FORGOTTEN) / math.log(discount)) + 1
+
+
+@rule
+def evaluate_forever(
+    policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any
+) -> None:
+    """Q^{tau,pi} of a stationary policy in an infinite problem into ``q`` (1, S, A); ``v`` (S,) is scratch."""
+    _, n_states, n_actions = rewards.shape
+    v[:] = 0.0
+    for _ in range(most_sweeps(discount)):
+        change, largest = 0.0, 0.0
+        for s in range(n_states):
+            value = temperature * entropy(policy[0, s]) if temperature > 0.0 else 0.0
+            for a in range(n_actions):
+                if policy[0, s, a] > 0.0:
+                    ahead = 0.0
+                    for t in range(n_states):
+                        ahead += transitions[0, s, a, t] * v[t]
+                    value += policy[0, s, a] * (rewards[0, s, a] + discount * ahead)
+            change, largest = max(change, abs(value - v[s])), max(largest, abs(value))
+            v[s] = value
+        if change <= SETTLED * largest:
+            break
+    for s in range(n_states):
+        bonus = temperature * entropy(policy[0, s]) if temperature > 0.0 else 0.0
+        for a in range(n_actions):
+            ahead = 0.0
+            for t in range(n_states):
+                ahead += transitions[0, s, a, t] * v[t]
+            q[0, s, a] = rewards[0, s, a] + bonus + discount * ahead
+
+
+@rule
+def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any) -> None:
+    """Optimal values of an infinite problem into ``q`` (1, S, A), see :func:`optimise`; ``v`` is scratch."""
+    _, n_states, n_actions = rewards.shape
+    v[:] = 0.0
+    for _ in range(most_sweeps(discount)):
+        change, largest = 0.0, 0.0
+        for s in range(n_states):
+            for a in range(n_actions):
+                ahead = 0.0
+                for t in range(n_states):
+                    ahead += transitions[0, s, a, t] * v[t]
+                q[0, s, a] = rewards[0, s, a] + discount * ahead
+            value = soft_maximum(q[0, s], temperature)
+            change, largest = max(change, abs(value - v[s])), max(largest, abs(value))
+            v[s] = value
+        if change <= SETTLED * largest:
+            break
+
+
+@rule
+def evaluate(policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any) -> None:
+    """Q^{tau,pi} of a policy into ``q``: Yardim & He, Definition 9 (the entropy of step h itself is in Q_h).
+
+    A discount below 1 stands for an infinite problem; ``v`` (S,) is scratch.
+    """
+    if discount < 1.0:
+        evaluate_forever(policy, transitions, rewards, temperature, discount, q, v)
+    else:
+        evaluate_backward(policy, transitions, rewards, temperature, 1.0, q)
+
+
+@rule
+def optimise(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any) -> None:
+    """Optimal values of the (regularised) decision problem into ``q``.
+
+    Here ``q[h, s, a]`` leaves out the entropy of step h, so that the optimal policy is its
+    greedy policy (or its softmax at this temperature) and the optimal value its soft maximum. A discount below 1
+    stands for an infinite problem; ``v`` (S,) is scratch.
+    """
+    if discount < 1.0:
+        optimise_forever(transitions, rewards, temperature, discount, q, v)
+    else:
+        optimise_backward(transitions, rewards, temperature, 1.0, q)
 
 
 @rule
@@ -97,11 +186,13 @@ def optimal_value(initial: Any, q: Any, temperature: Any) -> Any:
 
 
 @rule
-def gap(policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, q: Any) -> tuple[Any, Any]:
-    """Value of the best response, and of the policy, in one decision problem; ``q`` is scratch."""
-    evaluate(policy, transitions, rewards, temperature, q)
+def gap(
+    policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any
+) -> tuple[Any, Any]:
+    """Value of the best response, and of the policy, in one decision problem; ``q`` and ``v`` are scratch."""
+    evaluate(policy, transitions, rewards, temperature, discount, q, v)
     own = policy_value(initial, policy, q)
-    optimise(transitions, rewards, temperature, q)
+    optimise(transitions, rewards, temperature, discount, q, v)
     return optimal_value(initial, q, temperature), own
 
 
@@ -112,9 +203,14 @@ def act_optimally(q: Any, temperature: Any, policy: Any) -> None:
     for h in range(horizon):
         for s in range(n_states):
             if temperature > 0.0:
-                value = soft_maximum(q[h, s], temperature)
+                best_value, total = q[h, s, 0], 0.0
                 for a in range(n_actions):
-                    policy[h, s, a] = math.exp((q[h, s, a] - value) / temperature)
+                    best_value = max(best_value, q[h, s, a])
+                for a in range(n_actions):
+                    policy[h, s, a] = math.exp((q[h, s, a] - best_value) / temperature)
+                    total += policy[h, s, a]
+                for a in range(n_actions):
+                    policy[h, s, a] /= total
             else:
                 best = 0
                 for a in range(n_actions):
@@ -128,10 +224,33 @@ evaluate_kernel = kernel(evaluate.py_func)  # type: ignore[attr-defined]
 
 
 @kernel
-def best_response_kernel(transitions: Any, rewards: Any, temperature: Any, q: Any, policy: Any) -> None:
-    """Optimal values into ``q`` and an optimal policy into ``policy``."""
-    optimise(transitions, rewards, temperature, q)
+def best_response_kernel(
+    transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any, policy: Any
+) -> None:
+    """Optimal values into ``q`` and an optimal policy into ``policy``; ``v`` (S,) is scratch."""
+    optimise(transitions, rewards, temperature, discount, q, v)
     act_optimally(q, temperature, policy)
+
+
+@kernel
+def evaluate_each(policies: Any, transitions: Any, rewards: Any, discount: Any, values: Any, q: Any) -> None:
+    """First values (n, S) of policies (1 or n, T, S, A) in n decision problems of H steps; ``q`` is scratch."""
+    n_problems, _, n_states, n_actions = rewards.shape
+    for i in range(n_problems):
+        policy = policies[i if len(policies) > 1 else 0]
+        evaluate_backward(policy, transitions[i], rewards[i], 0.0, discount, q)
+        for s in range(n_states):
+            values[i, s] = 0.0
+            for a in range(n_actions):
+                values[i, s] += policy[0, s, a] * q[0, s, a]
+
+
+@kernel
+def answer_each(transitions: Any, rewards: Any, discount: Any, answers: Any, q: Any) -> None:
+    """An optimal policy of each of n decision problems of H steps into ``answers`` (n, H, S, A)."""
+    for i in range(len(rewards)):
+        optimise_backward(transitions[i], rewards[i], 0.0, discount, q)
+        act_optimally(q, 0.0, answers[i])
 
 
 @kernel
@@ -139,6 +258,7 @@ def solve_each(
     policies: Any,
     transitions: Any,
     rewards: Any,
+    discount: Any,
     own_values: Any,
     best_values: Any,
     best_policies: Any,
@@ -146,21 +266,21 @@ def solve_each(
     first: Any,
     last: Any,
 ) -> None:
-    """Evaluate and optimise one decision problem per agent, for the agents ``first <= i < last``.
+    """Evaluate and optimise one decision problem of H steps per agent, for the agents ``first <= i < last``.
 
-    policies (1 or n, H, S, A), transitions (n, H, S, A, S), rewards (n, H, S, A); writes
+    policies (1 or n, T, S, A) with T = 1 or H, transitions (n, H, S, A, S), rewards (n, H, S, A); writes
     V of the policy and of the optimum into (n, H + 1, S) and the greedy policy into (n, H, S, A).
     """
     horizon, n_states, n_actions = rewards.shape[1:]
     for i in range(first, last):
         policy = policies[i if len(policies) > 1 else 0]
-        evaluate(policy, transitions[i], rewards[i], 0.0, q)
+        evaluate_backward(policy, transitions[i], rewards[i], 0.0, discount, q)
         for h in range(horizon):
             for s in range(n_states):
                 own_values[i, h, s] = 0.0
                 for a in range(n_actions):
-                    own_values[i, h, s] += policy[h, s, a] * q[h, s, a]
-        optimise(transitions[i], rewards[i], 0.0, q)
+                    own_values[i, h, s] += policy[min(h, len(policy) - 1), s, a] * q[h, s, a]
+        optimise_backward(transitions[i], rewards[i], 0.0, discount, q)
         act_optimally(q, 0.0, best_policies[i])
         for h in range(horizon):
             for s in range(n_states):

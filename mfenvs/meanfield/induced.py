@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
-from mfenvs.engine.model import check_model, in_double_precision, model_kernels
+from mfenvs.engine.model import FlowArrays, check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap
 
 Array = NDArray[np.float64]
 
 ON_AVERAGE = " on average over agents"
+NEARLY_STATIONARY = 1e-8
+"""A flow with a larger residual than this is worth a warning."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +29,23 @@ class Flow:
     """The population flow of a policy and the decision problem that a single agent faces in it."""
 
     mu: Array
-    """State-action laws Lambda(pi), shape (H, S, A)."""
+    """State-action laws Lambda(pi), shape (T, S, A)."""
     transitions: Array
-    """P(s, a, mu_h) of every step, shape (H, S, A, S)."""
+    """P(s, a, mu_h) of every step, shape (T, S, A, S)."""
     rewards: Array
-    """R(s, a, mu_h) of every step, shape (H, S, A)."""
+    """R(s, a, mu_h) of every step, shape (T, S, A)."""
+    residual: float = 0.0
+    """Of a stationary flow: by how much one more step changes its law, in l1. Where the population moves ever more
+    slowly, as at the threshold of an epidemic, the law itself may be farther off."""
 
 
 class InducedGame:
-    """MFG(G), the finite-horizon mean-field game induced by an N-player game G (Yardim & He, Definition 6).
+    """MFG(G), the mean-field game induced by an N-player game G (Yardim & He, Definition 6).
+
+    Arrays have a time axis of length T. Of a game that ends, T is the horizon H, flows begin with the initial law,
+    and values are total rewards. Of an infinite one (``discount`` < 1), T = 1: policies are stationary, the flow
+    of a policy is the *stationary* law that the population reaches from the initial one, and values are
+    discounted, V = E sum_h gamma^h r_h with s_0 from the initial law (Guo et al., arXiv 1901.09585).
 
     The rules of our games read the others through an empirical distribution only, so that
     symmetrisation and extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the
@@ -52,14 +63,15 @@ class InducedGame:
         If the game is not finite.
     ValueError
         If its transition rule returns rows that are not probabilities, or its reward rule numbers that are not
-        finite, for any agent at a uniform population; later, if their average does in any flow.
+        finite, for any agent at a uniform population; later, if their average does in any flow. If the rules of an
+        infinite game read the time.
     """
 
     def __init__(self, game: FiniteGame) -> None:
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
         self.game = game
-        self.horizon, self.n_states, self.n_actions = game.horizon, game.n_states, game.n_actions
+        self.n_times, self.n_states, self.n_actions = game.policy_shape
         self.initial = np.ascontiguousarray(game.initial_distribution, np.float64)
         """The law of the first state, shape (S,)."""
         distinct, copies = np.unique(game.agents.view(np.ndarray), return_counts=True)
@@ -68,94 +80,169 @@ class InducedGame:
         self.shares = copies / game.n_agents
         """The share of the population that has them."""
         # What exploitability() works in. A flow that nobody keeps need not be allocated again and again.
-        self._work = self.flow_arrays(), np.empty(self.policy_shape)
+        self._work = self.flow_arrays()
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
-        self._gap = _gap_kernel(self.kernels.flow_rule)
+        self._gap, self._q = _gap_kernel(self.kernels.flow_rule), np.empty(self.policy_shape)
         self._check_every_agent()
+        if game.is_infinite:
+            self._check_no_time()
         self.flow(self.uniform_policy())
 
     @property
     def policy_shape(self) -> tuple[int, int, int]:
-        """(H, S, A)."""
-        return self.horizon, self.n_states, self.n_actions
+        """(T, S, A)."""
+        return self.n_times, self.n_states, self.n_actions
 
     def uniform_policy(self) -> Array:
-        """The policy that takes every action with the same probability, shape (H, S, A)."""
+        """The policy that takes every action with the same probability, shape (T, S, A)."""
         return np.full(self.policy_shape, 1.0 / self.n_actions)
 
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P(., ., mu) of shape (S, A, S) and R(., ., mu) of shape (S, A) at a state-action law mu (S, A)."""
         law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
         checks.probabilities("mu.ravel()", law.ravel(), (law.size,))
-        checks.integer("time", time, 0, self.horizon - 1)
-        transitions, rewards = np.empty((*law.shape, self.n_states)), np.empty(law.shape)
-        self.kernels.mean_field(
-            law, self.agents, self.shares, self.game.constants, time, *self._scratch(), transitions, rewards
-        )
+        checks.integer("time", time, 0, self.n_times - 1)
+        transitions, rewards = self._tabulate(law, time)
         check_model(self.game, transitions, rewards, ON_AVERAGE)
         return transitions, rewards
 
     def flow(self, policy: Any) -> Flow:
-        """The population flow Lambda(policy) and what it makes of the game (Yardim & He, Definition 5)."""
-        flow = self._flow(self._policy("policy", policy))
-        check_model(self.game, flow.transitions, flow.rewards, ON_AVERAGE)
-        return flow
+        """The population flow Lambda(policy) and what it makes of the game (Yardim & He, Definition 5).
+
+        Warns
+        -----
+        RuntimeWarning
+            If the search for a stationary flow did not get there: the population may go round for ever.
+        """
+        law, arrays = self._policy("policy", policy), self.flow_arrays()
+        residual = float(self.kernels.flow(law, arrays))
+        check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
+        _warn_unless_stationary(residual)
+        return Flow(arrays.mu, arrays.transitions, arrays.rewards, residual)
+
+    def next_population(self, policy: Any, population: ArrayLike) -> Array:
+        """Gamma_2(pi, L): the population one step after L if all play ``policy`` (Guo et al., arXiv 1901.09585).
+
+        s ~ the states of L, a_0 ~ pi(s), s_1 ~ P(. | s, a_0, L), a_1 ~ pi(s_1); the result is the law of (s_1,
+        a_1). In a game that ends a population is a whole flow, and the next one is that of the policy [O].
+
+        Parameters
+        ----------
+        policy, population:
+            Shape (T, S, A).
+
+        Returns
+        -------
+        Shape (T, S, A).
+        """
+        law, after = self._policy("policy", policy), self.population("population", population).copy()
+        arrays = self.flow_arrays()
+        self.kernels.freeze(after, arrays)
+        self.kernels.advance(law, after, arrays)
+        check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
+        return after
+
+    def population(self, name: str, value: ArrayLike) -> Array:
+        """``value`` as a population: a law over states and actions for every time, shape (T, S, A)."""
+        array = checks.shaped(name, value, self.policy_shape, np.float64)
+        size = self.n_states * self.n_actions
+        checks.probabilities(f"{name} over (S, A)", array.reshape(self.n_times, size), (self.n_times, size))
+        return array
 
     def evaluate(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> Array:
-        """Q^{tau,pi}_h(s, a) of a policy against a flow (its own by default), shape (H, S, A).
+        """Q^{tau,pi}_h(s, a) of a policy against a flow (its own by default), shape (T, S, A).
 
         Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
         """
         law, tau = self._policy("policy", policy), _temperature(temperature)
         flow = self.flow(law) if flow is None else flow
         q = np.empty(self.policy_shape)
-        evaluate_kernel(law, flow.transitions, flow.rewards, tau, q)
+        discount, v = self.game.discount, np.empty(self.n_states)
+        evaluate_kernel(law, flow.transitions, flow.rewards, tau, discount, q, v)
         return q
 
     def value(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
-        """V^tau(mu, policy): expected total reward against a flow, the policy's own by default."""
+        """V^tau(mu, policy): expected total (discounted) reward against a flow, the policy's own by default."""
         law = self._policy("policy", policy)
         q = self.evaluate(law, flow, temperature=temperature)
         return float(np.einsum("s,sa,sa->", self.initial, law[0], q[0]))
 
     def best_response(self, flow: Flow, *, temperature: float = 0.0) -> Array:
-        """A best response to a frozen flow, shape (H, S, A); at a temperature, the unique soft one."""
-        q, policy = np.empty(self.policy_shape), np.empty(self.policy_shape)
-        best_response_kernel(flow.transitions, flow.rewards, _temperature(temperature), q, policy)
-        return policy
+        """A best response to a frozen flow, shape (T, S, A); at a temperature, the unique soft one."""
+        return self._optimise(flow, temperature)[1]
+
+    def optimal_q(self, flow: Flow) -> Array:
+        """Q*_h(s, a) of the decision problem in a frozen flow, shape (T, S, A)."""
+        return self._optimise(flow, 0.0)[0]
 
     def exploitability(self, policy: Any, *, temperature: float = 0.0) -> float:
-        """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau."""
+        """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau.
+
+        Warns
+        -----
+        RuntimeWarning
+            As :meth:`flow`.
+        """
         law, tau = self._policy("policy", policy), _temperature(temperature)
-        best, own, is_valid = self._gap(law, tau, *self._work)
+        best, own, is_valid, residual = self._gap(law, tau, self._q, self._work)
         if not is_valid:
             self.flow(law)  # says what is wrong
+        _warn_unless_stationary(residual)
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
-    def flow_arrays(self) -> tuple[Any, ...]:
-        """What the compiled flow works on: one argument for kernels that iterate it.
+    def flow_arrays(self) -> FlowArrays:
+        """What the compiled flow works on: one argument for kernels that iterate it."""
+        shape, n_states = self.policy_shape, self.n_states
+        counts, signal = self._scratch()
+        return FlowArrays(
+            initial=self.initial,
+            agents=self.agents,
+            shares=self.shares,
+            constants=self.game.constants,
+            discount=self.game.discount,
+            counts=counts,
+            signal=signal,
+            present=np.empty(n_states),
+            ahead=np.empty(n_states),
+            values=np.empty(n_states),
+            moves=np.empty((n_states, n_states)),
+            mu=np.empty(shape),
+            transitions=np.empty((*shape, n_states)),
+            rewards=np.empty(shape),
+        )
 
-        (initial law, distinct agents, their shares, the game's constants; scratch: counts, signal; results: mu
-        (H, S, A), transitions (H, S, A, S), rewards (H, S, A)).
-        """
-        shape = self.policy_shape
-        results = np.empty(shape), np.empty((*shape, self.n_states)), np.empty(shape)
-        return (self.initial, self.agents, self.shares, self.game.constants, *self._scratch(), *results)
+    def frozen(self, population: ArrayLike) -> Flow:
+        """The decision problem of a single agent in a population (T, S, A) that stays as it is."""
+        law, arrays = self.population("population", population), self.flow_arrays()
+        self.kernels.freeze(law, arrays)
+        check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
+        return Flow(law.copy(), arrays.transitions, arrays.rewards)
 
-    def _flow(self, policy: Array) -> Flow:
-        arrays = self.flow_arrays()
-        self.kernels.flow(policy, arrays)
-        mu, transitions, rewards = arrays[-3:]
-        return Flow(mu, transitions, rewards)
+    def _optimise(self, flow: Flow, temperature: float) -> tuple[Array, Array]:
+        """Optimal values in a frozen flow and an optimal policy, (T, S, A) each."""
+        q, policy, v = np.empty(self.policy_shape), np.empty(self.policy_shape), np.empty(self.n_states)
+        tau, discount = _temperature(temperature), self.game.discount
+        best_response_kernel(flow.transitions, flow.rewards, tau, discount, q, v, policy)
+        return q, policy
+
+    def _tabulate(self, law: Array, time: int) -> tuple[Array, Array]:
+        transitions, rewards = np.empty((*law.shape, self.n_states)), np.empty(law.shape)
+        self.kernels.mean_field(
+            law, self.agents, self.shares, self.game.constants, time, *self._scratch(), transitions, rewards
+        )
+        return transitions, rewards
 
     def _scratch(self) -> tuple[Array, Array]:
         """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
     def _policy(self, name: str, policy: Any) -> Array:
-        return checks.probabilities(name, getattr(policy, "probabilities", policy), self.policy_shape)
+        array = np.asarray(getattr(policy, "probabilities", policy))
+        if self.n_times == 1 and array.ndim == 2:
+            array = array[None]
+        return checks.probabilities(name, array, self.policy_shape)
 
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
@@ -171,25 +258,48 @@ class InducedGame:
         if wrong >= 0:
             check_model(self.game, transitions, rewards, f" for an agent with parameters {self.agents[wrong]}")
 
+    def _check_no_time(self) -> None:
+        mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
+        first, last = self._tabulate(mu, 0), self.game.horizon - 1
+        later = {time for time in (1, 2, 3, last // 2, last) if time <= last}
+        if not all(
+            np.array_equal(a, b) for time in later for a, b in zip(first, self._tabulate(mu, time), strict=True)
+        ):
+            raise ValueError(
+                f"{type(self.game).__name__} with discount {self.game.discount:g} goes on for ever, so its rules"
+                " must not read world.time: make it with discount=1, or without the time"
+            )
+
 
 @functools.cache
 def _gap_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
     tolerance = checks.PROBABILITY_TOLERANCE
 
     @kernel
-    def flow_and_gap(policy: Any, temperature: Any, arrays: Any, q: Any) -> Any:
-        """Value of the best response to a policy's flow, of the policy in it, and whether the flow is valid."""
-        flow(policy, arrays)
-        initial, _, _, _, _, _, _, transitions, rewards = arrays
-        best, own = gap(policy, initial, transitions, rewards, temperature, q)
+    def flow_and_gap(policy: Any, temperature: Any, q: Any, arrays: Any) -> Any:
+        """Value of the best response to a policy's flow, of the policy, whether the flow is valid; residual."""
+        residual = flow(policy, arrays)
+        transitions, rewards = arrays.transitions, arrays.rewards
+        best, own = gap(
+            policy, arrays.initial, transitions, rewards, temperature, arrays.discount, q, arrays.values
+        )
         is_valid = math.isfinite(best - own)
         for h in range(policy.shape[0]):
             for s in range(policy.shape[1]):
                 for a in range(policy.shape[2]):
                     is_valid &= checks.is_row(transitions[h, s, a], tolerance, -tolerance)
-        return best, own, is_valid
+        return best, own, is_valid, residual
 
     return flow_and_gap
+
+
+def _warn_unless_stationary(residual: float) -> None:
+    if residual > NEARLY_STATIONARY:
+        warnings.warn(
+            f"the population does not settle: a step changes the law found by {residual:.1e} in l1",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _temperature(value: float) -> float:

@@ -16,9 +16,12 @@ return is not summed from the rewards received. With any fixed functions V_h, an
 agent's next action and transition *given* the others' states and actions of step h (known exactly from the
 rules),
 
-    J_i = E[V_0(s_0)] + sum_h E[ D_h(R^i + V_{h+1}) - V_h(s_h) ]
+    J_i = E[V_0(s_0)] + sum_h gamma^h E[ D_h(R^i + gamma V_{h+1}) - V_h(s_h) ]
 
 holds without bias, and with V of the agent's averaged decision problem the bracket is small in every world.
+
+Of an infinite game (``discount`` gamma < 1) the first H = ``horizon`` steps are taken: the rest is worth no more
+than gamma^H max|R| / (1 - gamma).
 """
 
 import dataclasses
@@ -119,8 +122,8 @@ def n_player_exploitability(
     game:
         A finite game.
     policy:
-        One policy for all, shape (H, S, A), or every agent's own, (n_agents, H, S, A); or an object with
-        either as its attribute ``probabilities``.
+        One policy for all, shape (T, S, A), or every agent's own, (n_agents, T, S, A), with (T, S, A) the game's
+        ``policy_shape``; or an object with either as its attribute ``probabilities``.
     n_worlds:
         Number K of simulated worlds, at least 2.
     deviators_per_world:
@@ -145,7 +148,7 @@ def n_player_exploitability(
     if deviators_per_world is None:
         deviators_per_world = min(16, game.n_agents)
     checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
-    table = (game.horizon, game.n_states, game.n_actions)
+    table = game.policy_shape
     if isinstance(policy, ObservationPolicy) and not hasattr(policy, "probabilities"):
         policy = tabulate(game, policy)
     law = checks.policy_table("policy", policy, table, game.n_agents).reshape(-1, *table)
@@ -154,11 +157,8 @@ def n_player_exploitability(
     played: Array = law[0] if len(law) == 1 else law
 
     population = engine.rollout(played, seed=seed, episode=0)
-    everyone = np.arange(game.n_agents)
     whole_run = np.tile([0, n_worlds], (game.n_agents, 1))
-    answers = _best_answers(
-        game, law, *_decision_problems(game, population, everyone, whole_run, engine.n_threads)
-    )
+    answers = _best_answers(game, law, population, whole_run, engine.n_threads)
 
     fresh = engine.rollout(played, seed=seed, episode=1)
     rng = np.random.default_rng(seed)
@@ -194,7 +194,7 @@ class _Answers:
     """What the best answer gains on average over the first state, shape (n_agents,)."""
 
 
-def _decision_problems(
+def decision_problems(
     game: FiniteGame,
     run: Trajectories,
     agents: NDArray[np.int64],
@@ -218,11 +218,29 @@ def _decision_problems(
     return transitions, rewards
 
 
-def _best_answers(game: FiniteGame, law: Array, transitions: Array, rewards: Array) -> _Answers:
+NUMBERS_AT_A_TIME = 2**25
+"""Tabulated problems are kept so many numbers at a time: 256 MB."""
+
+
+def batches_of_problems(game: FiniteGame, n_problems: int) -> list[slice]:
+    """Which of n decision problems of H steps are tabulated together."""
+    size = max(1, NUMBERS_AT_A_TIME // (game.horizon * game.n_states**2 * game.n_actions))
+    return [slice(first, min(first + size, n_problems)) for first in range(0, n_problems, size)]
+
+
+def _best_answers(
+    game: FiniteGame, law: Array, run: Trajectories, world_bounds: NDArray[np.int64], n_threads: int
+) -> _Answers:
     n, horizon = game.n_agents, game.horizon
+    everyone = np.arange(n)
     own, best = (np.empty((n, horizon + 1, game.n_states)) for _ in range(2))
     policies = np.empty((n, horizon, game.n_states, game.n_actions))
-    solve_each(law, transitions, rewards, own, best, policies, np.empty(policies.shape[1:]), 0, n)
+    q = np.empty(policies.shape[1:])
+    for some in batches_of_problems(game, n):
+        problems = decision_problems(game, run, everyone[some], world_bounds[some], n_threads)
+        played = law if len(law) == 1 else law[some]
+        size = some.stop - some.start
+        solve_each(played, *problems, game.discount, own[some], best[some], policies[some], q, 0, size)
     gains = np.maximum(0.0, (best[:, 0] - own[:, 0]) @ game.initial_distribution)
     return _Answers(own, best, policies, gains)
 
@@ -232,13 +250,16 @@ def _conditional_returns(
 ) -> Array:
     """One unbiased sample of J_i per world: the sum over h of the module's docstring, shape (n_worlds,).
 
-    In world w: agent ``who[w]``, which played ``policies[w]`` (H, S, A); V is ``values[w]`` (H + 1, S).
+    In world w: agent ``who[w]``, which played ``policies[w]`` (T, S, A); V is ``values[w]`` (H + 1, S).
     """
     n_worlds = len(who)
     each_its_own = np.stack([np.arange(n_worlds), np.arange(n_worlds) + 1], axis=1)
-    transitions, rewards = _decision_problems(game, run, who, each_its_own)
-    ahead = rewards + np.einsum("whsat,wht->whsa", transitions, values[:, 1:])
-    surplus = np.einsum("whsa,whsa->whs", policies, ahead) - values[:, :-1]
+    surplus = np.empty((n_worlds, game.horizon, game.n_states))
+    for some in batches_of_problems(game, n_worlds):
+        transitions, rewards = decision_problems(game, run, who[some], each_its_own[some])
+        ahead = rewards + game.discount * np.einsum("whsat,wht->whsa", transitions, values[some, 1:])
+        surplus[some] = (policies[some] * ahead).sum(axis=-1) - values[some, :-1]
     visited = run.states[np.arange(n_worlds), :-1, who].astype(np.int64)
-    total: Array = np.take_along_axis(surplus, visited[:, :, None], axis=2).sum(axis=(1, 2))
+    met = np.take_along_axis(surplus, visited[:, :, None], axis=2)[:, :, 0]
+    total: Array = met @ game.discount ** np.arange(game.horizon)
     return total + values[:, 0] @ game.initial_distribution

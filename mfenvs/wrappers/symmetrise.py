@@ -124,11 +124,11 @@ def joint_policy(policies: Sequence[Any]) -> Any:
     Parameters
     ----------
     policies:
-        One per agent, in the agents' order: tables (H, S, A), or policies with ``action_probabilities``.
+        One per agent, in the agents' order: tables (T, S, A), or policies with ``action_probabilities``.
 
     Returns
     -------
-    The tables stacked, (n_agents, H, S, A), or a :class:`JointPolicy`.
+    The tables stacked, (n_agents, T, S, A), or a :class:`JointPolicy`.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def joint_policy(policies: Sequence[Any]) -> Any:
     if tables and all(isinstance(table, np.ndarray) for table in tables):
         shapes = {table.shape for table in tables}
         if len(shapes) > 1 or tables[0].ndim != 3:
-            raise ValueError(f"policies must be tables of one shape (H, S, A), got {sorted(shapes)}")
+            raise ValueError(f"policies must be tables of one shape (T, S, A), got {sorted(shapes)}")
         return np.stack(tables)
     return JointPolicy(policies)
 
@@ -152,12 +152,12 @@ def shared_policy(joint: Any) -> Any:
     Parameters
     ----------
     joint:
-        A table (n_agents, H, S, A), an object with such an attribute ``probabilities``, or a joint policy with
+        A table (n_agents, T, S, A), an object with such an attribute ``probabilities``, or a joint policy with
         ``action_probabilities(observations, agents)``.
 
     Returns
     -------
-    The average table (H, S, A), or a :class:`SharedPolicy`.
+    The average table (T, S, A), or a :class:`SharedPolicy`.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def shared_policy(joint: Any) -> Any:
     table = getattr(joint, "probabilities", joint)
     if isinstance(table, np.ndarray):
         if table.ndim != 4:
-            raise ValueError(f"joint must be a table of shape (n_agents, H, S, A), got {table.shape}")
+            raise ValueError(f"joint must be a table of shape (n_agents, T, S, A), got {table.shape}")
         return table.mean(axis=0)
     return SharedPolicy(joint)
 

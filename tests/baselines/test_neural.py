@@ -34,7 +34,7 @@ def test_defaults_are_the_papers() -> None:
     assert found.pop("n_steps") is None
     assert {name: found.pop("learning_rate")(x) for name, x in (("half", 0.5),)} == {"half": 1.25e-4}
     assert found == {name: TABLE_2[name] for name in found}
-    assert set(TABLE_2) - set(found) == {"learning_rate", "normalize_advantage"}
+    assert set(TABLE_2) - set(found) == {"learning_rate", "normalize_advantage", "gamma"}
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "ind-ppo"])
@@ -144,3 +144,11 @@ def test_evaluations_are_of_the_network_at_that_time() -> None:
     model.learn(5 * 20, callback=[callback])
     assert [done for done, _ in callback.measured] == [2, 4]
     assert all(found.returns.shape == (2, 5) for _, found in callback.measured)
+
+
+def test_an_infinite_game_is_trained_with_its_discount() -> None:
+    game = make("Auction-v0", n_agents=6, n_budgets=3, n_bids=3, n_bidders=2, horizon=4, discount=0.7)
+    assert PPO("MlpPolicy", game, device="cpu").gamma == 0.7
+    assert PPOTrainer(game, PPOConfig(device="cpu")).model.gamma == 0.7
+    assert PPOTrainer(game, PPOConfig(device="cpu", gamma=0.9)).model.gamma == 0.9
+    assert PPOTrainer(make("Epidemic-v0", n_agents=6), PPOConfig(device="cpu")).model.gamma == 0.999

@@ -84,7 +84,7 @@ def test_uniform_has_the_games_shape() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (np.ones((2, 2)), r"shape \(H, S, A\) or \(n_agents, H, S, A\), got \(2, 2\)"),
+        (np.ones((2, 2)), r"shape \(T, S, A\) or \(n_agents, T, S, A\), got \(2, 2\)"),
         (np.full((1, 1, 2), 0.6), r"probabilities\[0, 0\].*sum 1.2"),
         (np.array([[[1.5, -0.5]]]), "non-negative"),
         (np.array([[[np.nan, 1.0]]]), "nan"),
@@ -93,3 +93,21 @@ def test_uniform_has_the_games_shape() -> None:
 def test_what_is_not_a_policy_is_refused(table: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TabularPolicy(table)
+
+
+def test_a_stationary_policy_reads_the_state_only() -> None:
+    policy = TabularPolicy([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    assert (policy.n_times, policy.n_states) == (1, 2)
+    actions, _ = policy.predict([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert actions.tolist() == [0, 2, 0]
+    # What comes behind the state is not taken for a time.
+    assert policy.predict([0.0, 1.0, 7.0])[0] == 2
+    with pytest.raises(ValueError, match=r"observation must have shape \(..., at least 2\), got \(1,\)"):
+        policy.predict([1.0])
+    each = TabularPolicy([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
+    assert each.predict(np.ones((4, 1)))[0].tolist() == [0, 1, 0, 1]
+
+
+def test_uniform_of_an_infinite_game_is_stationary() -> None:
+    game = make("RockPaperScissors-v0", horizon=4, discount=0.5)
+    assert np.array_equal(TabularPolicy.uniform(game).probabilities, np.full((1, 3, 3), 1 / 3))

@@ -211,3 +211,26 @@ def test_json_that_cannot_be_written_leaves_nothing(tmp_path) -> None:
     with pytest.raises(TypeError, match="cannot write"):
         baselines.files.write_json(tmp_path / "x.json", {"a": object()})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["symm-pmd", "ipmd", "td"])
+def test_algorithms_that_need_a_horizon_refuse_infinite_games(name: str) -> None:
+    trainer = ALGORITHMS[name]
+    message = rf"{trainer.__name__} needs a game that ends: make it with discount=1, got 0\.9"
+    with pytest.raises(ValueError, match=message):
+        trainer(make("Epidemic-v0", n_agents=20, horizon=3, discount=0.9))
+
+
+@pytest.mark.parametrize("name", ["omd", "fictitious-play"])
+def test_solvers_of_infinite_games_learn_stationary_policies_and_resume(name: str, tmp_path) -> None:
+    trainer = ALGORITHMS[name]
+    game = make("Epidemic-v0", n_agents=20, horizon=3, discount=0.9)
+    whole, part = trainer(game).learn(5), trainer(game).learn(2)
+    assert whole.policy.probabilities.shape == (1, 2, 2)
+    part.save(tmp_path / "part.npz")
+    resumed = trainer.load(tmp_path / "part.npz")
+    assert resumed.game.discount == 0.9
+    assert_equal(resumed.learn(3), whole)
+    # The policy acts on what the game's agents observe: their state.
+    actions, _ = whole.predict(np.eye(2)[[0, 1, 1]])
+    assert actions.shape == (3,)

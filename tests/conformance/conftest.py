@@ -11,7 +11,15 @@ SMALL = {"n_agents": 6, "horizon": 4}
 """The constants with which every registered game is run, a new one without a line here."""
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "Epidemic-v0": [{"heterogeneity": 0.0, "n_agents": 2}, {"horizon": 1, "initial_infected": 0.75}],
+    "Auction-v0": [
+        {"n_budgets": 3, "n_bids": 4, "n_bidders": 2, "heterogeneity": 0.3},
+        {"n_budgets": 4, "n_bids": 3, "discount": 1.0},
+    ],
+    "Epidemic-v0": [
+        {"heterogeneity": 0.0, "n_agents": 2},
+        {"horizon": 1, "initial_infected": 0.75},
+        {"discount": 0.9},
+    ],
     "RockPaperScissors-v0": [{"orientation": "cui-koeppl", "n_agents": 11}],
     "Taxi-v0": [
         {"city": ("1S2", "1H2", "333", "3S3"), "base_rewards": (1.0, 0.5, 2.0), "n_agents": 2, "arrival": 0.9},
@@ -42,6 +50,18 @@ class Case:
 CASES = [
     Case(name, SMALL | variant) for name in mfenvs.registered_games() for variant in ({}, *VARIANTS.get(name, []))
 ]
+
+
+def has_a_law_to_test(name: str) -> bool:
+    """Whether a game's own ``step`` must follow its ``transition`` and ``reward``; so must the default one."""
+    game_class = mfenvs.registered_games()[name]
+    return issubclass(game_class, mfenvs.FiniteGame) and (hasattr(game_class, "step") or name == "Epidemic-v0")
+
+
+@pytest.fixture(params=[case for case in CASES if has_a_law_to_test(case.name)], ids=str)
+def finite_case(request):
+    """A finite game that declares its own ``step``, and one that does not."""
+    return request.param
 
 
 @pytest.fixture(params=CASES, ids=str)

@@ -31,8 +31,9 @@ def test_vector_shapes_dtypes_and_spaces(case, observe, n_worlds):
         assert rewards.dtype == np.float32
         assert terminations.dtype == truncations.dtype == np.bool_
         assert rewards.shape == terminations.shape == truncations.shape == (n,)
-        assert terminations.tolist() == [t == game.horizon] * n
-        assert not truncations.any()
+        ends, goes_on = (truncations, terminations) if game.is_infinite else (terminations, truncations)
+        assert ends.tolist() == [t == game.horizon] * n
+        assert not goes_on.any()
         assert_infos_of_vector(vector, infos)
     assert vector.observation_space.contains(observations)
 

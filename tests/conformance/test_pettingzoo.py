@@ -54,8 +54,9 @@ def test_dictionaries_hold_plain_values_within_the_spaces(case, observe):
         observations, rewards, terminations, truncations, infos = parallel.step(actions)
         assert set(rewards) == set(terminations) == set(truncations) == names
         assert all(type(reward) is float for reward in rewards.values())
-        assert all(flag is last for flag in terminations.values())
-        assert all(flag is False for flag in truncations.values())
+        is_infinite = case.game().is_infinite
+        assert all(flag is (last and not is_infinite) for flag in terminations.values())
+        assert all(flag is (last and is_infinite) for flag in truncations.values())
     assert parallel.agents == []
     assert set(observations) == names
 

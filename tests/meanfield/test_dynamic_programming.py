@@ -1,4 +1,4 @@
-"""Backward induction against enumeration on small random decision problems."""
+"""Dynamic programming against enumeration and linear algebra on small random decision problems."""
 
 import math
 
@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from oracles import deterministic_policies, random_policy, value
+from oracles import best_forever, deterministic_policies, forever, random_policy, value
 
 from mfenvs.meanfield.dynamic_programming import (
     best_response_kernel,
     entropy,
     evaluate_kernel,
     gap,
+    most_sweeps,
     soft_maximum,
     solve_each,
 )
@@ -50,7 +51,7 @@ def plain_q(policy, p, r, temperature):
 def test_evaluation(given_problem, temperature):
     policy, p, r, _ = given_problem
     q = np.full(r.shape, np.nan)
-    evaluate_kernel(policy, p, r, temperature, q)
+    evaluate_kernel(policy, p, r, temperature, 1.0, q, np.empty(S))
     assert_allclose(q, plain_q(policy, p, r, temperature), atol=1e-12)
 
 
@@ -58,34 +59,114 @@ def test_evaluation(given_problem, temperature):
 def test_the_best_of_all_deterministic_policies(given_problem):
     policy, p, r, initial = given_problem
     q, found = np.empty(r.shape), np.empty(r.shape)
-    best, own = gap(policy, initial, p, r, 0.0, q)
+    best, own = gap(policy, initial, p, r, 0.0, 1.0, q, np.empty(S))
     everything = [value(initial, other, p, r) for other in deterministic_policies(H, S, A)]
     assert best == pytest.approx(max(everything), abs=1e-12)
     assert own == pytest.approx(value(initial, policy, p, r), abs=1e-12)
-    best_response_kernel(p, r, 0.0, q, found)
+    best_response_kernel(p, r, 0.0, 1.0, q, np.empty(S), found)
     assert value(initial, found, p, r) == pytest.approx(best, abs=1e-12)
 
 
-@given(st.integers(0, 10**6), st.sampled_from([1, 4]))
-def test_many_problems_at_once(seed, copies):
-    """One policy for all or each its own; only the asked agents are written."""
+def value_of(s, policy, p, r, discount):
+    return value(np.eye(S)[s], policy, p, r, discount)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 4]), st.sampled_from([1, H]), st.sampled_from([1.0, 0.6]))
+def test_many_problems_at_once(seed, copies, times, discount):
+    """One policy for all or each its own, stationary or not; only the asked agents are written."""
     rng = np.random.default_rng(seed)
     policies, p, r, _ = problem(rng, 4)
-    policies = policies[:copies]
+    policies = policies[:copies, :times]
     own, best = np.full((4, H + 1, S), np.nan), np.full((4, H + 1, S), np.nan)
     answers = np.full(r.shape, np.nan)
-    solve_each(policies, p, r, own, best, answers, np.empty(r.shape[1:]), 1, 4)
+    solve_each(policies, p, r, discount, own, best, answers, np.empty(r.shape[1:]), 1, 4)
     assert np.isnan(own[0]).all()
     assert np.isnan(answers[0]).all()
     for i in range(1, 4):
-        for s in range(S):
-            start = np.eye(S)[s]
-            everything = [value(start, other, p[i], r[i]) for other in deterministic_policies(H, S, A)]
-            assert best[i, 0, s] == pytest.approx(max(everything), abs=1e-12)
-            assert value(start, answers[i], p[i], r[i]) == pytest.approx(max(everything), abs=1e-12)
-            assert own[i, 0, s] == pytest.approx(value(start, policies[i % copies], p[i], r[i]), abs=1e-12)
+        policy = np.broadcast_to(policies[i % copies], (H, S, A))
+        for h, s in np.ndindex(H, S):
+            rest = p[i, h:], r[i, h:], discount
+            everything = [value_of(s, other, *rest) for other in deterministic_policies(H - h, S, A)]
+            assert best[i, h, s] == pytest.approx(max(everything), abs=1e-12)
+            assert value_of(s, answers[i, h:], *rest) == pytest.approx(max(everything), abs=1e-12)
+            assert own[i, h, s] == pytest.approx(value_of(s, policy[h:], *rest), abs=1e-12)
         assert (own[i, H] == 0).all()
         assert (best[i, H] == 0).all()
+
+
+discounts = st.sampled_from([1e-9, 0.3, 0.9, 0.99])
+
+
+def settled(discount):
+    """Sweeps end at changes of 1e-14 of values <= 5 / (1 - gamma): 1 / (1 - gamma) times that is left."""
+    return 1e-12 + 5e-14 / (1 - discount) ** 2
+
+
+@given(problems, discounts, st.sampled_from([0.0, 0.5]))
+def test_evaluation_for_ever_solves_the_linear_equations(given_problem, discount, temperature):
+    policy, p, r, _ = (x[:1] for x in given_problem)
+    q = np.full(r.shape, np.nan)
+    evaluate_kernel(policy, p, r, temperature, discount, q, np.full(S, np.nan))
+    entropies = np.array([entropy(law) for law in policy[0]])
+    v = forever(policy[0], p[0], r[0] + temperature * entropies[:, None], discount)
+    expected = r[0] + temperature * entropies[:, None] + discount * p[0] @ v
+    assert_allclose(q[0], expected, atol=settled(discount))
+
+
+@given(problems, discounts)
+def test_the_best_of_all_stationary_policies(given_problem, discount):
+    policy, p, r, _ = (x[:1] for x in given_problem)
+    initial = given_problem[3]
+    q, v, found = np.full(r.shape, np.nan), np.full(S, np.nan), np.empty(r.shape)
+    best, own = gap(policy, initial, p, r, 0.0, discount, q, v)
+    expected = best_forever(p[0], r[0], discount)
+    assert best == pytest.approx(initial @ expected, abs=settled(discount))
+    assert own == pytest.approx(initial @ forever(policy[0], p[0], r[0], discount), abs=settled(discount))
+    q[:], v[:] = np.nan, np.nan
+    best_response_kernel(p, r, 0.0, discount, q, v, found)
+    assert_allclose(q[0], r[0] + discount * p[0] @ expected, atol=settled(discount))
+    assert_allclose(forever(found[0], p[0], r[0], discount), expected, atol=settled(discount))
+
+
+@given(problems, discounts, st.sampled_from([0.01, 0.5, 5.0]))
+def test_the_soft_optimum_is_that_of_soft_policy_iteration(given_problem, discount, temperature):
+    """Each round: evaluate with entropy, then take the softmax of the values; it increases to the fixed point."""
+    _, p, r, _ = (x[0] for x in given_problem)
+    policy = np.full((S, A), 1 / A)
+    for _ in range(200):
+        bonus = temperature * np.array([entropy(law) for law in policy])
+        expected = r + discount * p @ forever(policy, p, r + bonus[:, None], discount)
+        weights = np.exp((expected - expected.max(axis=1, keepdims=True)) / temperature)
+        policy = weights / weights.sum(axis=1, keepdims=True)
+    q, v, found = np.full((1, S, A), np.nan), np.full(S, np.nan), np.empty((1, S, A))
+    best_response_kernel(p[None], r[None], temperature, discount, q, v, found)
+    assert_allclose(q[0], expected, atol=10 * settled(discount))
+    assert_allclose(found[0], policy, atol=10 * settled(discount) / temperature)
+
+
+@pytest.mark.parametrize("discount", [1e-300, 0.1, 0.5, 0.999, 1 - 1e-6])
+def test_sweeps_are_enough_to_forget_the_first_values(discount):
+    """After one sweep less the first values would count for more than the allowed share."""
+    n = most_sweeps(discount)
+    assert n >= 1
+    assert n * np.log10(discount) <= -16 + 1e-6
+    assert n == 1 or (n - 1) * np.log10(discount) >= -16 - 1e-6
+
+
+def test_a_slow_problem_is_not_left_early():
+    """One state, reward 1: 1 / (1 - gamma)."""
+    q = np.empty((1, 1, 1))
+    for discount in (0.999, 0.99999):
+        for solve in (
+            lambda gamma: evaluate_kernel(
+                np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), np.ones((1, 1, 1)), 0.0, gamma, q, np.empty(1)
+            ),
+            lambda gamma: best_response_kernel(
+                np.ones((1, 1, 1, 1)), np.ones((1, 1, 1)), 0.0, gamma, q, np.empty(1), np.empty((1, 1, 1))
+            ),
+        ):
+            solve(discount)
+            assert q[0, 0, 0] == pytest.approx(1 / (1 - discount), rel=1e-8)
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=6), st.floats(1e-3, 10))
@@ -109,11 +190,11 @@ def test_huge_and_tiny_temperatures_stay_finite():
     p, r = np.full((H, S, A, S), 0.5), np.arange(H * S * A, dtype=float).reshape(H, S, A) * 100
     q, policy = np.empty(r.shape), np.empty(r.shape)
     for temperature, expected in ((1e-8, np.eye(A)[2]), (1e10, np.full(A, 1 / 3))):
-        best_response_kernel(p, r, temperature, q, policy)
+        best_response_kernel(p, r, temperature, 1.0, q, np.empty(S), policy)
         assert_allclose(policy, np.broadcast_to(expected, policy.shape), atol=1e-6)
 
 
 def test_ties_go_to_the_lowest_action():
     q, policy = np.empty((H, S, A)), np.empty((H, S, A))
-    best_response_kernel(np.full((H, S, A, S), 0.5), np.zeros((H, S, A)), 0.0, q, policy)
+    best_response_kernel(np.full((H, S, A, S), 0.5), np.zeros((H, S, A)), 0.0, 1.0, q, np.empty(S), policy)
     assert_allclose(policy, np.broadcast_to([1.0, 0.0, 0.0], policy.shape))

@@ -146,8 +146,8 @@ def test_tables():
     ("call", "error", "message"),
     [
         (lambda: joint_policy([np.ones((3, 2, 1)), np.ones((2, 2, 1))]), ValueError, "got [(2, 2, 1), (3, 2, 1)]"),
-        (lambda: joint_policy([np.ones((2, 1))] * 2), ValueError, "must be tables of one shape (H, S, A)"),
-        (lambda: shared_policy(np.ones((3, 2, 1))), ValueError, "(n_agents, H, S, A), got (3, 2, 1)"),
+        (lambda: joint_policy([np.ones((2, 1))] * 2), ValueError, "must be tables of one shape (T, S, A)"),
+        (lambda: shared_policy(np.ones((3, 2, 1))), ValueError, "(n_agents, T, S, A), got (3, 2, 1)"),
         (lambda: shared_policy(Tilted(1)), TypeError, "joint must have n_agents and action_probabilities"),
         (lambda: SharedPolicy("best"), TypeError, "got 'best'"),
     ],

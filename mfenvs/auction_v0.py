@@ -1,0 +1,16 @@
+"""The repeated auction as PettingZoo users expect a game.
+
+``from mfenvs import auction_v0; auction_v0.parallel_env(n_agents=9)``
+"""
+
+import functools
+
+from mfenvs.api import pettingzoo
+
+parallel_env = functools.partial(pettingzoo.parallel_env, "Auction-v0")
+"""Arguments of :func:`mfenvs.api.pettingzoo.parallel_env` but the game."""
+env = functools.partial(pettingzoo.env, "Auction-v0")
+"""Likewise, of :func:`mfenvs.api.pettingzoo.env`."""
+raw_env = env
+
+__all__ = ["env", "parallel_env", "raw_env"]

@@ -1,0 +1,100 @@
+"""Whether the three-step fixed-point iteration contracts: its Lipschitz moduli, estimated."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.responses import respond
+
+Array = NDArray[np.float64]
+
+DISTANCES = (1.0, 0.1, 0.01, 0.001)
+"""Pairs are so much of the way from one random point to another apart: far pairs and near ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContractionModuli:
+    """Largest ratios found: lower estimates of the Lipschitz moduli of Gamma_1 and Gamma_2.
+
+    Guo et al. (arXiv 1901.09585): if d1 d2 + d3 < 1 then Gamma_2(Gamma_1(L), L) contracts, the equilibrium is
+    unique and the three-step iteration converges to it. As the estimates are from below, they can refute the
+    condition but not prove it.
+    """
+
+    d1: float
+    """Of L -> Gamma_1(L): distance of the policies over that of the populations."""
+    d2: float
+    """Of pi -> Gamma_2(pi, L): distance of the populations over that of the policies."""
+    d3: float
+    """Of L -> Gamma_2(pi, L): distance of the populations after over that before."""
+    n_pairs: int
+    """Number of pairs tried for each."""
+
+    @property
+    def modulus(self) -> float:
+        """d1 d2 + d3."""
+        return self.d1 * self.d2 + self.d3
+
+    @property
+    def may_contract(self) -> bool:
+        """Whether d1 d2 + d3 < 1 for all that was tried."""
+        return self.modulus < 1.0
+
+
+def contraction_moduli(
+    induced: InducedGame, inverse_temperature: float = np.inf, *, n_pairs: int = 32, seed: int = 0
+) -> ContractionModuli:
+    """Estimate the Lipschitz moduli of the three-step iteration by trying random pairs.
+
+    Populations are compared in total variation (the l1 Wasserstein distance for the discrete metric), the largest
+    over times; policies likewise, the largest over times and states [O on the metric].
+
+    Parameters
+    ----------
+    induced:
+        The mean-field game.
+    inverse_temperature:
+        c of the response softmax_c(Q*_L); infinity is argmax-e, which is not Lipschitz: its d1 is as large as the
+        pairs are near.
+    n_pairs:
+        Number of random pairs, at least 1, for each modulus; some are near to each other, some far apart.
+    seed:
+        Of the pairs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+    checks.integer("n_pairs", n_pairs, 1)
+    rng = np.random.default_rng(checks.integer("seed", seed, 0))
+    d1 = d2 = d3 = 0.0
+    for pair in range(n_pairs):
+        distance = DISTANCES[pair % len(DISTANCES)]
+        here, there = _random_pair(rng, induced, distance)
+        policy, other = (law / law.sum(axis=-1, keepdims=True) for law in _random_pair(rng, induced, distance))
+        apart, tables_apart = _populations_apart(here, there), _policies_apart(policy, other)
+        answers = (respond(induced.optimal_q(induced.frozen(law)), inverse_temperature) for law in (here, there))
+        after = induced.next_population(policy, here)
+        d1 = max(d1, _policies_apart(*answers) / apart)
+        d2 = max(d2, _populations_apart(after, induced.next_population(other, here)) / tables_apart)
+        d3 = max(d3, _populations_apart(after, induced.next_population(policy, there)) / apart)
+    return ContractionModuli(d1, d2, d3, n_pairs)
+
+
+def _random_pair(rng: np.random.Generator, induced: InducedGame, distance: float) -> tuple[Array, Array]:
+    """Two populations (T, S, A), of which the second is part of the way to a third."""
+    size = induced.n_states * induced.n_actions
+    first, goal = rng.dirichlet(np.ones(size), (2, induced.n_times)).reshape(2, *induced.policy_shape)
+    return first, (1.0 - distance) * first + distance * goal
+
+
+def _populations_apart(one: Array, other: Array) -> float:
+    return 0.5 * float(np.abs(one - other).sum(axis=(1, 2)).max())
+
+
+def _policies_apart(one: Array, other: Array) -> float:
+    return 0.5 * float(np.abs(one - other).sum(axis=-1).max())
