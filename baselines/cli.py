@@ -326,6 +326,7 @@ def _evaluate_table(game: FiniteGame, law: Any, flags: EvaluateFlags, title: str
         relative = relative_exploitability(game, law, seed=flags.seed)
         summary |= {f"C_{name}": value for name, value in relative.summary().items()}
         table.add_row("C(pi), relative", f"{relative.relative.value:.4f}", _interval(relative.relative))
+        table.add_row("C(pi), absolute gap", f"{relative.absolute.value:.4f}", _interval(relative.absolute))
     if law.ndim == 3:
         summary["mean_field_exploitability"] = InducedGame(game).exploitability(law)
         table.add_row("mean-field exploitability", f"{summary['mean_field_exploitability']:.4f}", "exact")

@@ -277,10 +277,25 @@ class ThreeStepFixedPoint(_PopulationIteration):
     @property
     def has_converged(self) -> bool:
         """Whether the last iteration changed the population by no more than the tolerance."""
-        return self.measured.get("train/change_l1", math.inf) <= self.config.tolerance
+        return self._change <= self.config.tolerance
+
+    def _advance(self, n_iterations: int) -> None:
+        if n_iterations > 1:
+            super()._advance(n_iterations - 1)
+        before = self._population.copy()
+        super()._advance(1)
+        self._change = float(np.abs(self._population - before).sum(axis=(1, 2)).max())
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {**super()._state(), "change": np.array(self._change)}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        super()._set_state(state)
+        self._change = float(state["change"])
 
     def _set_up(self) -> None:
         super()._set_up()
+        self._change = math.inf
         config = self.config
         self.moduli: ContractionModuli = contraction_moduli(
             self.induced, config.inverse_temperature, n_pairs=config.n_pairs, seed=config.seed

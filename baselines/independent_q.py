@@ -17,9 +17,9 @@ from baselines.q_learning import STEP_EXPONENT, greatest
 from baselines.trainer import Trainer, TrainerConfig
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.cpu import Layout, advance_world_rule, own_weight_rule, start_world_rule
+from mfenvs.engine.cpu import Layout, advance_world_rule, own_count_rules, start_world_rule
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
-from mfenvs.game import Rules
+from mfenvs.game import FiniteGame, Rules
 from mfenvs.meanfield.responses import respond
 from mfenvs.rules import World, rule
 
@@ -126,7 +126,7 @@ class _TabularLearners(Trainer[Any]):
     def _iterate(self) -> dict[str, float]:
         game, config = self.game, self.config
         n = game.n_agents
-        total = self._kernel(
+        total, wrong, value = self._kernel(
             *self._tables,
             *(np.empty((2, n), game.state_dtype), np.empty(n, np.int32), np.empty(n, np.float32)),
             *(np.empty(game.n_cells, np.float32), np.empty(game.n_signals, np.float32)),
@@ -134,6 +134,7 @@ class _TabularLearners(Trainer[Any]):
             *(config.inverse_temperature, config.step_exponent, self._steps),
             *(config.seed, self.iteration * config.episodes, config.episodes),
         )
+        _refuse(game, wrong, value)
         return {
             "train/return": float(total / (n * config.episodes)),
             "train/unvisited": float((self._tables.visits == 0).mean()),
@@ -170,9 +171,8 @@ class MFQ(_TabularLearners):
     Yang et al., "Mean field multi-agent reinforcement learning" (ICML 2018), tabular, as in the comparison of
     Guo et al.: Q_i(s, a, abar) <- Q_i(s, a, abar) + step [r + gamma sum_b pi_i(b | s', abar) Q_i(s', b, abar) -
     Q_i(s, a, abar)] with pi_i = softmax_c(Q_i), by which the agent acts on the abar of its last round. abar is a
-    mean of the actions' numbers, sorted into ``n_bins`` equal bins [O]: of the opponents that the game draws
-    (its rule
-    ``met``), else of all others. Hyper-parameters: :class:`MFQConfig`.
+    mean of the actions' numbers, rounded to the nearest of ``n_bins`` equally spaced ones [O]: of the opponents
+    that the game draws (its rule ``met``), else of all others. Hyper-parameters: :class:`MFQConfig`.
     """
 
     config_class = MFQConfig
@@ -188,6 +188,18 @@ class MFQ(_TabularLearners):
     @property
     def _n_bins(self) -> int:
         return self.config.n_bins or self.game.n_actions
+
+
+FINE, MET, STEP = range(3)
+"""What the kernel found: a game's own rules are right, or which is not."""
+
+
+def _refuse(game: FiniteGame, wrong: int, value: float) -> None:
+    kind, last = type(game).__name__, game.n_actions - 1
+    if wrong == MET:
+        raise ValueError(f"{kind}.met must return a mean action in [0, {last}], got {value:g}")
+    if wrong == STEP:
+        raise ValueError(f"{kind}.step must return a state in [0, {game.n_states - 1}], got {value:g}")
 
 
 @rule
@@ -232,7 +244,7 @@ def reweigh(values: Any, weights: Any, action: Any, level: Any, inverse_temperat
 @functools.cache
 def _mean_action_rule(rules: Rules) -> Callable[..., Any]:
     """The mean action of those whom an agent met: by the game's rule, or of all others."""
-    cell, own_weight, met = rules.cell, own_weight_rule(rules.weight), rules.met
+    (cell, own_weight), met = own_count_rules(rules), rules.met
 
     if met is None:
 
@@ -308,9 +320,10 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
     ) -> Any:
         """Play episodes of world 0 and learn from every step; return the sum of all agents' (discounted) returns.
 
-        The tables are changed in place. Random numbers are those of the engine's world 0 with this seed.
+        Also which of the game's rules returned something that is not allowed, 0 for none, and what; then all
+        stops. The tables are changed in place. Random numbers are those of the engine's world 0 with this seed.
         """
-        n_agents, is_infinite = len(actions), discount < 1.0
+        n_agents, n_states, is_infinite = len(actions), q.shape[2], discount < 1.0
         returns = 0.0
         for episode in range(first_episode, first_episode + n_episodes):
             now, then = states[0], states[1]
@@ -327,10 +340,14 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                 advance_world(now, actions, then, rewards, agents, constants, counts, signal, h, moves)
                 for i in range(n_agents):
                     state, action, following, bin_now = now[i], actions[i], then[i], 0
+                    if following >= n_states:
+                        return returns, STEP, np.float64(following)
                     if looks_at_others:
                         mean = mean_action(
                             i, state, actions, total, agents[i], counts, signal, constants, h, agent_key(moves, i)
                         )
+                        if not (0.0 <= mean <= last_action):
+                            return returns, MET, np.float64(mean)
                         bin_now = int(mean / last_action * (n_bins - 1) + 0.5)
                         bins[i] = bin_now
                     target = np.float64(rewards[i])
@@ -355,6 +372,6 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                     returns += worth * rewards[i]
                 worth *= discount
                 now, then = then, now
-        return returns
+        return returns, FINE, 0.0
 
     return learn

@@ -72,9 +72,10 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
         return step(s, a, agent, world, key)
 
     @kernel
-    def sweep(q: Any, v: Any, frozen: Any, n_sweeps: Any, exponent: Any, seed: Any, stage: Any) -> None:
+    def sweep(q: Any, v: Any, frozen: Any, n_sweeps: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Do synchronous sweeps on Q (T, S, A): every entry learns from one transition and the Q before the sweep.
 
+        Returns a state that the game's ``step`` returned and that does not exist, or -1.
         ``v`` (T + 1, S) is scratch. Random numbers follow (seed, stage, sweep, entry).
         """
         horizon, n_states, n_actions = q.shape
@@ -93,14 +94,17 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
                         entry = (h * n_states + s) * n_actions + a
                         key, who = agent_key(moves, entry), agent_key(draws, entry)
                         successor, reward = sample(h, s, a, frozen, key, who)
+                        if successor >= n_states:
+                            return successor
                         target = reward + frozen.discount * ahead[successor]
                         q[h, s, a] += rate * (target - q[h, s, a])
+        return -1
 
     @kernel
-    def walk(q: Any, visits: Any, frozen: Any, n_updates: Any, exponent: Any, seed: Any, stage: Any) -> None:
+    def walk(q: Any, visits: Any, frozen: Any, n_updates: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Asynchronous Q-learning: single updates on Q (T, S, A) along the path of one agent who acts at random.
 
-        ``visits`` (T, S, A) counts those of every entry, whose step is 1 / visits^exponent.
+        ``visits`` (T, S, A) counts those of every entry, whose step is 1 / visits^exponent. Returns as ``sweep``.
         """
         horizon, n_states, n_actions = q.shape
         is_infinite = frozen.discount < 1.0
@@ -117,6 +121,8 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
             key = agent_key(step_key(seed, stage, t, 0, ADVANCE), 0)
             who = agent_key(step_key(seed, stage, t, 0, START), 0)
             successor, reward = sample(h, s, a, frozen, key, who)
+            if successor >= n_states:
+                return successor
             target = np.float64(reward)
             if is_infinite:
                 target += frozen.discount * greatest(q[0, successor])
@@ -127,6 +133,7 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
             s = successor
             if not is_infinite:
                 h += 1
+        return -1
 
     return QKernels(freeze, sweep, walk)
 
@@ -186,7 +193,7 @@ def q_learning(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed.
+        If an argument is not allowed, or the game's ``step`` returns a state that there is not.
     """
     n = checks.integer("n_iterations", n_iterations, 1)
     exponent = checks.real("step_exponent", step_exponent, 0.5, 1.0, exclude_low=True)
@@ -194,8 +201,12 @@ def q_learning(
     frozen, kernels = freeze(induced, population), q_kernels(induced.game)
     q = np.zeros(induced.policy_shape)
     if asynchronous:
-        kernels.walk(q, np.zeros(q.shape, np.int64), frozen, n, exponent, seed, stage)
+        wrong = kernels.walk(q, np.zeros(q.shape, np.int64), frozen, n, exponent, seed, stage)
     else:
         v = np.empty((induced.n_times + 1, induced.n_states))
-        kernels.sweep(q, v, frozen, n, exponent, seed, stage)
+        wrong = kernels.sweep(q, v, frozen, n, exponent, seed, stage)
+    if wrong >= 0:
+        raise ValueError(
+            f"{type(induced.game).__name__}.step must return a state in [0, {induced.n_states - 1}], got {wrong}"
+        )
     return q

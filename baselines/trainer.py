@@ -35,7 +35,10 @@ class TrainerConfig:
     """Seed of everything random in the training."""
 
     def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0)
+        checks.integer("seed", self.seed, 0, 2**63 - 1)
+        for field in dataclasses.fields(self):
+            if field.type == "bool" or field.type is bool:
+                checks.boolean(field.name, getattr(self, field.name))
 
 
 ConfigT = TypeVar("ConfigT", bound=TrainerConfig)

@@ -29,6 +29,13 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     return number
 
 
+def boolean(name: str, value: Any) -> bool:
+    """``value``, which must be True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def real(
     name: str,
     value: Any,
@@ -43,7 +50,7 @@ def real(
     right = ")" if exclude_high or high == math.inf else "]"
     allowed = f"a finite number in {left}{low:g}, {high:g}{right}"
     try:
-        if isinstance(value, str | bytes):
+        if isinstance(value, str | bytes | bool | np.bool_):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError):
@@ -78,7 +85,8 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> N
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=dtype)
+    # numpy makes a vector of a number that is made contiguous.
+    return np.ascontiguousarray(array, dtype=dtype).reshape(shape)
 
 
 def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) -> NDArray[np.float64]:
@@ -105,6 +113,18 @@ def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArra
             f" got {array[where].tolist()} with sum {float(array[where].sum())!r}"
         )
     return array
+
+
+def whole_law(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """``value``, one law over all of its axes, as a new float64 vector."""
+    array: NDArray[np.float64] = shaped(name, value, np.shape(value), np.float64).ravel()
+    if not array.size or not array.min() >= 0.0 or abs(array.sum() - 1.0) > PROBABILITY_TOLERANCE:
+        least = f"{array.min():g}" if array.size else "nothing"
+        raise ValueError(
+            f"{name} must hold probabilities (non-negative, all together summing to 1 within"
+            f" {PROBABILITY_TOLERANCE:g}), got a least of {least} and a sum of {float(array.sum())!r}"
+        )
+    return array.copy()
 
 
 def box_actions(

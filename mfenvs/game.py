@@ -9,9 +9,18 @@ functions of one agent (:mod:`mfenvs.rules`). Two classes:
     ``weight(state, action, agent) -> float`` (where and with what weight the agent is counted);
     optionally ``aggregate(world, signal)`` (from everyone's counts to a public signal);
     ``step(state, action, agent, world, key) -> (next_state, reward)``;
-    ``observe(out, state, agent, elapsed)``, which writes float32 features into zeroed ``out``; and
-    optionally ``place(state) -> int``: where others see the agent, for mean-field observations,
-    infos and rendering.
+    ``observe(out, state, agent, public)``, which writes float32 features into zeroed ``out``.
+    Optional are also
+    ``place(state) -> int``: where others see the agent, for mean-field observations, infos and rendering;
+    ``count(counts, mass, state, action, agent, world)`` in the place of ``cell`` and ``weight``, where an agent is
+    counted in several cells: it adds to the counts, in proportion to ``mass``, what ``mass`` agents like this one
+    do (one of them in the simulator);
+    ``publish(signal, constants, time, key)``: draws what everybody gets to know before the actions of a step
+    (time 0 is the beginning of an episode), and writes it into the public signal, which lasts from step to step;
+    ``allowed(action, state, agent, public) -> bool``: the action masks of a game with discrete actions that agents
+    may take but to no purpose;
+    ``account(out, state, action, agent, world, key)``: writes into ``out`` (n_accounts,), in double precision,
+    what an agent's step is made up of (:attr:`Game.account_names`), from the draws that ``step`` makes.
 ``FiniteGame``
     finitely many states and actions, both integers. Its rules are
     ``transition(next_state, state, action, agent, world) -> probability`` and
@@ -23,19 +32,15 @@ functions of one agent (:mod:`mfenvs.rules`). Two classes:
     ``met(state, action, agent, world, key) -> float``, the mean action of those whom an agent met in that
     step, drawn from the same key; without it everybody meets everybody.
 
-In every step the engine counts all agents by ``cell``, applies ``aggregate``, and then steps each agent
-against that world. The order cannot leak: all agents see the population of (state, action) pairs from
-before the step.
+In every step the engine counts all agents by ``cell``, applies ``aggregate``, steps each agent against that
+world, and then lets ``publish`` speak. The order cannot leak: all agents see the population of (state, action)
+pairs from before the step.
 
-How games of other kinds will fit this contract (the sketch on which it was settled; design, not yet code)
+How a game of another kind will fit this contract (the sketch on which it was settled; design, not yet code)
 ----------------------------------------------------------------------------------------------------------
 * *Linear-quadratic typed game.* State: one float, Box actions (rules receive ``action[0]``). The population
   enters through its mean: ``cell`` is the type and ``weight`` is the state x itself, so the counts
   are N lambda_tau E[x^tau]; ``aggregate`` sums them into xbar. Nothing to add but normal draws.
-* *Energy market.* ``aggregate`` clears the market: it walks the histogram of orders to the price and
-  rationing, which are the signal. One agent places several orders, so ``cell`` and ``weight`` will take an
-  index k < ``n_orders``; common weather will be drawn in ``aggregate`` from the world's key. Both are
-  added arguments of the counting stage, not of the agents' rules: those keep reading ``world``.
 """
 
 import dataclasses
@@ -64,9 +69,13 @@ RULE_ARGUMENTS = {
     "start": ("agent", "initial", "key"),
     "cell": ("state", "action", "agent"),
     "weight": ("state", "action", "agent"),
+    "count": ("counts", "mass", "state", "action", "agent", "world"),
     "aggregate": ("world", "signal"),
+    "publish": ("signal", "constants", "time", "key"),
     "step": ("state", "action", "agent", "world", "key"),
-    "observe": ("out", "state", "agent", "elapsed"),
+    "observe": ("out", "state", "agent", "public"),
+    "allowed": ("action", "state", "agent", "public"),
+    "account": ("out", "state", "action", "agent", "world", "key"),
     "place": ("state",),
     "met": ("state", "action", "agent", "world", "key"),
     "transition": ("next_state", "state", "action", "agent", "world"),
@@ -80,13 +89,17 @@ class Rules:
     """The rules of a game: all that the engine compiles, and the key under which kernels are shared."""
 
     start: Rule
-    cell: Rule
-    weight: Rule | None
-    aggregate: Rule | None
     step: Rule
     observe: Rule
-    place: Rule | None
-    met: Rule | None
+    cell: Rule | None = None
+    weight: Rule | None = None
+    count: Rule | None = None
+    aggregate: Rule | None = None
+    publish: Rule | None = None
+    place: Rule | None = None
+    allowed: Rule | None = None
+    account: Rule | None = None
+    met: Rule | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -118,10 +131,17 @@ class Game:
     agent_prefix: ClassVar[str] = "agent"
     """Agents are called ``<prefix>_<int>`` in dict APIs."""
     n_signals: ClassVar[int] = 0
-    """Length of the public signal that ``aggregate`` writes."""
+    """Length of the public signal that ``aggregate`` and ``publish`` write."""
+    account_names: ClassVar[tuple[str, ...]] = ()
+    """What the rule ``account`` writes, entry by entry."""
+    cell: ClassVar[Rule | None] = None
     weight: ClassVar[Rule | None] = None
+    count: ClassVar[Rule | None] = None
     aggregate: ClassVar[Rule | None] = None
+    publish: ClassVar[Rule | None] = None
     place: ClassVar[Rule | None] = None
+    allowed: ClassVar[Rule | None] = None
+    account: ClassVar[Rule | None] = None
     met: ClassVar[Rule | None] = None
 
     def __post_init__(self) -> None:
@@ -150,8 +170,10 @@ class Game:
 
     def check(self) -> None:
         """Check constants and rules. Subclasses with constants extend it by their own checks."""
-        for name in ("start", "cell", "step", "observe"):
+        for name in ("start", "step", "observe"):
             self._check_rule(name)
+        if self.count is None:
+            self._check_rule("cell")
         self._check_optional_rules()
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
@@ -209,6 +231,11 @@ class Game:
         return {}
 
     @property
+    def reported(self) -> dict[str, int]:
+        """Entries of the public signal that every API reports as ``info["<name>"]``, by name."""
+        return {}
+
+    @property
     def n_features(self) -> int:
         """Length of an agent's own observation."""
         raise _undeclared(self, "n_features")
@@ -233,6 +260,22 @@ class Game:
         """What a place is called in pictures."""
         return str(place)
 
+    def audit(self, accounts: NDArray[np.float64], signal: NDArray[np.float64]) -> None:
+        """Check the accounts of a step: what the engine calls in ``debug`` mode if there is a rule ``account``.
+
+        Parameters
+        ----------
+        accounts:
+            Shape (n_worlds, n_agents, n_accounts).
+        signal:
+            The public signal of that step, shape (n_worlds, n_signals).
+
+        Raises
+        ------
+        ValueError
+            If the books do not balance. By default nothing is checked.
+        """
+
     def recorder(self) -> "Recorder":
         """Make what records an episode and shows it as text and as an image.
 
@@ -252,11 +295,22 @@ class Game:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
     def _check_optional_rules(self) -> None:
-        for name in ("weight", "aggregate", "place", "met"):
+        for name in ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met"):
             if getattr(self, name) is not None:
                 self._check_rule(name)
-        if self.aggregate is not None and self.n_signals < 1:
-            raise TypeError(f"{type(self).__name__} must declare n_signals, the length of what aggregate writes")
+        kind = type(self).__name__
+        for name in ("cell", "weight"):
+            if self.count is not None and getattr(self, name) is not None:
+                raise TypeError(f"{kind} must count agents by the rule count or by {name}, not by both")
+        for name in ("aggregate", "publish"):
+            if getattr(self, name) is not None and self.n_signals < 1:
+                raise TypeError(f"{kind} must declare n_signals, the length of what {name} writes")
+        if (self.account is not None) != bool(self.account_names):
+            raise TypeError(f"{kind} must declare account_names and the rule account together")
+        if self.allowed is not None and not isinstance(self.action_space, gymnasium.spaces.Discrete):
+            raise TypeError(f"{kind} has a rule allowed, which is for discrete actions, got {self.action_space}")
+        for name, entry in self.reported.items():
+            checks.integer(f"the entry of the signal that is reported as {name!r}", entry, 0, self.n_signals - 1)
         if self.place is not None and self.n_places < 1:
             raise TypeError(f"{type(self).__name__} must declare n_places, the number of values of place")
         if self.regions and self.n_places < 1:
@@ -320,6 +374,11 @@ class FiniteGame(Game):
         self._check_rule("reward")
         if hasattr(self, "step"):
             self._check_rule("step")
+        if self.publish is not None:
+            raise TypeError(
+                f"{type(self).__name__} is a finite game, which has a mean-field side, and so no common noise: its"
+                " rule publish must be left out"
+            )
         self._check_optional_rules()
         checks.probabilities("initial_distribution", self.initial_distribution, (self.n_states,))
         for name, size in (("state_names", self.n_states), ("action_names", self.n_actions)):
@@ -383,21 +442,33 @@ class FiniteGame(Game):
     @property
     def rules(self) -> Rules:
         """The declared rules, and those that follow from ``transition`` and ``reward``."""
+        counted = self.cell is not None or self.count is not None
         return Rules(
             start=getattr(self, "start", start_from_distribution),
-            cell=getattr(self, "cell", state_action_cell(self.n_actions)),
-            weight=self.weight,
-            aggregate=self.aggregate,
             step=getattr(self, "step", sampled_step(self.transition, self.reward, self.n_states)),
             observe=getattr(self, "observe", (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)),
+            cell=self.cell if counted else state_action_cell(self.n_actions),
+            weight=self.weight,
+            count=self.count,
+            aggregate=self.aggregate,
             place=self.place or own_state,
+            allowed=self.allowed,
+            account=self.account,
             met=self.met,
         )
 
     @property
     def counts_state_actions(self) -> bool:
         """Whether the counts are just sigma(rho): no weights and the default cell."""
-        return self.weight is None and not hasattr(self, "cell")
+        return self.weight is None and self.cell is None and self.count is None
+
+    def check_states(self, states: NDArray[Any]) -> None:
+        """Check what a game's own ``start`` or ``step`` made: ValueError if there is no such state."""
+        if (hasattr(self, "step") or hasattr(self, "start")) and (outside := states >= self.n_states).any():
+            raise ValueError(
+                f"the rules start and step of {type(self).__name__} must return states in [0,"
+                f" {self.n_states - 1}], got {states[outside][0]}"
+            )
 
     def place_name(self, place: int) -> str:
         """The name of a state."""
@@ -460,7 +531,7 @@ def one_hot(n_states: int) -> Rule:
     """Observe one's own state one-hot."""
 
     @rule
-    def observe(out: Any, state: Any, agent: Any, elapsed: Any) -> None:
+    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
         out[state] = 1.0
 
     return observe
@@ -471,9 +542,9 @@ def one_hot_and_time(n_states: int) -> Rule:
     """Observe one's own state one-hot, then the elapsed time."""
 
     @rule
-    def observe(out: Any, state: Any, agent: Any, elapsed: Any) -> None:
+    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
         out[state] = 1.0
-        out[n_states] = elapsed
+        out[n_states] = public.elapsed
 
     return observe
 

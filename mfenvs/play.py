@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.game import FiniteGame, Game, cumulative
+from mfenvs.rules import Public
 from mfenvs.wrappers.observations import Observe, Observer
 
 
@@ -231,8 +232,10 @@ def tabulate(game: FiniteGame, policy: Any) -> NDArray[np.float64]:
         raise TypeError("tabulate() needs a policy that observes an agent's state and the time only")
     shape = game.policy_shape[:2]
     observations = np.zeros((*shape, game.n_features), np.float32)
+    signal = np.zeros(game.n_signals, np.float32)
     for (time, state), row in zip(np.ndindex(shape), observations.reshape(-1, game.n_features), strict=True):
-        game.rules.observe(row, state, game.agents[0], np.float32(time / game.horizon))
+        public = Public(signal, game.constants, time, np.float32(time / game.horizon))
+        game.rules.observe(row, state, game.agents[0], public)
     rows = observations.reshape(-1, game.n_features)
     if not hasattr(policy, "n_agents"):
         laws = np.asarray(policy.action_probabilities(rows), np.float64)

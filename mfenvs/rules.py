@@ -51,6 +51,19 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
+class Public(NamedTuple):
+    """What everybody knows when agents act: the argument ``public`` of the rules ``observe`` and ``allowed``."""
+
+    signal: Any
+    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step, and ``publish`` since."""
+    constants: Any
+    """The game's ``constants``."""
+    time: Any
+    """Time step h, 0 <= h <= horizon; at the horizon the episode is over."""
+    elapsed: Any
+    """The elapsed time h / horizon, in [0, 1]."""
+
+
 class World(NamedTuple):
     """What an agent's rules see of everyone: the argument ``world`` of every rule.
 
@@ -62,11 +75,12 @@ class World(NamedTuple):
         what the game's property ``constants`` returns: a (named) tuple of numbers and arrays. This is how
         a constant of the game reaches its rules; ``self`` does not.
     ``world.signal``
-        what the game's ``aggregate`` wrote, shape (n_signals,).
+        what the game's ``aggregate`` and ``publish`` wrote, shape (n_signals,).
     ``world.time``
         the time step h, 0 <= h < horizon.
 
-    In ``aggregate`` nobody is "oneself": there ``world.counts`` and ``crowd`` are what to read.
+    In ``aggregate`` nobody is "oneself": there ``world.counts`` and ``crowd`` are what to read; likewise in all
+    rules of a game that counts by a rule ``count``. While that rule runs there are no counts yet to be read.
     """
 
     counts: Any

@@ -120,3 +120,17 @@ def test_actions_of_another_kind_or_shape():
             checks.actions(wrong, (1, 2))
     with pytest.raises(ValueError, match=r"^actions must have shape \(1, 2\), got \(2,\)"):
         checks.actions([0, 1], (1, 2))
+
+
+def test_booleans_are_no_numbers_and_numbers_no_booleans():
+    assert checks.boolean("flag", np.True_) is True
+    with pytest.raises(TypeError, match="flag must be True or False, got 1"):
+        checks.boolean("flag", 1)
+    with pytest.raises(TypeError, match=r"share must be a finite number in \[0, 1\], got True"):
+        checks.real("share", True, 0.0, 1.0)
+
+
+def test_a_law_over_all_axes():
+    assert checks.whole_law("law", [[0.25, 0.25], [0.5, 0.0]]).tolist() == [0.25, 0.25, 0.5, 0.0]
+    with pytest.raises(ValueError, match=r"law must hold probabilities .*, got a least of 0.25 and a sum of 0.75"):
+        checks.whole_law("law", [[0.25], [0.5]])

@@ -52,7 +52,7 @@ def idle_step(state, action, agent, world, key):
 
 
 @rule
-def see_nothing(out, state, agent, elapsed):
+def see_nothing(out, state, agent, public):
     pass
 
 

@@ -81,7 +81,8 @@ STUDY: tuple[dict[str, dict[str, Any]], ...] = (
     {"learners": {"inverse_temperature": 16.0}, "mf-q": {"n_bins": 1}},
 )
 """What the study varies: constants of the game, hyper-parameters of all three learners, of MF-Q alone, T_k, and
-how many episodes MF-Q and IL play in an outer iteration (by default as many as make up T_k |S| |A| transitions)."""
+how many episodes MF-Q and IL play in an outer iteration (by default as many as make up T_k |S| |A| transitions).
+"""
 
 
 @dataclasses.dataclass

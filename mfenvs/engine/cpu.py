@@ -10,13 +10,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from numba import float32, int32
+from numba import float32, float64, int32
 
 from mfenvs.checks import is_row
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
+from mfenvs.engine.random import ACT, ADVANCE, NOBODY, START, agent_key, step_key, uniform
 from mfenvs.game import Game, Rules
-from mfenvs.rules import World, rule
+from mfenvs.rules import Public, World, rule
 
 SMALL_CELL_COUNT = 16
 """Up to here agents are counted in one vectorised pass, beyond by scattered increments."""
@@ -52,6 +52,10 @@ class Kernels:
     observe: Callable[..., Any]
     occupancy: Callable[..., Any] | None
     """None: the game has no rule ``place``."""
+    masks: Callable[..., Any] | None
+    """None: the game has no rule ``allowed``."""
+    accounts: Callable[..., Any] | None
+    """None: the game has no rule ``account``."""
     act: Callable[..., Any]
     rollout: Callable[..., Any]
 
@@ -63,10 +67,12 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     act_world = _act_world(layout.n_actions or 1)
     advance_world = advance_world_rule(rules, layout)
     return Kernels(
-        start=_start_kernel(start_world),
+        start=_start_kernel(start_world, rules.publish or no_news),
         step=_step_kernel(advance_world, layout.n_actions),
         observe=_observe_kernel(rules.observe),
         occupancy=None if rules.place is None else _occupancy_kernel(rules.place),
+        masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
+        accounts=None if rules.account is None else _accounts_kernel(rules, layout),
         act=_act_kernel(act_world),
         rollout=_rollout_kernel(start_world, advance_world, act_world),
     )
@@ -100,25 +106,35 @@ def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
 
 
 def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
-    """A rule that counts all agents of a world."""
-    cell, weight, n_cells = rules.cell, rules.weight, layout.n_cells
+    """A rule that counts all agents of a world, into ``world.counts``."""
+    cell, weight, add, n_cells = rules.cell, rules.weight, rules.count, layout.n_cells
+    if add is not None:
+
+        @rule
+        def count_added(states: Any, actions: Any, agents: Any, world: Any) -> None:
+            world.counts[:] = 0
+            for i in range(len(states)):
+                add(world.counts, float32(1.0), states[i], actions[i], agents[i], world)
+
+        return count_added
+    assert cell is not None
     if weight is not None:
 
         @rule
-        def count_weights(states: Any, actions: Any, agents: Any, counts: Any) -> None:
-            counts[:] = 0
+        def count_weights(states: Any, actions: Any, agents: Any, world: Any) -> None:
+            world.counts[:] = 0
             for i in range(len(states)):
                 place = cell(states[i], actions[i], agents[i])
-                counts[place] += weight(states[i], actions[i], agents[i])
+                world.counts[place] += weight(states[i], actions[i], agents[i])
 
         return count_weights
     if n_cells > SMALL_CELL_COUNT:
 
         @rule
-        def count_scattered(states: Any, actions: Any, agents: Any, counts: Any) -> None:
-            counts[:] = 0
+        def count_scattered(states: Any, actions: Any, agents: Any, world: Any) -> None:
+            world.counts[:] = 0
             for i in range(len(states)):
-                counts[cell(states[i], actions[i], agents[i])] += 1
+                world.counts[cell(states[i], actions[i], agents[i])] += 1
 
         return count_scattered
 
@@ -127,12 +143,12 @@ def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
     cells = range(n_cells)
     source = "\n".join(
         [
-            "def count_in_sums(states, actions, agents, counts):",
+            "def count_in_sums(states, actions, agents, world):",
             *(f"    sum_{c} = int32(0)" for c in cells),
             "    for i in range(len(states)):",
             "        place = int32(cell(states[i], actions[i], agents[i]))",
             *(f"        sum_{c} += int32(place == {c})" for c in cells),
-            *(f"    counts[{c}] = sum_{c}" for c in cells),
+            *(f"    world.counts[{c}] = sum_{c}" for c in cells),
         ]
     )
     return _rule_from(source, "count_in_sums", cell=cell, int32=int32)
@@ -144,16 +160,30 @@ def _rule_from(source: str, name: str, **scope: Any) -> Callable[..., Any]:
     return rule(scope[name])
 
 
-def own_weight_rule(weight: Callable[..., Any] | None) -> Callable[..., Any]:
-    """The weight with which an agent is counted: the game's, or one."""
-    if weight is not None:
-        return weight
+def own_count_rules(rules: Rules) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Two rules: in which cell an agent is counted, and with what weight.
 
-    @rule
-    def one(state: Any, action: Any, agent: Any) -> Any:
-        return float32(1.0)
+    A game that counts by a rule ``count`` has no such cell: -1, with weight 0.
+    """
+    if rules.count is not None:
+        return _in_no_cell, _weightless
+    assert rules.cell is not None
+    return rules.cell, rules.weight or _one
 
-    return one
+
+@rule
+def _in_no_cell(state: Any, action: Any, agent: Any) -> Any:
+    return -1
+
+
+@rule
+def _weightless(state: Any, action: Any, agent: Any) -> Any:
+    return float32(0.0)
+
+
+@rule
+def _one(state: Any, action: Any, agent: Any) -> Any:
+    return float32(1.0)
 
 
 @rule
@@ -161,11 +191,16 @@ def no_aggregate(world: Any, signal: Any) -> None:
     """The aggregate of a game whose rules read the counts themselves."""
 
 
+@rule
+def no_news(signal: Any, constants: Any, time: Any, key: Any) -> None:
+    """What is published in a game without a rule ``publish``."""
+
+
 def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
     """A rule that takes all agents of one world through one step."""
     count, store = count_rule(rules, layout), _store(layout.state_fields)
-    cell, step, aggregate = rules.cell, rules.step, rules.aggregate or no_aggregate
-    own_weight = own_weight_rule(rules.weight)
+    step, aggregate, publish = rules.step, rules.aggregate or no_aggregate, rules.publish or no_news
+    cell, own_weight = own_count_rules(rules)
 
     @rule
     def advance_world(
@@ -180,11 +215,11 @@ def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
         time: Any,
         key: Any,
     ) -> None:
-        """Count everyone, aggregate, then step each agent against that world; all arrays are one world's."""
+        """Count everyone, aggregate, step each agent against that world, publish; all arrays are one world's."""
         n_agents = len(states)
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
-        count(states, actions, agents, counts)
         everyone = World(counts, signal, constants, time, -1, float32(0.0), per_other, per_agent)
+        count(states, actions, agents, everyone)
         aggregate(everyone, signal)
         for i in range(n_agents):
             state, action, agent = states[i], actions[i], agents[i]
@@ -194,17 +229,30 @@ def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
             next_state, reward = step(state, action, agent, world, agent_key(key, i))
             store(next_states, i, next_state)
             rewards[i] = reward
+        publish(signal, constants, time + 1, agent_key(key, NOBODY))
 
     return advance_world
 
 
-def _start_kernel(start_world: Callable[..., Any]) -> Callable[..., Any]:
+def _start_kernel(start_world: Callable[..., Any], publish: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def start(
-        states: Any, agents: Any, initial: Any, seed: Any, episode: Any, world_ids: Any, first: Any, last: Any
+        states: Any,
+        agents: Any,
+        initial: Any,
+        constants: Any,
+        signal: Any,
+        seed: Any,
+        episode: Any,
+        world_ids: Any,
+        first: Any,
+        last: Any,
     ) -> None:
         for w in range(first, last):
-            start_world(states[w], agents, initial, step_key(seed, world_ids[w], episode, 0, START))
+            key = step_key(seed, world_ids[w], episode, 0, START)
+            start_world(states[w], agents, initial, key)
+            signal[w] = 0
+            publish(signal[w], constants, 0, agent_key(key, NOBODY))
 
     return start
 
@@ -270,13 +318,88 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
 
 def _observe_kernel(observe: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
-    def observe_all(out: Any, states: Any, agents: Any, elapsed: Any, first: Any, last: Any) -> None:
+    def observe_all(
+        out: Any,
+        states: Any,
+        agents: Any,
+        constants: Any,
+        signal: Any,
+        time: Any,
+        elapsed: Any,
+        first: Any,
+        last: Any,
+    ) -> None:
         for w in range(first, last):
             out[w] = 0
+            public = Public(signal[w], constants, time, elapsed)
             for i in range(states.shape[1]):
-                observe(out[w, i], states[w, i], agents[i], elapsed)
+                observe(out[w, i], states[w, i], agents[i], public)
 
     return observe_all
+
+
+def _masks_kernel(allowed: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def masks(
+        out: Any,
+        states: Any,
+        agents: Any,
+        constants: Any,
+        signal: Any,
+        time: Any,
+        elapsed: Any,
+        first: Any,
+        last: Any,
+    ) -> None:
+        """Which actions the rule ``allowed`` allows, into ``out`` (n_worlds, N, A)."""
+        for w in range(first, last):
+            public = Public(signal[w], constants, time, elapsed)
+            for i in range(states.shape[1]):
+                for action in range(out.shape[2]):
+                    out[w, i, action] = allowed(action, states[w, i], agents[i], public)
+
+    return masks
+
+
+def _accounts_kernel(rules: Rules, layout: Layout) -> Callable[..., Any]:
+    count, aggregate, account = count_rule(rules, layout), rules.aggregate or no_aggregate, rules.account
+    cell, own_weight = own_count_rules(rules)
+    assert account is not None
+
+    @kernel
+    def accounts(
+        out: Any,
+        states: Any,
+        actions: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        world_ids: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        first: Any,
+        last: Any,
+    ) -> None:
+        """Every agent's account of a step into ``out`` (n_worlds, N, n_accounts), without taking the step.
+
+        ``signal`` (n_worlds, n_signals) is what was public before the step, and is overwritten.
+        """
+        n_agents = states.shape[1]
+        per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
+        for w in range(first, last):
+            key = step_key(seed, world_ids[w], episode, time, ADVANCE)
+            everyone = World(counts[w], signal[w], constants, time, -1, 0.0, per_other, per_agent)
+            count(states[w], actions[w], agents, everyone)
+            aggregate(everyone, signal[w])
+            for i in range(n_agents):
+                state, action, agent = states[w, i], actions[w, i], agents[i]
+                own, weight = cell(state, action, agent), float64(own_weight(state, action, agent))
+                world = World(counts[w], signal[w], constants, time, own, weight, per_other, per_agent)
+                account(out[w, i], state, action, agent, world, agent_key(key, i))
+
+    return accounts
 
 
 def _occupancy_kernel(place: Callable[..., Any]) -> Callable[..., Any]:

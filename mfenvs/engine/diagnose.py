@@ -13,7 +13,7 @@ from numba import types
 from numba.core.errors import NumbaError
 
 from mfenvs.game import RULE_ARGUMENTS, Game
-from mfenvs.rules import World
+from mfenvs.rules import Public, World
 
 MESSAGE_LINES = 3
 NOISE = re.compile(r"^(Failed in nopython mode|During:|Use of unsupported|For more information|This error)|^\s*$")
@@ -22,6 +22,9 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 COMPILE_ERRORS = (NumbaError, NotImplementedError, KeyError, TypeError)
 """What numba raises where it cannot compile; KeyError for an unknown field of a record, and TypeError when a
 value that may be None turns out to be."""
+
+WRITING_RULES = ("observe", "count", "aggregate", "publish", "account")
+"""Rules that return nothing."""
 
 
 def explained(game: Game, error: Exception) -> Exception:
@@ -38,14 +41,14 @@ def explained(game: Game, error: Exception) -> Exception:
             f" numbers (the game's constants as world.constants). Fields of agent: {fields}."
         )
         try:
-            function.compile(tuple(_argument_types(game)[argument] for argument in RULE_ARGUMENTS[name]))
+            function.compile(_argument_types(game, name))
         except KeyError as found:
             return TypeError(f"{type(game).__name__}.{name} reads an unknown field {found}\n{advice}")
         except COMPILE_ERRORS as found:
             return TypeError(f"{type(game).__name__}.{name} does not compile: {_shortened(str(found))}\n{advice}")
         returned = next(reversed(function.overloads.values())).signature.return_type
         gives_none = isinstance(returned, types.NoneType | types.Optional)
-        if gives_none and name not in ("observe", "aggregate"):
+        if gives_none and name not in WRITING_RULES:
             return TypeError(f"{type(game).__name__}.{name} must return a value on every path, got None\n{advice}")
     return error
 
@@ -57,24 +60,31 @@ def _declared_rules(game: Game) -> Iterator[tuple[str, Any]]:
             yield name, function
 
 
-def _argument_types(game: Game) -> dict[str, Any]:
-    """The types with which the simulator calls rules."""
+def _argument_types(game: Game, name: str) -> tuple[Any, ...]:
+    """The types with which the simulator calls a rule."""
     numbers = np.zeros(1, np.float32)
     share = np.float32(1.0)
     world = World(numbers, numbers, game.constants, 0, 0, share, share, share)
     is_discrete = hasattr(game.action_space, "n")
-    return {
-        "action": types.int32 if is_discrete else types.Array(types.float32, 1, "C"),
+    number, vector = types.float32, types.Array(types.float32, 1, "C")
+    written = {"account": types.Array(types.float64, 1, "C")}.get(name, vector)
+    known = {
+        "action": types.int32 if is_discrete else vector,
         "agent": numba.from_dtype(game.agent_dtype),
-        "elapsed": types.float32,
-        "initial": types.Array(types.float32, 1, "C"),
+        "constants": numba.typeof(game.constants),  # type: ignore[no-untyped-call]
+        "counts": vector,
+        "initial": vector,
         "key": types.uint32,
+        "mass": number,
         "next_state": types.int64,
-        "out": types.Array(types.float32, 1, "C"),
-        "signal": types.Array(types.float32, 1, "C"),
+        "out": written,
+        "public": numba.typeof(Public(numbers, game.constants, 0, share)),  # type: ignore[no-untyped-call]
+        "signal": vector,
         "state": numba.from_dtype(game.state_dtype),
+        "time": types.int64,
         "world": numba.typeof(world),  # type: ignore[no-untyped-call]
     }
+    return tuple(known[argument] for argument in RULE_ARGUMENTS[name])
 
 
 def _shortened(message: str) -> str:

@@ -17,6 +17,7 @@ from mfenvs import checks
 from mfenvs.engine.cpu import Layout, build_kernels, draw_actions, first_invalid_action
 from mfenvs.engine.debug import check_rows
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
+from mfenvs.engine.model import in_double_precision
 from mfenvs.game import FiniteGame, Game, cumulative, index_dtype
 
 FLOAT32 = np.dtype(np.float32)
@@ -61,6 +62,8 @@ class Snapshot:
     time: int
     states: NDArray[Any]
     """Shape (n_worlds, n_agents)."""
+    signal: NDArray[np.float32] | None = None
+    """The public signal, shape (n_worlds, n_signals); None stands for zeros."""
 
 
 class Engine:
@@ -81,7 +84,10 @@ class Engine:
     debug:
         Check in every step that the rows that a finite game's ``transition`` returns are probabilities, and
         that its rewards are finite (slower). Indices in rules are checked in a process that is started with
-        the environment variable ``NUMBA_BOUNDSCHECK=1``.
+        the environment variable ``NUMBA_BOUNDSCHECK=1``. If the game has a rule ``account``, every step is audited
+        too.
+    keep_accounts:
+        Let :meth:`accounts` tell what the last step was made up of, if the game has a rule ``account``.
 
     Raises
     ------
@@ -97,6 +103,7 @@ class Engine:
         first_world: int = 0,
         n_threads: int | None = None,
         debug: bool = False,
+        keep_accounts: bool = False,
     ) -> None:
         if not isinstance(game, Game):
             raise TypeError(f"game must be a Game, got {game!r}")
@@ -115,6 +122,11 @@ class Engine:
         first_world = checks.integer("first_world", first_world, 0)
         self._world_ids = np.arange(first_world, first_world + self.n_worlds, dtype=np.uint64)
         self._kernels = build_kernels(game.rules, Layout.of(game))
+        if keep_accounts and self._kernels.accounts is None:
+            raise TypeError(f"keep_accounts needs a game with a rule account, got {type(game).__name__}")
+        self._keeps_accounts = keep_accounts or (debug and self._kernels.accounts is not None)
+        self._last_actions: NDArray[Any] | None = None
+        self._signal_before: NDArray[np.float32] | None = None
         self._agents = game.agents.view(np.ndarray)
         self._constants, self._initial = game.constants, game.initial
         shape = self._shape = (self.n_worlds, game.n_agents)
@@ -140,6 +152,11 @@ class Engine:
         return self._counts
 
     @property
+    def signal(self) -> NDArray[np.float32]:
+        """The public signal now, shape (n_worlds, n_signals): a view."""
+        return self._signal
+
+    @property
     def episode(self) -> int:
         """Number of this episode since the last seed, from 0; -1 before the first."""
         return self._episode
@@ -156,8 +173,10 @@ class Engine:
         self._for_worlds(
             self.n_worlds,
             self._kernels.start,
-            *(self._states, self._agents, self._initial, self._seed, self._episode, self._world_ids),
+            *(self._states, self._agents, self._initial, self._constants, self._signal),
+            *(self._seed, self._episode, self._world_ids),
         )
+        self._last_actions = None
         self.time = 0
         self.is_playing = True
         return self._states
@@ -202,6 +221,8 @@ class Engine:
         if self.debug and isinstance(self.game, FiniteGame):
             check_rows(self.game, self._states, checked, self.time)
         before, after, fixed = self._states, self._next_states, self._fixed
+        if self._keeps_accounts:
+            signal_before, actions_now = self._signal.copy(), checked.copy()
         if self._step_threads == 1:
             try:
                 wrong = self._kernels.step(
@@ -216,17 +237,68 @@ class Engine:
             self._refuse_action(checked, wrong)
         if self.debug:
             self._refuse_rewards(rewards, checked)
+            if isinstance(self.game, FiniteGame):
+                self.game.check_states(after)
         self._states, self._next_states = after, before
         self.time += 1
+        if self._keeps_accounts:
+            self._signal_before, self._last_actions = signal_before, actions_now
+        if self.debug and self._keeps_accounts:
+            self.accounts()
         self.is_playing = self.time < self.game.horizon
         return rewards
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """What every agent sees now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
         out = _buffer("out", out, (*self._states.shape, self.game.n_features))
-        elapsed = np.float32(self.time / self.game.horizon)
-        self._for_worlds(self.n_worlds, self._kernels.observe, out, self._states, self._agents, elapsed)
+        self._for_worlds(self.n_worlds, self._kernels.observe, out, *self._public())
         return out
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions serve any purpose for every agent now, shape (n_worlds, n_agents, n_actions).
+
+        All do, if the game has no rule ``allowed``. The others may be taken nevertheless.
+
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
+        """
+        if self._n_actions is None:
+            raise TypeError(f"action_masks() needs discrete actions, got {self.game.action_space}")
+        masks = np.ones((*self._shape, self._n_actions), np.bool_)
+        if self._kernels.masks is not None:
+            self._for_worlds(self.n_worlds, self._kernels.masks, masks, *self._public())
+        return masks
+
+    def accounts(self) -> NDArray[np.float64]:
+        """What the last step was made up of for every agent, shape (n_worlds, n_agents, n_accounts).
+
+        Entries are named by the game's ``account_names``. They are computed anew in double precision, from the
+        same rules and draws.
+
+        Raises
+        ------
+        RuntimeError
+            If the engine keeps no accounts, or before the first step of an episode.
+        ValueError
+            If the books do not balance (:meth:`mfenvs.Game.audit`).
+        """
+        if not self._keeps_accounts:
+            raise RuntimeError("accounts() needs an engine that keeps them: Engine(game, keep_accounts=True)")
+        if self._last_actions is None or self._signal_before is None:
+            raise RuntimeError("accounts() was called before the first step of the episode")
+        game = self.game
+        accounts = np.zeros((*self._shape, len(game.account_names)))
+        counts, signal = np.empty((self.n_worlds, game.n_cells)), self._signal_before.astype(np.float64)
+        self._for_worlds(
+            self.n_worlds,
+            self._kernels.accounts,  # type: ignore[arg-type]
+            *(accounts, self._next_states, self._last_actions, in_double_precision(self._agents)),
+            *(self._constants, counts, signal, self._world_ids, self.time - 1, self._seed, self._episode),
+        )
+        game.audit(accounts, signal)
+        return accounts
 
     def occupancy(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Share of all N agents in each place now, shape (n_worlds, n_places), written to ``out`` if given.
@@ -256,7 +328,7 @@ class Engine:
 
     def snapshot(self) -> Snapshot:
         """Copy where the engine is, so that :meth:`restore` can go on from there, in another process too."""
-        return Snapshot(self._seed, self._episode, self.time, self._states.copy())
+        return Snapshot(self._seed, self._episode, self.time, self._states.copy(), self._signal.copy())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of an engine of the same game, number of worlds and first world.
@@ -275,6 +347,11 @@ class Engine:
         self.time = checks.integer("snapshot.time", snapshot.time, 0, self.game.horizon)
         self._seed, self._episode = int(snapshot.seed), checks.integer("snapshot.episode", snapshot.episode, -1)
         self._states[...] = states
+        signal = 0.0 if snapshot.signal is None else np.asarray(snapshot.signal)
+        if snapshot.signal is not None and np.shape(signal) != self._signal.shape:
+            raise ValueError(f"snapshot.signal must have shape {self._signal.shape}, got {np.shape(signal)}")
+        self._signal[...] = signal
+        self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
 
     def draw_actions(self, probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -329,6 +406,7 @@ class Engine:
             actions = np.empty(self._states.shape, np.int32)
         elif actions.shape != self._states.shape:
             raise ValueError(f"actions must have shape {self._states.shape}, got {actions.shape}")
+        game.check_states(self._states)
         self._for_worlds(
             self.n_worlds,
             self._kernels.act,
@@ -415,7 +493,13 @@ class Engine:
             starts is not None,
             steps=h,
         )
+        game.check_states(run.states)
         return run
+
+    def _public(self) -> tuple[Any, ...]:
+        """What kernels read that tell what agents see now."""
+        elapsed = np.float32(self.time / self.game.horizon)
+        return self._states, self._agents, self._constants, self._signal, self.time, elapsed
 
     def _check_playing(self, method: str) -> None:
         if not self.is_playing:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.cpu import Layout, count_rule, no_aggregate, own_weight_rule
+from mfenvs.engine.cpu import Layout, count_rule, no_aggregate, own_count_rules
 from mfenvs.game import FiniteGame, Rule, Rules
 from mfenvs.rules import World, plain, rule
 
@@ -121,8 +121,8 @@ def _build(
 
 
 def _rows_kernel(rules: Rules, layout: Layout, transition: Rule, n_states: int) -> Callable[..., Any]:
-    count, cell, own_weight = count_rule(rules, layout), rules.cell, own_weight_rule(rules.weight)
-    aggregate = rules.aggregate or no_aggregate
+    count, aggregate = count_rule(rules, layout), rules.aggregate or no_aggregate
+    cell, own_weight = own_count_rules(rules)
 
     @kernel
     def rows(
@@ -131,8 +131,9 @@ def _rows_kernel(rules: Rules, layout: Layout, transition: Rule, n_states: int) 
         """The transition row of every agent of a world where it is, into ``out`` (n_agents, S)."""
         n_agents = len(states)
         per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
-        count(states, actions, agents, counts)
-        aggregate(World(counts, signal, constants, time, -1, 0.0, per_other, per_agent), signal)
+        everyone = World(counts, signal, constants, time, -1, 0.0, per_other, per_agent)
+        count(states, actions, agents, everyone)
+        aggregate(everyone, signal)
         for i in range(n_agents):
             state, action, agent = states[i], actions[i], agents[i]
             own, weight = cell(state, action, agent), np.float64(own_weight(state, action, agent))
@@ -146,7 +147,27 @@ def _rows_kernel(rules: Rules, layout: Layout, transition: Rule, n_states: int) 
 def _count_mean_field_rule(
     rules: Rules, n_states: int, n_actions: int, counts_state_actions: bool
 ) -> Callable[..., Any]:
-    cell, weight, aggregate = rules.cell, own_weight_rule(rules.weight), rules.aggregate or no_aggregate
+    add, aggregate = rules.count, rules.aggregate or no_aggregate
+    if add is not None:
+
+        @rule
+        def count_added(
+            mu: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any
+        ) -> Any:
+            """As ``count`` below, by the game's own rule."""
+            counts[:] = 0.0
+            world = World(counts, signal, constants, time, -1, 0.0, 1.0, 1.0)
+            for s in range(n_states):
+                for a in range(n_actions):
+                    # Most actions of most states are played by nobody, once a policy is nearly deterministic.
+                    if mu[s, a] > 0.0:
+                        for i in range(len(agents)):
+                            add(counts, mu[s, a] * shares[i], s, a, agents[i], world)
+            aggregate(world, signal)
+            return world
+
+        return count_added
+    cell, weight = own_count_rules(rules)
 
     @rule
     def count(mu: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any) -> Any:
@@ -478,7 +499,9 @@ def _replay_rule(flow: Callable[..., Any]) -> Callable[..., Any]:
 def _responses_kernel(
     rules: Rules, transition: Rule, reward: Rule, n_states: int, n_actions: int
 ) -> Callable[..., Any]:
-    cell, own_weight, aggregate = rules.cell, own_weight_rule(rules.weight), rules.aggregate or no_aggregate
+    aggregate = rules.aggregate or no_aggregate
+    cell, own_weight = own_count_rules(rules)
+    add, counts_itself = rules.count or _no_count, rules.count is not None
 
     @kernel
     def responses(
@@ -515,23 +538,36 @@ def _responses_kernel(
                     state, action = states[w, h, i], actions[w, h, i]
                     for c in range(len(scratch)):
                         scratch[c] = counts[w, h, c]
-                    scratch[cell(state, action, agent)] -= own_weight(state, action, agent)
+                    everyone = World(scratch, signal, constants, h, -1, 0.0, per_other, per_agent)
+                    if counts_itself:
+                        add(scratch, -1.0, state, action, agent, everyone)
+                    else:
+                        scratch[cell(state, action, agent)] -= own_weight(state, action, agent)
                     own, weight = -1, 0.0
                     for a in range(n_actions):
                         for s in range(n_states):
                             there, heavy = cell(s, a, agent), np.float64(own_weight(s, a, agent))
-                            if there != own or heavy != weight:
+                            if counts_itself:
+                                add(scratch, 1.0, s, a, agent, everyone)
+                                aggregate(everyone, signal)
+                            elif there != own or heavy != weight:
                                 # What the agent does changes the counts only as far as it is counted elsewhere.
                                 if own >= 0:
                                     scratch[own] -= weight
                                 own, weight = there, heavy
                                 scratch[own] += weight
-                                everyone = World(scratch, signal, constants, h, -1, 0.0, per_other, per_agent)
                                 aggregate(everyone, signal)
                             world = World(scratch, signal, constants, h, own, weight, per_other, per_agent)
                             for successor in range(n_states):
                                 chance = transition(successor, s, a, agent, world)
                                 transitions[k, h, s, a, successor] += chance / n_worlds
                             rewards[k, h, s, a] += reward(s, a, agent, world) / n_worlds
+                            if counts_itself:
+                                add(scratch, -1.0, s, a, agent, everyone)
 
     return responses
+
+
+@rule
+def _no_count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+    """The rule ``count`` of a game that is counted by cells."""

@@ -15,6 +15,8 @@ from mfenvs.rules import individual, rule
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 MOST_BIDDERS = 32
 """Up to here the products in the law of a round stay within the range of single precision."""
+LARGEST = 1e9
+"""Of amounts of money: rewards are in single precision."""
 ROUND, CONVERSION, FULFILMENT, OPPONENTS = 0, 1, 2, 3
 """Streams of an agent's draws in a step; those of the opponents' bids come last, one for each."""
 
@@ -303,12 +305,12 @@ class Auction(FiniteGame):
         checks.integer("n_budgets", self.n_budgets, 1)
         checks.integer("n_bids", self.n_bids, 1)
         checks.integer("n_bidders", self.n_bidders, 2, min(self.n_agents, MOST_BIDDERS))
-        for name, high in (("penalty", np.inf), ("fulfilment", 1.0), ("heterogeneity", 1.0)):
+        for name, high in (("penalty", LARGEST), ("fulfilment", 1.0), ("heterogeneity", 1.0)):
             checks.real(name, getattr(self, name), 0.0, high)
         if np.ndim(self.conversions) != 1 or len(self.conversions) == 0:
             raise ValueError(f"conversions must be a sequence of at least one number, got {self.conversions!r}")
         self.conversions = tuple(
-            checks.real(f"conversions[{i}]", value) for i, value in enumerate(self.conversions)
+            checks.real(f"conversions[{i}]", value, -LARGEST, LARGEST) for i, value in enumerate(self.conversions)
         )
         super().check()
 

@@ -69,6 +69,8 @@ def contraction_moduli(
     TypeError, ValueError
         If an argument is not allowed.
     """
+    if not isinstance(induced, InducedGame):
+        raise TypeError(f"induced must be an InducedGame, got {induced!r}")
     checks.integer("n_pairs", n_pairs, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     d1 = d2 = d3 = 0.0

@@ -44,12 +44,15 @@ class InducedGame:
 
     Arrays have a time axis of length T. Of a game that ends, T is the horizon H, flows begin with the initial law,
     and values are total rewards. Of an infinite one (``discount`` < 1), T = 1: policies are stationary, the flow
-    of a policy is the *stationary* law that the population reaches from the initial one, and values are
+    of a policy is a *stationary* law, sought from the initial one on by steps in dynamics that are frozen for a
+    while (where a policy has several stationary laws, it need not be the one which the population itself reaches:
+    see :meth:`next_population`), and values are
     discounted, V = E sum_h gamma^h r_h with s_0 from the initial law (Guo et al., arXiv 1901.09585).
 
     The rules of our games read the others through an empirical distribution only, so that
     symmetrisation and extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the
-    rules over the agents' parameters. Everything is in float64. An instance is not for use by several
+    rules over the agents' parameters. Everything is in float64, from constants and parameters that games keep in
+    single precision. An instance is not for use by several
     threads at once.
 
     Parameters
@@ -101,7 +104,7 @@ class InducedGame:
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P(., ., mu) of shape (S, A, S) and R(., ., mu) of shape (S, A) at a state-action law mu (S, A)."""
         law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
-        checks.probabilities("mu.ravel()", law.ravel(), (law.size,))
+        checks.whole_law("mu", law)
         checks.integer("time", time, 0, self.n_times - 1)
         transitions, rewards = self._tabulate(law, time)
         check_model(self.game, transitions, rewards, ON_AVERAGE)

@@ -75,7 +75,7 @@ class Exploitability:
 
     per_agent: Array
     """Estimate of E_i for every agent, shape (n_agents,)."""
-    candidates: NDArray[np.uint8]
+    candidates: NDArray[np.int64]
     """The best response found for every agent: its action, shape (n_agents, H, S)."""
     max_lower_bound: Estimate
     """What the agent of the largest estimate gains in fresh simulations: a lower bound on max_i E_i."""
@@ -174,7 +174,7 @@ def n_player_exploitability(
         gains.append(with_it - without)
     return Exploitability(
         per_agent=answers.gains,
-        candidates=answers.best_policies.argmax(axis=-1).astype(np.uint8),
+        candidates=answers.best_policies.argmax(axis=-1),
         max_lower_bound=Estimate.of(gains[0]),
         mean_lower_bound=Estimate.of(np.mean(gains[1:], axis=0)),
         n_worlds=n_worlds,

@@ -64,7 +64,7 @@ def project_to_net(law: ArrayLike, m: int) -> NDArray[np.float64]:
     """
     array = np.asarray(law)
     m = checks.integer("m", m, 1, 2**31)
-    projected = checks.probabilities("law.ravel()", array.ravel(), (array.size,)).copy()
+    projected = checks.whole_law("law", array)
     round_kernel(projected, m, np.empty(array.size))
     return projected.reshape(array.shape)
 

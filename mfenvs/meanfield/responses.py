@@ -58,9 +58,9 @@ def respond(q: ArrayLike, inverse_temperature: float = math.inf) -> NDArray[np.f
     TypeError, ValueError
         If an argument is not allowed.
     """
-    values = np.asarray(q, np.float64)
-    if values.ndim < 1 or not np.isfinite(values).all():
-        raise ValueError(f"q must hold finite values over actions, got {q!r}")
+    values = checks.shaped("q", q, np.shape(q), np.float64)
+    if values.ndim < 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"q must hold finite values over at least one action, got {q!r}")
     if inverse_temperature != math.inf:
         inverse_temperature = checks.real("inverse_temperature", inverse_temperature, 0.0, exclude_low=True)
     table = np.ascontiguousarray(values.reshape(1, -1, values.shape[-1]))

@@ -46,7 +46,7 @@ class Line(Game):
 
     @staticmethod
     @rule
-    def observe(out, state, agent, elapsed):
+    def observe(out, state, agent, public):
         out[0] = state
 
     def draw_agents(self, rng):

@@ -312,6 +312,13 @@ def test_three_steps_to_the_equilibrium_of_a_contracting_game() -> None:
     assert ThreeStepFixedPoint(crowd(), inverse_temperature=1.0, tolerance=1e-2).learn(10_000).iteration < 12
 
 
+def test_that_three_steps_have_converged_is_saved(tmp_path) -> None:
+    trainer = ThreeStepFixedPoint(crowd(), inverse_temperature=1.0).learn(10_000)
+    trainer.save(tmp_path / "run.npz")
+    assert ThreeStepFixedPoint.load(tmp_path / "run.npz", trainer.game).has_converged
+    assert not ThreeStepFixedPoint(crowd(), inverse_temperature=1.0).has_converged
+
+
 def test_three_steps_with_moving_states() -> None:
     """The equilibrium, a stationary law and its answer, by root finding."""
     game = Tabulated(discount=0.5, crowding=0.5, pull=0.1)
@@ -535,7 +542,7 @@ def test_what_was_taken_does_not_change(name) -> None:
     ("name", "argument", "value", "message"),
     [
         *(
-            (name, "seed", -1, "seed must be an integer >= 0, got -1")
+            (name, "seed", -1, r"seed must be an integer in \[0, 9223372036854775807\], got -1")
             for name in ("gmf-q", "gmf-v", "naive-q", "three-step", "independent-q", "mf-q")
         ),
         *(

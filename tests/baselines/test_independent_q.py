@@ -1,12 +1,15 @@
 """Independent Q-learners and MF-Q against a replay in plain Python on the engine, and by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from tabulated import RING, Tabulated, optimal_q, softmax, tabulated_arrays
 
+from baselines.gmf_q import GMFQ, GMFV, NaiveQ
 from baselines.independent_q import MFQ, IndependentQ
-from mfenvs import Engine, make
+from mfenvs import Engine, make, rule
 from mfenvs.engine.random import ACT, ADVANCE, agent_key, step_key, uniform
 from mfenvs.rules import World
 
@@ -226,3 +229,77 @@ def test_forty_agents_at_once() -> None:
         assert_array_equal(trainer._tables.visits.sum(axis=(1, 2, 3, 4)), 40)
         assert trainer.policy.probabilities.shape == (40, 1, 10, 10)
         assert len(np.unique(trainer.q.reshape(40, -1), axis=0)) == 40
+
+
+# Rules that return what they must not.
+
+
+@rule
+def far_off(state, action, agent, world, key):
+    return np.float32(7.0)
+
+
+@rule
+def nowhere(state, action, agent, world, key):
+    return 200, np.float32(0.0)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Strays(Tabulated):
+    """Steps to a state that there is not."""
+
+    step = staticmethod(nowhere)
+
+
+@dataclasses.dataclass(kw_only=True)
+class MeetsNobody(Tabulated):
+    """Says that it met a mean action that there is not."""
+
+    met = staticmethod(far_off)
+
+
+@pytest.mark.parametrize("trainer", [IndependentQ, MFQ])
+def test_a_step_to_no_state_is_refused(trainer):
+    with pytest.raises(ValueError, match=r"Strays.step must return a state in \[0, 2\], got 200"):
+        trainer(Strays(), episodes=1).learn(1)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("trainer", [GMFQ, NaiveQ])
+def test_a_step_to_no_state_is_refused_in_a_frozen_population(trainer, asynchronous):
+    with pytest.raises(ValueError, match=r"Strays.step must return a state in \[0, 2\], got 200"):
+        trainer(Strays(), asynchronous=asynchronous).learn(1)
+
+
+def test_a_step_to_no_state_is_refused_by_the_engine():
+    game = Strays()
+    engine, actions = Engine(game, debug=True), np.zeros((1, game.n_agents), np.int32)
+    engine.reset(0)
+    with pytest.raises(ValueError, match=r"start and step of Strays must return states in \[0, 2\], got 200"):
+        engine.step(actions)
+    with pytest.raises(ValueError, match="got 200"):
+        engine.rollout(np.full(game.policy_shape, 0.5), seed=0)
+    engine = Engine(game)
+    engine.reset(0)
+    engine.step(actions)
+    with pytest.raises(ValueError, match="got 200"):
+        engine.sample_actions(np.full((1, *game.policy_shape), 2.0, np.float32))
+
+
+def test_a_mean_action_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match=r"MeetsNobody.met must return a mean action in \[0, 1\], got 7"):
+        MFQ(MeetsNobody(), episodes=1).learn(1)
+    IndependentQ(MeetsNobody(), episodes=1).learn(1)  # does not ask
+
+
+@pytest.mark.parametrize("trainer", [IndependentQ, MFQ, GMFQ, GMFV])
+def test_seeds_have_one_limit_everywhere(trainer):
+    with pytest.raises(ValueError, match=r"seed must be an integer in \[0, 9223372036854775807\]"):
+        trainer(Tabulated(), seed=2**63)
+    trainer(Tabulated(), seed=2**63 - 1).learn(1)
+
+
+@pytest.mark.parametrize(("trainer", "name"), [(GMFQ, "asynchronous"), (NaiveQ, "exact")])
+def test_switches_are_true_or_false(trainer, name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 'no'"):
+        trainer(Tabulated(), **{name: "no"})

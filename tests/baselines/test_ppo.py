@@ -949,7 +949,7 @@ class Line(Game):
 
     @staticmethod
     @rule
-    def observe(out, state, agent, elapsed):
+    def observe(out, state, agent, public):
         out[0] = np.float32(1.0) + state
 
     def draw_agents(self, rng):

@@ -576,9 +576,9 @@ def market_step(state, action, agent, world, key):
 
 
 @rule
-def market_observe(out, state, agent, elapsed):
+def market_observe(out, state, agent, public):
     out[0] = state.place / np.float32(PLACES)
-    out[1] = elapsed
+    out[1] = public.elapsed
     out[2] = agent.size
 
 

@@ -110,9 +110,9 @@ def test_the_argument_is_left_alone() -> None:
         assert_array_equal(q, [[1.0, 2.0]])
 
 
-@pytest.mark.parametrize("q", [1.0, [1.0, math.nan], [[1.0], [math.inf]]])
+@pytest.mark.parametrize("q", [1.0, [], [[], []], [1.0, math.nan], [[1.0], [math.inf]]])
 def test_values_must_be_finite_rows(q) -> None:
-    with pytest.raises(ValueError, match="q must hold finite values over actions"):
+    with pytest.raises(ValueError, match="q must hold finite values over at least one action"):
         respond(q, 1.0)
 
 

@@ -150,7 +150,7 @@ class Taxi(Game):
 
     @staticmethod
     @rule
-    def observe(out: Any, state: Any, agent: Any, elapsed: Any) -> None:
+    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
         """Own place, target, customers and elapsed time."""
         n_places = (len(out) - 1) // 3
         out[state.cell] = ONE
@@ -158,7 +158,7 @@ class Taxi(Game):
             out[n_places + state.target] = ONE
         for place in range(n_places):
             out[2 * n_places + place] = np.float32((state.customers >> np.uint64(place)) & ONE_BIT)
-        out[3 * n_places] = elapsed
+        out[3 * n_places] = public.elapsed
 
     def check(self) -> None:
         """Check the map and every constant."""
