@@ -1,0 +1,1 @@
+"""The decentralised energy market of typed prosumers, and what it needs: data, forecasts, welfare, settlement."""
