@@ -22,10 +22,15 @@ ACT = 1
 ADVANCE = 2
 """Purpose of a key: the game's own randomness within a step."""
 
+NOBODY = 0xFFFFFFFF
+"""In the place of an agent's number: the key of what is drawn for all, as public news are."""
+
 _GOLDEN_64 = np.uint64(0x9E3779B97F4A7C15)
 _GOLDEN_32 = np.uint32(0x9E3779B1)
 _STREAM_STEP = np.uint32(0x85EBCA6B)
 _TWO_TO_MINUS_24 = np.float32(2.0**-24)
+_HALF_A_STEP = np.float32(2.0**-25)
+_TWO_PI = np.float32(2.0 * np.pi)
 
 
 @rule
@@ -76,3 +81,25 @@ def uniform(key: Any, stream: Any) -> Any:
     """
     bits = mix32(uint32(key + uint32(stream) * _STREAM_STEP))
     return float32(uint32(bits >> uint32(8))) * _TWO_TO_MINUS_24
+
+
+@rule
+def normal(key: Any, stream: Any) -> Any:
+    """A standard normal number, in single precision (Box & Muller, 1958).
+
+    Takes the draws ``stream`` and ``stream + 1``.
+    """
+    radius = np.sqrt(np.float32(-2.0) * np.log(uniform(key, stream) + _HALF_A_STEP))
+    return radius * np.cos(_TWO_PI * uniform(key, stream + 1))
+
+
+@rule
+def student_t(key: Any, stream: Any, degrees_of_freedom: Any) -> Any:
+    """A number of Student's t distribution, in single precision (Bailey, 1994: the polar method).
+
+    Takes the draws ``stream`` and ``stream + 1``. As a draw is a multiple of 2^-24, the largest number is that of
+    which 2^-25 is the tail: the power 1 / nu of 2^25 times sqrt(nu).
+    """
+    nu = float32(degrees_of_freedom)
+    excess = np.exp(np.float32(-2.0) / nu * np.log(uniform(key, stream) + _HALF_A_STEP)) - np.float32(1.0)
+    return np.sqrt(nu * excess) * np.cos(_TWO_PI * uniform(key, stream + 1))
