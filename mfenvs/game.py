@@ -295,23 +295,23 @@ class Game:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
     def _check_optional_rules(self) -> None:
+        kind, rules = type(self).__name__, self.rules
         for name in ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met"):
-            if getattr(self, name) is not None:
-                self._check_rule(name)
-        kind = type(self).__name__
+            if getattr(rules, name) is not None:
+                self._check_arguments(name, getattr(rules, name))
         for name in ("cell", "weight"):
-            if self.count is not None and getattr(self, name) is not None:
+            if rules.count is not None and getattr(rules, name) is not None:
                 raise TypeError(f"{kind} must count agents by the rule count or by {name}, not by both")
         for name in ("aggregate", "publish"):
-            if getattr(self, name) is not None and self.n_signals < 1:
+            if getattr(rules, name) is not None and self.n_signals < 1:
                 raise TypeError(f"{kind} must declare n_signals, the length of what {name} writes")
-        if (self.account is not None) != bool(self.account_names):
+        if (rules.account is not None) != bool(self.account_names):
             raise TypeError(f"{kind} must declare account_names and the rule account together")
-        if self.allowed is not None and not isinstance(self.action_space, gymnasium.spaces.Discrete):
+        if rules.allowed is not None and not isinstance(self.action_space, gymnasium.spaces.Discrete):
             raise TypeError(f"{kind} has a rule allowed, which is for discrete actions, got {self.action_space}")
         for name, entry in self.reported.items():
             checks.integer(f"the entry of the signal that is reported as {name!r}", entry, 0, self.n_signals - 1)
-        if self.place is not None and self.n_places < 1:
+        if rules.place is not None and self.n_places < 1:
             raise TypeError(f"{type(self).__name__} must declare n_places, the number of values of place")
         if self.regions and self.n_places < 1:
             raise TypeError(f"{type(self).__name__} has regions and must declare the rule place(state)")
@@ -320,10 +320,14 @@ class Game:
                 checks.integer(f"a place of region {name!r}", place, 0, self.n_places - 1)
 
     def _check_rule(self, name: str) -> None:
-        takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
         function = getattr(self, name, None)
         if function is None:
+            takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
             raise TypeError(f"{type(self).__name__} must declare the rule {takes}")
+        self._check_arguments(name, function)
+
+    def _check_arguments(self, name: str, function: Rule) -> None:
+        takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
         if not hasattr(function, "py_func"):
             raise TypeError(f"{type(self).__name__}.{name} must be compiled: put @rule on it")
         found = list(inspect.signature(plain(function)).parameters)

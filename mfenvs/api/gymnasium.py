@@ -118,7 +118,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         Returns
         -------
         Observations, shape (num_envs, width of the space), and infos: the share of agents in each of the game's
-        regions, if it has any.
+        regions, what it reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
         """
         if options is not None and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"])
@@ -180,10 +180,15 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return None if frame is None else (frame,)
 
     def _infos(self) -> dict[str, Any]:
-        """What the game reports of its regions, for every slot, as gymnasium's vector environments put it."""
-        infos: dict[str, Any] = {}
-        for name, shares in self._population.region_shares().items():
-            infos[name] = np.repeat(shares, self.game.n_agents)
+        """What the game reports, for every slot, as gymnasium's vector environments put it."""
+        told: dict[str, Any] = {
+            name: np.repeat(values, self.game.n_agents) for name, values in self._population.reports().items()
+        }
+        masks = self._population.action_masks()
+        if masks is not None:
+            told["action_mask"] = masks
+        infos = dict(told)
+        for name in told:
             infos[f"_{name}"] = np.ones(self.num_envs, np.bool_)
         return infos
 
@@ -280,13 +285,22 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         reward = float(self._core.step([action])[0])
         return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions serve a purpose for the acting agent now, shape (n_actions,), as sb3-contrib asks for it.
+
+        TypeError if actions are not discrete.
+        """
+        return self.engine.action_masks()[0, self._core.acting[0, 0]]
+
     def render(self) -> Any:
         """What happened since the last reset: a text, an image, or None."""
         return self._population.render()
 
     def _info(self) -> dict[str, Any]:
-        shares = {name: float(share[0]) for name, share in self._population.region_shares().items()}
-        return {"agent": int(self._core.acting[0, 0]), **shares}
+        told: dict[str, Any] = {name: float(value[0]) for name, value in self._population.reports().items()}
+        if self._population.has_masks:
+            told["action_mask"] = self.action_masks().astype(np.int8)
+        return {"agent": int(self._core.acting[0, 0]), **told}
 
 
 def vector_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVectorEnv:

@@ -109,7 +109,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         Returns
         -------
         Observations, each of shape (width of the space,), and infos, by agent: the share of agents in each of the
-        game's regions, if it has any.
+        game's regions, what it reports, and an ``action_mask``, if it has any.
         """
         self._population.reset(seed)
         self.agents = list(self.possible_agents)
@@ -169,8 +169,13 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         return result
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        shares = {name: float(share[0]) for name, share in self._population.region_shares().items()}
-        return {name: shares.copy() for name in self.possible_agents}
+        told = {name: float(value[0]) for name, value in self._population.reports().items()}
+        masks = self._population.action_masks()
+        if masks is None:
+            return {name: told.copy() for name in self.possible_agents}
+        return {
+            name: {**told, "action_mask": mask} for name, mask in zip(self.possible_agents, masks, strict=True)
+        }
 
     def _wrong_agents(self, actions: Mapping[str, Any]) -> ValueError:
         missing = [name for name in self.possible_agents if name not in actions]

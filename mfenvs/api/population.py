@@ -84,6 +84,9 @@ class Population:
         self._world_actions_shape = (n_worlds, self.game.n_agents, *action_shape)
         self._recorder = None if render_mode is None else self.game.recorder()
         self._regions = _region_matrix(self.game)
+        self._reported = self.game.reported
+        self.has_masks = self.game.rules.allowed is not None
+        """Whether there is an action mask."""
         if render_mode == "rgb_array":
             drawing_classes()  # fail when the environment is made, not in the middle of a run
 
@@ -184,6 +187,22 @@ class Population:
         # Summed as whole numbers: shares do not depend on how many worlds or places are added up, and end at 1.
         counts = np.rint(self.engine.occupancy().astype(np.float64) * n_agents)
         return dict(zip(names, (counts @ matrix).T / n_agents, strict=True))
+
+    def reports(self) -> dict[str, NDArray[np.float64]]:
+        """What infos tell of every world, (n_worlds,) each: shares of regions, and what the game reports."""
+        told = self.region_shares()
+        for name, entry in self._reported.items():
+            told[name] = self.engine.signal[:, entry].astype(np.float64)
+        return told
+
+    def action_masks(self) -> NDArray[np.int8] | None:
+        """1 for every action that serves a purpose, (n_rows, n_actions), as PettingZoo and gymnasium have it.
+
+        None if the game has no rule ``allowed``.
+        """
+        if not self.has_masks:
+            return None
+        return self.engine.action_masks().reshape(self.n_rows, -1).astype(np.int8)
 
     def render(self) -> Any:
         """World 0 since its last reset: a text, an image (height, width, 3) of uint8, or None.

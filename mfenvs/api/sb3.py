@@ -40,8 +40,13 @@ class UniformVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method once, and return its result once for each index: all environments share it."""
+        """Call a method once, and return its result once for each index: all environments share it.
+
+        ``action_masks`` returns a row for each environment, and each index gets its own.
+        """
         result = getattr(self, method_name)(*method_args, **method_kwargs)
+        if method_name == "action_masks":
+            return [result[i] for i in self._get_indices(indices)]
         return [result] * self._number(indices)
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
@@ -79,6 +84,10 @@ class LockstepVecEnv(UniformVecEnv):
     def _advance(self, actions: NDArray[Any]) -> NDArray[np.float32]:
         """Take one step; return each row's reward."""
 
+    def _rows_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Of values for every agent, (n_worlds, n_agents, any), those of the environments, (num_envs, any)."""
+        return values.reshape(self.num_envs, -1)
+
     @abc.abstractmethod
     def _observe_rows(self) -> NDArray[np.float32]:
         """What each row observes now, shape (num_envs, width of the space): a new array."""
@@ -109,7 +118,8 @@ class LockstepVecEnv(UniformVecEnv):
         Returns
         -------
         Observations (num_envs, width of the space), rewards and ends of episodes (num_envs,), infos: the share
-        of agents in each of the game's regions, if it has any, and at the end of an episode what the class says.
+        of agents in each of the game's regions and what it reports, if it has any, and at the end of an episode
+        what the class says.
 
         Raises
         ------
@@ -137,6 +147,13 @@ class LockstepVecEnv(UniformVecEnv):
             dones = np.zeros(self.num_envs, np.bool_)
         return self._observe_rows(), rewards, dones, infos
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks for it.
+
+        TypeError if actions are not discrete.
+        """
+        return self._rows_of(self.engine.action_masks())
+
     def close(self) -> None:
         """Nothing to release."""
 
@@ -152,11 +169,11 @@ class LockstepVecEnv(UniformVecEnv):
 
     def _infos(self) -> list[dict[str, Any]]:
         # One dict for all rows of a world: building one each would cost several times the step itself.
-        shares = self._population.region_shares()
+        told = self._population.reports()
         per_world = self.num_envs // self.n_worlds
-        if not shares:
+        if not told:
             return [{}] * self.num_envs
-        by_world = [dict(zip(shares, row, strict=True)) for row in np.stack([*shares.values()], axis=1).tolist()]
+        by_world = [dict(zip(told, row, strict=True)) for row in np.stack([*told.values()], axis=1).tolist()]
         return [info for info in by_world for _ in range(per_world)]
 
 
@@ -307,6 +324,9 @@ class RepresentativeVecEnv(LockstepVecEnv):
 
     def _observe_rows(self) -> NDArray[np.float32]:
         return self._core.observe()
+
+    def _rows_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values[np.arange(self.n_worlds)[:, None], self.acting].reshape(self.num_envs, -1)
 
 
 class VectorEnvAsVecEnv(UniformVecEnv):

@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from mfenvs.game import RULE_ARGUMENTS, Game
+from mfenvs.game import RULE_ARGUMENTS, FiniteGame, Game
 from mfenvs.rules import Public, World
 
 MESSAGE_LINES = 3
@@ -55,7 +55,10 @@ def explained(game: Game, error: Exception) -> Exception:
 
 def _declared_rules(game: Game) -> Iterator[tuple[str, Any]]:
     for name in RULE_ARGUMENTS:
+        # A rule that the game did not declare is made of those that it did, or by a property of its own.
         function = getattr(game, name, None)
+        if function is None and not isinstance(game, FiniteGame):
+            function = getattr(game.rules, name, None)
         if function is not None:
             yield name, function
 
