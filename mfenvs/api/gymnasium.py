@@ -290,7 +290,8 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
 
         TypeError if actions are not discrete.
         """
-        return self.engine.action_masks()[0, self._core.acting[0, 0]]
+        mask: NDArray[np.bool_] = self.engine.action_masks()[0, self._core.acting[0, 0]]
+        return mask
 
     def render(self) -> Any:
         """What happened since the last reset: a text, an image, or None."""

@@ -173,9 +173,8 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         masks = self._population.action_masks()
         if masks is None:
             return {name: told.copy() for name in self.possible_agents}
-        return {
-            name: {**told, "action_mask": mask} for name, mask in zip(self.possible_agents, masks, strict=True)
-        }
+        rows = zip(self.possible_agents, masks, strict=True)
+        return {name: {**told, "action_mask": mask} for name, mask in rows}
 
     def _wrong_agents(self, actions: Mapping[str, Any]) -> ValueError:
         missing = [name for name in self.possible_agents if name not in actions]

@@ -148,7 +148,7 @@ class LockstepVecEnv(UniformVecEnv):
         return self._observe_rows(), rewards, dones, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks for it.
+        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks.
 
         TypeError if actions are not discrete.
         """
@@ -326,7 +326,8 @@ class RepresentativeVecEnv(LockstepVecEnv):
         return self._core.observe()
 
     def _rows_of(self, values: NDArray[Any]) -> NDArray[Any]:
-        return values[np.arange(self.n_worlds)[:, None], self.acting].reshape(self.num_envs, -1)
+        acting: NDArray[Any] = values[np.arange(self.n_worlds)[:, None], self.acting]
+        return acting.reshape(self.num_envs, -1)
 
 
 class VectorEnvAsVecEnv(UniformVecEnv):

@@ -16,6 +16,8 @@ The embedded series (folder ``series``, licences in its ``DATA_LICENSES``):
 
 import dataclasses
 import functools
+import os
+import zipfile
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -425,6 +427,30 @@ class MarketSeries:
             step_hours=step_hours,
             dates=tuple(map(str, days)),
         )
+
+    def save(self, path: str | Path) -> None:
+        """Write the series to an ``.npz`` file, beside its place and then renamed into it."""
+        place = Path(path)
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        beside = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                np.savez_compressed(file, **(fields | {"dates": np.array(self.dates)}))
+            beside.replace(place)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a series that :meth:`save` wrote; ValueError if the file holds none, OSError if there is none."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in names}
+        except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{path} is no file that MarketSeries.save wrote: {error}") from None
+        step_hours, dates = float(arrays.pop("step_hours")), tuple(arrays.pop("dates").tolist())
+        return cls(**arrays, step_hours=step_hours, dates=dates)
 
     def resampled(self, minutes: int) -> "MarketSeries":
         """The same days in steps of 15 or 60 minutes.
