@@ -77,7 +77,8 @@ def game_row(game: Game) -> tuple[str, ...]:
     title = (type(game).__doc__ or "").strip().partition("\n")[0].rstrip(".")
     fields = len(game.state_dtype.names or ())
     states = str(game.n_states) if isinstance(game, FiniteGame) else f"{fields} fields" if fields else "a number"
-    actions = str(getattr(game.action_space, "n", game.action_space))
+    space = game.action_space
+    actions = str(getattr(space, "n", f"Box{space.shape}".replace(",)", ")")))
     return str(game.n_agents), str(game.horizon), states, actions, title
 
 

@@ -132,14 +132,26 @@ def box_actions(
 ) -> NDArray[np.float32]:
     """Continuous actions as a C-contiguous float32 array, each within [low, high] (which broadcast)."""
     array: NDArray[np.float32] = shaped("actions", value, shape, np.float32)
-    outside = ~((array >= low) & (array <= high))  # written so that a nan is outside
-    if outside.any():
-        where = tuple(int(i) for i in np.argwhere(outside)[0])
+    wrong = first_outside(array.reshape(-1, low.size), low.reshape(-1), high.reshape(-1))
+    if wrong >= 0:
+        where = tuple(int(i) for i in np.unravel_index(wrong, shape))
         least, most = (np.broadcast_to(bound, shape)[where] for bound in (low, high))
         raise ValueError(
             f"actions[{', '.join(map(str, where))}] must be in [{least:g}, {most:g}], got {array[where]}"
         )
     return array
+
+
+@kernel
+def first_outside(rows: Any, low: Any, high: Any) -> Any:
+    """Flat index of the first number of a 2-D array outside its column's bounds, or -1."""
+    n_rows, n_columns = rows.shape
+    for i in range(n_rows):
+        for j in range(n_columns):
+            # Written so that a nan fails the comparison.
+            if not (rows[i, j] >= low[j] and rows[i, j] <= high[j]):
+                return i * n_columns + j
+    return -1
 
 
 @rule

@@ -70,25 +70,20 @@ class Player:
         self._game = game
         self._policy = policy
         self._table: NDArray[np.float32] | None = None
-        self._uniform: NDArray[np.float32] | None = None
         self._observer = Observer(game, getattr(policy, "observe", ()) if observe is None else observe)
         self.width = self._observer.width
         """Number of features that the policy sees."""
         n_actions = getattr(game.action_space, "n", None)
         self._has_laws = _has_laws(game, policy)
         _check_agents(game, policy, name)
-        if policy is None:
-            if n_actions is None:
-                raise TypeError(f"{name} must be given for a game whose actions are {game.action_space}")
-            self._uniform = np.full(int(n_actions), 1.0 / int(n_actions), np.float32)
-        elif hasattr(policy, "probabilities") or isinstance(policy, np.ndarray | list):
+        if hasattr(policy, "probabilities") or isinstance(policy, np.ndarray | list):
             if not isinstance(game, FiniteGame):
                 raise TypeError(f"{name} is a table, which needs a FiniteGame, got {type(game).__name__}")
             self._table = cumulative_policy(game, policy, name)
         elif self._has_laws:
             if n_actions is None:
                 raise TypeError(f"{name} has action_probabilities, but actions are {game.action_space}")
-        elif not hasattr(policy, "predict"):
+        elif policy is not None and not hasattr(policy, "predict"):
             raise TypeError(
                 f"{name} must be None, a table of probabilities, or an object with action_probabilities or"
                 f" predict, got {policy!r}"
@@ -106,9 +101,9 @@ class Player:
         """
         if self._table is not None:
             return engine.sample_actions(self._table)
+        if self._policy is None:
+            return engine.random_actions()
         shape = (engine.n_worlds, self._game.n_agents)
-        if self._uniform is not None:
-            return engine.draw_actions(np.broadcast_to(self._uniform, (*shape, len(self._uniform))))
         observations = self._observer(engine).reshape(-1, self._observer.width)
         if self._has_laws:
             return engine.draw_actions(_laws(self._game, self._policy, observations).reshape(*shape, -1))

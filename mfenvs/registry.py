@@ -9,6 +9,7 @@ import pettingzoo
 
 from mfenvs.game import Game
 from mfenvs.games.auction import Auction
+from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.games.taxi import Taxi
@@ -134,3 +135,4 @@ register("RockPaperScissors-v0", RockPaperScissors)
 register("Epidemic-v0", Epidemic)
 register("Taxi-v0", Taxi)
 register("Auction-v0", Auction)
+register("EnergyMarket-v0", EnergyMarket)

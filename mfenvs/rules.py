@@ -47,7 +47,8 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     """
     if not hasattr(function, "__code__"):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
-    compiled: Callable[P, R] = numba.njit(**COMPILE_OPTIONS)(function)
+    # Inlined by force: a world is many words, which calls would copy.
+    compiled: Callable[P, R] = numba.njit(forceinline=True, **COMPILE_OPTIONS)(function)
     return compiled
 
 

@@ -235,7 +235,6 @@ class Continuous(Taxi):
         (GAME, np.full((5, 3, 3, 3), 1 / 3), ValueError, "chosen must have shape (4, 3, 3, 3), got (5, 3, 3, 3)"),
         (CITY, np.ones((6, 9, 5)) / 5, TypeError, "chosen is a table, which needs a FiniteGame, got Taxi"),
         (CITY, Table(np.ones((6, 9, 5)) / 5), TypeError, "chosen is a table, which needs a FiniteGame, got Taxi"),
-        (Continuous(n_agents=2), None, TypeError, "chosen must be given for a game whose actions are Box"),
         (Continuous(n_agents=2), Laws(None), TypeError, "chosen has action_probabilities, but actions are Box"),
         (GAME, Laws(None, "identity"), ValueError, "observe must be among"),
     ],

@@ -28,7 +28,7 @@ from mfenvs.rules import COMPILE_OPTIONS
 LIBRARIES = ("math", "numpy", "numba")
 """Modules whose contents are told by their names."""
 
-CACHE_FORMAT = "2"
+CACHE_FORMAT = "3"
 """Part of every kept file's name: files of another format are not found."""
 
 P = ParamSpec("P")

@@ -527,6 +527,26 @@ def draw_actions(
     return -1
 
 
+@kernel
+def draw_box_actions(
+    low: Any,
+    high: Any,
+    actions: Any,
+    time: Any,
+    seed: Any,
+    episode: Any,
+    world_ids: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """Draw actions (n_worlds, N, K) uniformly from a box with these bounds, (K,)."""
+    for w in range(first, last):
+        key = step_key(seed, world_ids[w], episode, time, ACT)
+        for i in range(actions.shape[1]):
+            for k in range(len(low)):
+                actions[w, i, k] = low[k] + (high[k] - low[k]) * uniform(agent_key(key, i), k)
+
+
 def _rollout_kernel(
     start_world: Callable[..., Any], advance_world: Callable[..., Any], act_world: Callable[..., Any]
 ) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.engine.cpu import Layout, build_kernels, draw_actions, first_invalid_action
+from mfenvs.engine.cpu import Layout, build_kernels, draw_actions, draw_box_actions, first_invalid_action
 from mfenvs.engine.debug import check_rows
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import in_double_precision
@@ -138,6 +138,9 @@ class Engine:
         self._fixed = (self._agents, self._constants, self._counts, self._signal, self._world_ids)
         self._n_actions = Layout.of(game).n_actions
         self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
+        if self._n_actions is None:
+            assert isinstance(game.action_space, gymnasium.spaces.Box)
+            self._action_bounds = game.action_space.low, game.action_space.high
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
         self._seed, self._episode = 0, -1
 
@@ -208,9 +211,7 @@ class Engine:
         if self._n_actions is not None:
             checked = checks.actions(actions, self._action_shape)
         else:
-            space = self.game.action_space
-            assert isinstance(space, gymnasium.spaces.Box)
-            checked = checks.box_actions(actions, self._action_shape, space.low, space.high)
+            checked = checks.box_actions(actions, self._action_shape, *self._action_bounds)
         if rewards is None:
             rewards = np.empty(self._shape, np.float32)
         else:
@@ -388,6 +389,24 @@ class Engine:
                 f" {laws[world, agent].tolist()}"
             )
         return actions
+
+    def random_actions(self) -> NDArray[Any]:
+        """Draw everyone's action uniformly, at the current time: shape (n_worlds, n_agents), with a Box's behind.
+
+        Raises
+        ------
+        RuntimeError
+            Outside an episode.
+        """
+        if self._n_actions is not None:
+            law = np.full(self._n_actions, 1.0 / self._n_actions, np.float32)
+            return self.draw_actions(np.broadcast_to(law, (*self._shape, self._n_actions)))
+        self._check_playing("random_actions")
+        low, high = (bound.reshape(-1) for bound in self._action_bounds)
+        actions = np.empty((*self._shape, low.size), np.float32)
+        when = self.time, self._seed, self._episode, self._world_ids
+        draw_box_actions(low, high, actions, *when, 0, self.n_worlds)
+        return actions.reshape(self._action_shape)
 
     def sample_actions(
         self, policy: NDArray[np.float32], actions: NDArray[Any] | None = None

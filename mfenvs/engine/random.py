@@ -8,6 +8,7 @@ Flood, 2014). An agent's 32-bit key, and each draw from it, cost one round of th
 finaliser "lowbias32" in its improved constants (Wellons' hash-prospector), which vectorises.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ _GOLDEN_32 = np.uint32(0x9E3779B1)
 _STREAM_STEP = np.uint32(0x85EBCA6B)
 _TWO_TO_MINUS_24 = np.float32(2.0**-24)
 _HALF_A_STEP = np.float32(2.0**-25)
-_TWO_PI = np.float32(2.0 * np.pi)
+_TWO_PI = np.float32(2.0 * math.pi)
+_S3, _S5, _S7, _S9, _S11 = (np.float32((-1) ** (n // 2) / math.factorial(n)) for n in (3, 5, 7, 9, 11))
 
 
 @rule
@@ -84,13 +86,25 @@ def uniform(key: Any, stream: Any) -> Any:
 
 
 @rule
+def cosine_of_turns(turns: Any) -> Any:
+    """cos(2 pi turns) for 0 <= turns <= 1, in single precision.
+
+    A sine of a quarter turn at most, by Taylor's series: several times faster than the library's cosine.
+    """
+    x = _TWO_PI * (abs(turns - np.float32(0.5)) - np.float32(0.25))
+    square = x * x
+    series = ((((_S11 * square + _S9) * square + _S7) * square + _S5) * square + _S3) * square + np.float32(1.0)
+    return x * series
+
+
+@rule
 def normal(key: Any, stream: Any) -> Any:
     """A standard normal number, in single precision (Box & Muller, 1958).
 
     Takes the draws ``stream`` and ``stream + 1``.
     """
     radius = np.sqrt(np.float32(-2.0) * np.log(uniform(key, stream) + _HALF_A_STEP))
-    return radius * np.cos(_TWO_PI * uniform(key, stream + 1))
+    return radius * cosine_of_turns(uniform(key, stream + 1))
 
 
 @rule
@@ -101,5 +115,5 @@ def student_t(key: Any, stream: Any, degrees_of_freedom: Any) -> Any:
     which 2^-25 is the tail: the power 1 / nu of 2^25 times sqrt(nu).
     """
     nu = float32(degrees_of_freedom)
-    excess = np.exp(np.float32(-2.0) / nu * np.log(uniform(key, stream) + _HALF_A_STEP)) - np.float32(1.0)
-    return np.sqrt(nu * excess) * np.cos(_TWO_PI * uniform(key, stream + 1))
+    tail = np.exp(np.float32(-2.0) / nu * np.log(uniform(key, stream) + _HALF_A_STEP))
+    return np.sqrt(nu * (tail - np.float32(1.0))) * cosine_of_turns(uniform(key, stream + 1))

@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import data_equivalence
 from replay import Recording
 
 import mfenvs
@@ -26,19 +27,23 @@ def test_recordings_are_worth_comparing(recording):
     assert len(np.unique(recording.observations.reshape(-1, recording.game.n_features), axis=0)) > 5
 
 
+def assert_infos(infos, recording, e, t):
+    assert data_equivalence(list(infos.values()), [recording.info(e, t, 0, i) for i in range(5)])
+
+
 def test_parallel_env(recording):
     parallel = mfenvs.parallel_env(recording.game)
     for e in range(2):
         observations, infos = parallel.reset(seed=recording.seed if e == 0 else None)
         for t in range(recording.steps):
             np.testing.assert_array_equal(list(observations.values()), recording.observations[e, t, 0])
-            assert list(infos.values()) == [recording.shares[e][t][0]] * 5
+            assert_infos(infos, recording, e, t)
             # The order of the dict's keys is the caller's.
             actions = dict(reversed(list(zip(parallel.agents, recording.actions[e, t, 0], strict=True))))
             observations, rewards, _, _, infos = parallel.step(actions)
             assert list(rewards.values()) == recording.rewards[e, t, 0].tolist()
         np.testing.assert_array_equal(list(observations.values()), recording.observations[e, -1, 0])
-        assert list(infos.values()) == [recording.shares[e][-1][0]] * 5
+        assert_infos(infos, recording, e, recording.steps)
 
 
 def test_aec_env(recording):
@@ -49,7 +54,7 @@ def test_aec_env(recording):
             observation, reward, _, _, info = turns.last()
             assert turns.agent_selection == name
             assert reward == (recording.rewards[0, t - 1, 0, i] if t else 0)
-            assert info == recording.shares[0][t][0]
+            assert data_equivalence(info, recording.info(0, t, 0, i))
             np.testing.assert_array_equal(observation, recording.observations[0, t, 0, i])
             turns.step(recording.actions[0, t, 0, i])
 
@@ -72,7 +77,7 @@ class Replayed:
     """A population that takes the recorded actions."""
 
     def __init__(self, recording):
-        self.actions = recording.actions.reshape(-1, recording.actions.shape[-1])
+        self.actions = recording.actions.reshape(-1, *recording.actions.shape[3:])
         self.calls = 0
 
     def predict(self, observations):
@@ -90,12 +95,12 @@ def test_representative_agents(recording):
         for t in range(recording.steps):
             np.testing.assert_array_equal([observation], recording.observations[e, t, 0, 3:4])
             np.testing.assert_array_equal(rows, recording.observations[e, t, 0, 3:4])
-            assert info == {"agent": 3} | recording.shares[e][t][0]
+            assert info == {"agent": 3} | recording.told[e][t][0]
             action = recording.actions[e, t, 0, 3]
             observation, reward, _, _, info = single.step(action)
             rows, rewards, _, infos = vec.step([action])
             assert [reward] == rewards.tolist() == [recording.rewards[e, t, 0, 3]]
-            assert recording.shares[e][t + 1][0].items() <= infos[0].items()
+            assert recording.told[e][t + 1][0].items() <= infos[0].items()
         np.testing.assert_array_equal(observation, recording.observations[e, -1, 0, 3])
         np.testing.assert_array_equal(infos[0]["terminal_observation"], observation)
 

@@ -3,12 +3,17 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from replay import Recording, region_shares
+from replay import Recording, masks_of, told_of_worlds
 
 import mfenvs
 from mfenvs.game import index_dtype
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    # Advice, not a fault: prices are in EUR/kWh.
+    pytest.mark.filterwarnings("ignore:.*we recommend.* normalized"),
+    pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric and normalized"),
+]
 
 
 @pytest.mark.parametrize("n_worlds", [1, 3])
@@ -39,13 +44,15 @@ def test_vector_shapes_dtypes_and_spaces(case, observe, n_worlds):
 
 
 def assert_infos_of_vector(vector, infos):
-    """Shares of the game's regions, and nothing else: those of a row's world, the same for all its rows."""
-    n_agents = vector.unwrapped.game.n_agents
-    by_world = region_shares(vector.unwrapped.engine)
-    names = set(by_world[0])
-    assert set(infos) == names | {f"_{name}" for name in names}
-    for name in names:
-        np.testing.assert_array_equal(infos[name], np.repeat([shares[name] for shares in by_world], n_agents))
+    """Shares of the game's regions, what it reports, masks, and nothing else."""
+    engine = vector.unwrapped.engine
+    n_agents, by_world, masks = engine.game.n_agents, told_of_worlds(engine), masks_of(engine)
+    expected = {name: np.repeat([told[name] for told in by_world], n_agents) for name in by_world[0]}
+    if masks is not None:
+        expected["action_mask"] = masks.reshape(vector.num_envs, -1)
+    assert set(infos) == set(expected) | {f"_{name}" for name in expected}
+    for name, values in expected.items():
+        np.testing.assert_array_equal(infos[name], values)
         assert infos[f"_{name}"].tolist() == [True] * vector.num_envs
 
 
@@ -151,9 +158,12 @@ def test_gymnasium_vectorises_representative_agents(case):
 
 def test_narrow_actions_are_actions(case):
     vector = mfenvs.vector_env(case.game())
+    space = case.game().action_space
+    if not isinstance(space, gymnasium.spaces.Discrete):
+        pytest.skip("a box")
     vector.reset(seed=0)
-    actions = np.arange(vector.num_envs) % case.game().action_space.n
+    actions = np.arange(vector.num_envs) % space.n
     expected = vector.step(actions)[1]
-    for kind in (np.int32, index_dtype(case.game().action_space.n)):
+    for kind in (np.int32, index_dtype(space.n)):
         vector.reset(seed=0)
         np.testing.assert_array_equal(vector.step(actions.astype(kind))[1], expected)

@@ -6,6 +6,7 @@ import numpy as np
 import pettingzoo
 import pytest
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
+from replay import random_actions
 
 import mfenvs
 from mfenvs.api.pettingzoo import env
@@ -69,8 +70,8 @@ def test_whole_episodes_follow_the_seed(case):
             observations, _ = parallel.reset(**reset)
             while parallel.agents:
                 rows.append(np.stack(list(observations.values())))
-                n_actions = case.game().action_space.n
-                drawn = {name: int(rng.integers(n_actions)) for name in parallel.agents}
+                drawn = random_actions(rng, case.game().action_space, (len(parallel.agents),))
+                drawn = dict(zip(parallel.agents, drawn, strict=True))
                 observations, rewards, *_ = parallel.step(drawn)
                 rows.append(np.array(list(rewards.values())))
             rows.append(np.stack(list(observations.values())))

@@ -117,7 +117,7 @@ def test_the_home_without_pv_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("shares", "usable"), [([1, 1, 0.11], [0, 1, 2]), ([1, 1, 0.09], [0, 1]), ([0, 0, 0], [])]
+    ("shares", "usable"), [([1, 1, 0.11], [0, 1, 2]), ([1, 1, 0.09], [0, 1]), ([0, 0, 0], [0, 1, 2])]
 )
 def test_pv_profiles(shares, usable):
     assert_array_equal(market(pv=np.ones((2, 24, 3)) * shares).pv_profiles, usable)

@@ -1,0 +1,587 @@
+"""The energy market: prosumers with batteries and flexible loads who trade by an auction in every step of a day.
+
+Seed 000 of the project asks for a decentralised market of typed prosumers; its exact definition, and the constants
+that it leaves open ([O]), are ours. In every step agents see their forecasts and what is public, choose what their
+battery does, how much of their flexible load they want and at which price; the market is cleared on the *forecast*
+positions; then load and generation turn out, and everyone's imbalance settles with the retailer.
+"""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.random import normal, student_t, uniform
+from mfenvs.game import Game, Rules
+from mfenvs.games.energy.clearing import (
+    LOCAL_BUY,
+    LOCAL_SELL,
+    N_CLEARED,
+    ORDERS,
+    PRICE,
+    VOLUME,
+    Book,
+    clearing_rules,
+    n_levels,
+)
+from mfenvs.games.energy.data import STEP_MINUTES, MarketSeries
+from mfenvs.games.energy.prosumer import ONE, ZERO, battery_plan, charge_after, execute, plan
+from mfenvs.games.energy.prosumers import (
+    LAW,
+    PROPORTIONS,
+    PROSUMER,
+    STORAGE,
+    TYPES,
+    ProsumerLaw,
+    draw_prosumers,
+)
+from mfenvs.rules import rule
+
+PRESETS = {"village": 17, "district": 1_000, "city": 10_000}
+"""Numbers of agents by name."""
+
+ACTIONS = ("box", "discrete")
+BATTERY_LEVELS, FLEXIBLE_LEVELS, PRICE_LEVELS = 3, 2, 5
+N_DISCRETE = BATTERY_LEVELS * FLEXIBLE_LEVELS * PRICE_LEVELS
+"""Discrete actions: discharge, idle or charge at full power; no or all flexible load; five limit prices."""
+
+# The public signal: first what the clearing writes, then what is published.
+DAY, WEATHER_SEEN, WEATHER, FEED_IN, RETAIL = range(N_CLEARED, N_CLEARED + 5)
+N_SIGNALS = N_CLEARED + 5
+
+CHARGE_PLACES = 10
+"""Others see how full the batteries of storage owners are in so many parts."""
+STEPS_AHEAD = 4
+"""Forecasts are of so many steps, the coming one first."""
+N_OWN = 18
+N_FEATURES = N_OWN + 3 * STEPS_AHEAD
+
+ACCOUNTS = (
+    "load",
+    "flexible",
+    "generation",
+    "charge",
+    "discharge",
+    "imports",
+    "exports",
+    "local_bought",
+    "local_sold",
+    "trade_payment",
+    "imbalance_payment",
+    "fee",
+    "utility",
+    "degradation",
+    "terminal",
+    "reward",
+)
+"""What an agent's step is made up of: kWh up to ``local_sold``, then EUR.
+
+Realised inelastic load, flexible load, generation, charging and discharging at the battery's terminals; what is
+taken from and given to the grid, imbalance included, and what is traded within the community; what is paid (if
+negative, got) for the cleared position and for the imbalance; the settlement fee; the worth of the flexible load;
+wear of the battery; what the charge at the end of the day lacks or has too much; the reward.
+"""
+TOLERANCE = 1e-9
+"""Of conservation, relative to what is moved."""
+
+
+class MarketConstants(NamedTuple):
+    """What the rules read as ``world.constants``."""
+
+    load: Any
+    """kWh of each day, step and profile."""
+    pv: Any
+    """kWh per kWp, likewise."""
+    wind: Any
+    """kWh per kW of each day and step."""
+    feed_in: Any
+    retail: Any
+    """Tariffs in EUR/kWh of each day and step."""
+    first_day: Any
+    n_days: Any
+    """Days are drawn from ``first_day`` on."""
+    step_hours: Any
+    last_step: Any
+    """The last step of an episode."""
+    efficiency: Any
+    degradation: Any
+    fee: Any
+    initial_charge: Any
+    weather_memory: Any
+    weather_sd: Any
+    book: Any
+
+
+class Usual(NamedTuple):
+    """An agent's step in the data, before weather and errors, in kWh."""
+
+    inelastic: Any
+    flexible: Any
+    generation: Any
+
+
+@rule
+def usual(agent: Any, day: Any, time: Any, constants: Any) -> Any:
+    """What the data have for an agent: the weather multiplies all of it."""
+    today = int(day)
+    load_day = today + agent.shift
+    if load_day >= len(constants.load):
+        load_day -= len(constants.load)
+    load = agent.load_scale * constants.load[load_day, time, agent.profile]
+    sun = agent.pv_kwp * constants.pv[today, time, agent.profile]
+    wind = agent.wind_kw * constants.wind[today, time]
+    flexible = agent.flexible_share * load
+    return Usual(load - flexible, flexible, sun + wind)
+
+
+@rule
+def publish(signal: Any, constants: Any, time: Any, key: Any) -> None:
+    """Draw the day and the weather of the coming step, of which agents see the last one; tell the tariffs."""
+    if time == 0:
+        signal[DAY] = constants.first_day + int(uniform(key, 4) * constants.n_days)
+        signal[WEATHER] = bounded_weather(constants.weather_sd * normal(key, 2))
+    memory = constants.weather_memory
+    fresh = np.sqrt(1 - memory * memory) * constants.weather_sd * normal(key, 0)
+    signal[WEATHER_SEEN] = signal[WEATHER]
+    signal[WEATHER] = bounded_weather(memory * signal[WEATHER_SEEN] + fresh)
+    day, now = int(signal[DAY]), min(time, constants.load.shape[1] - 1)
+    signal[FEED_IN], signal[RETAIL] = constants.feed_in[day, now], constants.retail[day, now]
+    if time == 0:
+        signal[PRICE] = 0.5 * (signal[FEED_IN] + signal[RETAIL])
+
+
+@rule
+def bounded_weather(weather: Any) -> Any:
+    """Weather is a relative change of load and generation, which cannot become negative."""
+    return min(max(weather, np.float32(-0.9)), np.float32(0.9))
+
+
+@rule
+def expected_weather(signal: Any, constants: Any) -> Any:
+    """The forecast of the coming step's weather."""
+    return constants.weather_memory * signal[WEATHER_SEEN]
+
+
+@rule
+def read_box(action: Any, feed_in: Any, retail: Any) -> Any:
+    """A continuous action: battery in [-1, 1], flexible fraction in [0, 1], level of the limit price in [0, 1]."""
+    level = (action[2] - feed_in) / (retail - feed_in)
+    return action[0], action[1], min(max(level, np.float32(0.0)), np.float32(1.0))
+
+
+@rule
+def read_discrete(action: Any, feed_in: Any, retail: Any) -> Any:
+    """A discrete action, ((battery * 2) + flexible) * 5 + price, likewise."""
+    price = action % PRICE_LEVELS
+    flexible = action // PRICE_LEVELS % FLEXIBLE_LEVELS
+    battery = action // (PRICE_LEVELS * FLEXIBLE_LEVELS)
+    quarter = np.float32(1.0 / (PRICE_LEVELS - 1))
+    return np.float32(battery - 1), np.float32(flexible), quarter * price
+
+
+@rule
+def start(agent: Any, initial: Any, key: Any) -> Any:
+    """A battery that is partly charged, and no error yet."""
+    charge = initial[0] if agent.capacity > 0 else np.float32(0.0)
+    return agent.type, charge, np.float32(0.0)
+
+
+@rule
+def place(state: Any) -> Any:
+    """Others see an agent's type and, of storage owners, how full the battery is, in tenths."""
+    if state.type < STORAGE:
+        return int(state.type)
+    if state.type > STORAGE:
+        return int(state.type) + CHARGE_PLACES - 1
+    return STORAGE + min(int(state.charge * CHARGE_PLACES), CHARGE_PLACES - 1)
+
+
+@rule
+def squashed(value: Any, scale: Any) -> Any:
+    """A real number in [0, 1]: 1/2 for 0, 3/4 for ``scale``."""
+    return np.float32(0.5) + np.float32(0.5) * value / (scale + abs(value))
+
+
+@rule
+def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
+    """Own type and state, what is public, own parameters, and quantiles of one's net demand in the next steps."""
+    signal, constants = public.signal, public.constants
+    feed_in, retail = signal[FEED_IN], signal[RETAIL]
+    out[state.type] = 1.0
+    out[5] = state.charge
+    out[6] = squashed(state.error, np.float32(0.2))
+    out[7] = public.elapsed
+    angle = np.float32(2 * np.pi) * public.elapsed
+    out[8], out[9] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
+    out[10] = 0.5 + signal[WEATHER_SEEN] / np.float32(1.8)
+    out[11] = min(max((signal[PRICE] - feed_in) / (retail - feed_in), np.float32(0.0)), np.float32(1.0))
+    out[12], out[13] = squashed(feed_in, np.float32(0.2)), squashed(retail, np.float32(0.2))
+    out[14] = squashed(agent.capacity, np.float32(10.0))
+    out[15] = agent.flexible_share
+    out[16] = squashed(agent.flexible_value, np.float32(0.2))
+    out[17] = squashed(agent.spread, np.float32(0.2))
+    weather = signal[WEATHER_SEEN]
+    for ahead in range(STEPS_AHEAD):
+        time = min(public.time + ahead, constants.load.shape[1] - 1)
+        weather *= constants.weather_memory
+        data, factor = usual(agent, signal[DAY], time, constants), ONE + weather
+        net = factor * (data.inelastic + data.flexible - data.generation)
+        spread = factor * agent.spread * (data.inelastic + data.generation)
+        for q in range(3):
+            out[N_OWN + 3 * ahead + q] = squashed(net + (q - 1) * spread, np.float32(2.0))
+
+
+@rule
+def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
+    """What serves a purpose: no battery, no charging; none when it is full, nor discharging when it is empty."""
+    battery, flexible, _ = read_discrete(action, np.float32(0.0), np.float32(1.0))
+    charges, discharges = battery > 0, battery < 0
+    idle = agent.capacity == 0 and battery != 0
+    full, empty = charges and state.charge >= 1, discharges and state.charge <= 0
+    return not (idle or full or empty or (flexible > 0 and agent.flexible_share == 0))
+
+
+@functools.cache
+def market_rules(actions: str, orders: str) -> Rules:
+    """The rules of a market with one kind of actions and of orders."""
+    read = read_box if actions == "box" else read_discrete
+    add, clear, fill = clearing_rules(orders)
+
+    @rule
+    def planned(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """What an agent plans on its forecasts, and the level of its limit price."""
+        constants, signal = world.constants, world.signal
+        battery, flexible, level = read(action, signal[FEED_IN], signal[RETAIL])
+        data = usual(agent, signal[DAY], world.time, constants)
+        factor = ONE + expected_weather(signal, constants)
+        power, stored = agent.power * constants.step_hours, state.charge * agent.capacity
+        draw, deliver = battery_plan(battery, stored, agent.capacity, power, constants.efficiency)
+        wanted = flexible * factor * data.flexible
+        return data, plan(factor * data.inelastic, factor * data.generation, wanted, draw, deliver), level
+
+    @rule
+    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+        _, wish, level = planned(state, action, agent, world)
+        book = world.constants.book
+        add(counts, False, ONE, mass * wish.firm, book)
+        add(counts, wish.sell > ZERO, level, mass * (wish.buy + wish.sell), book)
+
+    @rule
+    def aggregate(world: Any, signal: Any) -> None:
+        clear(world.counts, world.per_agent, signal[FEED_IN], signal[RETAIL], world.constants.book, signal)
+
+    @rule
+    def outcome(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        """All that happens to an agent in a step."""
+        constants, signal = world.constants, world.signal
+        data, wish, level = planned(state, action, agent, world)
+        book, feed_in, retail = constants.book, signal[FEED_IN], signal[RETAIL]
+        done = execute(wish, fill(wish.sell > ZERO, level, book, signal))
+        local_bought, local_sold = signal[LOCAL_BUY] * done.bought, signal[LOCAL_SELL] * done.sold
+        exported = done.sold - local_sold + done.exported
+        trade = signal[PRICE] * (local_bought - local_sold) + retail * (done.bought - local_bought)
+        trade -= feed_in * exported
+        # What turns out: the weather is common, the error one's own; it cannot make load or generation negative.
+        factor, expected = ONE + signal[WEATHER], ONE + expected_weather(signal, constants)
+        error = agent.error_scale * student_t(key, 0, agent.degrees_of_freedom)
+        load = factor * data.inelastic * max(ONE + error, ZERO)
+        generation = factor * data.generation * max(ONE - error, ZERO)
+        imbalance = (load - expected * data.inelastic) - (generation - expected * data.generation)
+        short, surplus = max(imbalance, ZERO), max(-imbalance, ZERO)
+        settled = retail * short - feed_in * surplus
+        stored = state.charge * agent.capacity
+        stored = charge_after(stored, done.draw, done.deliver, agent.capacity, constants.efficiency)
+        fee = constants.fee * (local_bought + local_sold)
+        utility = agent.flexible_value * done.flexible
+        wear = constants.degradation * (done.draw + done.deliver)
+        terminal = stored * ZERO
+        if world.time == constants.last_step:
+            missing = constants.initial_charge * agent.capacity - stored
+            refill = retail * max(missing, ZERO) / constants.efficiency
+            terminal = refill - feed_in * max(-missing, ZERO) * constants.efficiency
+        reward = utility - trade - settled - wear - fee - terminal
+        return (
+            (stored / agent.capacity if agent.capacity > 0 else stored, error),
+            (load, done.flexible, generation, done.draw, done.deliver),
+            (done.bought - local_bought + short, exported + surplus, local_bought, local_sold),
+            (trade, settled, fee, utility, wear, terminal, reward),
+        )
+
+    @rule
+    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        after, _, _, money = outcome(state, action, agent, world, key)
+        return (agent.type, np.float32(after[0]), np.float32(after[1])), money[6]
+
+    @rule
+    def account(out: Any, state: Any, action: Any, agent: Any, world: Any, key: Any) -> None:
+        _, physical, traded, money = outcome(state, action, agent, world, key)
+        out[0], out[1], out[2], out[3], out[4] = physical
+        out[5], out[6], out[7], out[8] = traded
+        out[9], out[10], out[11], out[12], out[13], out[14], out[15] = money
+
+    return Rules(
+        start=start,
+        step=step,
+        observe=observe,
+        count=count,
+        aggregate=aggregate,
+        publish=publish,
+        place=place,
+        allowed=allowed if actions == "discrete" else None,
+        account=account,
+    )
+
+
+@dataclasses.dataclass(kw_only=True)
+class EnergyMarket(Game):
+    """A local energy market of N typed prosumers over a day (seed 000; constants and rules [O] where not said).
+
+    Actions are Box(3): power of the battery in [-1, 1] (charging if positive), fraction of the flexible load in
+    [0, 1], limit price in EUR/kWh between the tariffs; or Discrete(30), a grid of these, with action masks.
+    Rewards are in EUR: the worth of the flexible load less what is paid for the cleared position, for imbalance,
+    for wear and for settlement. At the end of the day the charge that a battery lacks is bought at the retail
+    tariff, and what it has too much is sold at the feed-in tariff [O].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a constant is not allowed; the message names it.
+    """
+
+    n_agents: int = PRESETS["district"]
+    horizon: int = 24
+    """Steps of an episode, from midnight on: at most those of a day."""
+    step_minutes: int = 60
+    """60 or 15."""
+    preset: str | None = None
+    """``village`` (17 agents), ``district`` (1,000) or ``city`` (10,000), in the place of ``n_agents``."""
+    actions: str = "box"
+    """``box`` or ``discrete``."""
+    orders: str = "interpolated"
+    """How orders are filled: ``interpolated``, ``step`` or ``linear`` (:mod:`mfenvs.games.energy.clearing`)."""
+    proportions: tuple[float, ...] = PROPORTIONS
+    """Shares of consumers, PV owners, owners of PV and storage, businesses, wind owners; counts are stratified."""
+    feed_in: float = 0.08
+    """What the grid pays, EUR/kWh."""
+    retail: float = 0.32
+    """What the grid takes, EUR/kWh, above ``feed_in``."""
+    dynamic_tariffs: bool = False
+    """Let the grid pay the day-ahead price of the series, which may be negative; it takes as much more as
+    ``retail`` is above ``feed_in`` [O]."""
+    n_ticks: int = 240
+    """Into how many ticks the range between the tariffs is divided: .001 EUR/kWh each by default."""
+    width: float = 0.02
+    """Over which range of prices an interpolated order is filled, EUR/kWh."""
+    intercept: float = 0.2
+    slope: float = 0.05
+    """Of the price of linear orders: EUR/kWh, and EUR/kWh per kWh of net demand per agent."""
+    efficiency: float = 0.95
+    """Of batteries, one way."""
+    degradation: float = 0.01
+    """Wear of a battery, EUR per kWh drawn or delivered."""
+    fee: float = 0.0
+    """Fee of the settlement, EUR per kWh that is traded locally, for buyer and seller each."""
+    initial_charge: float = 0.5
+    """Of batteries, as a fraction of their capacity."""
+    weather_memory: float = 0.8
+    """Correlation of the common weather from step to step."""
+    weather_sd: float = 0.1
+    """Standard deviation of the weather, a relative change of load and generation."""
+    series: str = "embedded"
+    """``embedded`` real days, ``synthetic`` ones, or the path of a file that :meth:`MarketSeries.save` wrote."""
+    first_day: int = 0
+    n_days: int = 0
+    """Episodes are days drawn from ``n_days`` days from ``first_day`` on; 0 for all that follow."""
+
+    agent_dtype: ClassVar[np.dtype[Any]] = PROSUMER
+    state_dtype: ClassVar[np.dtype[Any]] = np.dtype(
+        [("type", np.int32), ("charge", np.float32), ("error", np.float32)]
+    )
+    n_signals = N_SIGNALS
+    n_features = N_FEATURES
+    account_names = ACCOUNTS
+    law: ClassVar[ProsumerLaw] = LAW
+    """The laws of the agents' parameters."""
+
+    def __post_init__(self) -> None:
+        if self.preset is not None:
+            size = PRESETS[checks.choice("preset", self.preset, tuple(PRESETS))]
+            if self.n_agents not in (size, PRESETS["district"]):
+                raise ValueError(f"preset {self.preset!r} has {size} agents, got n_agents={self.n_agents}")
+            self.n_agents, self.preset = size, None
+        super().__post_init__()
+
+    def check(self) -> None:
+        """Check the terms of the market."""
+        checks.choice("step_minutes", self.step_minutes, STEP_MINUTES)
+        checks.integer("horizon", self.horizon, 1, 24 * 60 // self.step_minutes)
+        checks.choice("actions", self.actions, ACTIONS)
+        checks.choice("orders", self.orders, ORDERS)
+        shares = tuple(checks.real(f"proportions[{i}]", p, 0.0) for i, p in enumerate(self.proportions))
+        if len(shares) != len(TYPES) or not sum(shares) > 0.0:
+            raise ValueError(
+                f"proportions must hold a share >= 0 of each of {', '.join(TYPES)}, not all 0, got"
+                f" {self.proportions!r}"
+            )
+        self.proportions = shares
+        checks.real("feed_in", self.feed_in, -LARGEST, LARGEST)
+        checks.real("retail", self.retail, self.feed_in, LARGEST, exclude_low=True)
+        checks.boolean("dynamic_tariffs", self.dynamic_tariffs)
+        checks.integer("n_ticks", self.n_ticks, 1, MOST_TICKS)
+        checks.real("width", self.width, 0.0, self.retail - self.feed_in, exclude_low=True)
+        checks.real("intercept", self.intercept, -LARGEST, LARGEST)
+        checks.real("slope", self.slope, 0.0, LARGEST)
+        checks.real("efficiency", self.efficiency, 0.0, 1.0, exclude_low=True)
+        for name in ("degradation", "fee"):
+            checks.real(name, getattr(self, name), 0.0, LARGEST)
+        checks.real("initial_charge", self.initial_charge, 0.0, 1.0)
+        checks.real("weather_memory", self.weather_memory, 0.0, 1.0, exclude_high=True)
+        checks.real("weather_sd", self.weather_sd, 0.0, 0.3)
+        n_days = self.days.n_days
+        checks.integer("first_day", self.first_day, 0, n_days - 1)
+        checks.integer("n_days", self.n_days, 0, n_days - self.first_day)
+        self._check_optional_rules()
+
+    @property
+    def days(self) -> MarketSeries:
+        """The series that the market plays, in its steps."""
+        return read_series(self.series, self.step_minutes)
+
+    @property
+    def width_in_ticks(self) -> int:
+        """Over how many ticks an interpolated order is filled: ``width``, at least one."""
+        return max(1, round(self.width / (self.retail - self.feed_in) * self.n_ticks))
+
+    @property
+    def rules(self) -> Rules:
+        """The rules for this market's actions and orders."""
+        return market_rules(self.actions, self.orders)
+
+    def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
+        """Draw the prosumers, ordered by type."""
+        return draw_prosumers(self.proportions, self.n_agents, self.days, rng, self.law)
+
+    @functools.cached_property
+    def agent_names(self) -> list[str]:
+        """``<type>_<int>``, counted within each type."""
+        kinds = self.agents["type"]
+        first = np.searchsorted(kinds, np.arange(len(TYPES)))
+        return [f"{TYPES[kind]}_{i - first[kind]}" for i, kind in enumerate(kinds)]
+
+    @functools.cached_property
+    def constants(self) -> MarketConstants:
+        """The series, the tariffs and the terms."""
+        days, spread = self.days, self.retail - self.feed_in
+        paid = days.price if self.dynamic_tariffs else np.full(days.price.shape, self.feed_in)
+        return MarketConstants(
+            load=days.load,
+            pv=days.pv,
+            wind=days.wind,
+            feed_in=paid.astype(np.float32),
+            retail=(paid + spread).astype(np.float32),
+            first_day=self.first_day,
+            n_days=self.n_days or days.n_days - self.first_day,
+            step_hours=np.float32(days.step_hours),
+            last_step=self.horizon - 1,
+            efficiency=np.float32(self.efficiency),
+            degradation=np.float32(self.degradation),
+            fee=np.float32(self.fee),
+            initial_charge=np.float32(self.initial_charge),
+            weather_memory=np.float32(self.weather_memory),
+            weather_sd=np.float32(self.weather_sd),
+            book=Book(
+                self.n_ticks,
+                self.width_in_ticks,
+                np.float32(1.0 / self.width_in_ticks),
+                np.float32(self.intercept),
+                np.float32(self.slope),
+            ),
+        )
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """The batteries' first charge."""
+        return np.array([self.initial_charge], np.float32)
+
+    @property
+    def n_cells(self) -> int:
+        """Levels of buys and of sells."""
+        return 2 * n_levels(self.orders, self.n_ticks, self.width_in_ticks)
+
+    @property
+    def n_places(self) -> int:
+        """The types, and ten parts of charge of the storage owners."""
+        return len(TYPES) + CHARGE_PLACES - 1
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Empty batteries and full ones: less than a fifth, at least four fifths."""
+        fifth = CHARGE_PLACES // 5
+        last = STORAGE + CHARGE_PLACES
+        return {"empty": tuple(range(STORAGE, STORAGE + fifth)), "full": tuple(range(last - fifth, last))}
+
+    @property
+    def reported(self) -> dict[str, int]:
+        """The last price, local trade per agent (kWh) and weather, and the coming tariffs."""
+        return {"price": PRICE, "volume": VOLUME, "weather": WEATHER_SEEN, "feed_in": FEED_IN, "retail": RETAIL}
+
+    @property
+    def action_space(self) -> "gymnasium.Space[Any]":
+        """Box(3) or Discrete(30)."""
+        if self.actions == "discrete":
+            return gymnasium.spaces.Discrete(N_DISCRETE)
+        low, high = float(self.constants.feed_in.min()), float(self.constants.retail.max())
+        return gymnasium.spaces.Box(
+            np.array([-1.0, 0.0, low], np.float32), np.array([1.0, 1.0, high], np.float32), dtype=np.float32
+        )
+
+    def place_name(self, place: int) -> str:
+        """An agent's type, and of storage owners the tenth of charge."""
+        if place < STORAGE:
+            return TYPES[place]
+        if place >= STORAGE + CHARGE_PLACES:
+            return TYPES[place - CHARGE_PLACES + 1]
+        return f"{TYPES[STORAGE]} {place - STORAGE}/{CHARGE_PLACES}"
+
+    def audit(self, accounts: NDArray[np.float64], signal: NDArray[np.float64]) -> None:
+        """Check that energy and money are conserved in every world, within 1e-9 of what is moved.
+
+        Raises
+        ------
+        ValueError
+            Naming the world and what does not balance.
+        """
+        total = dict(zip(ACCOUNTS, np.moveaxis(accounts.sum(axis=1), -1, 0), strict=True))
+        moved = np.abs(accounts).sum(axis=(1, 2))
+        net = total["imports"] - total["exports"]
+        used = total["load"] + total["flexible"] - total["generation"] + total["charge"] - total["discharge"]
+        paid = total["trade_payment"] + total["imbalance_payment"]
+        owed = signal[:, RETAIL] * total["imports"] - signal[:, FEED_IN] * total["exports"]
+        balances = {
+            "energy used - imports + exports (kWh)": used - net,
+            "bought - sold locally (kWh)": total["local_bought"] - total["local_sold"],
+            "payments - retail imports + feed-in exports (EUR)": paid - owed,
+        }
+        for name, balance in balances.items():
+            wrong = np.flatnonzero(~(np.abs(balance) <= TOLERANCE * moved))
+            if len(wrong):
+                raise ValueError(f"{name} must be 0, got {balance[wrong[0]]:g} in world {wrong[0]}")
+
+
+LARGEST = 1e3
+"""Of prices, EUR/kWh."""
+MOST_TICKS = 100_000
+
+
+@functools.cache
+def read_series(name: str, minutes: int) -> MarketSeries:
+    """A series by its name or file, in steps of so many minutes; kept."""
+    if name == "embedded":
+        return MarketSeries.embedded().resampled(minutes)
+    if name == "synthetic":
+        return MarketSeries.synthetic(365, 17, 0, step_minutes=minutes)
+    return MarketSeries.read(name).resampled(minutes)
