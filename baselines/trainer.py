@@ -170,6 +170,8 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         with Progress(disable=not progress_bar) as progress:
             bar = progress.add_task(type(self).__name__, total=n_iterations)
             for done in range(1, n_iterations + 1):
+                if self.has_converged:
+                    break
                 hook.on_rollout_start()
                 measured = self.measured = self._iterate()
                 self.iteration += 1
@@ -180,7 +182,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
                 if done % log_interval == 0 or not goes_on or self.has_converged:
                     self._log(measured, time.perf_counter() - began)
                 progress.advance(bar)
-                if not goes_on or self.has_converged:
+                if not goes_on:
                     break
         hook.on_training_end()
         return self

@@ -9,6 +9,7 @@ import pettingzoo
 
 from mfenvs.game import Game
 from mfenvs.games.auction import Auction
+from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
@@ -136,3 +137,4 @@ register("Epidemic-v0", Epidemic)
 register("Taxi-v0", Taxi)
 register("Auction-v0", Auction)
 register("EnergyMarket-v0", EnergyMarket)
+register("BinnedEnergyMarket-v0", BinnedEnergyMarket)

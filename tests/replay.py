@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 import mfenvs
+from mfenvs.rules import Public
 
 
 class Recording:
@@ -83,11 +84,19 @@ def masks_of(engine):
     allowed = game.rules.allowed
     if allowed is None:
         return None
-    people = [list(zip(world, game.agents, strict=True)) for world in engine.states.view(np.recarray)]
+    everyone = zip(engine.states.view(np.recarray), engine.signal, strict=True)
+    people = [(list(zip(world, game.agents, strict=True)), signal) for world, signal in everyone]
+    now = engine.time, engine.time / game.horizon
     return np.array(
         [
-            [[allowed.py_func(a, *person, None) for a in range(game.action_space.n)] for person in world]
-            for world in people
+            [
+                [
+                    allowed.py_func(action, *person, Public(signal, game.constants, *now))
+                    for action in range(game.action_space.n)
+                ]
+                for person in world
+            ]
+            for world, signal in people
         ],
         np.int8,
     )

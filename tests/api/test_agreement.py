@@ -95,6 +95,9 @@ def test_representative_agents(recording):
         for t in range(recording.steps):
             np.testing.assert_array_equal([observation], recording.observations[e, t, 0, 3:4])
             np.testing.assert_array_equal(rows, recording.observations[e, t, 0, 3:4])
+            masks = recording.masks[e][t]
+            mask = None if masks is None else masks[0, 3]
+            assert np.array_equal(info.pop("action_mask", None), mask)
             assert info == {"agent": 3} | recording.told[e][t][0]
             action = recording.actions[e, t, 0, 3]
             observation, reward, _, _, info = single.step(action)

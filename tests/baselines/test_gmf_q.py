@@ -387,12 +387,16 @@ NEW = {
 SMALL = {
     "Auction-v0": {"n_agents": 6, "n_budgets": 3, "n_bids": 3, "n_bidders": 3, "horizon": 4},
     "Taxi-v0": {"n_agents": 2, "horizon": 2},
+    "BinnedEnergyMarket-v0": {"n_bins": 2},
 }
+FINITE_ONLY = {"BinnedEnergyMarket-v0"}
+"""A day ends."""
 GAMES = {
     f"{name}-{gamma}": (name, {"n_agents": 6, "horizon": 4, **SMALL.get(name, {}), "discount": gamma})
     for name, game_class in registered_games().items()
     if issubclass(game_class, FiniteGame)
     for gamma in (1.0, 0.8)
+    if gamma == 1.0 or name not in FINITE_ONLY
 }
 by_trainer = pytest.mark.parametrize("name", NEW)
 by_game = pytest.mark.parametrize("game", GAMES)

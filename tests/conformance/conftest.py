@@ -15,6 +15,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"n_budgets": 3, "n_bids": 4, "n_bidders": 2, "heterogeneity": 0.3},
         {"n_budgets": 4, "n_bids": 3, "discount": 1.0},
     ],
+    "BinnedEnergyMarket-v0": [{"n_bins": 3, "orders": "step"}],
     "EnergyMarket-v0": [
         {"actions": "discrete", "n_agents": 9, "n_days": 1, "weather_sd": 0.0},
         {"orders": "step", "step_minutes": 15, "dynamic_tariffs": True, "first_day": 200},

@@ -16,6 +16,13 @@ def worlds_of(game, states, actions, time):
     """What every agent's rules see of everyone, counted here."""
     n = game.n_agents
     rules, people = game.rules, list(zip(states, actions, game.agents, strict=True))
+    if rules.count is not None:
+        counts, signal = np.zeros(game.n_cells), np.zeros(game.n_signals)
+        everyone = World(counts, signal, game.constants, time, -1, 0.0, 1 / (n - 1), 1 / n)
+        for person in people:
+            rules.count(counts, 1.0, *person, everyone)
+        rules.aggregate(everyone, signal)
+        return [everyone] * n
     cells = [int(plain(rules.cell)(*person)) for person in people]
     weights = [1.0 if rules.weight is None else float(plain(rules.weight)(*person)) for person in people]
     counts = np.bincount(cells, weights, minlength=game.n_cells)

@@ -8,6 +8,7 @@ positions; then load and generation turn out, and everyone's imbalance settles w
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
@@ -161,12 +162,6 @@ def bounded_weather(weather: Any) -> Any:
 
 
 @rule
-def expected_weather(signal: Any, constants: Any) -> Any:
-    """The forecast of the coming step's weather."""
-    return constants.weather_memory * signal[WEATHER_SEEN]
-
-
-@rule
 def read_box(action: Any, feed_in: Any, retail: Any) -> Any:
     """A continuous action: battery in [-1, 1], flexible fraction in [0, 1], level of the limit price in [0, 1]."""
     level = (action[2] - feed_in) / (retail - feed_in)
@@ -245,54 +240,115 @@ def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
     return not (idle or full or empty or (flexible > 0 and agent.flexible_share == 0))
 
 
+class Conditions(NamedTuple):
+    """What is the same for all in a step."""
+
+    day: Any
+    seen: Any
+    """The weather of the step before."""
+    weather: Any
+    feed_in: Any
+    retail: Any
+
+
+@rule
+def published(signal: Any) -> Any:
+    """The conditions of a step, as they were published."""
+    return Conditions(signal[DAY], signal[WEATHER_SEEN], signal[WEATHER], signal[FEED_IN], signal[RETAIL])
+
+
+class Bargain(NamedTuple):
+    """What the market makes of an agent's action, before load and generation turn out."""
+
+    data: Any
+    done: Any
+    local_bought: Any
+    local_sold: Any
+    exported: Any
+    """To the grid."""
+    trade: Any
+    """Paid for all that."""
+    fee: Any
+    utility: Any
+    wear: Any
+    stored: Any
+    """In the battery, at the end of the step."""
+    terminal: Any
+
+
+class TurnOut(NamedTuple):
+    """What load and generation are in the end."""
+
+    load: Any
+    generation: Any
+    short: Any
+    surplus: Any
+    settled: Any
+    """Paid to the retailer for the imbalance."""
+
+
+class AgentRules(NamedTuple):
+    """An agent's part in a market, for any state with a ``charge`` and any agent with a prosumer's fields."""
+
+    offer: Callable[..., Any]
+    """``offer(counts, mass, state, action, agent, world, conditions)``: count its orders."""
+    bargain: Callable[..., Any]
+    """``bargain(state, action, agent, world, conditions)``: what it gets, a :class:`Bargain`."""
+
+
+@rule
+def expected_factor(conditions: Any, constants: Any) -> Any:
+    """By how much the forecast of load and generation is above the data."""
+    return ONE + constants.weather_memory * conditions.seen
+
+
+@rule
+def turn_out(data: Any, agent: Any, conditions: Any, constants: Any, error: Any) -> Any:
+    """The weather is common, the error one's own: it cannot make load or generation negative."""
+    factor, expected = ONE + conditions.weather, expected_factor(conditions, constants)
+    load = factor * data.inelastic * max(ONE + error, ZERO)
+    generation = factor * data.generation * max(ONE - error, ZERO)
+    imbalance = (load - expected * data.inelastic) - (generation - expected * data.generation)
+    short, surplus = max(imbalance, ZERO), max(-imbalance, ZERO)
+    settled = conditions.retail * short - conditions.feed_in * surplus
+    return TurnOut(load, generation, short, surplus, settled)
+
+
 @functools.cache
-def market_rules(actions: str, orders: str) -> Rules:
-    """The rules of a market with one kind of actions and of orders."""
+def agent_rules(actions: str, orders: str) -> AgentRules:
+    """An agent's part in a market with one kind of actions and of orders."""
     read = read_box if actions == "box" else read_discrete
-    add, clear, fill = clearing_rules(orders)
+    add, _, fill = clearing_rules(orders)
 
     @rule
-    def planned(state: Any, action: Any, agent: Any, world: Any) -> Any:
+    def planned(state: Any, action: Any, agent: Any, world: Any, conditions: Any) -> Any:
         """What an agent plans on its forecasts, and the level of its limit price."""
-        constants, signal = world.constants, world.signal
-        battery, flexible, level = read(action, signal[FEED_IN], signal[RETAIL])
-        data = usual(agent, signal[DAY], world.time, constants)
-        factor = ONE + expected_weather(signal, constants)
+        constants = world.constants
+        battery, flexible, level = read(action, conditions.feed_in, conditions.retail)
+        data = usual(agent, conditions.day, world.time, constants)
+        factor = expected_factor(conditions, constants)
         power, stored = agent.power * constants.step_hours, state.charge * agent.capacity
         draw, deliver = battery_plan(battery, stored, agent.capacity, power, constants.efficiency)
         wanted = flexible * factor * data.flexible
         return data, plan(factor * data.inelastic, factor * data.generation, wanted, draw, deliver), level
 
     @rule
-    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
-        _, wish, level = planned(state, action, agent, world)
+    def offer(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any, conditions: Any) -> None:
+        _, wish, level = planned(state, action, agent, world, conditions)
         book = world.constants.book
         add(counts, False, ONE, mass * wish.firm, book)
         add(counts, wish.sell > ZERO, level, mass * (wish.buy + wish.sell), book)
 
     @rule
-    def aggregate(world: Any, signal: Any) -> None:
-        clear(world.counts, world.per_agent, signal[FEED_IN], signal[RETAIL], world.constants.book, signal)
-
-    @rule
-    def outcome(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        """All that happens to an agent in a step."""
+    def bargain(state: Any, action: Any, agent: Any, world: Any, conditions: Any) -> Any:
         constants, signal = world.constants, world.signal
-        data, wish, level = planned(state, action, agent, world)
-        book, feed_in, retail = constants.book, signal[FEED_IN], signal[RETAIL]
-        done = execute(wish, fill(wish.sell > ZERO, level, book, signal))
+        data, wish, level = planned(state, action, agent, world, conditions)
+        feed_in, retail = conditions.feed_in, conditions.retail
+        done = execute(wish, fill(wish.sell > ZERO, level, constants.book, signal))
         local_bought, local_sold = signal[LOCAL_BUY] * done.bought, signal[LOCAL_SELL] * done.sold
         exported = done.sold - local_sold + done.exported
         trade = signal[PRICE] * (local_bought - local_sold) + retail * (done.bought - local_bought)
         trade -= feed_in * exported
-        # What turns out: the weather is common, the error one's own; it cannot make load or generation negative.
-        factor, expected = ONE + signal[WEATHER], ONE + expected_weather(signal, constants)
-        error = agent.error_scale * student_t(key, 0, agent.degrees_of_freedom)
-        load = factor * data.inelastic * max(ONE + error, ZERO)
-        generation = factor * data.generation * max(ONE - error, ZERO)
-        imbalance = (load - expected * data.inelastic) - (generation - expected * data.generation)
-        short, surplus = max(imbalance, ZERO), max(-imbalance, ZERO)
-        settled = retail * short - feed_in * surplus
         stored = state.charge * agent.capacity
         stored = charge_after(stored, done.draw, done.deliver, agent.capacity, constants.efficiency)
         fee = constants.fee * (local_bought + local_sold)
@@ -303,25 +359,51 @@ def market_rules(actions: str, orders: str) -> Rules:
             missing = constants.initial_charge * agent.capacity - stored
             refill = retail * max(missing, ZERO) / constants.efficiency
             terminal = refill - feed_in * max(-missing, ZERO) * constants.efficiency
-        reward = utility - trade - settled - wear - fee - terminal
-        return (
-            (stored / agent.capacity if agent.capacity > 0 else stored, error),
-            (load, done.flexible, generation, done.draw, done.deliver),
-            (done.bought - local_bought + short, exported + surplus, local_bought, local_sold),
-            (trade, settled, fee, utility, wear, terminal, reward),
-        )
+        return Bargain(data, done, local_bought, local_sold, exported, trade, fee, utility, wear, stored, terminal)
+
+    return AgentRules(offer, bargain)
+
+
+@functools.cache
+def market_rules(actions: str, orders: str) -> Rules:
+    """The rules of a market with one kind of actions and of orders."""
+    offer, bargain = agent_rules(actions, orders)
+    clear = clearing_rules(orders).clear
+
+    @rule
+    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+        offer(counts, mass, state, action, agent, world, published(world.signal))
+
+    @rule
+    def aggregate(world: Any, signal: Any) -> None:
+        clear(world.counts, world.per_agent, signal[FEED_IN], signal[RETAIL], world.constants.book, signal)
+
+    @rule
+    def outcome(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        """All that happens to an agent in a step: its error, its bargain, what turns out, its reward."""
+        conditions = published(world.signal)
+        got = bargain(state, action, agent, world, conditions)
+        error = agent.error_scale * student_t(key, 0, agent.degrees_of_freedom)
+        actual = turn_out(got.data, agent, conditions, world.constants, error)
+        costs = got.trade + actual.settled + got.wear + got.fee + got.terminal
+        return error, got, actual, got.utility - costs
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        after, _, _, money = outcome(state, action, agent, world, key)
-        return (agent.type, np.float32(after[0]), np.float32(after[1])), money[6]
+        error, got, _, reward = outcome(state, action, agent, world, key)
+        charge = got.stored / agent.capacity if agent.capacity > 0 else got.stored
+        return (agent.type, np.float32(charge), np.float32(error)), reward
 
     @rule
     def account(out: Any, state: Any, action: Any, agent: Any, world: Any, key: Any) -> None:
-        _, physical, traded, money = outcome(state, action, agent, world, key)
-        out[0], out[1], out[2], out[3], out[4] = physical
-        out[5], out[6], out[7], out[8] = traded
-        out[9], out[10], out[11], out[12], out[13], out[14], out[15] = money
+        _, got, actual, reward = outcome(state, action, agent, world, key)
+        done = got.done
+        out[0], out[1], out[2] = actual.load, done.flexible, actual.generation
+        out[3], out[4] = done.draw, done.deliver
+        out[5], out[6] = done.bought - got.local_bought + actual.short, got.exported + actual.surplus
+        out[7], out[8] = got.local_bought, got.local_sold
+        out[9], out[10], out[11] = got.trade, actual.settled, got.fee
+        out[12], out[13], out[14], out[15] = got.utility, got.wear, got.terminal, reward
 
     return Rules(
         start=start,

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from mfenvs.games.energy.data import MarketSeries
 
@@ -110,6 +109,8 @@ def draw_prosumers(
     -------
     Shape (n,) of :data:`PROSUMER`.
     """
+    from scipy.special import stdtrit  # Here, as it takes long to import.
+
     agents = np.zeros(n, PROSUMER)
     agents["type"] = kind = np.repeat(np.arange(len(TYPES)), stratified(proportions, n))
     is_sunny, is_business = np.isin(kind, (PV, STORAGE)), kind == COMMERCIAL

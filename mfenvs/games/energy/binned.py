@@ -1,0 +1,399 @@
+"""The energy market as a finite game: state of charge in bins, by type and hour, on a given day.
+
+What an agent does and what the market makes of it are the rules of :mod:`mfenvs.games.energy.market`; here they
+are applied to a representative of each group of prosumers and to the charges of a grid. The price is a functional
+of the law of (state, action) alone, so this game's mean-field side is the induced mean-field game of the market
+with discrete actions, as far as groups stand for their members [O]: with more groups per type it comes nearer.
+
+Left out are the common weather (a mean-field game has no common noise) and the spread within a group. An agent's
+own forecast error is drawn in the simulator and averaged in the mean field.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.random import student_t, uniform
+from mfenvs.game import FiniteGame, Rule
+from mfenvs.games.energy.clearing import N_CLEARED, ORDERS, PRICE, VOLUME, Book, clearing_rules, n_levels
+from mfenvs.games.energy.market import (
+    N_DISCRETE,
+    Conditions,
+    EnergyMarket,
+    agent_rules,
+    read_discrete,
+    read_series,
+    turn_out,
+)
+from mfenvs.games.energy.prosumer import ONE, ZERO
+from mfenvs.games.energy.prosumers import COMMERCIAL, LAW, STORAGE, TYPES
+from mfenvs.rules import rule
+
+
+class BinnedConstants(NamedTuple):
+    """What the rules read as ``world.constants``: a market's constants for groups, and the table of states."""
+
+    load: Any
+    """kWh of each step and group, (1, H, G)."""
+    pv: Any
+    """Generation of each step and group, likewise."""
+    wind: Any
+    feed_in: Any
+    retail: Any
+    """Tariffs of each step, (H,)."""
+    step_hours: Any
+    last_step: Any
+    efficiency: Any
+    degradation: Any
+    fee: Any
+    initial_charge: Any
+    weather_memory: Any
+    book: Any
+    groups: Any
+    """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumers.PROSUMER`."""
+    group_of: Any
+    """Of each state, (S,)."""
+    charge_of: Any
+    """The state of charge of each state, (S,)."""
+    bin_width: Any
+    """The distance between two bins, as a state of charge."""
+    plain_excess: Any
+    cut_excess: Any
+    """Of each group: E[(s e)+] and E[min((s e)+, 1)] of its forecast error s e."""
+
+
+class Charged(NamedTuple):
+    """A state as the market's rules read it."""
+
+    charge: Any
+
+
+@rule
+def conditions_of(world: Any) -> Any:
+    """A day without surprises by the weather."""
+    constants = world.constants
+    return Conditions(0, ZERO, ZERO, constants.feed_in[world.time], constants.retail[world.time])
+
+
+class BinnedRules(NamedTuple):
+    """The rules of a binned market with one kind of orders."""
+
+    count: Rule
+    aggregate: Rule
+    transition: Rule
+    reward: Rule
+    step: Rule
+
+
+@functools.cache
+def binned_rules(orders: str) -> BinnedRules:
+    """The rules of a binned market with one kind of orders."""
+    offer, bargain = agent_rules("discrete", orders)
+    clear = clearing_rules(orders).clear
+
+    @rule
+    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+        constants = world.constants
+        member = constants.groups[constants.group_of[state]]
+        offer(counts, mass, Charged(constants.charge_of[state]), action, member, world, conditions_of(world))
+
+    @rule
+    def aggregate(world: Any, signal: Any) -> None:
+        terms = conditions_of(world)
+        clear(world.counts, world.per_agent, terms.feed_in, terms.retail, world.constants.book, signal)
+
+    @rule
+    def outcome(state: Any, action: Any, world: Any) -> Any:
+        constants = world.constants
+        member = constants.groups[constants.group_of[state]]
+        return bargain(Charged(constants.charge_of[state]), action, member, world, conditions_of(world))
+
+    @rule
+    def position_after(state: Any, stored: Any, constants: Any) -> Any:
+        """Where on the grid of its group an agent is afterwards, in bins from the state where it is."""
+        capacity = constants.groups[constants.group_of[state]].capacity
+        if capacity <= ZERO:
+            return stored * ZERO
+        return (stored / capacity - constants.charge_of[state]) / constants.bin_width
+
+    @rule
+    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """To the two bins next to the new charge, such that its mean is right."""
+        constants = world.constants
+        moved = position_after(state, outcome(state, action, world).stored, constants)
+        same = constants.group_of[next_state] == constants.group_of[state]
+        return max(ONE - abs(moved - (next_state - state)), ZERO) if same else moved * ZERO
+
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        constants, terms = world.constants, conditions_of(world)
+        got, group = outcome(state, action, world), constants.group_of[state]
+        # Load turns out higher with a positive error and generation lower; neither goes below zero.
+        plain, cut = constants.plain_excess[group], constants.cut_excess[group]
+        short = got.data.inelastic * plain + got.data.generation * cut
+        surplus = got.data.inelastic * cut + got.data.generation * plain
+        settled = terms.retail * short - terms.feed_in * surplus
+        return got.utility - got.trade - settled - got.wear - got.fee - got.terminal
+
+    @rule
+    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        constants = world.constants
+        got, member = outcome(state, action, world), constants.groups[constants.group_of[state]]
+        moved = position_after(state, got.stored, constants)
+        lower = np.floor(moved)
+        bins = int(lower) + (1 if uniform(key, 0) < moved - lower else 0)
+        error = member.error_scale * student_t(key, 1, member.degrees_of_freedom)
+        actual = turn_out(got.data, member, conditions_of(world), constants, error)
+        return state + bins, got.utility - got.trade - actual.settled - got.wear - got.fee - got.terminal
+
+    return BinnedRules(count, aggregate, transition, reward, step)
+
+
+@rule
+def see_group_and_charge(out: Any, state: Any, agent: Any, public: Any) -> None:
+    """Own state one-hot, and the time."""
+    out[state] = 1.0
+    out[len(public.constants.group_of)] = public.elapsed
+
+
+@rule
+def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
+    """As in the market: no battery, no charging; none when it is full, nor discharging when it is empty."""
+    constants = public.constants
+    member, charge = constants.groups[constants.group_of[state]], constants.charge_of[state]
+    battery, flexible, _ = read_discrete(action, ZERO, ONE)
+    idle = member.capacity == 0 and battery != 0
+    full, empty = battery > 0 and charge >= 1, battery < 0 and charge <= 0
+    return not (idle or full or empty or (flexible > 0 and member.flexible_share == 0))
+
+
+@dataclasses.dataclass(kw_only=True)
+class BinnedEnergyMarket(FiniteGame):
+    """The energy market in bins: types, charges and hours of a given day; its mean-field game is the market's.
+
+    Prosumers are put into groups, ``groups_per_type`` of each type, by their annual load; a group's representative
+    has the means of its members' parameters and data. Every episode draws who is in which group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a constant is not allowed; the message names it.
+    """
+
+    n_agents: int = 1000
+    horizon: int = 24
+    day: int = 180
+    """The day of the series that is played."""
+    groups_per_type: int = 1
+    n_bins: int = 11
+    """States of charge from 0 to 1 of those who have a battery, at least 2."""
+    orders: str = "interpolated"
+    proportions: tuple[float, ...] = EnergyMarket.proportions
+    feed_in: float = 0.08
+    retail: float = 0.32
+    dynamic_tariffs: bool = False
+    n_ticks: int = 240
+    width: float = 0.02
+    intercept: float = 0.2
+    slope: float = 0.05
+    efficiency: float = 0.95
+    degradation: float = 0.01
+    fee: float = 0.0
+    initial_charge: float = 0.5
+    series: str = "embedded"
+    """All as in :class:`EnergyMarket`."""
+
+    agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
+    n_actions = N_DISCRETE
+    n_signals = N_CLEARED
+    observe = staticmethod(see_group_and_charge)
+    allowed = staticmethod(allowed)
+    reported: ClassVar[dict[str, int]] = {"price": PRICE, "volume": VOLUME}
+
+    def check(self) -> None:
+        """Check what the market does not."""
+        checks.integer("groups_per_type", self.groups_per_type, 1)
+        checks.integer("n_bins", self.n_bins, 2)
+        checks.choice("orders", self.orders, ORDERS)
+        checks.integer("day", self.day, 0, read_series(self.series, EnergyMarket.step_minutes).n_days - 1)
+        if self.is_infinite:
+            raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
+        self.proportions = self.market.proportions
+        super().check()
+
+    @functools.cached_property
+    def market(self) -> EnergyMarket:
+        """The market of which this is the image, with discrete actions, on the given day without weather."""
+        same = {f.name for f in dataclasses.fields(EnergyMarket)} & {f.name for f in dataclasses.fields(self)}
+        terms = {name: getattr(self, name) for name in same - {"discount"}}
+        return EnergyMarket(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
+
+    @property
+    def count(self) -> Rule:  # type: ignore[override]
+        """Count the orders of a group's representative."""
+        return binned_rules(self.orders).count
+
+    @property
+    def aggregate(self) -> Rule:  # type: ignore[override]
+        """Clear the market."""
+        return binned_rules(self.orders).aggregate
+
+    @property
+    def transition(self) -> Rule:  # type: ignore[override]
+        """Of charge."""
+        return binned_rules(self.orders).transition
+
+    @property
+    def reward(self) -> Rule:  # type: ignore[override]
+        """In EUR."""
+        return binned_rules(self.orders).reward
+
+    @property
+    def step(self) -> Rule:
+        """With an error drawn."""
+        return binned_rules(self.orders).step
+
+    @functools.cached_property
+    def group_of_agent(self) -> NDArray[np.int64]:
+        """The group of every agent of :attr:`market`, shape (n_agents,); groups are numbered type by type."""
+        agents, n_groups = self.market.agents, self.groups_per_type
+        groups = np.empty(len(agents), np.int64)
+        loads = agents["load_scale"] * self.market.days.load.sum(axis=(0, 1))[agents["profile"]]
+        for kind in range(len(TYPES)):
+            members = np.flatnonzero(agents["type"] == kind)
+            order = members[np.argsort(loads[members], kind="stable")]
+            groups[order] = kind * n_groups + np.arange(len(order)) * n_groups // max(1, len(order))
+        # Groups without members are left out.
+        return np.unique(groups, return_inverse=True)[1]
+
+    @functools.cached_property
+    def groups(self) -> NDArray[Any]:
+        """A representative of every group, shape (G,): means of the members, and of their errors the usual nu."""
+        agents = self.market.agents.view(np.ndarray)
+        table = np.zeros(self.group_of_agent.max() + 1, agents.dtype)
+        for group in range(len(table)):
+            members = agents[self.group_of_agent == group]
+            for name in agents.dtype.names or ():
+                table[name][group] = members[name].mean()
+            used = members["flexible_share"].sum()
+            if used > 0:
+                worth = (members["flexible_share"] * members["flexible_value"]).sum()
+                table["flexible_value"][group] = worth / used
+            is_business = table["type"][group] == COMMERCIAL
+            table["degrees_of_freedom"][group] = LAW.aggregate_nu if is_business else LAW.nu
+        # The data below are a group's own, one profile each.
+        table["profile"], table["shift"] = np.arange(len(table)), 0
+        table["load_scale"] = table["pv_kwp"] = 1.0
+        table["wind_kw"] = 0.0
+        return table
+
+    @functools.cached_property
+    def group_sizes(self) -> NDArray[np.float64]:
+        """The share of the population that is in each group, (G,)."""
+        return np.bincount(self.group_of_agent) / self.n_agents
+
+    @functools.cached_property
+    def _bins(self) -> NDArray[np.int64]:
+        """The number of states of each group: one without a battery."""
+        return np.where(self.groups["type"] == STORAGE, self.n_bins, 1)
+
+    @functools.cached_property
+    def n_states(self) -> int:
+        """Bins of all groups together."""
+        return int(self._bins.sum())
+
+    @property
+    def n_features(self) -> int:
+        """Own state one-hot and elapsed time."""
+        return self.n_states + 1
+
+    @functools.cached_property
+    def constants(self) -> BinnedConstants:
+        """Data of the groups, tariffs, and the table of states."""
+        terms = self.market.constants
+        load, generation = self._group_data()
+        group_of = np.repeat(np.arange(len(self.groups)), self._bins)
+        charge = np.concatenate([np.linspace(0, 1, n) if n > 1 else np.zeros(1) for n in self._bins])
+        scales, nus = self.groups["error_scale"], self.groups["degrees_of_freedom"]
+        excess = np.array([error_excess(float(s), float(nu)) for s, nu in zip(scales, nus, strict=True)])
+        return BinnedConstants(
+            load=load,
+            pv=generation,
+            wind=np.zeros(load.shape[:2], np.float32),
+            feed_in=terms.feed_in[self.day],
+            retail=terms.retail[self.day],
+            step_hours=terms.step_hours,
+            last_step=self.horizon - 1,
+            efficiency=terms.efficiency,
+            degradation=terms.degradation,
+            fee=terms.fee,
+            initial_charge=terms.initial_charge,
+            weather_memory=terms.weather_memory,
+            book=Book(*terms.book),
+            groups=self.groups,
+            group_of=group_of.astype(np.int32),
+            charge_of=charge.astype(np.float32),
+            bin_width=np.float32(1.0 / (self.n_bins - 1)),
+            plain_excess=excess[:, 0].astype(np.float32),
+            cut_excess=excess[:, 1].astype(np.float32),
+        )
+
+    @property
+    def n_cells(self) -> int:
+        """Levels of buys and of sells."""
+        return 2 * n_levels(self.orders, self.n_ticks, self.market.width_in_ticks)
+
+    @property
+    def initial_distribution(self) -> NDArray[np.float64]:
+        """Groups by their sizes, batteries at the two bins next to their first charge."""
+        law, first = np.zeros(self.n_states), np.cumsum(self._bins) - self._bins
+        position = self.initial_charge * (self.n_bins - 1)
+        for group, size in enumerate(self.group_sizes):
+            if self._bins[group] == 1:
+                law[first[group]] = size
+                continue
+            near = np.maximum(0.0, 1.0 - np.abs(np.arange(self.n_bins) - position))
+            law[first[group] : first[group] + self.n_bins] = size * near
+        total: NDArray[np.float64] = law / law.sum()
+        return total
+
+    def state_name(self, state: int) -> str:
+        """Type, group within the type if there are several, and charge."""
+        group = int(self.constants.group_of[state])
+        name = TYPES[int(self.groups["type"][group])]
+        if self.groups_per_type > 1:
+            name += f" group {group}"
+        return f"{name}, charge {self.constants.charge_of[state]:.2f}" if self._bins[group] > 1 else name
+
+    def _group_data(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean load and generation of every group, (1, H, G) each, in kWh."""
+        agents, days, day = self.market.agents, self.market.days, self.day
+        load = agents["load_scale"] * days.load[(day + agents["shift"]) % days.n_days, :, agents["profile"]].T
+        made = agents["pv_kwp"] * days.pv[day][:, agents["profile"]] + np.outer(days.wind[day], agents["wind_kw"])
+        members = np.eye(len(self.groups))[self.group_of_agent]
+        members /= members.sum(axis=0)
+        return tuple((data @ members).astype(np.float32)[None] for data in (load, made))  # type: ignore[return-value]
+
+
+def error_excess(scale: float, nu: float) -> tuple[float, float]:
+    """E[(s e)+] and E[min((s e)+, 1)] of a Student-t number e, nu > 1: the first in closed form."""
+    from scipy import integrate  # Here, as it takes long to import.
+
+    density_at_zero = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / math.sqrt(nu * math.pi)
+    plain = scale * density_at_zero * nu / (nu - 1)
+    if scale == 0.0:
+        return 0.0, 0.0
+
+    def density(x: float) -> float:
+        return float(density_at_zero * (1 + x * x / nu) ** (-(nu + 1) / 2))
+
+    def beyond(x: float) -> float:
+        return (scale * x - 1.0) * density(x)
+
+    cut = plain - integrate.quad(beyond, 1.0 / scale, np.inf)[0]
+    return float(plain), float(cut)
