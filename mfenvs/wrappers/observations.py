@@ -119,8 +119,34 @@ class MeanField(ObservationBlock):
         return write
 
 
+@dataclasses.dataclass(frozen=True)
+class TypeMeans(ObservationBlock):
+    """What agents of each type are like on average: a few numbers where the mean field has one for each place.
+
+    For games with a method ``type_means(states)``: states of shape (n_worlds, n_agents) in, numbers in [0, 1] of
+    shape (n_worlds, width) out.
+    """
+
+    name: ClassVar[str] = "type-means"
+
+    def width(self, game: Game) -> int:
+        """As the game has it; TypeError if it has no such method."""
+        if not hasattr(game, "type_means"):
+            raise TypeError(f"observing means of types needs a game with type_means, got {type(game).__name__}")
+        return int(game.type_means(np.zeros((1, game.n_agents), game.state_dtype)).shape[1])
+
+    def bind(self, game: Game) -> Write:
+        """Write the means of each agent's world."""
+        means: Callable[[NDArray[Any]], NDArray[np.float32]] = game.type_means  # type: ignore[attr-defined]
+
+        def write(out: NDArray[np.float32], engine: Engine) -> None:
+            out[...] = means(engine.states)[:, None]
+
+        return write
+
+
 BLOCKS: dict[str, type[ObservationBlock]] = {
-    block.name: block for block in (OneHotIdentity, IntegerIdentity, OwnParameters, MeanField)
+    block.name: block for block in (OneHotIdentity, IntegerIdentity, OwnParameters, MeanField, TypeMeans)
 }
 """The blocks that can be asked for by name."""
 

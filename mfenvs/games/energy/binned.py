@@ -261,15 +261,30 @@ class BinnedEnergyMarket(FiniteGame):
     @functools.cached_property
     def group_of_agent(self) -> NDArray[np.int64]:
         """The group of every agent of :attr:`market`, shape (n_agents,); groups are numbered type by type."""
-        agents, n_groups = self.market.agents, self.groups_per_type
-        groups = np.empty(len(agents), np.int64)
-        loads = agents["load_scale"] * self.market.days.load.sum(axis=(0, 1))[agents["profile"]]
-        for kind in range(len(TYPES)):
-            members = np.flatnonzero(agents["type"] == kind)
-            order = members[np.argsort(loads[members], kind="stable")]
-            groups[order] = kind * n_groups + np.arange(len(order)) * n_groups // max(1, len(order))
-        # Groups without members are left out.
-        return np.unique(groups, return_inverse=True)[1]
+        return self.groups_of(self.market)
+
+    def groups_of(self, market: EnergyMarket) -> NDArray[np.int64]:
+        """To which groups the agents of a market belong, by their type and load, shape (market's n_agents,).
+
+        Raises
+        ------
+        ValueError
+            If one belongs to a group of which :attr:`market` has no member.
+        """
+        stripes, known = load_stripes(market, self.groups_per_type), self._known_stripes
+        places = np.minimum(np.searchsorted(known, stripes), len(known) - 1)
+        unknown = np.flatnonzero(known[places] != stripes)
+        if len(unknown):
+            raise ValueError(
+                f"market must have agents of the groups of {self!r}, got {market.agent_names[unknown[0]]}, whose"
+                " group has no member there"
+            )
+        return places
+
+    @functools.cached_property
+    def _known_stripes(self) -> NDArray[np.int64]:
+        """The stripes that have members."""
+        return np.unique(load_stripes(self.market, self.groups_per_type))
 
     @functools.cached_property
     def groups(self) -> NDArray[Any]:
@@ -298,14 +313,19 @@ class BinnedEnergyMarket(FiniteGame):
         return np.bincount(self.group_of_agent) / self.n_agents
 
     @functools.cached_property
-    def _bins(self) -> NDArray[np.int64]:
-        """The number of states of each group: one without a battery."""
+    def bins(self) -> NDArray[np.int64]:
+        """The number of states of each group, (G,): one without a battery."""
         return np.where(self.groups["type"] == STORAGE, self.n_bins, 1)
+
+    @property
+    def first_states(self) -> NDArray[np.int64]:
+        """The first state of each group, (G,): that of an empty battery."""
+        return np.cumsum(self.bins) - self.bins
 
     @functools.cached_property
     def n_states(self) -> int:
         """Bins of all groups together."""
-        return int(self._bins.sum())
+        return int(self.bins.sum())
 
     @property
     def n_features(self) -> int:
@@ -317,8 +337,8 @@ class BinnedEnergyMarket(FiniteGame):
         """Data of the groups, tariffs, and the table of states."""
         terms = self.market.constants
         load, generation = self._group_data()
-        group_of = np.repeat(np.arange(len(self.groups)), self._bins)
-        charge = np.concatenate([np.linspace(0, 1, n) if n > 1 else np.zeros(1) for n in self._bins])
+        group_of = np.repeat(np.arange(len(self.groups)), self.bins)
+        charge = np.concatenate([np.linspace(0, 1, n) if n > 1 else np.zeros(1) for n in self.bins])
         scales, nus = self.groups["error_scale"], self.groups["degrees_of_freedom"]
         excess = np.array([error_excess(float(s), float(nu)) for s, nu in zip(scales, nus, strict=True)])
         return BinnedConstants(
@@ -351,10 +371,10 @@ class BinnedEnergyMarket(FiniteGame):
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
         """Groups by their sizes, batteries at the two bins next to their first charge."""
-        law, first = np.zeros(self.n_states), np.cumsum(self._bins) - self._bins
+        law, first = np.zeros(self.n_states), self.first_states
         position = self.initial_charge * (self.n_bins - 1)
         for group, size in enumerate(self.group_sizes):
-            if self._bins[group] == 1:
+            if self.bins[group] == 1:
                 law[first[group]] = size
                 continue
             near = np.maximum(0.0, 1.0 - np.abs(np.arange(self.n_bins) - position))
@@ -368,7 +388,7 @@ class BinnedEnergyMarket(FiniteGame):
         name = TYPES[int(self.groups["type"][group])]
         if self.groups_per_type > 1:
             name += f" group {group}"
-        return f"{name}, charge {self.constants.charge_of[state]:.2f}" if self._bins[group] > 1 else name
+        return f"{name}, charge {self.constants.charge_of[state]:.2f}" if self.bins[group] > 1 else name
 
     def _group_data(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean load and generation of every group, (1, H, G) each, in kWh."""
@@ -378,6 +398,21 @@ class BinnedEnergyMarket(FiniteGame):
         members = np.eye(len(self.groups))[self.group_of_agent]
         members /= members.sum(axis=0)
         return tuple((data @ members).astype(np.float32)[None] for data in (load, made))  # type: ignore[return-value]
+
+
+def load_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
+    """Agents by type and annual load, cut into ``n_stripes`` equal parts of each type: type * n_stripes + part.
+
+    Shape (n_agents,); parts may be empty where there are few of a type.
+    """
+    agents, days = market.agents, market.days
+    loads = agents["load_scale"] * days.load.sum(axis=(0, 1))[agents["profile"]]
+    stripes = np.empty(len(agents), np.int64)
+    for kind in range(len(TYPES)):
+        members = np.flatnonzero(agents["type"] == kind)
+        order = members[np.argsort(loads[members], kind="stable")]
+        stripes[order] = kind * n_stripes + np.arange(len(order)) * n_stripes // max(1, len(order))
+    return stripes
 
 
 def error_excess(scale: float, nu: float) -> tuple[float, float]:

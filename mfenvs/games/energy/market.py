@@ -40,7 +40,7 @@ from mfenvs.games.energy.prosumers import (
     ProsumerLaw,
     draw_prosumers,
 )
-from mfenvs.rules import rule
+from mfenvs.rules import plain, rule
 
 PRESETS = {"village": 17, "district": 1_000, "city": 10_000}
 """Numbers of agents by name."""
@@ -58,8 +58,27 @@ CHARGE_PLACES = 10
 """Others see how full the batteries of storage owners are in so many parts."""
 STEPS_AHEAD = 4
 """Forecasts are of so many steps, the coming one first."""
-N_OWN = 18
-N_FEATURES = N_OWN + 3 * STEPS_AHEAD
+
+# What agents observe: type one-hot (0 to 4), then these, then the quantiles .1, .5, .9 of net demand by step.
+(
+    CHARGE_SEEN,
+    ERROR_SEEN,
+    ELAPSED_SEEN,
+    SINE_SEEN,
+    COSINE_SEEN,
+    LAST_WEATHER_SEEN,
+    PRICE_SEEN,
+    FEED_IN_SEEN,
+    RETAIL_SEEN,
+    CAPACITY_SEEN,
+    SHARE_SEEN,
+    VALUE_SEEN,
+    SPREAD_SEEN,
+    NET_SEEN,
+) = range(len(TYPES), len(TYPES) + 14)
+N_FEATURES = NET_SEEN + 3 * STEPS_AHEAD
+ERROR_SCALE, EUR_SCALE, CAPACITY_SCALE, NET_SCALE = (np.float32(scale) for scale in (0.2, 0.2, 10.0, 2.0))
+"""Scales of the squashed features: errors and spreads (relative), EUR/kWh, kWh, kWh."""
 
 ACCOUNTS = (
     "load",
@@ -201,24 +220,31 @@ def squashed(value: Any, scale: Any) -> Any:
     return np.float32(0.5) + np.float32(0.5) * value / (scale + abs(value))
 
 
+def unsquashed(feature: NDArray[Any], scale: float | np.float32) -> NDArray[np.float64]:
+    """The number of which :func:`squashed` made a feature, away from 0 and 1."""
+    turned = 2.0 * np.asarray(feature, np.float64) - 1.0
+    value: NDArray[np.float64] = scale * turned / np.maximum(1.0 - np.abs(turned), 1e-9)
+    return value
+
+
 @rule
 def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
     """Own type and state, what is public, own parameters, and quantiles of one's net demand in the next steps."""
     signal, constants = public.signal, public.constants
     feed_in, retail = signal[FEED_IN], signal[RETAIL]
     out[state.type] = 1.0
-    out[5] = state.charge
-    out[6] = squashed(state.error, np.float32(0.2))
-    out[7] = public.elapsed
+    out[CHARGE_SEEN] = state.charge
+    out[ERROR_SEEN] = squashed(state.error, ERROR_SCALE)
+    out[ELAPSED_SEEN] = public.elapsed
     angle = np.float32(2 * np.pi) * public.elapsed
-    out[8], out[9] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
-    out[10] = 0.5 + signal[WEATHER_SEEN] / np.float32(1.8)
-    out[11] = min(max((signal[PRICE] - feed_in) / (retail - feed_in), np.float32(0.0)), np.float32(1.0))
-    out[12], out[13] = squashed(feed_in, np.float32(0.2)), squashed(retail, np.float32(0.2))
-    out[14] = squashed(agent.capacity, np.float32(10.0))
-    out[15] = agent.flexible_share
-    out[16] = squashed(agent.flexible_value, np.float32(0.2))
-    out[17] = squashed(agent.spread, np.float32(0.2))
+    out[SINE_SEEN], out[COSINE_SEEN] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
+    out[LAST_WEATHER_SEEN] = 0.5 + signal[WEATHER_SEEN] / np.float32(1.8)
+    out[PRICE_SEEN] = min(max((signal[PRICE] - feed_in) / (retail - feed_in), np.float32(0.0)), np.float32(1.0))
+    out[FEED_IN_SEEN], out[RETAIL_SEEN] = squashed(feed_in, EUR_SCALE), squashed(retail, EUR_SCALE)
+    out[CAPACITY_SEEN] = squashed(agent.capacity, CAPACITY_SCALE)
+    out[SHARE_SEEN] = agent.flexible_share
+    out[VALUE_SEEN] = squashed(agent.flexible_value, EUR_SCALE)
+    out[SPREAD_SEEN] = squashed(agent.spread, ERROR_SCALE)
     weather = signal[WEATHER_SEEN]
     for ahead in range(STEPS_AHEAD):
         time = min(public.time + ahead, constants.load.shape[1] - 1)
@@ -227,7 +253,7 @@ def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
         net = factor * (data.inelastic + data.flexible - data.generation)
         spread = factor * agent.spread * (data.inelastic + data.generation)
         for q in range(3):
-            out[N_OWN + 3 * ahead + q] = squashed(net + (q - 1) * spread, np.float32(2.0))
+            out[NET_SEEN + 3 * ahead + q] = squashed(net + (q - 1) * spread, NET_SCALE)
 
 
 @rule
@@ -620,6 +646,20 @@ class EnergyMarket(Game):
         return gymnasium.spaces.Box(
             np.array([-1.0, 0.0, low], np.float32), np.array([1.0, 1.0, high], np.float32), dtype=np.float32
         )
+
+    def type_means(self, states: NDArray[Any]) -> NDArray[np.float32]:
+        """How full batteries are, and each type's last forecast error, squashed: shape (n_worlds, 6).
+
+        What ``observe="type-means"`` shows of ``states`` (n_worlds, n_agents); a type without agents has mean 0.
+        """
+        counts = np.bincount(self.agents["type"], minlength=len(TYPES))
+        ends = np.cumsum(counts)
+        # Agents are ordered by type.
+        errors = [states["error"][:, end - n : end] for n, end in zip(counts, ends, strict=True)]
+        charge = states["charge"][:, ends[STORAGE] - counts[STORAGE] : ends[STORAGE]]
+        means = [part.mean(axis=1) if part.shape[1] else np.zeros(len(part), np.float32) for part in errors]
+        full = charge.mean(axis=1) if charge.shape[1] else np.zeros(len(charge), np.float32)
+        return np.stack([full, *(plain(squashed)(mean, ERROR_SCALE) for mean in means)], axis=1)
 
     def place_name(self, place: int) -> str:
         """An agent's type, and of storage owners the tenth of charge."""

@@ -15,11 +15,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 import mfenvs
-from mfenvs import Engine
+from mfenvs import Engine, make
 from mfenvs.games.energy.clearing import clear_orders
 from mfenvs.games.energy.data import MarketSeries
 from mfenvs.games.energy.market import ACCOUNTS, DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN, EnergyMarket
 from mfenvs.games.energy.prosumers import PROPORTIONS, TYPES, stratified
+from mfenvs.wrappers.observations import Observer
 
 PRICE, LOCAL_BUY, LOCAL_SELL, VOLUME = range(4)
 SMALL = {"n_agents": 17, "n_days": 30, "first_day": 180, "proportions": (0.35, 0.2, 0.3, 0.1, 0.05)}
@@ -485,3 +486,34 @@ def test_it_is_made_by_name():
     assert isinstance(game, EnergyMarket)
     assert mfenvs.make("EnergyMarket-v0", **game.describe()).describe() == game.describe()
     assert TYPES[2] == "storage"
+
+
+def test_means_of_types_are_those_of_their_agents():
+    game = EnergyMarket(n_agents=12, proportions=(3, 0, 2, 1, 0))
+    engine = Engine(game, 3)
+    engine.reset(seed=1)
+    observer = Observer(game, "type-means")
+    assert observer.space.shape == (game.n_features + 6,)
+    engine.step(engine.random_actions())
+    seen = observer(engine)[..., -6:]
+    kinds = game.agents["type"].tolist()
+    for world in range(3):
+        states = engine.states[world]
+        assert np.ptp(seen[world], axis=0).max() == 0
+        charges = [float(states["charge"][i]) for i in range(12) if kinds[i] == 2]
+        assert seen[world, 0, 0] == pytest.approx(sum(charges) / len(charges), rel=1e-5)
+        for kind in range(5):
+            errors = [float(states["error"][i]) for i in range(12) if kinds[i] == kind]
+            mean = sum(errors) / max(1, len(errors))
+            assert seen[world, 0, 1 + kind] == pytest.approx(0.5 + 0.5 * mean / (0.2 + abs(mean)), rel=1e-5)
+    assert len(np.unique(seen[:, 0, 0])) == 3
+    assert observer.space.contains(observer(engine)[0, 0])
+    windy = EnergyMarket(n_agents=4, proportions=(0, 0, 0, 0, 1))
+    engine = Engine(windy, 1)
+    engine.reset(seed=1)
+    assert Observer(windy, "type-means")(engine)[0, 0, -6:].tolist() == [0, 0.5, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_only_games_with_types_have_their_means():
+    with pytest.raises(TypeError, match="a game with type_means, got Epidemic"):
+        Observer(make("Epidemic-v0", n_agents=4), "type-means")
