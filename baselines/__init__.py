@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from baselines.mirror_descent import IPMD, SymmPMD
     from baselines.policies import TabularPolicy
     from baselines.ppo import PPO
+    from baselines.risk_ppo import RiskAversePPO
     from baselines.temporal_difference import TDLearning
 
 _HOME = {
@@ -28,6 +29,7 @@ _HOME = {
     "NaiveQ": "gmf_q",
     "OnlineMirrorDescent": "fixed_point",
     "PPO": "ppo",
+    "RiskAversePPO": "risk_ppo",
     "SymmPMD": "mirror_descent",
     "TDLearning": "temporal_difference",
     "TabularPolicy": "policies",
@@ -48,6 +50,7 @@ __all__ = [
     "IndependentQ",
     "NaiveQ",
     "OnlineMirrorDescent",
+    "RiskAversePPO",
     "SymmPMD",
     "TDLearning",
     "TabularPolicy",

@@ -15,12 +15,14 @@ from torch import nn
 
 from baselines.independent_ppo import IndependentPPO
 from baselines.ppo import PPO, TABLE_2
+from baselines.risk_ppo import RiskAversePPO
 from baselines.trainer import TrainerConfig
 from mfenvs import checks
-from mfenvs.api.sb3 import vec_env
+from mfenvs.api.sb3 import PopulationVecEnv, vec_env
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.wrappers.observations import observation_blocks
+from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -33,7 +35,8 @@ class PPOConfig(TrainerConfig):
     """
 
     observe: tuple[str, ...] = ()
-    """Seen beside one's own observation: one-hot-identity, integer-identity, own-parameters, mean-field."""
+    """Seen beside one's own observation: one-hot-identity, integer-identity, own-parameters, mean-field,
+    type-means."""
     n_worlds: int = 1
     """Worlds that are simulated together."""
     n_steps: int | None = None
@@ -126,14 +129,19 @@ class PPOTrainer:
         self.game = make(game)
         self.config = config or PPOConfig()
         if model is None:
-            env = vec_env(self.game, self.config.n_worlds, observe=self.config.observe)
+            env = self.make_env(self.game, self.config)
             model = self.model_class("MlpPolicy", env, **self.config.hyper_parameters())
         self.model = model
 
     @classmethod
+    def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:
+        """The environment that is learned in."""
+        return vec_env(game, config.n_worlds, observe=config.observe)
+
+    @classmethod
     def load(cls, path: str | Path, game: Game, config: PPOConfig) -> Self:
         """Go on with a saved model; ValueError if the file is none."""
-        env = vec_env(game, config.n_worlds, observe=config.observe)
+        env = cls.make_env(game, config)
         try:
             model = cls.model_class.load(path, env=env, device=config.device)
         except Exception as error:
@@ -187,3 +195,47 @@ class IndependentPPOTrainer(PPOTrainer):
 
     name: ClassVar[str] = "ind-ppo"
     model_class: ClassVar[type[PPO]] = IndependentPPO
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RiskAversePPOConfig(PPOConfig):
+    """Hyper-parameters of risk-averse PPO: those of PPO, and what risk is."""
+
+    gamma: float | None = None
+    """Discount; by default 1: risk is that of the total reward."""
+    risk_aversion: float | None = None
+    """Weight of the tail in everyone's objective, from 0 to 1; by default each agent has its own."""
+    alpha: float = 0.05
+    """Tail share."""
+    step_size: float = 0.02
+    """Of the budgets z, relative to the spread of losses."""
+    warm_up_episodes: int = 64
+    """Episodes of random play, from which the budgets begin."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.risk_aversion is not None:
+            checks.real("risk_aversion", self.risk_aversion, 0.0, 1.0)
+        checks.real("alpha", self.alpha, 0.0, 1.0, exclude_low=True)
+        checks.real("step_size", self.step_size, 0.0, exclude_low=True)
+        checks.integer("warm_up_episodes", self.warm_up_episodes, 2)
+
+
+class RiskAversePPOTrainer(PPOTrainer):
+    """The same for :class:`baselines.RiskAversePPO`."""
+
+    name: ClassVar[str] = "risk-ppo"
+    config_class: ClassVar[type[PPOConfig]] = RiskAversePPOConfig
+    model_class: ClassVar[type[PPO]] = RiskAversePPO
+
+    @classmethod
+    def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:
+        """The environment that is learned in, with budgets from random play."""
+        budget = RiskBudget.from_random_play(
+            game,
+            config.risk_aversion,
+            alpha=config.alpha,
+            step_size=config.step_size,
+            n_episodes=config.warm_up_episodes,
+        )
+        return RiskAverseVecEnv(game, config.n_worlds, observe=(*observation_blocks(config.observe), budget))

@@ -108,7 +108,7 @@ class PPO(stable_baselines3.PPO):
     ) -> None:
         is_ours = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
         if isinstance(env, Game) or (isinstance(env, str) and is_ours):
-            env = vec_env(env, observe=observe)
+            env = self._vec_env(env, 1, observe)
         elif env is None and _init_setup_model:
             raise TypeError("env must be a VecEnv, a game or the name of a registered one, got None")
         elif observe:
@@ -265,7 +265,7 @@ class PPO(stable_baselines3.PPO):
             model = super().load(path, None, *args, **kwargs)
             game = make(env)
             worlds = max(1, int(model.n_envs) // game.n_agents)
-            model.set_env(vec_env(game, worlds, observe=model.observe))
+            model.set_env(cls._vec_env(game, worlds, model.observe))
         if model.policy_class not in cls.policy_aliases.values() and hasattr(model.policy, "n_agents"):
             raise ValueError(f"{path} holds a model with a policy for each agent, not a {cls.__name__}")
         if seen is not None and observation_blocks(seen) != observation_blocks(model.observe):
@@ -285,6 +285,11 @@ class PPO(stable_baselines3.PPO):
                         " does not follow from the seed",
                         stacklevel=2,
                     )
+
+    @staticmethod
+    def _vec_env(game: Game | str, n_worlds: int, observe: Observe) -> PopulationVecEnv:
+        """The environment in which a game is learned that is given itself."""
+        return vec_env(game, n_worlds, observe=observe)
 
     def _setup_model(self) -> None:
         with self._own_randomness(2):
@@ -465,7 +470,7 @@ class PPO(stable_baselines3.PPO):
             "num_timesteps": self.num_timesteps,
             "returns": self._returns.copy(),
             "episode_starts": np.copy(self._last_episode_starts),  # type: ignore[arg-type]
-            "snapshot": None if ours is None else ours.engine.snapshot(),
+            "snapshot": None if ours is None else ours.snapshot(),
         }
 
     def _go_back(self, env: VecEnv) -> None:

@@ -14,7 +14,7 @@ from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
 from baselines.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
 from baselines.independent_q import MFQ, IndependentQ
 from baselines.mirror_descent import IPMD, SymmPMD
-from baselines.neural import IndependentPPOTrainer, PPOTrainer
+from baselines.neural import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from baselines.policies import TabularPolicy
 from baselines.temporal_difference import TDLearning
 from baselines.trainer import Trainer
@@ -30,6 +30,7 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         IPMD,
         PPOTrainer,
         IndependentPPOTrainer,
+        RiskAversePPOTrainer,
         OnlineMirrorDescent,
         FictitiousPlay,
         TDLearning,

@@ -230,6 +230,10 @@ class PopulationVecEnv(LockstepVecEnv):
         )
         super().__init__(population, population.n_rows)
 
+    def snapshot(self) -> Snapshot:
+        """Copy where the environments are, so that :meth:`restore` can go on from there."""
+        return self.engine.snapshot()
+
     def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
         """Go on from a snapshot of an engine of the same game and number of worlds.
 

@@ -64,6 +64,8 @@ class Snapshot:
     """Shape (n_worlds, n_agents)."""
     signal: NDArray[np.float32] | None = None
     """The public signal, shape (n_worlds, n_signals); None stands for zeros."""
+    returns: NDArray[np.float64] | None = None
+    """Total rewards of this episode so far, shape (n_worlds, n_agents), of an engine that keeps them."""
 
 
 class Engine:
@@ -127,6 +129,7 @@ class Engine:
         self._keeps_accounts = keep_accounts or (debug and self._kernels.accounts is not None)
         self._last_actions: NDArray[Any] | None = None
         self._signal_before: NDArray[np.float32] | None = None
+        self._returns: NDArray[np.float64] | None = None
         self._agents = game.agents.view(np.ndarray)
         self._constants, self._initial = game.constants, game.initial
         shape = self._shape = (self.n_worlds, game.n_agents)
@@ -159,6 +162,29 @@ class Engine:
         """The public signal now, shape (n_worlds, n_signals): a view."""
         return self._signal
 
+    def keep_returns(self) -> None:
+        """Keep :attr:`returns` from now on, if the engine does not yet.
+
+        Raises
+        ------
+        RuntimeError
+            If an episode has begun whose rewards so far are not known.
+        """
+        if self._returns is None:
+            if self.time:
+                raise RuntimeError(f"keep_returns() must be called when an episode begins, got time {self.time}")
+            self._returns = np.zeros(self._shape)
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """Total reward of every agent in this episode so far, discounted by gamma^h, (n_worlds, n_agents): a view.
+
+        RuntimeError unless :meth:`keep_returns` was called.
+        """
+        if self._returns is None:
+            raise RuntimeError("returns needs an engine that keeps them: call keep_returns() first")
+        return self._returns
+
     @property
     def episode(self) -> int:
         """Number of this episode since the last seed, from 0; -1 before the first."""
@@ -180,6 +206,8 @@ class Engine:
             *(self._seed, self._episode, self._world_ids),
         )
         self._last_actions = None
+        if self._returns is not None:
+            self._returns[...] = 0.0
         self.time = 0
         self.is_playing = True
         return self._states
@@ -241,6 +269,8 @@ class Engine:
             if isinstance(self.game, FiniteGame):
                 self.game.check_states(after)
         self._states, self._next_states = after, before
+        if self._returns is not None:
+            self._returns += np.float64(self.game.discount**self.time) * rewards
         self.time += 1
         if self._keeps_accounts:
             self._signal_before, self._last_actions = signal_before, actions_now
@@ -329,7 +359,8 @@ class Engine:
 
     def snapshot(self) -> Snapshot:
         """Copy where the engine is, so that :meth:`restore` can go on from there, in another process too."""
-        return Snapshot(self._seed, self._episode, self.time, self._states.copy(), self._signal.copy())
+        returns = None if self._returns is None else self._returns.copy()
+        return Snapshot(self._seed, self._episode, self.time, self._states.copy(), self._signal.copy(), returns)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of an engine of the same game, number of worlds and first world.
@@ -337,7 +368,8 @@ class Engine:
         Raises
         ------
         ValueError
-            If the states have another shape or dtype, or the time is past the horizon.
+            If the states have another shape or dtype, the time is past the horizon, or this engine keeps returns
+            and the snapshot was taken within an episode by one that did not.
         """
         states = np.asarray(snapshot.states)
         if states.shape != self._states.shape or states.dtype != self._states.dtype:
@@ -345,7 +377,14 @@ class Engine:
                 f"snapshot.states must have shape {self._states.shape} and dtype {self._states.dtype},"
                 f" got {states.shape} and {states.dtype}"
             )
-        self.time = checks.integer("snapshot.time", snapshot.time, 0, self.game.horizon)
+        time = checks.integer("snapshot.time", snapshot.time, 0, self.game.horizon)
+        if snapshot.returns is not None:
+            self._returns = checks.shaped("snapshot.returns", snapshot.returns, self._shape, np.float64).copy()
+        elif self._returns is not None:
+            if time:
+                raise ValueError("snapshot.returns must be given, since this engine keeps returns, got None")
+            self._returns[...] = 0.0
+        self.time = time
         self._seed, self._episode = int(snapshot.seed), checks.integer("snapshot.episode", snapshot.episode, -1)
         self._states[...] = states
         signal = 0.0 if snapshot.signal is None else np.asarray(snapshot.signal)
