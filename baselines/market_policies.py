@@ -73,7 +73,7 @@ class Idle:
         net = unsquashed(rows[:, NET_SEEN + 1], NET_SCALE)
         feed_in, retail = (unsquashed(rows[:, k], EUR_SCALE) for k in (FEED_IN_SEEN, RETAIL_SEEN))
         # A buyer bids what flexible load is worth to it; for a seller any price above the grid's is a gain.
-        level = np.clip((unsquashed(rows[:, VALUE_SEEN], EUR_SCALE) - feed_in) / (retail - feed_in), 0.0, 1.0)
+        level = np.minimum(2.0 * rows[:, VALUE_SEEN].astype(np.float64), 1.0)
         level[net < 0.0] = 0.0
         battery = self._use_battery(rows, net, level)
         if not self._is_discrete:
@@ -98,7 +98,8 @@ class SelfConsumption(Idle):
     """
 
     def _use_battery(self, rows: NDArray[np.float32], net: Array, level: Array) -> Array:
-        capacity = unsquashed(rows[:, CAPACITY_SEEN], CAPACITY_SCALE)
+        seen = rows[:, CAPACITY_SEEN].astype(np.float64)
+        capacity = CAPACITY_SCALE * seen / (1.0 - seen)
         power = capacity * self._power_per_capacity
         has_battery = capacity > 1e-3
         wanted: Array = np.zeros(len(rows))

@@ -129,6 +129,7 @@ class Engine:
         self._keeps_accounts = keep_accounts or (debug and self._kernels.accounts is not None)
         self._last_actions: NDArray[Any] | None = None
         self._signal_before: NDArray[np.float32] | None = None
+        self._audited_signal: NDArray[np.float64] | None = None
         self._returns: NDArray[np.float64] | None = None
         self._agents = game.agents.view(np.ndarray)
         self._constants, self._initial = game.constants, game.initial
@@ -329,7 +330,19 @@ class Engine:
             *(self._constants, counts, signal, self._world_ids, self.time - 1, self._seed, self._episode),
         )
         game.audit(accounts, signal)
+        self._audited_signal = signal
         return accounts
+
+    @property
+    def audited_signal(self) -> NDArray[np.float64]:
+        """The public signal as the last call of :meth:`accounts` had it, (n_worlds, n_signals), double precision.
+
+        Unlike :attr:`signal` it is that of the step: what was published for it, and what ``aggregate`` made of it.
+        RuntimeError before the first call.
+        """
+        if self._audited_signal is None:
+            raise RuntimeError("audited_signal was asked for before accounts() was called")
+        return self._audited_signal
 
     def occupancy(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Share of all N agents in each place now, shape (n_worlds, n_places), written to ``out`` if given.

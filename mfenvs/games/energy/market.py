@@ -78,7 +78,8 @@ STEPS_AHEAD = 4
 ) = range(len(TYPES), len(TYPES) + 14)
 N_FEATURES = NET_SEEN + 3 * STEPS_AHEAD
 ERROR_SCALE, EUR_SCALE, CAPACITY_SCALE, NET_SCALE = (np.float32(scale) for scale in (0.2, 0.2, 10.0, 2.0))
-"""Scales of the squashed features: errors and spreads (relative), EUR/kWh, kWh, kWh."""
+"""Scales of features: errors and spreads (relative), EUR/kWh, kWh, kWh."""
+HALF = np.float32(0.5)
 
 ACCOUNTS = (
     "load",
@@ -181,10 +182,15 @@ def bounded_weather(weather: Any) -> Any:
 
 
 @rule
+def within_unit(value: Any) -> Any:
+    """A number cut off at 0 and 1."""
+    return min(max(value, ZERO), ONE)
+
+
+@rule
 def read_box(action: Any, feed_in: Any, retail: Any) -> Any:
     """A continuous action: battery in [-1, 1], flexible fraction in [0, 1], level of the limit price in [0, 1]."""
-    level = (action[2] - feed_in) / (retail - feed_in)
-    return action[0], action[1], min(max(level, np.float32(0.0)), np.float32(1.0))
+    return action[0], action[1], within_unit((action[2] - feed_in) / (retail - feed_in))
 
 
 @rule
@@ -239,12 +245,12 @@ def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
     angle = np.float32(2 * np.pi) * public.elapsed
     out[SINE_SEEN], out[COSINE_SEEN] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
     out[LAST_WEATHER_SEEN] = 0.5 + signal[WEATHER_SEEN] / np.float32(1.8)
-    out[PRICE_SEEN] = min(max((signal[PRICE] - feed_in) / (retail - feed_in), np.float32(0.0)), np.float32(1.0))
+    out[PRICE_SEEN] = within_unit((signal[PRICE] - feed_in) / (retail - feed_in))
     out[FEED_IN_SEEN], out[RETAIL_SEEN] = squashed(feed_in, EUR_SCALE), squashed(retail, EUR_SCALE)
-    out[CAPACITY_SEEN] = squashed(agent.capacity, CAPACITY_SCALE)
+    out[CAPACITY_SEEN] = agent.capacity / (CAPACITY_SCALE + agent.capacity)
     out[SHARE_SEEN] = agent.flexible_share
-    out[VALUE_SEEN] = squashed(agent.flexible_value, EUR_SCALE)
-    out[SPREAD_SEEN] = squashed(agent.spread, ERROR_SCALE)
+    out[VALUE_SEEN] = within_unit(HALF * (agent.flexible_value - feed_in) / (retail - feed_in))
+    out[SPREAD_SEEN] = agent.spread / (ERROR_SCALE + agent.spread)
     weather = signal[WEATHER_SEEN]
     for ahead in range(STEPS_AHEAD):
         time = min(public.time + ahead, constants.load.shape[1] - 1)

@@ -1,6 +1,5 @@
 """Days of an energy market as they were played: all agents' accounts of every step, prices, weather, batteries."""
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -111,18 +110,11 @@ def record_days(
     signals = np.empty((*shape, game.n_signals))
     charge = np.empty((n_worlds, game.horizon + 1, game.n_agents))
 
-    def audit(of_step: Array, signal: Array) -> None:
-        game.audit(of_step, signal)
-        accounts[:, engine.time - 1], signals[:, engine.time - 1] = of_step, signal
-
-    # The signal of a step in the accounts' precision is what audit is handed, and nothing else is: the engine's
-    # own one is in single precision, and by then that of the next step.
-    watched = copy.copy(game)
-    vars(watched)["audit"] = audit
-    engine = Engine(watched, n_worlds, keep_accounts=True)
+    engine = Engine(game, n_worlds, keep_accounts=True)
     charge[:, 0] = engine.reset(seed)["charge"]
     while engine.is_playing:
+        step = engine.time
         engine.step(player.actions(engine))
-        engine.accounts()
-        charge[:, engine.time] = engine.states["charge"]
+        accounts[:, step], signals[:, step] = engine.accounts(), engine.audited_signal
+        charge[:, step + 1] = engine.states["charge"]
     return MarketRecord(game, accounts, signals, charge)

@@ -261,8 +261,17 @@ def plan(problem: PlanningProblem, *, mip_gap: float = 1e-4, time_limit: float =
     return _as_plan(model, solution, solution.bound)
 
 
-def no_trade_welfare(problem: PlanningProblem) -> float:
-    """W_0, EUR: no local trade, and storage idle.
+class NoTrade(NamedTuple):
+    """What each agent does and has without local trade and with idle storage."""
+
+    welfare: Array
+    """EUR, shape (N,)."""
+    net: Array
+    """Taken from the grid, kWh, negative if given to it, shape (N, H)."""
+
+
+def no_trade(problem: PlanningProblem) -> NoTrade:
+    """The community without local trade, with idle storage.
 
     Every agent nets its load against its own generation, buys what is missing at retail and sells what is left at
     feed_in. It serves its flexible demand where that is worth more than the energy: feed_in of its own surplus,
@@ -279,7 +288,12 @@ def no_trade_welfare(problem: PlanningProblem) -> float:
     served = np.where(value > problem.retail, problem.flexible, served)
     net = problem.load + served - generation
     paid = np.where(net > 0, problem.retail, feed_in) * net
-    return float((value * served - paid).sum())
+    return NoTrade((value * served - paid).sum(axis=1), net)
+
+
+def no_trade_welfare(problem: PlanningProblem) -> float:
+    """W_0, EUR: that of all agents of :func:`no_trade`."""
+    return float(no_trade(problem).welfare.sum())
 
 
 def efficiency(welfare: float, no_trade: float, best: float) -> float:

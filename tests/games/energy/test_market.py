@@ -434,6 +434,10 @@ def test_observations_by_hand():
         assert seen[i, :5].tolist() == np.eye(5)[agent.type].tolist()
         assert seen[i, 5] == state["charge"]
         assert seen[i, 7] == np.float32(1 / 24)
+        capacity, spread = float(agent.capacity), float(agent.spread)
+        value = (agent.flexible_value - game.feed_in) / (game.retail - game.feed_in) / 2
+        own = [capacity / (10 + capacity), agent.flexible_share, value, spread / (0.2 + spread)]
+        assert_allclose(seen[i, 14:18], own, atol=1e-6)
         for ahead in range(4):
             hour, factor = 1 + ahead, 1 + weather * 0.8 ** (ahead + 1)
             load = agent.load_scale * days.load[(day + agent.shift) % days.n_days, hour, agent.profile]
@@ -517,3 +521,22 @@ def test_means_of_types_are_those_of_their_agents():
 def test_only_games_with_types_have_their_means():
     with pytest.raises(TypeError, match="a game with type_means, got Epidemic"):
         Observer(make("Epidemic-v0", n_agents=4), "type-means")
+
+
+def test_the_audited_signal_is_that_of_the_step():
+    game = market(dynamic_tariffs=True)
+    engine = Engine(game, 2, keep_accounts=True)
+    engine.reset(0)
+    with pytest.raises(RuntimeError, match=r"before accounts\(\) was called"):
+        _ = engine.audited_signal
+    changed = 0
+    for _ in range(4):
+        in_force = engine.signal[:, [DAY, WEATHER_SEEN, WEATHER, FEED_IN, RETAIL]].copy()
+        engine.step(engine.random_actions())
+        engine.accounts()
+        seen = engine.audited_signal
+        assert seen.dtype == np.float64
+        assert_array_equal(seen[:, [DAY, WEATHER_SEEN, WEATHER, FEED_IN, RETAIL]], in_force)
+        assert_allclose(seen[:, PRICE], engine.signal[:, PRICE], atol=2e-3)
+        changed += (engine.signal[:, FEED_IN] != in_force[:, 3]).any()
+    assert changed

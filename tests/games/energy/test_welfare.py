@@ -18,6 +18,7 @@ from mfenvs.games.energy.welfare import (
     PlanningProblem,
     burning_pays,
     efficiency,
+    no_trade,
     no_trade_welfare,
     pareto_front,
     plan,
@@ -608,3 +609,19 @@ def test_a_problem_keeps_its_own_arrays():
     assert_array_equal(p.load, [[1, 1]])
     with pytest.raises(ValueError, match="read-only"):
         p.load[:] = 2
+
+
+def test_no_trade_of_each_agent() -> None:
+    """One who makes less than it needs, one who makes more; flexible demand worth .1 and .5."""
+    two = problem(
+        load=[[2.0], [1.0]],
+        generation=[[0.5], [3.0]],
+        flexible=[[1.0], [0.5]],
+        flexible_value=np.array([0.1, 0.5]),
+        retail=[0.3],
+        feed_in=[0.05],
+    )
+    found = no_trade(two)
+    assert_allclose(found.net, [[1.5], [-1.5]])
+    assert_allclose(found.welfare, [-1.5 * 0.3, 0.5 * 0.5 + 1.5 * 0.05])
+    assert no_trade_welfare(two) == pytest.approx(found.welfare.sum())
