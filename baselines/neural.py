@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
@@ -106,6 +107,8 @@ class PPOConfig(TrainerConfig):
 class PPOTrainer:
     """A :class:`baselines.PPO` on one of our games, with what a run folder needs of a trainer.
 
+    Where actions are a Box, by :class:`baselines.unit_box.UnitBoxPolicy`.
+
     Parameters
     ----------
     game:
@@ -130,7 +133,8 @@ class PPOTrainer:
         self.config = config or PPOConfig()
         if model is None:
             env = self.make_env(self.game, self.config)
-            model = self.model_class("MlpPolicy", env, **self.config.hyper_parameters())
+            policy = "UnitBoxPolicy" if isinstance(self.game.action_space, spaces.Box) else "MlpPolicy"
+            model = self.model_class(policy, env, **self.config.hyper_parameters())
         self.model = model
 
     @classmethod

@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
@@ -26,11 +26,13 @@ from baselines.files import replacing
 from baselines.perceptrons import Minibatch, PolicyAndValue
 from baselines.ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 from baselines.rollout import TensorRollout
+from baselines.unit_box import UnitBoxPolicy
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
 from mfenvs.engine.engine import Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import NAMESPACE, make
 from mfenvs.wrappers.observations import Observe, observation_blocks
+from mfenvs.wrappers.rewards import ScaledRewards
 
 TABLE_2: dict[str, Any] = {
     "learning_rate": LinearSchedule(2.5e-4, 0.0, 1.0),
@@ -72,7 +74,7 @@ class PPO(stable_baselines3.PPO):
     Parameters
     ----------
     policy:
-        As in SB3.
+        As in SB3; for Box actions also ``"UnitBoxPolicy"`` (:class:`baselines.unit_box.UnitBoxPolicy`).
     env:
         A VecEnv, or a game or its name, of which one world is made.
     n_steps:
@@ -93,6 +95,10 @@ class PPO(stable_baselines3.PPO):
     """
 
     rollout_buffer: TensorRollout  # type: ignore[assignment]
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **stable_baselines3.PPO.policy_aliases,
+        "UnitBoxPolicy": UnitBoxPolicy,
+    }
 
     def __init__(
         self,
@@ -499,7 +505,7 @@ class PPO(stable_baselines3.PPO):
 
 def _ours(env: VecEnv) -> PopulationVecEnv | None:
     """Our VecEnv, if nothing between it and the trainer changes what is observed (as VecNormalize does)."""
-    while isinstance(env, VecMonitor | VecCheckNan):
+    while isinstance(env, VecMonitor | VecCheckNan | ScaledRewards):
         env = env.venv
     return env if isinstance(env, PopulationVecEnv) else None
 

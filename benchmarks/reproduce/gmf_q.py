@@ -15,11 +15,8 @@ state; MF-Q's is averaged over the mean actions that it has met. ``--study`` var
 
 import dataclasses
 import functools
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +25,13 @@ import tyro
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from baselines.files import versions, write_json
 from baselines.gmf_q import GMFQ, GMFV, NaiveQ
 from baselines.independent_q import MFQ, IndependentQ
 from benchmarks.reproduce.gmf_q_figures import draw_comparison, draw_fluctuation, draw_tables, interval
+from benchmarks.reproduce.tasks import run_all
 from mfenvs import FiniteGame, make, relative_exploitability
 
 RESULTS = Path("runs") / "gmf-q"
@@ -122,7 +119,7 @@ def reproduce(flags: Flags, protocol: Protocol) -> int:
             tasks["comparison", size, n_agents, algorithm, seed] = functools.partial(
                 learning_curve, protocol, size, n_agents, algorithm, seed
             )
-    found, interrupted = run_all(tasks, flags.jobs)
+    found, interrupted = run_all(tasks, flags.jobs, "auction")
     content = {
         "source": "Guo, Hu, Xu & Zhang, arXiv 1901.09585, figures and table of its numerical section",
         "complete": len(found) == len(tasks),
@@ -241,39 +238,6 @@ def learning_curve(
     return curve
 
 
-def _begin_worker() -> None:
-    # Ctrl-C reaches the whole group: the first process decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def run_all(
-    tasks: dict[tuple[Any, ...], Callable[[], Any]], n_processes: int
-) -> tuple[dict[tuple[Any, ...], Any], bool]:
-    """What each task returns, by its key, and whether it was interrupted: then of those that were done."""
-    found: dict[tuple[Any, ...], Any] = {}
-    if n_processes == 1:
-        try:
-            for key, task in tasks.items():
-                found[key] = task()
-        except KeyboardInterrupt:
-            return found, True
-        return found, False
-    context = multiprocessing.get_context("spawn")
-    interrupted = False
-    with Progress() as progress, ProcessPoolExecutor(n_processes, context, _begin_worker) as pool:
-        bar = progress.add_task("auction", total=len(tasks))
-        futures: dict[tuple[Any, ...], Future[Any]] = {key: pool.submit(task) for key, task in tasks.items()}
-        try:
-            while (done := sum(future.done() for future in futures.values())) < len(futures):
-                progress.update(bar, completed=done)
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            interrupted = True
-            for future in futures.values():
-                future.cancel()
-    return {key: future.result() for key, future in futures.items() if not future.cancelled()}, interrupted
-
-
 def delta_q_table(content: dict[str, Any]) -> Table:
     """Delta Q, ours beside the paper's."""
     table = Table(
@@ -329,7 +293,7 @@ def study(flags: Flags, protocol: Protocol) -> int:
         for algorithm in ALGORITHMS
         for seed in range(n_paths)
     }
-    found, interrupted = run_all(tasks, flags.jobs)
+    found, interrupted = run_all(tasks, flags.jobs, "auction")
     rows: list[dict[str, Any]] = []
     table = Table(
         title=f"C(pi) (absolute gap) at the end, |S|=|A|={size}, N={n_agents}",

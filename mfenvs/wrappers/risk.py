@@ -114,10 +114,10 @@ class RiskBudget(ObservationBlock):
             gamma = np.full(game.n_agents, checks.real("gamma", gamma, 0.0, 1.0))
         gamma = _within("gamma", gamma, (game.n_agents,), 0.0, 1.0)
         alpha = checks.real("alpha", alpha, 0.0, 1.0, exclude_low=True)
-        losses = _random_losses(game, checks.integer("n_episodes", n_episodes, 2), checks.integer("seed", seed, 0))
-        spread = np.abs(losses - np.median(losses, axis=0)).mean(axis=0)
+        episodes = checks.integer("n_episodes", n_episodes, 2)
+        losses = losses_of_random_play(game, episodes, checks.integer("seed", seed, 0))
         z = np.quantile(losses, 1.0 - alpha, axis=0)
-        return cls(gamma, z, np.where(spread > 0.0, spread, 1.0), alpha=alpha, step_size=step_size)
+        return cls(gamma, z, spread_of(losses), alpha=alpha, step_size=step_size)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -311,7 +311,13 @@ def _check_game(game: Game) -> None:
         )
 
 
-def _random_losses(game: Game, n_episodes: int, seed: int) -> NDArray[np.float64]:
+def spread_of(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance of each agent's losses (n_episodes, n_agents) from their median; 1 if all are the same."""
+    spread = np.abs(losses - np.median(losses, axis=0)).mean(axis=0)
+    return np.where(spread > 0.0, spread, 1.0)
+
+
+def losses_of_random_play(game: Game, n_episodes: int, seed: int) -> NDArray[np.float64]:
     """Losses of all agents when everyone acts at random, (n_episodes, n_agents)."""
     _check_game(game)
     size = max(1, WARM_UP_AGENT_STEPS // game.n_agents)

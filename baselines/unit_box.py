@@ -1,0 +1,25 @@
+"""An actor-critic policy that acts in [-1, 1] whatever the box of actions is."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+
+class UnitBoxPolicy(ActorCriticPolicy):
+    """SB3's policy for Box actions, of which each is scaled from [-1, 1] to its bounds.
+
+    A Gaussian of unit scale fits [-1, 1]: where bounds are as different as a battery's power and a price in
+    EUR/kWh, SB3's own policy, which cuts actions off at the bounds, plays little but bounds. Here they are cut off
+    at -1 and 1, then scaled; as in SB3 the law that is learned is that of actions before.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # SB3 then asks unscale_action for what is played, in prediction and, as our PPO does, in rollouts.
+        self._squash_output = True
+
+    def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
+        """What is played in the place of an action of the network."""
+        return super().unscale_action(np.clip(scaled_action, -1.0, 1.0))

@@ -1,0 +1,53 @@
+"""Rewards on a scale of each agent's own, for networks that agents of very different size share."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from mfenvs import checks
+from mfenvs.api.sb3 import PopulationVecEnv
+from mfenvs.wrappers.risk import WARM_UP_SEED, losses_of_random_play, spread_of
+
+
+class ScaledRewards(VecEnvWrapper):
+    """Every agent's rewards divided by a positive number of its own, that of all steps of all episodes.
+
+    What each agent wants is left as it is, and so are equilibria; but where one agent's rewards are ten times
+    another's (a business and a home in the energy market), a shared network would learn for the large ones alone.
+
+    Parameters
+    ----------
+    venv:
+        All agents of all worlds.
+    scale:
+        Of each agent, > 0, shape (n_agents,); by default the mean distance of its total reward from the median,
+        when everyone acts at random for 64 episodes, over the root of the horizon [O].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed, or the game goes on for ever and ``scale`` is not given.
+    """
+
+    def __init__(self, venv: PopulationVecEnv, scale: ArrayLike | None = None) -> None:
+        if not isinstance(venv, PopulationVecEnv):
+            raise TypeError(f"venv must be a PopulationVecEnv (mfenvs.vec_env), got {venv!r}")
+        super().__init__(venv)
+        game = venv.game
+        if scale is None:
+            scale = spread_of(losses_of_random_play(game, 64, WARM_UP_SEED)) / np.sqrt(game.horizon)
+        self.scale: NDArray[np.float64] = checks.shaped("scale", scale, (game.n_agents,), np.float64)
+        """Of each agent, shape (n_agents,)."""
+        if not (self.scale > 0.0).all():
+            raise ValueError(f"scale must be > 0, got {self.scale.min()!r} of agent {int(self.scale.argmin())}")
+        self._factors = np.tile(1.0 / self.scale, venv.num_envs // game.n_agents).astype(np.float32)
+
+    def reset(self) -> VecEnvObs:
+        """Begin episodes; observations as they are."""
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Take the step, with scaled rewards."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations, rewards * self._factors, dones, infos
