@@ -6,6 +6,7 @@ import sys
 
 REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
+    "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
     "taxi": "benchmarks.reproduce.taxi",
 }

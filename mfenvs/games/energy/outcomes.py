@@ -342,7 +342,8 @@ def risk_outcome(losses: ArrayLike, gamma: ArrayLike, alpha: float = 0.05, seed:
     Parameters
     ----------
     losses:
-        Of every day and agent, EUR, shape (n_days, N), n_days >= 2.
+        Of every day and agent, EUR, shape (n_days, N), n_days >= 2; or (n_days, n_repeats, N) where each day was
+        played several times: then what is resampled is a day with all its repeats.
     gamma:
         Risk aversion, in [0, 1], one number or shape (N,); ``game.agents["risk_aversion"]``.
     alpha:
@@ -356,13 +357,16 @@ def risk_outcome(losses: ArrayLike, gamma: ArrayLike, alpha: float = 0.05, seed:
         If an argument is not allowed.
     """
     sample = np.asarray(losses)
-    if sample.ndim != 2 or len(sample) < 2 or sample.shape[1] < 1:
-        raise ValueError(f"losses must have shape (n_days, N) with n_days >= 2, got {sample.shape}")
-    aversion = np.broadcast_to(gamma, sample.shape[1]) if np.ndim(gamma) == 0 else gamma
+    if sample.ndim not in (2, 3) or len(sample) < 2 or 0 in sample.shape:
+        raise ValueError(
+            f"losses must have shape (n_days, N) or (n_days, n_repeats, N) with n_days >= 2, got {sample.shape}"
+        )
+    n_agents = sample.shape[-1]
+    aversion = np.broadcast_to(gamma, n_agents) if np.ndim(gamma) == 0 else gamma
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
-    found = _risks(sample.T, aversion, alpha)
+    found = _risks(sample.reshape(-1, n_agents).T, aversion, alpha)
     draws = rng.integers(len(sample), size=(N_RESAMPLES, len(sample)))
-    resampled = [_risks(sample[days].T, aversion, alpha) for days in draws]
+    resampled = [_risks(sample[days].reshape(-1, n_agents).T, aversion, alpha) for days in draws]
     below, above = np.quantile(resampled, (0.5 + CONFIDENCE / 2, 0.5 - CONFIDENCE / 2), axis=0)
     # Reflected: a resample's tail is less bad than the sample's as the sample's is less bad than the law's.
     low, high = 2 * np.array(found) - below, 2 * np.array(found) - above
