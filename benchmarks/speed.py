@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import tyro
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from benchmarks.peers import (
     NumpyEpidemic,
     NumpyEpidemicWithObservations,
 )
-from mfenvs import Engine, FiniteGame, make, n_player_exploitability, uniform
+from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.engine.random import agent_key, step_key
@@ -45,7 +46,8 @@ class Flags:
     """Time what the project claims, in ratios; prints a table and writes it as JSON."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability, taxi, ppo, auction."""
+    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability, taxi, ppo, auction,
+    energy."""
     repetitions: int = 7
     """Repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -408,6 +410,55 @@ def auction(repetitions: int) -> Iterator[Row]:
         yield Row("  MFGLib's over ours", ratio, "x", ">= 50", ratio >= 50)
 
 
+def energy(repetitions: int) -> Iterator[Row]:
+    """Measure days of the energy market in arrays, by size, actions and orders, and the planner's optimum."""
+    from mfenvs.games.energy.market import EnergyMarket
+    from mfenvs.games.energy.outcomes import planning_problem
+    from mfenvs.games.energy.record import record_days
+    from mfenvs.games.energy.welfare import plan
+
+    def day(**constants: Any) -> Callable[[], None]:
+        """A function that plays a day of one world; actions are drawn beforehand."""
+        game = EnergyMarket(**constants)
+        stepped, rng = Engine(game), np.random.default_rng(0)
+        stepped.reset(seed=1)
+        shape = (game.horizon, 1, game.n_agents)
+        if game.actions == "discrete":
+            actions = rng.integers(0, 30, shape, dtype=np.int32)
+        else:
+            actions = rng.uniform(*_bounds(game), (*shape, 3)).astype(np.float32)
+        rewards = np.empty(shape[1:], np.float32)
+
+        def play() -> None:
+            stepped.reset()
+            for now in actions:
+                stepped.step(now, rewards)
+
+        return play
+
+    numbers = np.empty((1, N), np.float32)
+    kinds = [("box", "interpolated"), ("box", "step"), ("box", "linear"), ("discrete", "interpolated")]
+    days = [(day(n_agents=N, actions=actions, orders=orders), 20) for actions, orders in kinds]
+    *times, drawing = medians(repetitions, *days, (lambda: draw_numbers(numbers, 1, 7, 3), 5000))
+    for (actions, orders), seconds in zip(kinds, times, strict=True):
+        speed = million_per_second(seconds, 24 * N)
+        label = f"Energy market arrays, N = 1000, {actions}, {orders} orders"
+        yield Row(label, speed, "M/s", ">= 10", speed >= 10)
+    yield Row("  the first over drawing one number per agent", times[0] / 24 / drawing, "x", "", None)
+    large, small = medians(repetitions, (day(n_agents=100 * N), 1), (day(n_agents=N), 20))
+    ratio = large / small / 100
+    yield Row("  cost per agent, N = 100,000 over N = 1000", ratio, "x", "<= 2", ratio <= 2)
+    problem = planning_problem(record_days(EnergyMarket(n_agents=N), n_worlds=1), 0)
+    (seconds,) = medians(max(5, repetitions // 2), (lambda: plan(problem), 1))
+    yield Row("Welfare of a day, N = 1000 x 24 hours, LP", seconds, "s", "< 3", seconds < 3)
+
+
+def _bounds(game: Game) -> tuple[Any, Any]:
+    space = game.action_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    return space.low, space.high
+
+
 MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "engine": engine,
     "apis": apis,
@@ -417,4 +468,5 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "taxi": taxi,
     "ppo": ppo,
     "auction": auction,
+    "energy": energy,
 }
