@@ -94,12 +94,12 @@ class Protocol:
     """Days on which all policies are compared, spread evenly over the series."""
     n_repeats: int = 6
     """Times that each day is played for the CVaR, with other weather and errors."""
-    mirror_descent: int = 200
+    mirror_descent: int = 400
     """Iterations of mirror descent on the model, per day; the rate is .5."""
     pmd_epochs: int = 50
     pmd_episodes: int = 50
     """Of Symm-PMD per day: epochs, and episodes of the N-player game in each."""
-    ppo_updates: int = 400
+    ppo_updates: int = 600
     ppo_worlds: int = 2
     """Updates of PPO, and worlds in each; an episode per update."""
     measured: int = 20
@@ -211,15 +211,18 @@ def train(protocol: Protocol, name: str, path: str) -> dict[str, list[float]]:
 
     def measure() -> None:
         if model.num_timesteps // (model.n_steps * model.n_envs) % every == 0:
-            # Other days and errors than those on which policies are compared in the end.
-            found = evaluate(game, Deterministic(model), n_worlds=32, seed=protocol.seed + 1_000_000)
             curve["timesteps"].append(float(model.num_timesteps))
-            curve["returns"].append(found.mean_return.value)
+            curve["returns"].append(evaluate_apart(protocol, game, Deterministic(model)))
 
     model.after_update.append(measure)
     model.learn(protocol.ppo_updates * model.n_steps * model.n_envs)
     model.save(path)
     return curve
+
+
+def evaluate_apart(protocol: Protocol, game: EnergyMarket, policy: Any) -> float:
+    """The mean return on other days and errors than those on which policies are compared in the end."""
+    return evaluate(game, policy, n_worlds=32, seed=protocol.seed + 1_000_000).mean_return.value
 
 
 def players(protocol: Protocol, models: dict[str, str], tables: dict[str, Any], day: int) -> dict[str, Any]:
@@ -272,7 +275,8 @@ def play_day(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, 
     for name, policy in players(protocol, models, tables, day).items():
         game = market(protocol, day, "discrete" if name in DISCRETE else "box")
         record = record_days(game, policy, n_worlds=1, seed=seed)
-        plans = best_plans(record) if plans is None else plans
+        if plans is None:
+            plans, found["imbalance"] = best_plans(record), imbalance_cost(record)
         outcome = market_outcome(record, plans=plans)
         alone = no_trade(planning_problem(record, 0)).welfare
         by_type = (record.returns[0] - alone, game.agents["type"])
@@ -285,6 +289,18 @@ def play_day(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, 
             **batteries(record),
         }
     return found
+
+
+def imbalance_cost(record: MarketRecord) -> float:
+    """What a day's imbalances cost because they settle one by one, not pooled: EUR, the same for all policies.
+
+    Agents that are short pay the retail tariff while others who have too much get the feed-in tariff.
+    """
+    game, paid = record.game, record.account("imbalance_payment")[0]
+    short, surplus = np.maximum(paid, 0.0) / game.retail, np.maximum(-paid, 0.0) / game.feed_in
+    net = (short - surplus).sum(axis=1)
+    pooled = game.retail * np.maximum(net, 0.0) - game.feed_in * np.maximum(-net, 0.0)
+    return float(paid.sum() - pooled.sum())
 
 
 def batteries(record: MarketRecord) -> dict[str, NDArray[np.float32]]:
@@ -429,6 +445,7 @@ def summarise(protocol: Protocol, found: dict[tuple[Any, ...], Any], n_days: int
             "gains": [one["gains"] for one in of_days],
             "risk": {field: list(getattr(risk, field)) for field in ("expected", "cvar", "adjusted")},
         }
+    idle = np.stack([found["day", day]["policies"][IDLE]["losses"] for day in range(n_days)])
     exploited = [value for key, value in found.items() if key[0] == "market"]
     shown, settled = found["shown",], found["settled",]
     return {
@@ -439,7 +456,12 @@ def summarise(protocol: Protocol, found: dict[tuple[Any, ...], Any], n_days: int
             },
             "market": {name: [gains[name] for gains in exploited] for name in exploited[0]},
         },
-        "learning": {name: found["train", name] for name in (NEURAL, AVERSE)},
+        "imbalance": [found["day", day]["imbalance"] for day in range(n_days)],
+        "between_days": float((idle.mean(axis=1).var(axis=0) / idle.var(axis=(0, 1))).mean()),
+        "learning": {
+            **{name: found["train", name] for name in (NEURAL, AVERSE)},
+            IDLE: evaluate_apart(protocol, market(protocol, None, "box"), Idle(market(protocol, None, "box"))),
+        },
         "forecasts": {
             name: {
                 "names": list(one.names),

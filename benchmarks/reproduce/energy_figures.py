@@ -479,10 +479,11 @@ def grid_exchange(
             shown: dict[str, Any] = {"color": TYPE_COLOURS[name], "alpha": 0.85, "label": name}
             ax.stairs(base + energy, edges, baseline=base, fill=True, **shown)
             base = base + energy
-        ax.set_ylim(bottom=0)
         _panel_title(ax, title)
         _hours(ax, n_steps * step_hours)
         _label(ax, "hour of the day", f"mean power ({unit})")
+    largest = max(float(array.sum(axis=0).max()) for array in (used, made)) / step_hours / scale
+    left.set_ylim(0, 1.05 * largest if largest > 0 else 1)
     _outer_labels([left, right])
     for name, net in nets.items():
         style = styles[name]
@@ -788,7 +789,10 @@ def pit_density(pits: ArrayLike, n_bins: int = 10) -> tuple[Array, Array]:
 
 
 def exploitability_curve(
-    iterations: ArrayLike, exploitability: Mapping[str, ArrayLike], styles: Mapping[str, Style]
+    iterations: ArrayLike,
+    exploitability: Mapping[str, ArrayLike],
+    styles: Mapping[str, Style],
+    label: str = "iteration",
 ) -> Figure:
     """Exploitability in the induced mean-field game by iteration, on a log scale.
 
@@ -800,6 +804,8 @@ def exploitability_curve(
         By algorithm, EUR per agent and day, shape (n_runs, n_iterations), >= 0; what is 0 cannot be shown.
     styles:
         Of :func:`policy_styles`.
+    label:
+        Of the horizontal axis.
 
     Raises
     ------
@@ -816,7 +822,7 @@ def exploitability_curve(
     ax.set_yscale("log")
     _plain_log_ticks(ax.yaxis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(ax, "iteration", "exploitability\n(EUR per agent and day, log scale)")
+    _label(ax, label, "exploitability\n(EUR per agent and day, log scale)")
     _legend(figure, ax.get_legend_handles_labels()[0])
     return figure
 

@@ -28,17 +28,25 @@ from benchmarks.reproduce.energy_report import (
 
 UNITS = {"price": "EUR/MWh", "load": "kWh", "PV": "kW/kWp"}
 
-COLUMNS: tuple[tuple[Column, Callable[[Mapping[str, Any]], tuple[float, float]], str], ...] = (
+Columns = tuple[tuple[Column, Callable[[Mapping[str, Any]], tuple[float, float]], str], ...]
+"""Head, value and half its 95 % interval, format."""
+
+COLUMNS: Columns = (
     (Column("efficiency"), lambda one: figures.mean_interval(one["outcome"]["efficiency"]), ".2f"),
-    (Column("return", "EUR/agent/day"), lambda one: figures.mean_interval(one["outcome"]["mean_return"]), ".2f"),
-    (Column("CVaR 5 %", "EUR/agent/day"), lambda one: _of_interval(one["risk"]["cvar"]), ".2f"),
-    (Column("risk-adjusted loss", "EUR/agent/day"), lambda one: _of_interval(one["risk"]["adjusted"]), ".2f"),
+    (Column("return", "EUR/agent"), lambda one: figures.mean_interval(one["outcome"]["mean_return"]), ".2f"),
+    (Column("CVaR 5 %", "EUR/agent"), lambda one: _of_interval(one["risk"]["cvar"]), ".2f"),
+    (Column("risk-adjusted loss", "EUR/agent"), lambda one: _of_interval(one["risk"]["adjusted"]), ".2f"),
     (Column("peak import", "kW"), lambda one: figures.mean_interval(one["outcome"]["peak_import"]), ".0f"),
-    (Column("traded locally", "% of use"), lambda one: _percent(one["outcome"]["local_share"]), ".0f"),
-    (Column("price", "ct/kWh"), lambda one: _cents(one["outcome"]["price_mean"]), ".1f"),
-    (Column("its sd in a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_sd"]), ".1f"),
+    (Column("local", "% of use"), lambda one: _percent(one["outcome"]["local_share"]), ".0f"),
 )
-"""Of the table of policies: head, value and half its 95 % interval, format."""
+
+PRICE_COLUMNS: Columns = (
+    (Column("mean", "ct/kWh"), lambda one: _cents(one["outcome"]["price_mean"]), ".1f"),
+    (Column("sd within a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_sd"]), ".1f"),
+    (Column("lowest of a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_min"]), ".1f"),
+    (Column("highest of a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_max"]), ".1f"),
+)
+"""Of the table of prices."""
 
 
 def write(path: Path, found: Mapping[tuple[Any, ...], Any], content: Mapping[str, Any]) -> None:
@@ -75,15 +83,20 @@ def write(path: Path, found: Mapping[tuple[Any, ...], Any], content: Mapping[str
 
 def policy_table(content: Mapping[str, Any]) -> Table:
     """Every policy's figures, means over the days with 95 % intervals."""
+    note = (
+        f"A day's figures: means over {len(content['days'])} days with halves of their 95 % intervals (CVaR and"
+        " risk-adjusted: bootstrap over days). Efficiency: 0 is no trade with idle batteries, 1 the planner who"
+        " knows the day. Local: traded within the community, of what is traded there or imported."
+    )
+    return _table(content, COLUMNS, note)
+
+
+def _table(content: Mapping[str, Any], columns: Columns, note: str) -> Table:
     rows = [
-        (name, *(with_half(*value(one), spec) for _, value, spec in COLUMNS))
+        (name, *(with_half(*value(one), spec) for _, value, spec in columns))
         for name, one in content["policies"].items()
     ]
-    note = (
-        f"Means over {len(content['days'])} days and halves of their 95 % intervals (CVaR: bootstrap over days)."
-        " Efficiency: 0 is no trade with idle batteries, 1 the planner who knows the day."
-    )
-    return Table((Column("policy"), *(column for column, *_ in COLUMNS)), tuple(rows), note)
+    return Table((Column("policy"), *(column for column, *_ in columns)), tuple(rows), note)
 
 
 def console_table(content: Mapping[str, Any]) -> ConsoleTable:
@@ -108,7 +121,9 @@ def _summary_text(content: Mapping[str, Any]) -> str:
         f" {len(content['days'])} days of real load, sun, wind and prices. A planner who knew each day in advance"
         f" would gain {gain / n:.2f} EUR per agent and day over no trade at all. Of that gain,"
         f" {best} realises {means[best]:.0%} on average, the most of the policies tried;"
-        f" {min(means, key=lambda name: means[name])} {min(means.values()):.0%}, the least."
+        f" {min(means, key=lambda name: means[name])} {min(means.values()):.0%}, the least. Errors of forecasts,"
+        " which the planner does not have and which settle with the retailer one by one, cost"
+        f" {np.mean(content['imbalance']) / gain:.0%} of it under any policy."
     )
 
 
@@ -140,6 +155,7 @@ def _market_sections(
             "How often which price",
             "",
             figures.price_distribution({name: p.ravel() for name, p in prices.items()}, feed_in, retail, styles),
+            _table(content, PRICE_COLUMNS, f"Means over {n_days} days and halves of their 95 % intervals."),
             caption=f"Prices of all {24 * n_days} hours.",
         ),
         Section(
@@ -210,8 +226,8 @@ def _policy_sections(content: Mapping[str, Any], styles: Mapping[str, figures.St
         Section(
             "Risk",
             f"Every day was played {repeats} times more with other weather and errors. An agent's loss is what its"
-            " day costs less what flexible load is worth to it; CVaR is the mean of its worst 5 % of days. Most of"
-            " the tail is which day it is, and no policy changes that.",
+            " day costs less what flexible load is worth to it; CVaR is the mean of its worst 5 % of days. Of the"
+            f" variance of an agent's loss {content['between_days']:.0%} is between days, which nobody chooses.",
             figures.risk(expected, tails, styles),
             risk_table(expected, tails),
             "Means over agents, 95 % bootstrap intervals over days.",
@@ -235,11 +251,10 @@ def _equilibrium_sections(content: Mapping[str, Any], styles: Mapping[str, figur
         f"{protocol['n_sampled']} agents drawn on each of {len(next(iter(found['market'].values())))} days;"
         f" {protocol['n_pairs']} pairs of simulations for each agent; 95 % interval over agents.",
     )
-    references = {
-        name: float(np.mean(content["policies"][name]["outcome"]["mean_return"])) for name in ("idle batteries",)
-    }
+    references = {"idle batteries": content["learning"]["idle batteries"]}
     trained = {
-        name: (np.array(curve["timesteps"]), np.array([curve["returns"]])) for name, curve in learning.items()
+        name: (np.array(learning[name]["timesteps"]), np.array([learning[name]["returns"]]))
+        for name in ("symmetrised PPO", "risk-averse PPO")
     }
     return [
         Section(
@@ -247,8 +262,10 @@ def _equilibrium_sections(content: Mapping[str, Any], styles: Mapping[str, figur
             "Each day's market in bins of charge, by type and hour, is a finite mean-field game. Mirror descent"
             f" knows the model ({protocol['mirror_descent']} iterations); Symm-PMD sees trajectories of the"
             f" N-player game only ({protocol['pmd_epochs']} epochs of {protocol['pmd_episodes']} episodes).",
-            figures.exploitability_curve(np.arange(1, n_points + 1) / n_points * 100, curves, styles),
-            caption="Exploitability by the share of training that is done (%): every day thin, their mean thick.",
+            figures.exploitability_curve(
+                np.arange(1, n_points + 1) / n_points * 100, curves, styles, "training done (%)"
+            ),
+            caption="Exploitability in the induced game: every day thin, their mean thick.",
         ),
         Section(
             "What single prosumers would gain by deviating",
@@ -264,8 +281,7 @@ def _equilibrium_sections(content: Mapping[str, Any], styles: Mapping[str, figur
             "Networks that all agents share, trained on all days of the year; what is shown is the return of the"
             " policies without exploration, on days drawn apart.",
             figures.learning_curves(trained, styles, references),
-            caption="Mean return by agent-steps; the line is that of idle batteries on the compared days, which"
-            " are others.",
+            caption="Mean return by agent-steps; the line is that of idle batteries on the same days.",
         ),
     ]
 

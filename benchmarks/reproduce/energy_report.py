@@ -270,10 +270,10 @@ def forecast_table(evaluations: Mapping[str, Evaluation], units: Mapping[str, st
     columns = (
         Column("series (unit): forecaster"),
         Column("CRPS", "± 95 %"),
-        Column("CRPS against", against),
+        Column("CRPS to", against),
         Column("p-value", "Diebold-Mariano"),
         Column("log score"),
-        *(Column(f"in {percent(level, 0)}", "of the hours") for level in INTERVALS),
+        *(Column(f"in {percent(level, 0)}", "of hours") for level in INTERVALS),
     )
     days = " or ".join(map(str, sorted({found.n_days for found in evaluations.values()})))
     note = f"{days} days forecast; CRPS in the series' unit ± 1.96 HAC standard errors of daily means; in 50 %:"

@@ -131,15 +131,15 @@ def test_rows_of_some_agents_only(binned):
         policy.action_probabilities(rows[:3])
 
 
-def test_groups_are_parts_of_the_loads_of_a_type(binned):
-    game = binned.market
-    annual = game.agents["load_scale"] * game.days.load.sum(axis=(0, 1))[game.agents["profile"]]
+def test_groups_are_parts_of_a_type_by_what_flexible_load_is_worth(binned):
+    agents = binned.market.agents
     for kind in range(5):
-        members = np.flatnonzero(game.agents["type"] == kind)
-        groups = binned.group_of_agent[members]
+        members = np.flatnonzero(agents["type"] == kind)
+        groups, worth = binned.group_of_agent[members], agents["flexible_value"][members]
         assert len(np.unique(groups)) == min(2, len(members))
         if len(np.unique(groups)) == 2:
-            assert annual[members[groups == groups.min()]].max() <= annual[members[groups == groups.max()]].min()
+            assert worth[groups == groups.min()].max() <= worth[groups == groups.max()].min()
+            assert abs((groups == groups.min()).sum() * 2 - len(members)) <= 1
 
 
 def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):

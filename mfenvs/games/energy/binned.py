@@ -125,9 +125,10 @@ def binned_rules(orders: str) -> BinnedRules:
     def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
         """To the two bins next to the new charge, such that its mean is right."""
         constants = world.constants
+        if constants.group_of[next_state] != constants.group_of[state]:
+            return ZERO
         moved = position_after(state, outcome(state, action, world).stored, constants)
-        same = constants.group_of[next_state] == constants.group_of[state]
-        return max(ONE - abs(moved - (next_state - state)), ZERO) if same else moved * ZERO
+        return max(ONE - abs(moved - (next_state - state)), ZERO)
 
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
@@ -176,8 +177,9 @@ def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
 class BinnedEnergyMarket(FiniteGame):
     """The energy market in bins: types, charges and hours of a given day; its mean-field game is the market's.
 
-    Prosumers are put into groups, ``groups_per_type`` of each type, by their annual load; a group's representative
-    has the means of its members' parameters and data. Every episode draws who is in which group.
+    Prosumers are put into groups, ``groups_per_type`` of each type, by what flexible load is worth to them; a
+    group's representative has the means of its members' parameters and data. Every episode draws who is in which
+    group.
 
     Raises
     ------
@@ -189,7 +191,7 @@ class BinnedEnergyMarket(FiniteGame):
     horizon: int = 24
     day: int = 180
     """The day of the series that is played."""
-    groups_per_type: int = 1
+    groups_per_type: int = 2
     n_bins: int = 11
     """States of charge from 0 to 1 of those who have a battery, at least 2."""
     orders: str = "interpolated"
@@ -264,14 +266,14 @@ class BinnedEnergyMarket(FiniteGame):
         return self.groups_of(self.market)
 
     def groups_of(self, market: EnergyMarket) -> NDArray[np.int64]:
-        """To which groups the agents of a market belong, by their type and load, shape (market's n_agents,).
+        """To which groups the agents of a market belong, shape (market's n_agents,): :func:`value_stripes`.
 
         Raises
         ------
         ValueError
             If one belongs to a group of which :attr:`market` has no member.
         """
-        stripes, known = load_stripes(market, self.groups_per_type), self._known_stripes
+        stripes, known = value_stripes(market, self.groups_per_type), self._known_stripes
         places = np.minimum(np.searchsorted(known, stripes), len(known) - 1)
         unknown = np.flatnonzero(known[places] != stripes)
         if len(unknown):
@@ -284,7 +286,7 @@ class BinnedEnergyMarket(FiniteGame):
     @functools.cached_property
     def _known_stripes(self) -> NDArray[np.int64]:
         """The stripes that have members."""
-        return np.unique(load_stripes(self.market, self.groups_per_type))
+        return np.unique(value_stripes(self.market, self.groups_per_type))
 
     @functools.cached_property
     def groups(self) -> NDArray[Any]:
@@ -400,17 +402,18 @@ class BinnedEnergyMarket(FiniteGame):
         return tuple((data @ members).astype(np.float32)[None] for data in (load, made))  # type: ignore[return-value]
 
 
-def load_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
-    """Agents by type and annual load, cut into ``n_stripes`` equal parts of each type: type * n_stripes + part.
+def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
+    """Agents by type and what flexible load is worth to them, cut into ``n_stripes`` equal parts of each type.
 
-    Shape (n_agents,); parts may be empty where there are few of a type.
+    What is worth more than the retail tariff is bought at any price, what is worth less is not: of all in which
+    agents of a type differ this alters most what is best for them. Shape (n_agents,), type * n_stripes + part;
+    parts may be empty where there are few of a type.
     """
-    agents, days = market.agents, market.days
-    loads = agents["load_scale"] * days.load.sum(axis=(0, 1))[agents["profile"]]
+    agents = market.agents
     stripes = np.empty(len(agents), np.int64)
     for kind in range(len(TYPES)):
         members = np.flatnonzero(agents["type"] == kind)
-        order = members[np.argsort(loads[members], kind="stable")]
+        order = members[np.argsort(agents["flexible_value"][members], kind="stable")]
         stripes[order] = kind * n_stripes + np.arange(len(order)) * n_stripes // max(1, len(order))
     return stripes
 

@@ -17,7 +17,7 @@ from mfenvs.games.energy.prosumers import TYPES
 
 
 def binned(**constants):
-    return BinnedEnergyMarket(**({"n_agents": 40, "n_bins": 5} | constants))
+    return BinnedEnergyMarket(**({"n_agents": 40, "n_bins": 5, "groups_per_type": 1} | constants))
 
 
 def member_of(game, state):
