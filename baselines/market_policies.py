@@ -24,6 +24,7 @@ from mfenvs.games.energy.market import (
     VALUE_SEEN,
     EnergyMarket,
     unsquashed,
+    within,
 )
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
@@ -49,7 +50,8 @@ class Idle:
     def __init__(self, game: EnergyMarket) -> None:
         if not isinstance(game, EnergyMarket):
             raise TypeError(f"game must be an EnergyMarket, got {game!r}")
-        self._is_discrete = isinstance(game.action_space, gymnasium.spaces.Discrete)
+        self._space = game.action_space
+        self._is_discrete = isinstance(self._space, gymnasium.spaces.Discrete)
         self._power_per_capacity = game.law.c_rate * game.days.step_hours
         self._efficiency = game.efficiency
 
@@ -76,9 +78,9 @@ class Idle:
         level = np.minimum(2.0 * rows[:, VALUE_SEEN].astype(np.float64), 1.0)
         level[net < 0.0] = 0.0
         battery = self._use_battery(rows, net, level)
-        if not self._is_discrete:
+        if isinstance(self._space, gymnasium.spaces.Box):
             price = feed_in + level * (retail - feed_in)
-            return np.stack([battery, np.ones(len(rows)), price], axis=1).astype(np.float32), None
+            return within(self._space, np.stack([battery, np.ones(len(rows)), price], axis=1)), None
         # The step below what it is worth: a bid above would buy at a loss.
         price_step = np.floor(level * (PRICE_LEVELS - 1) + 1e-6).astype(np.int64)
         battery_step = np.rint(battery).astype(np.int64) + BATTERY_LEVELS // 2

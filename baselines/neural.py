@@ -133,7 +133,10 @@ class PPOTrainer:
         self.config = config or PPOConfig()
         if model is None:
             env = self.make_env(self.game, self.config)
-            policy = "UnitBoxPolicy" if isinstance(self.game.action_space, spaces.Box) else "MlpPolicy"
+            is_box = isinstance(self.game.action_space, spaces.Box)
+            policy = (
+                "UnitBoxPolicy" if is_box and "UnitBoxPolicy" in self.model_class.policy_aliases else "MlpPolicy"
+            )
             model = self.model_class(policy, env, **self.config.hyper_parameters())
         self.model = model
 

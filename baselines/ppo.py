@@ -272,6 +272,9 @@ class PPO(stable_baselines3.PPO):
             game = make(env)
             worlds = max(1, int(model.n_envs) // game.n_agents)
             model.set_env(cls._vec_env(game, worlds, model.observe))
+        is_averse = any(block.name == "risk-budget" for block in observation_blocks(model.observe))
+        if is_averse and cls._vec_env is PPO._vec_env:
+            raise ValueError(f"{path} holds a model that is averse to risk (RiskAversePPO), not a {cls.__name__}")
         if model.policy_class not in cls.policy_aliases.values() and hasattr(model.policy, "n_agents"):
             raise ValueError(f"{path} holds a model with a policy for each agent, not a {cls.__name__}")
         if seen is not None and observation_blocks(seen) != observation_blocks(model.observe):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -13,13 +14,24 @@ class UnitBoxPolicy(ActorCriticPolicy):
     A Gaussian of unit scale fits [-1, 1]: where bounds are as different as a battery's power and a price in
     EUR/kWh, SB3's own policy, which cuts actions off at the bounds, plays little but bounds. Here they are cut off
     at -1 and 1, then scaled; as in SB3 the law that is learned is that of actions before.
+
+    Raises
+    ------
+    TypeError
+        If actions are no Box.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not isinstance(self.action_space, spaces.Box):
+            raise TypeError(f"UnitBoxPolicy needs actions of a Box, got {self.action_space}")
         # SB3 then asks unscale_action for what is played, in prediction and, as our PPO does, in rollouts.
         self._squash_output = True
 
     def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
         """What is played in the place of an action of the network."""
-        return super().unscale_action(np.clip(scaled_action, -1.0, 1.0))
+        assert isinstance(self.action_space, spaces.Box)
+        played = super().unscale_action(np.clip(scaled_action, -1.0, 1.0))
+        # By rounding a bound may be missed.
+        bounded: NDArray[Any] = np.clip(played, self.action_space.low, self.action_space.high)
+        return bounded

@@ -248,7 +248,7 @@ def test_the_auctions_study_varies_what_is_not_published(tmp_path, monkeypatch) 
 
 SMALL_MARKET = energy.Protocol(
     n_agents=40, n_days=3, n_repeats=2, mirror_descent=10, pmd_epochs=10, pmd_episodes=1, ppo_updates=2,
-    ppo_worlds=1, measured=2, exploited_days=1, n_sampled=4, n_pairs=2, village=20, front_points=3, settled_days=1,
+    ppo_worlds=1, measured=2, exploited_days=1, n_sampled=4, n_pairs=2, few=20, front_points=3, settled_days=1,
 )  # fmt: skip
 
 

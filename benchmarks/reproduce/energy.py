@@ -39,7 +39,7 @@ from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.data import germany_2018, homes
 from mfenvs.games.energy.exploitability import market_exploitability
 from mfenvs.games.energy.forecast import Forecaster, LinearGaussian, LinearStudentT, SeasonalNaive
-from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
 from mfenvs.games.energy.outcomes import (
     best_plans,
     market_outcome,
@@ -59,7 +59,8 @@ from mfenvs.wrappers.risk import RiskAverseVecEnv
 
 RESULTS = Path("runs") / "energy"
 
-IDLE, GREEDY, EQUILIBRIUM, PMD, NEURAL, AVERSE = POLICIES = (
+RANDOM, IDLE, GREEDY, EQUILIBRIUM, PMD, NEURAL, AVERSE = POLICIES = (
+    "random",
     "idle batteries",
     "self-consumption",
     "mean-field equilibrium",
@@ -70,8 +71,9 @@ IDLE, GREEDY, EQUILIBRIUM, PMD, NEURAL, AVERSE = POLICIES = (
 DISCRETE = (EQUILIBRIUM, PMD)
 """Policies of the market with discrete actions, which are computed for each day; the others' actions are a Box."""
 
-OBSERVED = ("own-parameters",)
-"""What the networks see beside agents' own observations; not who they are."""
+OBSERVED = ("own-parameters", "type-means")
+"""What the networks see beside agents' own observations: not who they are, but what they are like, and the mean
+field by types."""
 
 PPO_SETTINGS: dict[str, Any] = {
     "n_epochs": 3,
@@ -82,7 +84,7 @@ PPO_SETTINGS: dict[str, Any] = {
     "learning_rate": LinearSchedule(2e-3, 1e-4, 1.0),
     "policy_kwargs": {"net_arch": {"pi": [64, 64], "vf": [64, 64]}, "activation_fn": nn.Tanh},
 }
-"""Chosen by hand in a few runs on other days [O]: the paper's settings are for its own games."""
+"""Chosen by hand in a few runs with other weather and errors [O]: the paper's settings are for its own games."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +106,12 @@ class Protocol:
     """Updates of PPO, and worlds in each; an episode per update."""
     measured: int = 20
     """Points of the learning curves."""
-    exploited_days: int = 3
-    n_sampled: int = 32
-    n_pairs: int = 16
+    exploited_days: int = 9
+    n_sampled: int = 12
+    n_pairs: int = 8
     """Of the exploitability in the market: days, agents and pairs of simulations for each."""
-    village: int = 100
-    """A smaller market in which the equilibrium is tried."""
+    few: int = 100
+    """Agents of a smaller market in which the equilibrium is tried."""
     front_points: int = 5
     settled_days: int = 3
     seed: int = 0
@@ -221,7 +223,7 @@ def train(protocol: Protocol, name: str, path: str) -> dict[str, list[float]]:
 
 
 def evaluate_apart(protocol: Protocol, game: EnergyMarket, policy: Any) -> float:
-    """The mean return on other days and errors than those on which policies are compared in the end."""
+    """The mean return on days drawn from all, with other weather and errors than where policies are compared."""
     return evaluate(game, policy, n_worlds=32, seed=protocol.seed + 1_000_000).mean_return.value
 
 
@@ -231,6 +233,7 @@ def players(protocol: Protocol, models: dict[str, str], tables: dict[str, Any], 
     networks = {NEURAL: PPO, AVERSE: RiskAversePPO}
     binned = image(protocol, day)
     return {
+        RANDOM: None,
         IDLE: Idle(box),
         GREEDY: SelfConsumption(box),
         **{name: BinnedPolicy(binned, tables[name]) for name in DISCRETE},
@@ -275,8 +278,7 @@ def play_day(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, 
     for name, policy in players(protocol, models, tables, day).items():
         game = market(protocol, day, "discrete" if name in DISCRETE else "box")
         record = record_days(game, policy, n_worlds=1, seed=seed)
-        if plans is None:
-            plans, found["imbalance"] = best_plans(record), imbalance_cost(record)
+        plans = best_plans(record) if plans is None else plans
         outcome = market_outcome(record, plans=plans)
         alone = no_trade(planning_problem(record, 0)).welfare
         by_type = (record.returns[0] - alone, game.agents["type"])
@@ -284,6 +286,7 @@ def play_day(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, 
         found["policies"][name] = {
             "outcome": {f.name: float(getattr(outcome, f.name)[0]) for f in dataclasses.fields(outcome)},
             "price": record.price[0],
+            "imbalance": imbalance_cost(record),
             "gains": [float(by_type[0][by_type[1] == kind].mean()) for kind in range(len(TYPES))],
             "losses": losses,
             **batteries(record),
@@ -292,15 +295,20 @@ def play_day(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, 
 
 
 def imbalance_cost(record: MarketRecord) -> float:
-    """What a day's imbalances cost because they settle one by one, not pooled: EUR, the same for all policies.
+    """What a day's imbalances cost more since they settle one by one, not with the community's position: EUR.
 
-    Agents that are short pay the retail tariff while others who have too much get the feed-in tariff.
+    Agents that are short pay the retail tariff while others, or the auction, sell at the feed-in tariff.
     """
-    game, paid = record.game, record.account("imbalance_payment")[0]
-    short, surplus = np.maximum(paid, 0.0) / game.retail, np.maximum(-paid, 0.0) / game.feed_in
-    net = (short - surplus).sum(axis=1)
-    pooled = game.retail * np.maximum(net, 0.0) - game.feed_in * np.maximum(-net, 0.0)
-    return float(paid.sum() - pooled.sum())
+    signals, paid = record.signals[0], record.account("imbalance_payment")[0]
+    retail, feed_in = signals[:, RETAIL], signals[:, FEED_IN]
+    imbalance = np.where(paid > 0.0, paid / retail[:, None], paid / feed_in[:, None]).sum(axis=1)
+    net = (record.account("imports") - record.account("exports"))[0].sum(axis=1)
+
+    def of_grid(energy: NDArray[np.float64]) -> NDArray[np.float64]:
+        cost: NDArray[np.float64] = retail * np.maximum(energy, 0.0) - feed_in * np.maximum(-energy, 0.0)
+        return cost
+
+    return float((paid.sum(axis=1) - of_grid(net) + of_grid(net - imbalance)).sum())
 
 
 def batteries(record: MarketRecord) -> dict[str, NDArray[np.float32]]:
@@ -322,11 +330,11 @@ def exploit(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, l
     for name, policy in players(protocol, models, tables, day).items():
         game = market(protocol, day, "discrete" if name in DISCRETE else "box")
         gains[name] = market_exploitability(game, policy, **sizes).gains.tolist()
-    few = image(protocol, day, protocol.village)
+    few = image(protocol, day, protocol.few)
     solved = OnlineMirrorDescent(few, learning_rate=0.5).learn(protocol.mirror_descent)
-    game = market(protocol, day, "discrete", protocol.village)
+    game = market(protocol, day, "discrete", protocol.few)
     found = market_exploitability(game, BinnedPolicy(few, solved.policy, game), **sizes)
-    gains[f"{EQUILIBRIUM}, N = {protocol.village}"] = found.gains.tolist()
+    gains[f"{EQUILIBRIUM}, N = {protocol.few}"] = found.gains.tolist()
     return gains
 
 
@@ -442,6 +450,7 @@ def summarise(protocol: Protocol, found: dict[tuple[Any, ...], Any], n_days: int
         by_policy[name] = {
             "outcome": {key: [one["outcome"][key] for one in of_days] for key in of_days[0]["outcome"]},
             "price": [one["price"].tolist() for one in of_days],
+            "imbalance": [one["imbalance"] for one in of_days],
             "gains": [one["gains"] for one in of_days],
             "risk": {field: list(getattr(risk, field)) for field in ("expected", "cvar", "adjusted")},
         }
@@ -456,7 +465,6 @@ def summarise(protocol: Protocol, found: dict[tuple[Any, ...], Any], n_days: int
             },
             "market": {name: [gains[name] for gains in exploited] for name in exploited[0]},
         },
-        "imbalance": [found["day", day]["imbalance"] for day in range(n_days)],
         "between_days": float((idle.mean(axis=1).var(axis=0) / idle.var(axis=(0, 1))).mean()),
         "learning": {
             **{name: found["train", name] for name in (NEURAL, AVERSE)},

@@ -1,12 +1,12 @@
 """The page of the energy reproduction: what was found, put into figures, tables and words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rich import box
 from rich.table import Table as ConsoleTable
 
@@ -20,36 +20,23 @@ from benchmarks.reproduce.energy_report import (
     forecast_table,
     number,
     provenance,
-    risk_table,
     settlement_table,
     with_half,
     write_report,
 )
+from mfenvs.games.energy.scores import Evaluation
 
 UNITS = {"price": "EUR/MWh", "load": "kWh", "PV": "kW/kWp"}
 
-Columns = tuple[tuple[Column, Callable[[Mapping[str, Any]], tuple[float, float]], str], ...]
-"""Head, value and half its 95 % interval, format."""
+IDLE = "idle batteries"
+"""The policy that others are compared with, day by day."""
+EQUILIBRIUM = "mean-field equilibrium"
 
-COLUMNS: Columns = (
-    (Column("efficiency"), lambda one: figures.mean_interval(one["outcome"]["efficiency"]), ".2f"),
-    (Column("return", "EUR/agent"), lambda one: figures.mean_interval(one["outcome"]["mean_return"]), ".2f"),
-    (Column("CVaR 5 %", "EUR/agent"), lambda one: _of_interval(one["risk"]["cvar"]), ".2f"),
-    (Column("risk-adjusted loss", "EUR/agent"), lambda one: _of_interval(one["risk"]["adjusted"]), ".2f"),
-    (Column("peak import", "kW"), lambda one: figures.mean_interval(one["outcome"]["peak_import"]), ".0f"),
-    (Column("local", "% of use"), lambda one: _percent(one["outcome"]["local_share"]), ".0f"),
-)
-
-PRICE_COLUMNS: Columns = (
-    (Column("mean", "ct/kWh"), lambda one: _cents(one["outcome"]["price_mean"]), ".1f"),
-    (Column("sd within a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_sd"]), ".1f"),
-    (Column("lowest of a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_min"]), ".1f"),
-    (Column("highest of a day", "ct/kWh"), lambda one: _cents(one["outcome"]["price_max"]), ".1f"),
-)
-"""Of the table of prices."""
+Content = Mapping[str, Any]
+"""What the JSON holds."""
 
 
-def write(path: Path, found: Mapping[tuple[Any, ...], Any], content: Mapping[str, Any]) -> None:
+def write(path: Path, found: Mapping[tuple[Any, ...], Any], content: Content) -> None:
     """Write the page.
 
     Parameters
@@ -81,25 +68,42 @@ def write(path: Path, found: Mapping[tuple[Any, ...], Any], content: Mapping[str
     write_report(path, title, summary, sections, provenance(content["seeds"], **more))
 
 
-def policy_table(content: Mapping[str, Any]) -> Table:
+def policy_table(content: Content) -> Table:
     """Every policy's figures, means over the days with 95 % intervals."""
-    note = (
-        f"A day's figures: means over {len(content['days'])} days with halves of their 95 % intervals (CVaR and"
-        " risk-adjusted: bootstrap over days). Efficiency: 0 is no trade with idle batteries, 1 the planner who"
-        " knows the day. Local: traded within the community, of what is traded there or imported."
+    policies = content["policies"]
+    rows = []
+    for name, one in policies.items():
+        outcome = one["outcome"]
+        rows.append(
+            (
+                name,
+                _mean(outcome["efficiency"], ".3f"),
+                "" if name == IDLE else _mean(_to_idle(content, name, "efficiency"), "+.3f"),
+                _mean(outcome["mean_return"], ".2f"),
+                _interval(one["risk"]["cvar"]),
+                _mean(outcome["peak_import"], ".0f"),
+                _mean(100 * np.array(outcome["local_share"]), ".0f"),
+            )
+        )
+    columns = (
+        Column("policy"),
+        Column("efficiency"),
+        Column("less that of idle"),
+        Column("return", "EUR/agent"),
+        Column("CVaR 5 %", "EUR/agent"),
+        Column("peak import", "kW"),
+        Column("local", "%"),
     )
-    return _table(content, COLUMNS, note)
+    note = (
+        f"A day's figures: means over {len(content['days'])} days ± half of their 95 % intervals; differences to"
+        " idle batteries are taken day by day; CVaR with a bootstrap interval. Efficiency: 0 is no trade with idle"
+        " batteries, 1 the planner who knows the day. Local: traded within the community, of what is traded there"
+        " or imported. Charge that is missing at the end of a day is money in these figures, not energy."
+    )
+    return Table(columns, tuple(rows), note)
 
 
-def _table(content: Mapping[str, Any], columns: Columns, note: str) -> Table:
-    rows = [
-        (name, *(with_half(*value(one), spec) for _, value, spec in columns))
-        for name, one in content["policies"].items()
-    ]
-    return Table((Column("policy"), *(column for column, *_ in columns)), tuple(rows), note)
-
-
-def console_table(content: Mapping[str, Any]) -> ConsoleTable:
+def console_table(content: Content) -> ConsoleTable:
     """The first figures of it for the terminal."""
     given, shown = policy_table(content), 5
     table = ConsoleTable(title="The energy market", caption=given.note, box=box.SIMPLE)
@@ -110,25 +114,27 @@ def console_table(content: Mapping[str, Any]) -> ConsoleTable:
     return table
 
 
-def _summary_text(content: Mapping[str, Any]) -> str:
+def _summary_text(content: Content) -> str:
     policies = content["policies"]
     means = {name: float(np.nanmean(one["outcome"]["efficiency"])) for name, one in policies.items()}
-    best = max(means, key=lambda name: means[name])
-    gain = np.mean(np.array(policies[best]["outcome"]["best"]) - np.array(policies[best]["outcome"]["no_trade"]))
+    ranked = sorted(means, key=lambda name: -means[name])
+    idle = policies[IDLE]
+    gain = float(np.mean(np.array(idle["outcome"]["best"]) - np.array(idle["outcome"]["no_trade"])))
     n = content["protocol"]["n_agents"]
     return (
         f"{n:,} prosumers trade in an hourly call auction between the grid's two tariffs, on"
         f" {len(content['days'])} days of real load, sun, wind and prices. A planner who knew each day in advance"
-        f" would gain {gain / n:.2f} EUR per agent and day over no trade at all. Of that gain,"
-        f" {best} realises {means[best]:.0%} on average, the most of the policies tried;"
-        f" {min(means, key=lambda name: means[name])} {min(means.values()):.0%}, the least. Errors of forecasts,"
-        " which the planner does not have and which settle with the retailer one by one, cost"
-        f" {np.mean(content['imbalance']) / gain:.0%} of it under any policy."
+        f" would gain {gain / n:.2f} EUR per agent and day over no trade at all; efficiencies are shares of a"
+        f" day's gain. Trade alone, with idle batteries, has {means[IDLE]:.2f} on average, bids at random"
+        f" {means['random']:.2f}: netting within the community is most of what there is to gain. The most has"
+        f" {ranked[0]} ({means[ranked[0]]:.2f}), the least {ranked[-1]} ({means[ranked[-1]]:.2f}). Errors of"
+        " forecasts, which the planner does not have and which settle with the retailer one by one, cost"
+        f" {np.mean(idle['imbalance']) / gain:.2f} with idle batteries."
     )
 
 
 def _market_sections(
-    found: Mapping[tuple[Any, ...], Any], content: Mapping[str, Any], styles: Mapping[str, figures.Style]
+    found: Mapping[tuple[Any, ...], Any], content: Content, styles: Mapping[str, figures.Style]
 ) -> list[Section]:
     policies, shown = content["policies"], found["shown",]
     feed_in, retail = content["game"]["feed_in"], content["game"]["retail"]
@@ -155,7 +161,7 @@ def _market_sections(
             "How often which price",
             "",
             figures.price_distribution({name: p.ravel() for name, p in prices.items()}, feed_in, retail, styles),
-            _table(content, PRICE_COLUMNS, f"Means over {n_days} days and halves of their 95 % intervals."),
+            _price_table(content),
             caption=f"Prices of all {24 * n_days} hours.",
         ),
         Section(
@@ -176,8 +182,24 @@ def _market_sections(
     ]
 
 
+def _price_table(content: Content) -> Table:
+    names = {
+        "price_mean": "mean",
+        "price_sd": "sd within a day",
+        "price_min": "lowest of a day",
+        "price_max": "highest of a day",
+    }
+    rows = [
+        (name, *(_mean(100 * np.array(one["outcome"][key]), ".1f") for key in names))
+        for name, one in content["policies"].items()
+    ]
+    columns = (Column("policy"), *(Column(label, "ct/kWh") for label in names.values()))
+    note = f"Means over {len(content['days'])} days ± half of their 95 % intervals."
+    return Table(columns, tuple(rows), note)
+
+
 def _storage_figure(
-    found: Mapping[tuple[Any, ...], Any], content: Mapping[str, Any], styles: Mapping[str, figures.Style]
+    found: Mapping[tuple[Any, ...], Any], content: Content, styles: Mapping[str, figures.Style]
 ) -> Figure:
     n_days, policies = len(content["days"]), content["policies"]
     stacked = {
@@ -192,7 +214,7 @@ def _storage_figure(
     return figures.storage_by_type(stacked["charge"], stacked["power"], np.full(n_owners, storage), styles)
 
 
-def _policy_sections(content: Mapping[str, Any], styles: Mapping[str, figures.Style]) -> list[Section]:
+def _policy_sections(content: Content, styles: Mapping[str, figures.Style]) -> list[Section]:
     policies, shown = content["policies"], content["shown_day"]
     efficiencies = {name: np.array(one["outcome"]["efficiency"]) for name, one in policies.items()}
     gains = {name: np.array(one["gains"]) for name, one in policies.items()}
@@ -227,31 +249,69 @@ def _policy_sections(content: Mapping[str, Any], styles: Mapping[str, figures.St
             "Risk",
             f"Every day was played {repeats} times more with other weather and errors. An agent's loss is what its"
             " day costs less what flexible load is worth to it; CVaR is the mean of its worst 5 % of days. Of the"
-            f" variance of an agent's loss {content['between_days']:.0%} is between days, which nobody chooses.",
+            f" variance of an agent's loss {content['between_days']:.0%} is between days, which nobody chooses."
+            "\n\nRisk-averse PPO is trained on the risk-adjusted loss. Whether that pays is what the last column"
+            f" says: its difference to PPO is {_risk_difference(content)}.",
             figures.risk(expected, tails, styles),
-            risk_table(expected, tails),
+            _risk_table(content),
             "Means over agents, 95 % bootstrap intervals over days.",
         ),
     ]
 
 
-def _equilibrium_sections(content: Mapping[str, Any], styles: Mapping[str, figures.Style]) -> list[Section]:
+def _risk_table(content: Content) -> Table:
+    rows = [
+        (name, *(_interval(one["risk"][key]) for key in ("expected", "cvar", "adjusted")))
+        for name, one in content["policies"].items()
+    ]
+    unit = "EUR/agent"
+    columns = (
+        Column("policy"),
+        Column("expected loss", unit),
+        Column("CVaR 5 %", unit),
+        Column("risk-adjusted", unit),
+    )
+    note = (
+        "Mean over agents with a 95 % bootstrap interval over days. Risk-adjusted: (1 - gamma) times the expected"
+        " loss and gamma times the CVaR, with each agent's own risk aversion gamma."
+    )
+    return Table(columns, tuple(rows), note)
+
+
+def _risk_difference(content: Content) -> str:
+    risks = [content["policies"][name]["risk"]["adjusted"][0] for name in ("risk-averse PPO", "symmetrised PPO")]
+    difference = risks[0] - risks[1]
+    return f"{number(difference, '+.2f')} EUR per agent and day ({'worse' if difference > 0 else 'better'})"
+
+
+def _equilibrium_sections(content: Content, styles: Mapping[str, figures.Style]) -> list[Section]:
     found, learning = content["exploitability"], content["learning"]
     curves = {name: np.array(runs) for name, runs in found["mean_field"].items()}
     n_points = next(iter(curves.values())).shape[1]
     protocol = content["protocol"]
-    rows = []
-    for name, days in found["market"].items():
-        gains = np.concatenate([np.array(day) for day in days])
-        mean, half = figures.mean_interval(gains)
-        rows.append((name, with_half(mean, half, ".3f"), number(float(np.median(gains)), ".3f")))
+    by_day = {name: np.array([np.mean(gains) for gains in days]) for name, days in found["market"].items()}
+    rows = [
+        (
+            name,
+            _mean(means, ".3f"),
+            "" if name == EQUILIBRIUM else _mean(means - by_day[EQUILIBRIUM], "+.3f"),
+            number(float(np.median(np.concatenate(found["market"][name]))), ".3f"),
+        )
+        for name, means in by_day.items()
+    ]
     table = Table(
-        (Column("all play"), Column("mean gain", "EUR/day"), Column("median gain", "EUR/day")),
+        (
+            Column("all play"),
+            Column("mean gain", "EUR/day"),
+            Column("less that of the equilibrium", "EUR/day"),
+            Column("median gain", "EUR/day"),
+        ),
         tuple(rows),
-        f"{protocol['n_sampled']} agents drawn on each of {len(next(iter(found['market'].values())))} days;"
-        f" {protocol['n_pairs']} pairs of simulations for each agent; 95 % interval over agents.",
+        f"{protocol['n_sampled']} agents drawn on each of {len(by_day[EQUILIBRIUM])} days, the same for all"
+        f" policies; {protocol['n_pairs']} pairs of simulations for each agent; ± half of the 95 % interval over"
+        " days.",
     )
-    references = {"idle batteries": content["learning"]["idle batteries"]}
+    references = {IDLE: content["learning"][IDLE]}
     trained = {
         name: (np.array(learning[name]["timesteps"]), np.array([learning[name]["returns"]]))
         for name in ("symmetrised PPO", "risk-averse PPO")
@@ -271,8 +331,8 @@ def _equilibrium_sections(content: Mapping[str, Any], styles: Mapping[str, figur
             "What single prosumers would gain by deviating",
             "In the market of N agents, who differ within their types. For each drawn agent a reply is planned"
             " with its own parameters against recorded prices, and played in fresh simulations of the whole"
-            " market: a lower bound on its gain. The equilibrium gives all of a type one policy, so those who"
-            " differ from their type's mean can gain.",
+            " market: a lower bound on its gain, in expected EUR. The equilibrium gives all of a group one policy,"
+            " so those who differ from their group's mean can gain.",
             table=table,
             caption="Gain of a planned reply.",
         ),
@@ -286,16 +346,15 @@ def _equilibrium_sections(content: Mapping[str, Any], styles: Mapping[str, figur
     ]
 
 
-def _service_sections(found: Mapping[tuple[Any, ...], Any], content: Mapping[str, Any]) -> list[Section]:
+def _service_sections(found: Mapping[tuple[Any, ...], Any], content: Content) -> list[Section]:
     predicted, settled = found["forecasts",], found["settled",]
-    routed = settled["routed"]
+    routed, summary = settled["routed"], settled["summaries"]["payment-channels"][-1]
     return [
         Section(
             "Forecasts",
             "Day-ahead forecasts of the real series, fitted to the first three quarters. A calibrated forecast has"
-            " a flat histogram. Photovoltaics have a peak in the middle: nights are known to be dark. Student-t"
-            " errors against Gaussian ones: see the log score, where heavy tails count, and the CRPS, where they"
-            " count less.",
+            " a flat histogram. Photovoltaics have a peak in the middle: nights are known to be dark."
+            f"\n\n{_student_against_gauss(predicted['evaluations'])}",
             figures.forecast_calibration(predicted["pits"]),
             forecast_table(predicted["evaluations"], UNITS, "seasonal naive"),
             "Histograms of the probability integral transform, with intervals that allow for dependence.",
@@ -303,17 +362,19 @@ def _service_sections(found: Mapping[tuple[Any, ...], Any], content: Mapping[str
         Section(
             "Settlement",
             f"Local payments of {content['protocol']['settled_days']} days under self-consumption, over a made-up"
-            " payment-channel network of 300 nodes: channels that are too small are pruned, paths ranked, payments"
-            " split over them. What fails becomes credit of the retailer with a penalty; no money is lost. The"
-            " ledger, which the market uses by default, settles everything.",
+            " payment-channel network of 300 nodes: channels that are too small for a payment are pruned, paths"
+            " ranked, payments split over them where one does not carry them. Payments of single hours are"
+            f" small against these channels: {summary.parts_per_payment:.2f} parts per payment. What fails becomes"
+            " credit of the retailer with a penalty; no money is lost. It is settled after the fact: fees of"
+            " routing are not in the policies' returns, and a ledger, the default, settles everything.",
             figures.settlement(settled["latency"][routed], settled["amount"], settled["succeeded"]),
-            settlement_table(settled["summaries"]["payment-channels"][-1]),
+            settlement_table(summary),
             "Latencies as configured (median 47 ms), not observed; the table is of the last of these days.",
         ),
     ]
 
 
-def _what_differs(content: Mapping[str, Any]) -> Section:
+def _what_differs(content: Content) -> Section:
     return Section(
         "What to know about these figures",
         "Nothing here reproduces a published figure: the market is ours, its parameters too, its series are real."
@@ -327,15 +388,33 @@ def _what_differs(content: Mapping[str, Any]) -> Section:
     )
 
 
-def _of_interval(interval: Any) -> tuple[float, float]:
-    value, low, high = interval
-    return float(value), float(high - low) / 2
+def _student_against_gauss(evaluations: Mapping[str, Evaluation]) -> str:
+    """What the seed of the project claims of Student-t errors, as measured."""
+    told = []
+    for name, one in evaluations.items():
+        student, gauss = one.names.index("linear Student-t"), one.names.index("linear Gaussian")
+        change = one.crps[student] / one.crps[gauss] - 1
+        told.append(f"{name} {number(100 * change, '+.1f')} % (p = {one.p_value[student, gauss]:.2g})")
+    return (
+        "Linear forecasts with Student-t errors against the same with Gaussian ones, change of the CRPS"
+        f" (Diebold-Mariano): {', '.join(told)}. The log score, in which heavy tails count more, is in the table."
+    )
 
 
-def _percent(shares: Any) -> tuple[float, float]:
-    return figures.mean_interval(100 * figures.without_nan(shares))
+def _to_idle(content: Content, name: str, key: str) -> NDArray[np.float64]:
+    """A figure of a policy less that of idle batteries, day by day."""
+    of_policy, of_idle = (np.array(content["policies"][who]["outcome"][key]) for who in (name, IDLE))
+    difference: NDArray[np.float64] = of_policy - of_idle
+    return difference
 
 
-def _cents(prices: Any) -> tuple[float, float]:
-    values: NDArray[np.float64] = 100 * np.asarray(prices, np.float64)
-    return figures.mean_interval(values)
+def _mean(samples: ArrayLike, spec: str) -> str:
+    """The mean over days with half of its 95 % interval."""
+    mean, half = figures.mean_interval(figures.without_nan(samples))
+    sign = "+" if spec.startswith("+") and mean >= 0 else ""
+    return sign + with_half(mean, half, spec.removeprefix("+"))
+
+
+def _interval(interval: Any) -> str:
+    value, low, high = (number(float(x), ".2f") for x in interval)
+    return f"{value} [{low}, {high}]"

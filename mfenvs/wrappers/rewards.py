@@ -39,8 +39,9 @@ class ScaledRewards(VecEnvWrapper):
             scale = spread_of(losses_of_random_play(game, 64, WARM_UP_SEED)) / np.sqrt(game.horizon)
         self.scale: NDArray[np.float64] = checks.shaped("scale", scale, (game.n_agents,), np.float64)
         """Of each agent, shape (n_agents,)."""
-        if not (self.scale > 0.0).all():
-            raise ValueError(f"scale must be > 0, got {self.scale.min()!r} of agent {int(self.scale.argmin())}")
+        wrong = np.flatnonzero(~((self.scale > 0.0) & np.isfinite(self.scale)))
+        if len(wrong):
+            raise ValueError(f"scale must be > 0 and finite, got {self.scale[wrong[0]]} of agent {wrong[0]}")
         self._factors = np.tile(1.0 / self.scale, venv.num_envs // game.n_agents).astype(np.float32)
 
     def reset(self) -> VecEnvObs:

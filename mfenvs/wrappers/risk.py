@@ -107,7 +107,8 @@ class RiskBudget(ObservationBlock):
         if gamma is None:
             if "risk_aversion" not in (game.agents.dtype.names or ()):
                 raise TypeError(
-                    f"gamma must be given, since agents of {type(game).__name__} have no risk_aversion"
+                    f"gamma, the risk aversion, must be given, since agents of {type(game).__name__} have no"
+                    " risk_aversion"
                 )
             gamma = game.agents["risk_aversion"]
         if np.ndim(gamma) == 0:

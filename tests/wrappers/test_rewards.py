@@ -61,8 +61,8 @@ def test_a_run_that_is_saved_and_continued_ends_where_an_uninterrupted_one_does(
     ("scale", "error", "message"),
     [
         (np.ones(3), ValueError, "scale must have shape"),
-        (np.zeros(20), ValueError, "scale must be > 0, got .*0.0.* of agent 0"),
-        (np.full(20, np.nan), ValueError, "scale"),
+        (np.zeros(20), ValueError, "scale must be > 0 and finite, got 0.0 of agent 0"),
+        (np.full(20, np.inf), ValueError, "scale must be > 0 and finite, got inf of agent 0"),
     ],
 )
 def test_scales_that_are_not_allowed(scale, error, message):

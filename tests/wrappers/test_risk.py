@@ -362,7 +362,12 @@ def test_budgets_that_are_none(changes, error, message):
 @pytest.mark.parametrize(
     ("game", "changes", "error", "message"),
     [
-        (Lottery(), {}, TypeError, "gamma must be given, since agents of Lottery have no risk_aversion"),
+        (
+            Lottery(),
+            {},
+            TypeError,
+            "gamma, the risk aversion, must be given, since agents of Lottery have no",
+        ),
         (Gamble(), {"gamma": -0.1}, ValueError, "gamma must be a finite number in [0, 1], got -0.1"),
         (Gamble(), {"gamma": [0.1] * 3}, ValueError, "gamma must have shape (2,), got (3,)"),
         (Gamble(), {"alpha": 2}, ValueError, "alpha must be"),

@@ -156,13 +156,6 @@ def binned_rules(orders: str) -> BinnedRules:
 
 
 @rule
-def see_group_and_charge(out: Any, state: Any, agent: Any, public: Any) -> None:
-    """Own state one-hot, and the time."""
-    out[state] = 1.0
-    out[len(public.constants.group_of)] = public.elapsed
-
-
-@rule
 def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
     """As in the market: no battery, no charging; none when it is full, nor discharging when it is empty."""
     constants = public.constants
@@ -213,7 +206,6 @@ class BinnedEnergyMarket(FiniteGame):
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
     n_actions = N_DISCRETE
     n_signals = N_CLEARED
-    observe = staticmethod(see_group_and_charge)
     allowed = staticmethod(allowed)
     reported: ClassVar[dict[str, int]] = {"price": PRICE, "volume": VOLUME}
 
@@ -328,11 +320,6 @@ class BinnedEnergyMarket(FiniteGame):
     def n_states(self) -> int:
         """Bins of all groups together."""
         return int(self.bins.sum())
-
-    @property
-    def n_features(self) -> int:
-        """Own state one-hot and elapsed time."""
-        return self.n_states + 1
 
     @functools.cached_property
     def constants(self) -> BinnedConstants:

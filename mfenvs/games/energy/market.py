@@ -9,6 +9,7 @@ positions; then load and generation turn out, and everyone's imbalance settles w
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
@@ -233,6 +234,12 @@ def unsquashed(feature: NDArray[Any], scale: float | np.float32) -> NDArray[np.f
     return value
 
 
+def within(space: "gymnasium.spaces.Box", actions: NDArray[Any]) -> NDArray[np.float32]:
+    """Continuous actions, cut off at the bounds: prices that were computed may miss a tariff by rounding."""
+    bounded: NDArray[np.float32] = np.clip(actions.astype(np.float32), space.low, space.high)
+    return bounded
+
+
 @rule
 def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
     """Own type and state, what is public, own parameters, and quantiles of one's net demand in the next steps."""
@@ -242,7 +249,7 @@ def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
     out[CHARGE_SEEN] = state.charge
     out[ERROR_SEEN] = squashed(state.error, ERROR_SCALE)
     out[ELAPSED_SEEN] = public.elapsed
-    angle = np.float32(2 * np.pi) * public.elapsed
+    angle = np.float32(2 * np.pi) * np.float32(public.time) / np.float32(constants.load.shape[1])
     out[SINE_SEEN], out[COSINE_SEEN] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
     out[LAST_WEATHER_SEEN] = 0.5 + signal[WEATHER_SEEN] / np.float32(1.8)
     out[PRICE_SEEN] = within_unit((signal[PRICE] - feed_in) / (retail - feed_in))
@@ -467,8 +474,8 @@ class EnergyMarket(Game):
     """
 
     n_agents: int = PRESETS["district"]
-    horizon: int = 24
-    """Steps of an episode, from midnight on: at most those of a day."""
+    horizon: int = 0
+    """Steps of an episode, from midnight on: at most those of a day, and by default (0) all of them."""
     step_minutes: int = 60
     """60 or 15."""
     preset: str | None = None
@@ -527,11 +534,15 @@ class EnergyMarket(Game):
             if self.n_agents not in (size, PRESETS["district"]):
                 raise ValueError(f"preset {self.preset!r} has {size} agents, got n_agents={self.n_agents}")
             self.n_agents, self.preset = size, None
+        if self.horizon == 0:
+            self.horizon = 24 * 60 // checks.choice("step_minutes", self.step_minutes, STEP_MINUTES)
         super().__post_init__()
 
     def check(self) -> None:
         """Check the terms of the market."""
         checks.choice("step_minutes", self.step_minutes, STEP_MINUTES)
+        if self.is_infinite:
+            raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
         checks.integer("horizon", self.horizon, 1, 24 * 60 // self.step_minutes)
         checks.choice("actions", self.actions, ACTIONS)
         checks.choice("orders", self.orders, ORDERS)
@@ -705,9 +716,19 @@ LARGEST = 1e3
 MOST_TICKS = 100_000
 
 
-@functools.cache
 def read_series(name: str, minutes: int) -> MarketSeries:
-    """A series by its name or file, in steps of so many minutes; kept."""
+    """A series by its name or file, in steps of so many minutes; kept until the file changes."""
+    if not isinstance(name, str):
+        raise TypeError(f"series must be 'embedded', 'synthetic' or the path of a file, got {name!r}")
+    if name in ("embedded", "synthetic"):
+        return _kept_series(name, minutes, 0)
+    if not Path(name).is_file():
+        raise ValueError(f"series must be 'embedded', 'synthetic' or the path of a file, got {name!r}")
+    return _kept_series(name, minutes, Path(name).stat().st_mtime_ns)
+
+
+@functools.cache
+def _kept_series(name: str, minutes: int, changed: int) -> MarketSeries:
     if name == "embedded":
         return MarketSeries.embedded().resampled(minutes)
     if name == "synthetic":

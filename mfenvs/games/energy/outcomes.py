@@ -193,7 +193,10 @@ class MarketOutcome:
     efficiency: Array
     """(W - W_0) / (W* - W_0) [S]; nan where there is nothing to gain. It may be negative."""
     peak_import: Array
-    """Largest net import of the community in a step, kWh."""
+    """Largest net import of the community in a step, kWh.
+
+    What batteries lack at the end of the day counts as money only, here and in all energies below.
+    """
     peak_export: Array
     """Largest net export of the community in a step, kWh."""
     imports: Array
@@ -249,7 +252,8 @@ def market_outcome(record: MarketRecord, *, plans: Sequence[Plan] | None = None)
     Raises
     ------
     ValueError
-        If ``plans`` are not of these days: their number or shapes differ, or a day's welfare is above its bound.
+        If ``plans`` are not of these days: their number or shapes differ, one does not balance its day's load and
+        generation, or a day's welfare is above its bound.
     """
     welfare = realised_welfare(record)
     problems = [planning_problem(record, world) for world in range(record.n_worlds)]
@@ -297,6 +301,13 @@ def _check_plans(
             raise ValueError(
                 f"plans[{world}] must be of {problem.n_agents} agents in {problem.n_steps} steps, got one of shape"
                 f" {one.served.shape}"
+            )
+        net = problem.load + one.served + one.charge - one.discharge - problem.generation
+        missing = net.sum(axis=0) + one.curtailed - one.imported + one.exported
+        if not np.abs(missing).max() <= BOUND_TOLERANCE * (problem.load.sum() + problem.generation.sum() + 1.0):
+            raise ValueError(
+                f"plans[{world}] must be of the day of world {world}, but it does not balance that day's load and"
+                f" generation: {np.abs(missing).max():g} kWh are missing"
             )
         if not welfare[world] <= one.bound + BOUND_TOLERANCE * moved[world]:
             raise ValueError(
