@@ -172,7 +172,7 @@ def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):
         (
             (lambda b: (b, random_table(b), market(actions="discrete", step_minutes=15))),
             ValueError,
-            "24 steps of an hour, got actions 'discrete' and 24 steps of 15 minutes",
+            "24 steps of an hour, got actions 'discrete' and 96 steps of 15 minutes",
         ),
     ],
 )
@@ -194,3 +194,21 @@ def test_other_days_and_other_agents():
     engine.reset(0)
     laws = BinnedPolicy(image, random_table(image), other).action_probabilities(engine.observe().reshape(120, -1))
     assert_allclose(laws.sum(axis=1), 1, atol=1e-9)
+
+
+TARIFFS = [(0.1, 0.5), (0.07, 0.31), (-0.05, 0.33), (0.03, 0.29), (0.123, 0.456), (1.0, 3.0)]
+
+
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.mark.parametrize(("feed_in", "retail"), TARIFFS)
+def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, retail):
+    game = market(feed_in=feed_in, retail=retail)
+    record_days(game, policy(game), n_worlds=1)
+
+
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.mark.parametrize("day", [152, 0, 360])
+def test_prices_are_within_dynamic_tariffs(policy, day):
+    """Day 152 has the lowest price of the series, which is the bound of the box."""
+    game = market(dynamic_tariffs=True, first_day=day)
+    record_days(game, policy(game), n_worlds=1)

@@ -182,6 +182,8 @@ def test_other_environments_and_files_are_refused(tmp_path):
         RiskAversePPO.load(tmp_path / "risk", env=risk_env(agents_seed=1))
     with pytest.raises(ValueError, match="spaces do not match"):
         PPO.load(tmp_path / "risk", env=vec_env(game, 2))
+    with pytest.raises(ValueError, match=r"averse to risk \(RiskAversePPO\), not a PPO"):
+        PPO.load(tmp_path / "risk", device="cpu")
     with pytest.raises(TypeError, match="agents of RockPaperScissors have no risk_aversion"):
         RiskAversePPO("MlpPolicy", RockPaperScissors(n_agents=4))
     PPO("MlpPolicy", vec_env(game, 2), **SMALL).save(tmp_path / "plain")

@@ -6,6 +6,7 @@ of the game the drawn parameters, the day, the weather and the errors (which age
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 import pytest
@@ -540,3 +541,41 @@ def test_the_audited_signal_is_that_of_the_step():
         assert_allclose(seen[:, PRICE], engine.signal[:, PRICE], atol=2e-3)
         changed += (engine.signal[:, FEED_IN] != in_force[:, 3]).any()
     assert changed
+
+
+def test_a_day_has_all_its_steps():
+    assert [EnergyMarket(step_minutes=minutes).horizon for minutes in (60, 15)] == [24, 96]
+    assert EnergyMarket(step_minutes=15, horizon=8).horizon == 8
+
+
+def test_the_clock_is_that_of_the_day_however_short_the_episode():
+    """Six hours after midnight the sun's sine is 1, in an episode of twelve hours too."""
+    for horizon in (24, 12):
+        engine = Engine(market(horizon=horizon))
+        engine.reset(0)
+        for _ in range(6):
+            engine.step(engine.random_actions())
+        assert_allclose(engine.observe()[0, :, 8:10], np.tile([1.0, 0.5], (17, 1)), atol=1e-6)
+
+
+def test_a_day_ends():
+    with pytest.raises(ValueError, match=r"discount must be 1, as a day ends, got 0\.9"):
+        EnergyMarket(discount=0.9)
+
+
+def test_a_series_that_changed_is_read_anew(tmp_path):
+    path = tmp_path / "own.npz"
+    sums = []
+    for seed in (0, 1):
+        MarketSeries.synthetic(3, 4, seed).save(path)
+        os.utime(path, (seed, seed))
+        sums.append(EnergyMarket(n_agents=5, series=str(path)).days.load.sum())
+    assert sums[0] != sums[1]
+
+
+@pytest.mark.parametrize("series", ["nowhere.npz", ".", 3])
+def test_what_is_no_series(series):
+    with pytest.raises(
+        (ValueError, TypeError), match="series must be 'embedded', 'synthetic' or the path of a file"
+    ):
+        EnergyMarket(n_agents=5, series=series)

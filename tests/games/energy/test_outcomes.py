@@ -440,6 +440,8 @@ def test_plans_serve_for_other_policies():
         ValueError, match=r"plans\[1\] must be of 12 agents in 27 steps, got one of shape \(12, 24\)"
     ):
         market_outcome(other, plans=[plans[0], shorter])
+    with pytest.raises(ValueError, match=r"plans\[0\] must be of the day of world 0, but it does not balance"):
+        market_outcome(other, plans=plans[::-1])
     beaten = dataclasses.replace(plans[0], bound=own.welfare[0] - 0.01)
     with pytest.raises(ValueError, match=r"plans\[0\] must be of the day of world 0, but that day's welfare"):
         market_outcome(other, plans=[beaten, plans[1]])
