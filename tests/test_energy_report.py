@@ -489,8 +489,8 @@ def test_styles_are_told_apart_and_those_of_references_stay():
     assert len({(style.colour, style.line) for style in styles.values()}) == 14
     assert styles["planner"] == figures.policy_styles(["x", "planner"])["planner"]
     assert figures.policy_styles(["planner", "x"])["x"] == figures.policy_styles(["x"])["x"]
-    for wrong in (list(map(str, range(13))), ["a", "a"]):
-        with pytest.raises(ValueError, match="names must be at most 12 different ones"):
+    for wrong in (list(map(str, range(15))), ["a", "a"]):
+        with pytest.raises(ValueError, match="names must be at most 14 different ones"):
             figures.policy_styles(wrong)
 
 

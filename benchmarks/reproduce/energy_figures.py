@@ -55,7 +55,8 @@ class Style(NamedTuple):
 
 REFERENCES = {"no trade": Style("#a6a6a6", "X", "-", 4.5), "planner": Style("#000000", "*", "--")}
 """What policies are compared with: the first is often beneath another's line, so it is wide."""
-COLOURS, MARKERS, LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY), "osD^vp", ("-", "-.")
+BROWN = "#7a5230"
+COLOURS, MARKERS, LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BROWN), "osD^vph", ("-", "-.")
 
 
 def policy_styles(names: Iterable[str]) -> dict[str, Style]:
@@ -64,7 +65,7 @@ def policy_styles(names: Iterable[str]) -> dict[str, Style]:
     Parameters
     ----------
     names:
-        Of all policies of a report, at most 12 besides those two, none twice.
+        Of all policies of a report, at most 14 besides those two, none twice.
 
     Raises
     ------

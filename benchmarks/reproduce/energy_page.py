@@ -105,7 +105,7 @@ def policy_table(content: Content) -> Table:
 
 def console_table(content: Content) -> ConsoleTable:
     """The first figures of it for the terminal."""
-    given, shown = policy_table(content), 5
+    given, shown = policy_table(content), 4
     table = ConsoleTable(title="The energy market", caption=given.note, box=box.SIMPLE)
     for i, column in enumerate(given.columns[:shown]):
         table.add_column(f"{column.name}\n{column.unit}", justify="right" if i else "left", no_wrap=True)
@@ -167,15 +167,15 @@ def _market_sections(
         Section(
             "Batteries",
             "Those who own a battery also own panels. Self-consumption stores what the own roof makes and uses it"
-            " in the evening; the equilibrium trades with its neighbours' surplus too.",
+            " in the evening.",
             _storage_figure(found, content, styles),
             caption="State of charge, mean over owners and days with 10 to 90 % of the owners; power that"
             " batteries draw (above 0) or deliver, mean per owner.",
         ),
         Section(
             "The grid, with and without the market",
-            f"Day {shown['day']} of the series, that of the most varied prices. Local trade alone does not change"
-            " what the community exchanges with the grid: batteries and flexible loads do.",
+            f"Day {shown['day']} of the series, that of the most varied prices. Trade alone moves energy within"
+            " the community: what it exchanges with the grid is changed by batteries and flexible loads.",
             figures.grid_exchange(shown["load"], shown["generation"], shown["exchange"], styles),
             caption="Load and generation by type, and the community's net exchange with the grid.",
         ),
@@ -251,7 +251,7 @@ def _policy_sections(content: Content, styles: Mapping[str, figures.Style]) -> l
             " day costs less what flexible load is worth to it; CVaR is the mean of its worst 5 % of days. Of the"
             f" variance of an agent's loss {content['between_days']:.0%} is between days, which nobody chooses."
             "\n\nRisk-averse PPO is trained on the risk-adjusted loss. Whether that pays is what the last column"
-            f" says: its difference to PPO is {_risk_difference(content)}.",
+            f" says: its difference to PPO is {_risk_difference(content)}, of one training run each.",
             figures.risk(expected, tails, styles),
             _risk_table(content),
             "Means over agents, 95 % bootstrap intervals over days.",
