@@ -48,9 +48,8 @@ class MarketRecord:
 
     @property
     def returns(self) -> Array:
-        """Total reward of every agent, discounted by the game's gamma^h, EUR, shape (n_worlds, N)."""
-        worth = self.game.discount ** np.arange(self.accounts.shape[1])
-        total: Array = np.einsum("h,whi->wi", worth, self.account("reward"))
+        """Total reward of every agent, EUR, shape (n_worlds, N)."""
+        total: Array = self.account("reward").sum(axis=1)
         return total
 
     def account(self, name: str) -> Array:
