@@ -26,10 +26,10 @@ from mfenvs.games.energy.market import (
     Conditions,
     EnergyMarket,
     agent_rules,
-    read_discrete,
     read_series,
     turn_out,
 )
+from mfenvs.games.energy.market import allowed as market_allowed
 from mfenvs.games.energy.prosumer import ONE, ZERO
 from mfenvs.games.energy.prosumers import COMMERCIAL, LAW, STORAGE, TYPES
 from mfenvs.rules import rule
@@ -157,13 +157,10 @@ def binned_rules(orders: str) -> BinnedRules:
 
 @rule
 def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
-    """As in the market: no battery, no charging; none when it is full, nor discharging when it is empty."""
+    """As in the market, for a group's representative."""
     constants = public.constants
-    member, charge = constants.groups[constants.group_of[state]], constants.charge_of[state]
-    battery, flexible, _ = read_discrete(action, ZERO, ONE)
-    idle = member.capacity == 0 and battery != 0
-    full, empty = battery > 0 and charge >= 1, battery < 0 and charge <= 0
-    return not (idle or full or empty or (flexible > 0 and member.flexible_share == 0))
+    member = constants.groups[constants.group_of[state]]
+    return market_allowed(action, Charged(constants.charge_of[state]), member, public)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -187,20 +184,20 @@ class BinnedEnergyMarket(FiniteGame):
     groups_per_type: int = 2
     n_bins: int = 11
     """States of charge from 0 to 1 of those who have a battery, at least 2."""
-    orders: str = "interpolated"
+    orders: str = EnergyMarket.orders
     proportions: tuple[float, ...] = EnergyMarket.proportions
-    feed_in: float = 0.08
-    retail: float = 0.32
-    dynamic_tariffs: bool = False
-    n_ticks: int = 240
-    width: float = 0.02
-    intercept: float = 0.2
-    slope: float = 0.05
-    efficiency: float = 0.95
-    degradation: float = 0.01
-    fee: float = 0.0
-    initial_charge: float = 0.5
-    series: str = "embedded"
+    feed_in: float = EnergyMarket.feed_in
+    retail: float = EnergyMarket.retail
+    dynamic_tariffs: bool = EnergyMarket.dynamic_tariffs
+    n_ticks: int = EnergyMarket.n_ticks
+    width: float = EnergyMarket.width
+    intercept: float = EnergyMarket.intercept
+    slope: float = EnergyMarket.slope
+    efficiency: float = EnergyMarket.efficiency
+    degradation: float = EnergyMarket.degradation
+    fee: float = EnergyMarket.fee
+    initial_charge: float = EnergyMarket.initial_charge
+    series: str = EnergyMarket.series
     """All as in :class:`EnergyMarket`."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
