@@ -31,7 +31,7 @@ class UnitBoxPolicy(ActorCriticPolicy):
     def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
         """What is played in the place of an action of the network."""
         assert isinstance(self.action_space, spaces.Box)
-        played = super().unscale_action(np.clip(scaled_action, -1.0, 1.0))
-        # By rounding a bound may be missed.
+        played = super().unscale_action(scaled_action)
+        # Actions beyond -1 and 1 are beyond the bounds, and by rounding those at -1 and 1 may be.
         bounded: NDArray[Any] = np.clip(played, self.action_space.low, self.action_space.high)
         return bounded

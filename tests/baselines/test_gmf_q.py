@@ -591,3 +591,9 @@ def test_games_and_names_that_are_refused(name) -> None:
 
 def test_moves_are_not_used_up() -> None:
     assert dataclasses.asdict(crowd())["moves"] == HOME != CORRIDOR
+
+
+def test_what_has_converged_does_nothing_more():
+    trainer = new("three-step", "Epidemic-v0-1.0", tolerance=1e9).learn(5)
+    assert trainer.iteration == 1
+    assert trainer.learn(5).iteration == 1
