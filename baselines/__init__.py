@@ -4,37 +4,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from baselines.best_response import BestResponse, approximate_best_response
-    from baselines.callbacks import ExploitabilityCallback
-    from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
-    from baselines.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
-    from baselines.independent_ppo import IndependentPPO
-    from baselines.independent_q import MFQ, IndependentQ
-    from baselines.mirror_descent import IPMD, SymmPMD
-    from baselines.policies import TabularPolicy
-    from baselines.ppo import PPO
-    from baselines.risk_ppo import RiskAversePPO
-    from baselines.temporal_difference import TDLearning
+    from .callbacks import ExploitabilityCallback
+    from .neural.best_response import BestResponse, approximate_best_response
+    from .neural.independent_ppo import IndependentPPO
+    from .neural.ppo import PPO
+    from .neural.risk_ppo import RiskAversePPO
+    from .policies import TabularPolicy
+    from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
+    from .tabular.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+    from .tabular.independent_q import MFQ, IndependentQ
+    from .tabular.mirror_descent import IPMD, SymmPMD
+    from .tabular.temporal_difference import TDLearning
 
 _HOME = {
-    "BestResponse": "best_response",
+    "BestResponse": "neural.best_response",
     "ExploitabilityCallback": "callbacks",
-    "FictitiousPlay": "fixed_point",
-    "GMFQ": "gmf_q",
-    "GMFV": "gmf_q",
-    "IPMD": "mirror_descent",
-    "IndependentPPO": "independent_ppo",
-    "IndependentQ": "independent_q",
-    "MFQ": "independent_q",
-    "NaiveQ": "gmf_q",
-    "OnlineMirrorDescent": "fixed_point",
-    "PPO": "ppo",
-    "RiskAversePPO": "risk_ppo",
-    "SymmPMD": "mirror_descent",
-    "TDLearning": "temporal_difference",
+    "FictitiousPlay": "solvers.fixed_point",
+    "GMFQ": "tabular.gmf_q",
+    "GMFV": "tabular.gmf_q",
+    "IPMD": "tabular.mirror_descent",
+    "IndependentPPO": "neural.independent_ppo",
+    "IndependentQ": "tabular.independent_q",
+    "MFQ": "tabular.independent_q",
+    "NaiveQ": "tabular.gmf_q",
+    "OnlineMirrorDescent": "solvers.fixed_point",
+    "PPO": "neural.ppo",
+    "RiskAversePPO": "neural.risk_ppo",
+    "SymmPMD": "tabular.mirror_descent",
+    "TDLearning": "tabular.temporal_difference",
     "TabularPolicy": "policies",
-    "ThreeStepFixedPoint": "gmf_q",
-    "approximate_best_response": "best_response",
+    "ThreeStepFixedPoint": "tabular.gmf_q",
+    "approximate_best_response": "neural.best_response",
 }
 
 __all__ = [
@@ -62,9 +62,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a trainer when it is asked for: the trainers need torch, the command line's help does not."""
     if name not in _HOME:
-        raise AttributeError(f"module 'baselines' has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f"baselines.{_HOME[name]}"), name)
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{error}: the trainers need the extra packages of `pip install mfenvs[baselines]`"

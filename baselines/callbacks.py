@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from baselines.ppo import PPO
-from baselines.trainer import Trainer
 from mfenvs import checks
 from mfenvs.evaluation import Evaluation, evaluate
 from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
+
+from .neural.ppo import PPO
+from .trainer import Trainer
 
 
 class ExploitabilityCallback(BaseCallback):

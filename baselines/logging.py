@@ -12,7 +12,7 @@ from stable_baselines3.common.logger import (
     TensorBoardOutputFormat,
 )
 
-from baselines.files import replacing
+from .files import replacing
 
 FORMATS = ("csv", "tensorboard", "stdout")
 

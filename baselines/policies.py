@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from baselines.files import read_arrays, replacing
 from mfenvs import checks
 from mfenvs.game import FiniteGame
+
+from .files import read_arrays, replacing
 
 
 class TabularPolicy:

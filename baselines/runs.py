@@ -9,17 +9,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from baselines.files import read_json, versions, write_json
-from baselines.fixed_point import FictitiousPlay, OnlineMirrorDescent
-from baselines.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
-from baselines.independent_q import MFQ, IndependentQ
-from baselines.mirror_descent import IPMD, SymmPMD
-from baselines.neural import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
-from baselines.policies import TabularPolicy
-from baselines.temporal_difference import TDLearning
-from baselines.trainer import Trainer
 from mfenvs.game import Game
 from mfenvs.registry import make, name_of
+
+from .files import read_json, versions, write_json
+from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
+from .policies import TabularPolicy
+from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
+from .tabular.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+from .tabular.independent_q import MFQ, IndependentQ
+from .tabular.mirror_descent import IPMD, SymmPMD
+from .tabular.temporal_difference import TDLearning
+from .trainer import Trainer
 
 AnyTrainer = Trainer[Any] | PPOTrainer
 

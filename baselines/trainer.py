@@ -17,12 +17,13 @@ from rich.progress import Progress
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 
-from baselines.files import read_arrays, replacing
-from baselines.logging import configure
-from baselines.policies import TabularPolicy
 from mfenvs import checks
 from mfenvs.game import FiniteGame
 from mfenvs.registry import make, name_of, registered_games
+
+from .files import read_arrays, replacing
+from .logging import configure
+from .policies import TabularPolicy
 
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from baselines.files import versions, write_json
-from baselines.fixed_point import OnlineMirrorDescent
-from baselines.gmf_q import GMFV
-from baselines.independent_q import MFQ, IndependentQ
-from baselines.q_learning import q_learning
-from baselines.temporal_difference import QEstimate, td_update
+from baselines.solvers.fixed_point import OnlineMirrorDescent
+from baselines.tabular.gmf_q import GMFV
+from baselines.tabular.independent_q import MFQ, IndependentQ
+from baselines.tabular.q_learning import q_learning
+from baselines.tabular.temporal_difference import QEstimate, td_update
 from benchmarks.peers import (
     LibraryEpidemic,
     LibraryRockPaperScissors,
@@ -325,8 +325,8 @@ def ppo(repetitions: int) -> Iterator[Row]:
     import supersuit
     import torch
 
-    from baselines.independent_ppo import IndependentPPO
-    from baselines.ppo import PPO, TABLE_2
+    from baselines.neural.independent_ppo import IndependentPPO
+    from baselines.neural.ppo import PPO, TABLE_2
     from mfenvs.api.pettingzoo import parallel_env
     from mfenvs.api.sb3 import vec_env
 
@@ -412,10 +412,10 @@ def auction(repetitions: int) -> Iterator[Row]:
 
 def energy(repetitions: int) -> Iterator[Row]:
     """Measure days of the energy market in arrays, by size, actions and orders, and the planner's optimum."""
+    from mfenvs.energy.outcomes import planning_problem
+    from mfenvs.energy.record import record_days
+    from mfenvs.energy.welfare import plan
     from mfenvs.games.energy.market import EnergyMarket
-    from mfenvs.games.energy.outcomes import planning_problem
-    from mfenvs.games.energy.record import record_days
-    from mfenvs.games.energy.welfare import plan
 
     def day(**constants: Any) -> Callable[[], None]:
         """A function that plays a day of one world; actions are drawn beforehand."""

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
+from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
 from mfenvs.engine.engine import Engine, Trajectories
 from mfenvs.engine.random import uniform
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
+from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
@@ -26,8 +28,13 @@ __all__ = [
     "InducedGame",
     "Trajectories",
     "World",
+    "a_rps_v0",
+    "a_sis_v0",
+    "a_taxi_v0",
+    "auction_v0",
     "crowd",
     "deviation_gain",
+    "energy_market_v0",
     "evaluate",
     "individual",
     "make",

@@ -47,7 +47,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -56,9 +56,6 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.random import uniform
 from mfenvs.rules import plain, rule
-
-if TYPE_CHECKING:
-    from mfenvs.rendering import Recorder
 
 Rule = Callable[..., Any]
 
@@ -275,20 +272,6 @@ class Game:
         ValueError
             If the books do not balance. By default nothing is checked.
         """
-
-    def recorder(self) -> "Recorder":
-        """Make what records an episode and shows it as text and as an image.
-
-        By default the share of agents in each place over time.
-
-        Raises
-        ------
-        TypeError
-            If the game has no rule ``place``, so that there is nothing to show.
-        """
-        from mfenvs.rendering import ShareRecorder
-
-        return ShareRecorder(self)
 
     def describe(self) -> dict[str, Any]:
         """The constants with which an equal game can be made: keyword arguments of its class."""

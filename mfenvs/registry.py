@@ -8,12 +8,6 @@ import gymnasium
 import pettingzoo
 
 from mfenvs.game import Game
-from mfenvs.games.auction import Auction
-from mfenvs.games.energy.binned import BinnedEnergyMarket
-from mfenvs.games.energy.market import EnergyMarket
-from mfenvs.games.epidemic import Epidemic
-from mfenvs.games.rock_paper_scissors import RockPaperScissors
-from mfenvs.games.taxi import Taxi
 
 NAMESPACE = "mfenvs"
 
@@ -130,11 +124,3 @@ def _full_name(game_class: type[Game]) -> tuple[str, str]:
 def _suggestion(word: str, words: list[str]) -> str:
     close = difflib.get_close_matches(word, words, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-register("RockPaperScissors-v0", RockPaperScissors)
-register("Epidemic-v0", Epidemic)
-register("Taxi-v0", Taxi)
-register("Auction-v0", Auction)
-register("EnergyMarket-v0", EnergyMarket)
-register("BinnedEnergyMarket-v0", BinnedEnergyMarket)

@@ -1,13 +1,16 @@
 """Pictures of a population: the share of agents in each place over time, as text and as an image."""
 
+import functools
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs.game import Game
+from mfenvs.registry import name_of
+
 if TYPE_CHECKING:
     from mfenvs.engine.engine import Engine
-    from mfenvs.game import Game
 
 MAX_SHOWN = 10
 """Places that are shown by name; the less populated ones are shown as one."""
@@ -22,7 +25,7 @@ DOTS_PER_INCH = 100
 
 
 class Recorder(Protocol):
-    """What a game's method ``recorder`` returns: it watches world 0 of an engine, and shows it."""
+    """What :func:`make_recorder` returns: it watches world 0 of an engine, and shows it."""
 
     def clear(self) -> None:
         """Forget what was recorded: the next record is that of time 0."""
@@ -51,7 +54,7 @@ class ShareRecorder:
         If the game has no rule ``place``.
     """
 
-    def __init__(self, game: "Game") -> None:
+    def __init__(self, game: Game) -> None:
         if game.rules.place is None:
             raise TypeError(f"rendering needs a game with a rule place, got {type(game).__name__}")
         self._game = game
@@ -124,10 +127,23 @@ class ShareRecorder:
         return names, np.column_stack([shares[:, kept], shares[:, rest].sum(axis=1)])
 
 
-def caption(game: "Game", time: int) -> str:
-    """The game's name, number of agents, and the time."""
-    from mfenvs.registry import name_of
+@functools.singledispatch
+def make_recorder(game: Game) -> Recorder:
+    """Make what records an episode of a game and shows it as text and as an image.
 
+    By default the share of agents in each place over time. A game that shows more has a recorder of its own, a
+    class or function that takes the game and is registered for its class: ``@make_recorder.register(MyGame)``.
+
+    Raises
+    ------
+    TypeError
+        If the game has no rule ``place``, so that there is nothing to show.
+    """
+    return ShareRecorder(game)
+
+
+def caption(game: Game, time: int) -> str:
+    """The game's name, number of agents, and the time."""
     name = name_of(game) or type(game).__name__
     return f"{name}, {game.n_agents} agents, time {time} of {game.horizon}"
 
@@ -149,7 +165,7 @@ def sparkline(history: NDArray[np.float64], width: int = HISTORY_WIDTH) -> str:
     return "".join(EIGHTHS_UP[min(7, int(share * 8))] for share in history[-width:])
 
 
-def show_whole_episode(axes: Any, game: "Game") -> None:
+def show_whole_episode(axes: Any, game: Game) -> None:
     """Let the horizontal axis be the time of an episode, a strip from h - 1/2 to h + 1/2 for time h."""
     axes.set_xlim(-0.5, game.horizon + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -14,10 +14,10 @@ from benchmarks.reproduce import energy_figures as figures
 from benchmarks.reproduce import energy_report as report
 from benchmarks.reproduce.energy_report import Column, Section, Summary, Table, write_report
 from mfenvs import Engine, make
+from mfenvs.energy.forecast_scores import Evaluation
+from mfenvs.energy.settlement import Ledger, summary
 from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
-from mfenvs.games.energy.prosumers import TYPES
-from mfenvs.games.energy.scores import Evaluation
-from mfenvs.games.energy.settlement import Ledger, summary
+from mfenvs.games.energy.prosumer_types import TYPES
 
 STYLES = figures.policy_styles(["no trade", "ours", "theirs", "planner"])
 

@@ -14,6 +14,7 @@ from mfenvs import Engine, FiniteGame, Game, parallel_env, rule, uniform
 from mfenvs.game import cumulative, index_dtype
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
+from mfenvs.rendering import make_recorder
 
 
 def test_a_made_game_does_not_change():
@@ -307,7 +308,7 @@ def test_what_is_seen_of_a_game_of_any_kind():
     assert Idle().place_name(1) == "1"
     assert Epidemic().place_name(1) == "healthy"
     with pytest.raises(TypeError, match="rendering needs a game with a rule place, got Plain"):
-        game.recorder()
+        make_recorder(game)
 
 
 @pytest.mark.parametrize(

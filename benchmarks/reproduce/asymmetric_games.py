@@ -24,8 +24,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from baselines.files import replacing, versions, write_json
-from baselines.fixed_point import OnlineMirrorDescent
-from baselines.mirror_descent import IPMD, SymmPMD
+from baselines.solvers.fixed_point import OnlineMirrorDescent
+from baselines.tabular.mirror_descent import IPMD, SymmPMD
 from mfenvs import FiniteGame, make, n_player_exploitability
 
 RESULTS = Path("runs") / "asymmetric-games"

@@ -30,17 +30,16 @@ from torch import nn
 
 from baselines import PPO, OnlineMirrorDescent, RiskAversePPO, SymmPMD
 from baselines.files import versions, write_json
-from baselines.market_policies import BinnedPolicy, Idle, SelfConsumption
+from baselines.market.policies import BinnedPolicy, Idle, SelfConsumption
+from baselines.market.student_t_network import StudentTHead
 from benchmarks.reproduce import energy_page
 from benchmarks.reproduce.energy_figures import order_book
 from benchmarks.reproduce.tasks import Tasks, run_all
 from mfenvs import Engine, InducedGame, evaluate, vec_env
-from mfenvs.games.energy.binned import BinnedEnergyMarket
-from mfenvs.games.energy.data import germany_2018, homes
-from mfenvs.games.energy.exploitability import market_exploitability
-from mfenvs.games.energy.forecast import Forecaster, LinearGaussian, LinearStudentT, SeasonalNaive
-from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
-from mfenvs.games.energy.outcomes import (
+from mfenvs.energy.exploitability import market_exploitability
+from mfenvs.energy.forecast_scores import evaluate_forecasters, pit, rolling_origin
+from mfenvs.energy.linear_forecasters import Forecaster, LinearGaussian, LinearStudentT, SeasonalNaive
+from mfenvs.energy.outcomes import (
     best_plans,
     market_outcome,
     planning_problem,
@@ -48,11 +47,12 @@ from mfenvs.games.energy.outcomes import (
     risk_outcome,
     settle,
 )
-from mfenvs.games.energy.prosumers import TYPES
-from mfenvs.games.energy.record import MarketRecord, record_days
-from mfenvs.games.energy.scores import evaluate_forecasters, pit, rolling_origin
-from mfenvs.games.energy.student_head import StudentTHead
-from mfenvs.games.energy.welfare import no_trade, pareto_front, plan
+from mfenvs.energy.record import MarketRecord, record_days
+from mfenvs.energy.series import germany_2018, homes
+from mfenvs.energy.welfare import no_trade, pareto_front, plan
+from mfenvs.games.energy.binned import BinnedEnergyMarket
+from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
+from mfenvs.games.energy.prosumer_types import TYPES
 from mfenvs.play import Player
 from mfenvs.wrappers.rewards import ScaledRewards
 from mfenvs.wrappers.risk import RiskAverseVecEnv

@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from mfenvs import Engine, checks
+from mfenvs.energy.forecast_scores import hac_standard_error
+from mfenvs.energy.linear_forecasters import HORIZON, WEEK
 from mfenvs.games.energy.clearing import PRICE, VOLUME, n_levels
-from mfenvs.games.energy.forecast import HORIZON, WEEK
 from mfenvs.games.energy.market import DAY, EnergyMarket
-from mfenvs.games.energy.prosumers import TYPES
-from mfenvs.games.energy.scores import hac_standard_error
+from mfenvs.games.energy.prosumer_types import TYPES
 
 Array = NDArray[np.float64]
 
@@ -619,7 +619,7 @@ AXES = {
     "peak": "largest exchange with the grid (kWh per step)",
     "co2": "CO₂ of the import (kg)",
 }
-"""Labels of the objectives of :func:`mfenvs.games.energy.welfare.pareto_front`."""
+"""Labels of the objectives of :func:`mfenvs.energy.welfare.pareto_front`."""
 
 
 def pareto_front(
@@ -719,7 +719,7 @@ def forecast_calibration(pits: Mapping[str, Mapping[str, ArrayLike]], n_bins: in
     """Histograms of the probability integral transform with 95 % intervals: flat at 1 if forecasts are calibrated.
 
     The intervals are of each bin by itself, by the estimator of Newey and West on the daily shares, lags up to a
-    week (:func:`mfenvs.games.energy.scores.hac_standard_error`): hours and days are not independent.
+    week (:func:`mfenvs.energy.forecast_scores.hac_standard_error`): hours and days are not independent.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from benchmarks.reproduce.energy_report import (
     with_half,
     write_report,
 )
-from mfenvs.games.energy.scores import Evaluation
+from mfenvs.energy.forecast_scores import Evaluation
 
 UNITS = {"price": "EUR/MWh", "load": "kWh", "PV": "kW/kWp"}
 

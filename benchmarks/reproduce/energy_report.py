@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike
 from baselines.files import replacing, versions
 from benchmarks.reproduce.energy_figures import mean_interval, without_nan
 from mfenvs import checks
-from mfenvs.games.energy.scores import INTERVALS, Evaluation
-from mfenvs.games.energy.settlement import SettlementSummary
+from mfenvs.energy.forecast_scores import INTERVALS, Evaluation
+from mfenvs.energy.settlement import SettlementSummary
 
 MOST_BYTES = 5_000_000
 """Of a page."""

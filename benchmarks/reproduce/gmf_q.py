@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from baselines.files import versions, write_json
-from baselines.gmf_q import GMFQ, GMFV, NaiveQ
-from baselines.independent_q import MFQ, IndependentQ
+from baselines.tabular.gmf_q import GMFQ, GMFV, NaiveQ
+from baselines.tabular.independent_q import MFQ, IndependentQ
 from benchmarks.reproduce.gmf_q_figures import draw_comparison, draw_fluctuation, draw_tables, interval
 from benchmarks.reproduce.tasks import run_all
 from mfenvs import FiniteGame, make, relative_exploitability

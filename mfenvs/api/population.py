@@ -10,7 +10,7 @@ from mfenvs import checks
 from mfenvs.engine.engine import Engine, Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import make
-from mfenvs.rendering import drawing_classes
+from mfenvs.rendering import drawing_classes, make_recorder
 from mfenvs.wrappers.observations import Observe, Observer
 
 RENDER_MODES = ("ansi", "rgb_array")
@@ -82,7 +82,7 @@ class Population:
         action_shape = self.action_space.shape or ()
         self._actions_shape = (self.n_rows, *action_shape)
         self._world_actions_shape = (n_worlds, self.game.n_agents, *action_shape)
-        self._recorder = None if render_mode is None else self.game.recorder()
+        self._recorder = None if render_mode is None else make_recorder(self.game)
         self._regions = _region_matrix(self.game)
         self._reported = self.game.reported
         self.has_masks = self.game.rules.allowed is not None

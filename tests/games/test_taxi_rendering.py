@@ -3,6 +3,7 @@ import pytest
 
 import mfenvs
 from mfenvs.games.taxi.taxi import NOBODY
+from mfenvs.rendering import make_recorder
 
 SMALL = {"city": ("1S", "H2"), "n_agents": 4, "horizon": 3}
 ONE, START, TWO = 0, 1, 3  # the places of the small city
@@ -24,7 +25,7 @@ ZONE_1, ZONE_2 = (31, 119, 180), (255, 127, 14)
 
 def recorded(*times, **constants):
     """A recorder that has seen these states, one after the other."""
-    recorder = mfenvs.make("Taxi-v0", **SMALL | constants).recorder()
+    recorder = make_recorder(mfenvs.make("Taxi-v0", **SMALL | constants))
     return record(recorder, *times, **constants)
 
 
@@ -82,7 +83,7 @@ def test_deliveries_over_an_episode(city):
         "Taxi-v0", city=city, base_rewards=(1.0, 2.0), heterogeneity=0.0, n_agents=30, horizon=40, jam=0.5
     )
     engine = mfenvs.Engine(game, 2)
-    recorder = game.recorder()
+    recorder = make_recorder(game)
     rng = np.random.default_rng(0)
     engine.reset(seed=0)
     recorder.record(engine)
@@ -118,7 +119,7 @@ def test_clear_forgets():
 
 
 def test_nothing_before_reset():
-    recorder = mfenvs.make("Taxi-v0", **SMALL).recorder()
+    recorder = make_recorder(mfenvs.make("Taxi-v0", **SMALL))
     for show in (recorder.ansi, recorder.rgb_array):
         with pytest.raises(RuntimeError, match=r"render\(\) was called before reset\(\): call reset\(\) first"):
             show()
@@ -206,6 +207,6 @@ def test_other_cities(city, width):
         row[0].replace("H", "▒") for row in city
     ]
     assert [line[:6] for line in lines[-zones:]] == [f"zone {zone + 1}" for zone in range(zones)]
-    recorder = env.game.recorder()
+    recorder = make_recorder(env.game)
     recorder.record(env.engine)
     assert recorder.rgb_array().shape == (440, 720, 3)

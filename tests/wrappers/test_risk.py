@@ -14,7 +14,7 @@ from risky import CHOOSE, Gamble, Lottery
 from stable_baselines3.common.vec_env import VecCheckNan, VecMonitor
 
 from mfenvs import Engine, evaluate, make, vec_env
-from mfenvs.games.energy.risk_measures import cvar, risk_adjusted
+from mfenvs.energy.risk_measures import cvar, risk_adjusted
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.games.taxi import Taxi

@@ -1,1 +1,1 @@
-"""The decentralised energy market of typed prosumers, and what it needs: data, forecasts, welfare, settlement."""
+"""The decentralised energy market of typed prosumers, as a game of N agents and as a finite game in bins."""

@@ -30,8 +30,8 @@ from mfenvs.games.energy.market import (
     turn_out,
 )
 from mfenvs.games.energy.market import allowed as market_allowed
-from mfenvs.games.energy.prosumer import ONE, ZERO
-from mfenvs.games.energy.prosumers import COMMERCIAL, LAW, STORAGE, TYPES
+from mfenvs.games.energy.prosumer_step import ONE, ZERO
+from mfenvs.games.energy.prosumer_types import COMMERCIAL, LAW, STORAGE, TYPES
 from mfenvs.rules import rule
 
 
@@ -55,7 +55,7 @@ class BinnedConstants(NamedTuple):
     weather_memory: Any
     book: Any
     groups: Any
-    """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumers.PROSUMER`."""
+    """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`."""
     group_of: Any
     """Of each state, (S,)."""
     charge_of: Any

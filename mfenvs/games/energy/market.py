@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.energy.calendar import STEP_MINUTES
+from mfenvs.energy.series import MarketSeries
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.game import Game, Rules
 from mfenvs.games.energy.clearing import (
@@ -30,9 +32,8 @@ from mfenvs.games.energy.clearing import (
     clearing_rules,
     n_levels,
 )
-from mfenvs.games.energy.data import STEP_MINUTES, MarketSeries
-from mfenvs.games.energy.prosumer import ONE, ZERO, battery_plan, charge_after, execute, plan
-from mfenvs.games.energy.prosumers import (
+from mfenvs.games.energy.prosumer_step import ONE, ZERO, battery_plan, charge_after, execute, plan
+from mfenvs.games.energy.prosumer_types import (
     LAW,
     PROPORTIONS,
     PROSUMER,

@@ -7,12 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.games.taxi.city import BARRIER, START
-from mfenvs.games.taxi.taxi import NOBODY
-from mfenvs.rendering import bar, caption, check_recorded, new_figure, pixels, show_whole_episode, sparkline
+from mfenvs.games.taxi.taxi import NOBODY, Taxi
+from mfenvs.rendering import (
+    bar,
+    caption,
+    check_recorded,
+    make_recorder,
+    new_figure,
+    pixels,
+    show_whole_episode,
+    sparkline,
+)
 
 if TYPE_CHECKING:
     from mfenvs.engine.engine import Engine
-    from mfenvs.games.taxi.taxi import Taxi
 
 FULL_SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares that a full bar or the darkest colour may stand for: few, so that pictures of one episode compare."""
@@ -43,6 +51,7 @@ class Moment(NamedTuple):
     """Number of deliveries in each zone in the step to this time, shape (n_zones,)."""
 
 
+@make_recorder.register(Taxi)
 class CityRecorder:
     """Records taxis, customers and deliveries of one world, and shows them.
 
@@ -52,7 +61,7 @@ class CityRecorder:
         The game that the taxis play.
     """
 
-    def __init__(self, game: "Taxi") -> None:
+    def __init__(self, game: Taxi) -> None:
         self._game = game
         self._city = city = game.map
         # Starts belong to no zone: they are counted in one more, which is not shown.

@@ -12,7 +12,6 @@ from mfenvs import checks
 from mfenvs.engine.random import uniform
 from mfenvs.game import Game
 from mfenvs.games.taxi.city import MAX_PLACES, City, CityArrays, city_rows
-from mfenvs.rendering import Recorder
 from mfenvs.rules import crowd, rule
 
 UP, DOWN, LEFT, RIGHT, WAIT = range(5)
@@ -241,12 +240,6 @@ class Taxi(Game):
         """Row and column."""
         row, column = self.map.where(place)
         return f"{self.map.symbols[place]} ({row}, {column})"
-
-    def recorder(self) -> Recorder:
-        """Shows the city: taxis, customers and deliveries."""
-        from mfenvs.games.taxi.rendering import CityRecorder
-
-        return CityRecorder(self)
 
     def _spread(self, rng: np.random.Generator, width: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
         return 1.0 + self.heterogeneity * width * rng.uniform(-1.0, 1.0, shape)

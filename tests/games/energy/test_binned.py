@@ -13,7 +13,7 @@ from mfenvs import Engine, InducedGame
 from mfenvs.engine.random import ADVANCE, agent_key, step_key, student_t, uniform
 from mfenvs.games.energy.binned import BinnedEnergyMarket, error_excess
 from mfenvs.games.energy.clearing import clear_orders
-from mfenvs.games.energy.prosumers import TYPES
+from mfenvs.games.energy.prosumer_types import TYPES
 
 
 def binned(**constants):

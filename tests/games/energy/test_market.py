@@ -17,10 +17,10 @@ from scipy import stats
 
 import mfenvs
 from mfenvs import Engine, make
+from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.clearing import clear_orders
-from mfenvs.games.energy.data import MarketSeries
 from mfenvs.games.energy.market import ACCOUNTS, DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN, EnergyMarket
-from mfenvs.games.energy.prosumers import PROPORTIONS, TYPES, stratified
+from mfenvs.games.energy.prosumer_types import PROPORTIONS, TYPES, stratified
 from mfenvs.wrappers.observations import Observer
 
 PRICE, LOCAL_BUY, LOCAL_SELL, VOLUME = range(4)

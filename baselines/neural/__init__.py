@@ -1,0 +1,1 @@
+"""Learners with neural networks, their networks and their compiled training steps."""

@@ -1,0 +1,311 @@
+"""PPO's gradients for a policy and a value network on one CPU core, without autograd.
+
+With small networks most of PPO's time goes into passing activations through memory: autograd keeps those of a
+whole minibatch. Here a minibatch is walked in blocks of rows whose activations stay in the core's cache; matrix
+products add up the weights' gradients over the blocks, and what lies between the products is one compiled pass
+each. The numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser remain
+the policy's own.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import nn
+
+from .ppo_kernels import (
+    ZERO,
+    Floats,
+    add_bias_and_leak,
+    back_through_leak,
+    back_through_tanh,
+    policy_gradient,
+    sample_actions,
+    softmax,
+    value_gradient,
+)
+
+BLOCK_ROWS = 1024
+"""Rows whose activations (two layers of 128: 1 MB) stay in the second-level cache; 512 are as good."""
+
+
+def leak_of(module: nn.Module) -> np.float32 | None:
+    """The slope below zero of an activation; None for tanh.
+
+    Raises
+    ------
+    ValueError
+        If it is another activation.
+    """
+    if type(module) is nn.LeakyReLU and module.negative_slope >= 0:
+        return np.float32(module.negative_slope)
+    if type(module) is nn.ReLU:
+        return ZERO
+    if type(module) is nn.Tanh:
+        return None
+    raise ValueError(f"unsupported activation {module!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Activations and gradients of the layers for so many rows: views of one buffer, as tensors and as arrays."""
+
+    outputs: list[torch.Tensor]
+    output_arrays: list[Floats]
+    gradients: list[torch.Tensor]
+    gradient_arrays: list[Floats]
+    turned_gradients: list[torch.Tensor]
+    """The gradients transposed."""
+
+
+class Network:
+    """A perceptron: linear layers with activations between them, and gradients that are accumulated.
+
+    Parameters
+    ----------
+    hidden:
+        Linear layers and activations in turns.
+    head:
+        The last linear layer.
+
+    Raises
+    ------
+    ValueError
+        If a layer or an activation is of another kind.
+    """
+
+    def __init__(self, hidden: nn.Sequential, head: nn.Module) -> None:
+        modules = list(hidden)
+        layers = [*modules[0::2], head]
+        self._leaks = [leak_of(activation) for activation in modules[1::2]]
+        self._weights, self._biases = [], []
+        self._weight_gradients, self._bias_gradient_tensors = [], []
+        for layer in layers:
+            if not isinstance(layer, nn.Linear) or layer.bias is None:
+                raise ValueError(f"unsupported layer {layer!r}")
+            self._weights.append(layer.weight.detach())
+            self._biases.append(layer.bias.detach().numpy())
+            self._weight_gradients.append(_gradient(layer.weight))
+            self._bias_gradient_tensors.append(_gradient(layer.bias))
+        self._bias_gradients: list[Floats] = [gradient.numpy() for gradient in self._bias_gradient_tensors]
+        # Products with a transposed copy are some per cent faster than with a transposed view.
+        self._transposed = [torch.empty(weight.shape[1], weight.shape[0]) for weight in self._weights]
+        self._first_gradient = torch.zeros_like(self._transposed[0])
+        self._outputs = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
+        self._gradients = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
+        self._blocks: dict[int, Block] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over parameters that have changed."""
+        for transposed, weight in zip(self._transposed, self._weights, strict=True):
+            transposed.copy_(weight.t())
+
+    def clear_gradients(self) -> None:
+        """Set all gradients to zero."""
+        torch._foreach_zero_([*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient])
+
+    def finish_gradients(self) -> None:
+        """Put what :meth:`backward` has accumulated where the optimiser looks for it."""
+        self._weight_gradients[0].copy_(self._first_gradient.t())
+
+    @property
+    def head_bias(self) -> Floats:
+        """The bias of the last layer, which :meth:`forward` leaves out."""
+        return self._biases[-1]
+
+    @property
+    def head_bias_gradient(self) -> Floats:
+        """Its gradient, which :meth:`backward` leaves to the caller."""
+        return self._bias_gradients[-1]
+
+    def forward(self, x: torch.Tensor) -> Floats:
+        """The last layer's product with its weights, without its bias, (rows, n_outputs); overwritten by the next.
+
+        ``x`` has at most ``BLOCK_ROWS`` rows.
+        """
+        block = self.block(x.shape[0])
+        last = len(self._weights) - 1
+        for k in range(last):
+            h, leak = block.outputs[k], self._leaks[k]
+            torch.mm(x, self._transposed[k], out=h)
+            if leak is None:
+                h.add_(torch.from_numpy(self._biases[k])).tanh_()
+            else:
+                add_bias_and_leak(block.output_arrays[k], self._biases[k], leak)
+            x = h
+        torch.mm(x, self._transposed[last], out=block.outputs[last])
+        return block.output_arrays[last]
+
+    def backward(self, x: torch.Tensor) -> None:
+        """Add the gradients of the parameters, from that of the output, which is in ``block(len(x))``."""
+        block = self.block(x.shape[0])
+        for k in range(len(self._weights) - 1, 0, -1):
+            self._weight_gradients[k].addmm_(block.turned_gradients[k], block.outputs[k - 1])
+            torch.mm(block.gradients[k], self._weights[k], out=block.gradients[k - 1])
+            leak = self._leaks[k - 1]
+            back = back_through_tanh if leak is None else back_through_leak
+            slope = ZERO if leak is None else leak
+            back(block.gradient_arrays[k - 1], block.output_arrays[k - 1], slope, self._bias_gradients[k - 1])
+        # With fewer inputs than outputs this product is faster than its transpose.
+        self._first_gradient.addmm_(x.t(), block.gradients[0])
+
+    def block(self, n_rows: int) -> Block:
+        """The buffers for so many rows."""
+        if n_rows not in self._blocks:
+            outputs = [buffer[:n_rows] for buffer in self._outputs]
+            gradients = [buffer[:n_rows] for buffer in self._gradients]
+            self._blocks[n_rows] = Block(
+                outputs,
+                [h.numpy() for h in outputs],
+                gradients,
+                [g.numpy() for g in gradients],
+                [g.t() for g in gradients],
+            )
+        return self._blocks[n_rows]
+
+
+@dataclasses.dataclass(frozen=True)
+class Minibatch:
+    """What a gradient is taken of; all but the observations indexed like ``rows``."""
+
+    observations: torch.Tensor
+    """Those of the whole rollout, (n, n_features)."""
+    rows: torch.Tensor
+    """Which of them are in the minibatch, (size,)."""
+    actions: NDArray[np.int64]
+    old_log_probs: Floats
+    advantages: Floats
+    """Normalised, if they are to be."""
+    returns: Floats
+
+
+class PolicyAndValue:
+    """The two networks of an SB3 policy, with PPO's gradients.
+
+    Parameters
+    ----------
+    policy:
+        An ``MlpPolicy`` on the CPU, with separate networks of at least one hidden layer each; see
+        :meth:`supports`.
+
+    Raises
+    ------
+    ValueError
+        If it is another kind of policy.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        extractor = policy.mlp_extractor
+        self.policy = Network(extractor.policy_net, policy.action_net)
+        self.value = Network(extractor.value_net, policy.value_net)
+        self.parameters = list(policy.parameters())
+
+    @staticmethod
+    def supports(policy: Any) -> bool:
+        """Whether a policy is of the kind that this class computes; others are left to autograd."""
+        if not (
+            type(policy) is ActorCriticPolicy
+            and isinstance(policy.action_space, spaces.Discrete)
+            and type(policy.features_extractor) is FlattenExtractor
+            and isinstance(policy.observation_space, spaces.Box)
+            and len(policy.observation_space.shape) == 1
+            and policy.device.type == "cpu"
+            and all(p.requires_grad and p.dtype == torch.float32 for p in policy.parameters())
+        ):
+            return False
+        networks = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)
+        try:
+            for network in networks:
+                Network(network, policy.action_net)
+        except ValueError:
+            return False
+        return all(len(network) > 0 for network in networks)
+
+    def refresh(self) -> None:
+        """Take over parameters that have changed."""
+        self.policy.refresh()
+        self.value.refresh()
+
+    def act(
+        self, observations: torch.Tensor, actions: NDArray[np.int64], log_probs: Floats, values: Floats
+    ) -> None:
+        """Sample actions from torch's random numbers; write them, their log-probabilities and the values."""
+        draws = torch.rand(len(observations)).numpy()
+        for first, x in _blocks(observations):
+            rows = slice(first, first + len(x))
+            logits = self.policy.forward(x)
+            sample_actions(logits, self.policy.head_bias, draws[rows], actions[rows], log_probs[rows])
+        self.evaluate(observations, values)
+
+    def laws(self, observations: torch.Tensor) -> Floats:
+        """Probabilities of the actions, shape (len(observations), n_actions)."""
+        out = np.empty((len(observations), len(self.policy.head_bias)), np.float32)
+        for first, x in _blocks(observations):
+            softmax(self.policy.forward(x), self.policy.head_bias, out[first : first + len(x)])
+        return out
+
+    def evaluate(self, observations: torch.Tensor, values: Floats) -> None:
+        """Write the values, shape (len(observations),)."""
+        for first, x in _blocks(observations):
+            np.add(self.value.forward(x)[:, 0], self.value.head_bias[0], out=values[first : first + len(x)])
+
+    def take_gradients(
+        self, batch: Minibatch, clip_range: float, entropy_coefficient: float, value_coefficient: float
+    ) -> NDArray[np.float64]:
+        """Set every parameter's ``grad`` to that of PPO's loss on a minibatch; return the log's sums, (5,)."""
+        sums = np.zeros(5)
+        self.policy.clear_gradients()
+        self.value.clear_gradients()
+        clip, per_row = np.float32(clip_range), np.float32(1.0 / len(batch.rows))
+        entropy_weight, value_weight = np.float32(entropy_coefficient), np.float32(value_coefficient)
+        policy, value = self.policy, self.value
+        for first, rows in _blocks(batch.rows):
+            x = batch.observations.index_select(0, rows)
+            part = slice(first, first + x.shape[0])
+            policy_gradient(
+                policy.forward(x),
+                policy.head_bias,
+                batch.actions[part],
+                batch.old_log_probs[part],
+                batch.advantages[part],
+                clip,
+                entropy_weight,
+                per_row,
+                policy.block(x.shape[0]).gradient_arrays[-1],
+                policy.head_bias_gradient,
+                sums,
+            )
+            policy.backward(x)
+            value_gradient(
+                value.forward(x),
+                value.head_bias,
+                batch.returns[part],
+                value_weight,
+                per_row,
+                value.block(x.shape[0]).gradient_arrays[-1],
+                value.head_bias_gradient,
+                sums,
+            )
+            value.backward(x)
+        policy.finish_gradients()
+        value.finish_gradients()
+        return sums
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    """The tensor in which a parameter's gradient is accumulated."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _blocks(rows: torch.Tensor) -> Sequence[tuple[int, torch.Tensor]]:
+    """Consecutive blocks of rows, each with the number of its first."""
+    return [(first, rows[first : first + BLOCK_ROWS]) for first in range(0, len(rows), BLOCK_ROWS)]

@@ -1,0 +1,124 @@
+"""PPO that minimises the risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of every agent's loss."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+from mfenvs.game import Game
+from mfenvs.wrappers.observations import Observe, observation_blocks
+from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
+
+from .ppo import PPO
+from .rollout import TensorRollout
+
+
+class RiskAversePPO(PPO):
+    """PPO with one network that all agents share, for agents who are averse to risk [S].
+
+    It is :class:`baselines.PPO` on a :class:`mfenvs.wrappers.risk.RiskAverseVecEnv`: the policy observes what is
+    left of its agent's budget z and the agent's risk aversion, and z is learned beside it. What differs:
+
+    * The discount is 1 by default, since risk is that of the total reward [O].
+    * ``risk/expected_loss``, ``risk/cvar``, ``risk/objective``, ``risk/z_mean`` and ``risk/exceeded`` (share of
+      losses above z; alpha when z is the quantile) are logged: means over agents and the episodes that ended since
+      the last log, of what agents lost in the game. ``cvar`` and ``objective`` are those of Rockafellar and
+      Uryasev for the present z, in expectation upper bounds (:meth:`RiskBudget.measures`).
+    * The budgets are saved with the model. It is evaluated like any other: ``mfenvs.evaluate(game, model)``.
+
+    Parameters
+    ----------
+    policy, observe, hyper_parameters:
+        As in :class:`baselines.PPO`.
+    env:
+        A :class:`RiskAverseVecEnv`, or one in SB3's wrappers, or a game whose agents have a ``risk_aversion``, or
+        its name, of which one world is made.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the environment is another, or an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy] = "MlpPolicy",
+        env: VecEnv | Game | str | None = None,
+        *,
+        observe: Observe = (),
+        **hyper_parameters: Any,
+    ) -> None:
+        super().__init__(policy, env, observe=observe, **{"gamma": 1.0, **hyper_parameters})
+
+    @property
+    def budget(self) -> RiskBudget:
+        """The agents' budgets, which the environment goes on learning."""
+        return next(block for block in observation_blocks(self.observe) if isinstance(block, RiskBudget))
+
+    @classmethod
+    def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
+        """Read what :meth:`save` wrote: as PPO's; the environment gets the saved z and scale.
+
+        Raises
+        ------
+        ValueError
+            If the file holds another class's model, or ``env`` shows agents other things than it was trained on.
+        """
+        model = super().load(path, env, *args, **kwargs)
+        if not any(isinstance(block, RiskBudget) for block in observation_blocks(model.observe)):
+            raise ValueError(f"{path} holds a model that observes no risk budget, not a {cls.__name__}")
+        if model.env is not None:
+            model._share_budget(model.env)
+        return model
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Go on in another environment, with this model's z and scale.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not a RiskAverseVecEnv, or one of other agents or another ``observe``.
+        """
+        found = _risk_averse(env)
+        if observation_blocks(found.observe) != observation_blocks(self.observe):
+            raise ValueError(
+                f"env must show agents {self.observe!r}, as the model observes, got {found.observe!r}"
+            )
+        super().set_env(env, force_reset)
+        self._share_budget(env)
+
+    @staticmethod
+    def _vec_env(game: Game | str, n_worlds: int, observe: Observe) -> RiskAverseVecEnv:
+        return RiskAverseVecEnv(game, n_worlds, observe=observe)
+
+    def _setup_model(self) -> None:
+        if self.env is not None:
+            _risk_averse(self.env)
+        super()._setup_model()
+
+    def _share_budget(self, env: VecEnv) -> None:
+        """Give the environment this model's budgets, to learn on what the model observes."""
+        found = _risk_averse(env)
+        found.budget.z, found.budget.scale = self.budget.z, self.budget.scale
+        self.observe = found.observe
+
+    def _collect_step(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, step: int) -> bool:
+        if not super()._collect_step(env, callback, rollout, step):
+            return False
+        if self._last_episode_starts is not None and self._last_episode_starts.any():
+            for name, value in _risk_averse(env).measured.items():
+                self.logger.record_mean(f"risk/{name}", value)
+        return True
+
+
+def _risk_averse(env: Any) -> RiskAverseVecEnv:
+    """The risk-averse environment within wrappers; TypeError if there is none."""
+    inner = env
+    while isinstance(inner, VecEnvWrapper):
+        inner = inner.venv
+    if not isinstance(inner, RiskAverseVecEnv):
+        raise TypeError(f"env must be a RiskAverseVecEnv (mfenvs.wrappers.risk), got {type(inner).__name__}")
+    return inner

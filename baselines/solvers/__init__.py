@@ -1,0 +1,1 @@
+"""Solvers of the induced mean-field game, which read its model: arrays of probabilities and rewards."""

@@ -1,0 +1,200 @@
+"""Solvers of the induced mean-field game that know the model: online mirror descent and fictitious play."""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.model import follow
+from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
+from mfenvs.meanfield.induced import InducedGame
+
+from ..policies import TabularPolicy
+from ..trainer import Trainer, TrainerConfig
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MirrorDescentConfig(TrainerConfig):
+    """Hyper-parameters of online mirror descent."""
+
+    learning_rate: float = 0.1
+    """Step alpha > 0 on the accumulated values; too large a step diverges (A-RPS: at 1)."""
+    temperature: float = 0.0
+    """Entropy regularisation tau >= 0; alpha tau < 1. With tau > 0 a fixed point is the equilibrium of the
+    regularised game, which is at most 2 tau H log|A|-exploitable (Yardim & He, Lemma 11)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
+        checks.real("temperature", self.temperature, 0.0, 1.0 / self.learning_rate, exclude_high=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FictitiousPlayConfig(TrainerConfig):
+    """Hyper-parameters of fictitious play."""
+
+    temperature: float = 0.0
+    """Answer with the soft best response at this tau >= 0; 0 is the exact one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("temperature", self.temperature, 0.0)
+
+
+class MeanFieldSolver(Trainer[Any]):
+    """Iterates on the induced game, in compiled code on its arrays; a timestep is an iteration."""
+
+    @property
+    def timesteps_per_iteration(self) -> int:
+        """One: nothing is simulated."""
+        return 1
+
+    @property
+    def policy(self) -> TabularPolicy:
+        """The current policy, shared by all agents; uniform before the first iteration."""
+        return TabularPolicy(self._law)
+
+    def _set_up(self) -> None:
+        self.induced = InducedGame(self.game)
+        """The mean-field game that is solved."""
+        self._law = self.induced.uniform_policy()
+        self._work = np.empty(self.induced.policy_shape), self.induced.flow_arrays()
+
+    @abc.abstractmethod
+    def _advance(self, n_iterations: int) -> None:
+        """Do iterations in place."""
+
+    def run(self, n_iterations: int) -> None:
+        """Do iterations in compiled code, without logging, callbacks or measuring in between."""
+        n_iterations = checks.integer("n_iterations", n_iterations, 0)
+        self._advance(n_iterations)
+        self.iteration += n_iterations
+        self.num_timesteps += n_iterations * self.timesteps_per_iteration
+
+    def _iterate(self) -> dict[str, float]:
+        self._advance(1)
+        return {"eval/mean_field_exploitability": self.induced.exploitability(self._law)}
+
+
+class OnlineMirrorDescent(MeanFieldSolver):
+    """Online mirror descent: y <- (1 - alpha tau) y + alpha Q^{tau,pi}, pi = softmax(y).
+
+    Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022 (tau = 0), on any
+    finite game; with tau > 0 the exact-model counterpart of Yardim & He's Algorithm 2, without its mixing.
+    """
+
+    config_class = MirrorDescentConfig
+    name = "omd"
+    config: MirrorDescentConfig
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._y = np.zeros(self.induced.policy_shape)
+        self._kernel = _mirror_descent_kernel(self.induced.kernels.flow_rule)
+
+    def _advance(self, n_iterations: int) -> None:
+        self._kernel(
+            n_iterations, self._law, self._y, self.config.learning_rate, self.config.temperature, *self._work
+        )
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"law": self._law, "y": self._y}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._law, self._y = state["law"], state["y"]
+
+
+class FictitiousPlay(MeanFieldSolver):
+    """Fictitious play: the average, weighted by state mass, of best responses to the averages so far.
+
+    Perrin et al., "Fictitious play for mean field games", NeurIPS 2020, on any finite game. Where the dynamics
+    depend on the population, a best response's mass is that of a single agent in the current flow; in an
+    infinite game, the mass of the stationary law that it reaches there [O].
+    """
+
+    config_class = FictitiousPlayConfig
+    name = "fictitious-play"
+    config: FictitiousPlayConfig
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        shape = self.induced.policy_shape
+        self._answer, self._mass = np.empty(shape), np.zeros(shape)
+        self._kernel = _fictitious_play_kernel(self.induced.kernels.flow_rule)
+
+    def _advance(self, n_iterations: int) -> None:
+        if self.iteration == 0:
+            self._mass = self.induced.flow(self._law).mu
+        self._kernel(n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._work)
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"law": self._law, "mass": self._mass}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._law, self._mass = state["law"], state["mass"]
+
+
+@functools.cache
+def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def iterate(
+        n_iterations: Any,
+        policy: Any,
+        y: Any,
+        learning_rate: Any,
+        temperature: Any,
+        q: Any,
+        arrays: Any,
+    ) -> None:
+        """Do iterations of mirror descent on ``policy`` and ``y`` (T, S, A) in place; ``q`` is scratch."""
+        transitions, rewards = arrays.transitions, arrays.rewards
+        horizon, n_states, n_actions = q.shape
+        for _ in range(n_iterations):
+            flow(policy, arrays)
+            evaluate(policy, transitions, rewards, temperature, arrays.discount, q, arrays.values)
+            for h in range(horizon):
+                for s in range(n_states):
+                    for a in range(n_actions):
+                        y[h, s, a] += learning_rate * (q[h, s, a] - temperature * y[h, s, a])
+            act_optimally(y, 1.0, policy)
+
+    return iterate
+
+
+@functools.cache
+def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def iterate(
+        n_iterations: Any,
+        policy: Any,
+        mass: Any,
+        answer: Any,
+        temperature: Any,
+        q: Any,
+        arrays: Any,
+    ) -> None:
+        """Do iterations of fictitious play on ``policy`` and ``mass`` (T, S, A) in place; the rest is scratch."""
+        horizon, n_states, n_actions = q.shape
+        for _ in range(n_iterations):
+            flow(policy, arrays)
+            optimise(arrays.transitions, arrays.rewards, temperature, arrays.discount, q, arrays.values)
+            act_optimally(q, temperature, answer)
+            follow(answer, arrays)
+            for h in range(horizon):
+                for s in range(n_states):
+                    total = 0.0
+                    for a in range(n_actions):
+                        mass[h, s, a] += arrays.mu[h, s, a]
+                        total += mass[h, s, a]
+                    for a in range(n_actions):
+                        policy[h, s, a] = mass[h, s, a] / total if total > 0.0 else answer[h, s, a]
+
+    return iterate

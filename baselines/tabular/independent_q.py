@@ -1,0 +1,378 @@
+"""Tabular Q-learners who play the N-player game, each with a table of its own: independent learners and MF-Q.
+
+The baselines of Guo et al. (arXiv 1901.09585). All agents learn at once, in one compiled loop over the rounds.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.cpu import Layout, advance_world_rule, own_count_rules, start_world_rule
+from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
+from mfenvs.game import FiniteGame, Rules
+from mfenvs.meanfield.responses import respond
+from mfenvs.rules import World, rule
+
+from ..policies import TabularPolicy
+from ..trainer import Trainer, TrainerConfig
+from .q_learning import STEP_EXPONENT, greatest
+
+Array = NDArray[np.float64]
+
+TABULATED_STEPS = 4096
+"""The steps of so many visits are looked up, those of later ones computed."""
+SMALLEST_WEIGHT = 1e-30
+"""A row's weights are computed anew when the largest of them leaves [this, 1 / this]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndependentQConfig(TrainerConfig):
+    """Hyper-parameters of independent Q-learners."""
+
+    inverse_temperature: float = 4.0
+    """c of the Boltzmann policy softmax_c(Q) with which agents act [O: as GMF-Q's]."""
+    episodes: int = 20
+    """Episodes, of ``horizon`` rounds each, of an iteration."""
+    step_exponent: float = STEP_EXPONENT
+    """omega: the step of an entry's n-th visit is 1 / n^omega, 1/2 < omega <= 1 [O: as GMF-Q's]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("inverse_temperature", self.inverse_temperature, 0.0, exclude_low=True)
+        checks.integer("episodes", self.episodes, 1)
+        checks.real("step_exponent", self.step_exponent, 0.5, 1.0, exclude_low=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MFQConfig(IndependentQConfig):
+    """Hyper-parameters of MF-Q."""
+
+    n_bins: int = 0
+    """Into how many bins the mean action is sorted; 0: as many as there are actions [O]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.integer("n_bins", self.n_bins, 0)
+
+
+class Tables(NamedTuple):
+    """What the agents have learned, and what they need to go on."""
+
+    q: Any
+    """Shape (n_agents, T, S, B, A), with B bins of the mean action."""
+    visits: Any
+    """How often an entry was updated."""
+    seen: Any
+    """How often an agent was in a state with a mean action in mind, (n_agents, T, S, B)."""
+    bins: Any
+    """The mean action that every agent has in mind, (n_agents,): that of its last round, or a middling one."""
+    weights: Any
+    """exp(c (q - level)), like ``q``: to have it costs one exponential an update, not A a decision."""
+    levels: Any
+    """The level of every row, (n_agents, T, S, B): its largest value when the row was last computed."""
+
+
+class _TabularLearners(Trainer[Any]):
+    """N agents with a Q table each; an iteration is a number of episodes of one world."""
+
+    @property
+    def timesteps_per_iteration(self) -> int:
+        """Agent-steps of an iteration's episodes."""
+        n: int = self.config.episodes * self.game.n_agents * self.game.horizon
+        return n
+
+    @property
+    def policy(self) -> TabularPolicy:
+        """What every agent plays: softmax_c(Q_i), shape (n_agents, T, S, A).
+
+        Where it depends on the mean action of the last round, the average over those that the agent has had in
+        mind in that state (over all where it never was).
+        """
+        seen = self._tables.seen.astype(np.float64)
+        weights = np.where(seen.sum(axis=-1, keepdims=True) > 0, seen, 1.0)
+        weights /= weights.sum(axis=-1, keepdims=True)
+        laws = respond(self._tables.q, self.config.inverse_temperature)
+        return TabularPolicy(np.einsum("itsb,itsba->itsa", weights, laws))
+
+    looks_at_others: ClassVar[bool]
+    """Whether the tables tell mean actions apart, and look ahead by the policy; else by the maximum."""
+
+    @property
+    def _n_bins(self) -> int:
+        """Number B of bins of the mean action."""
+        return 1
+
+    def _set_up(self) -> None:
+        game, n_bins = self.game, self._n_bins
+        n_times, n_states, n_actions = game.policy_shape
+        shape = (game.n_agents, n_times, n_states, n_bins, n_actions)
+        self._tables = Tables(
+            q=np.zeros(shape),
+            visits=np.zeros(shape, np.int32),
+            seen=np.zeros(shape[:-1], np.int32),
+            bins=np.full(game.n_agents, (n_bins - 1) // 2, np.int32),
+            weights=np.ones(shape),
+            levels=np.zeros(shape[:-1]),
+        )
+        self._steps = np.arange(1, TABULATED_STEPS + 1) ** -self.config.step_exponent
+        self._kernel = _learning_kernel(game.rules, Layout.of(game), n_bins, self.looks_at_others)
+
+    def _iterate(self) -> dict[str, float]:
+        game, config = self.game, self.config
+        n = game.n_agents
+        total, wrong, value = self._kernel(
+            *self._tables,
+            *(np.empty((2, n), game.state_dtype), np.empty(n, np.int32), np.empty(n, np.float32)),
+            *(np.empty(game.n_cells, np.float32), np.empty(game.n_signals, np.float32)),
+            *(game.agents.view(np.ndarray), game.constants, game.initial, game.discount, game.horizon),
+            *(config.inverse_temperature, config.step_exponent, self._steps),
+            *(config.seed, self.iteration * config.episodes, config.episodes),
+        )
+        _refuse(game, wrong, value)
+        return {
+            "train/return": float(total / (n * config.episodes)),
+            "train/unvisited": float((self._tables.visits == 0).mean()),
+        }
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return self._tables._asdict()
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._tables = Tables(**state)
+
+
+class IndependentQ(_TabularLearners):
+    """Independent learners (IL): every agent learns Q_i(s, a) by itself and takes the others for its environment.
+
+    Q_i(s, a) <- Q_i(s, a) + step [r + gamma max_b Q_i(s', b) - Q_i(s, a)] on the agent's own path, on which it
+    acts by softmax_c(Q_i). Hyper-parameters: :class:`IndependentQConfig`.
+    """
+
+    config_class = IndependentQConfig
+    name = "independent-q"
+    looks_at_others = False
+    config: IndependentQConfig
+
+    @property
+    def q(self) -> Array:
+        """Q of every agent, shape (n_agents, T, S, A)."""
+        return self._tables.q[:, :, :, 0].copy()  # type: ignore[no-any-return]
+
+
+class MFQ(_TabularLearners):
+    """Mean-field Q-learning (MF-Q): every agent learns Q_i(s, a, abar), abar the mean action of those whom it met.
+
+    Yang et al., "Mean field multi-agent reinforcement learning" (ICML 2018), tabular, as in the comparison of
+    Guo et al.: Q_i(s, a, abar) <- Q_i(s, a, abar) + step [r + gamma sum_b pi_i(b | s', abar) Q_i(s', b, abar) -
+    Q_i(s, a, abar)] with pi_i = softmax_c(Q_i), by which the agent acts on the abar of its last round. abar is a
+    mean of the actions' numbers, rounded to the nearest of ``n_bins`` equally spaced ones [O]: of the opponents
+    that the game draws (its rule ``met``), else of all others. Hyper-parameters: :class:`MFQConfig`.
+    """
+
+    config_class = MFQConfig
+    name = "mf-q"
+    looks_at_others = True
+    config: MFQConfig
+
+    @property
+    def q(self) -> Array:
+        """Q of every agent, shape (n_agents, T, S, B, A)."""
+        return self._tables.q.copy()  # type: ignore[no-any-return]
+
+    @property
+    def _n_bins(self) -> int:
+        return self.config.n_bins or self.game.n_actions
+
+
+FINE, MET, STEP = range(3)
+"""What the kernel found: a game's own rules are right, or which is not."""
+
+
+def _refuse(game: FiniteGame, wrong: int, value: float) -> None:
+    kind, last = type(game).__name__, game.n_actions - 1
+    if wrong == MET:
+        raise ValueError(f"{kind}.met must return a mean action in [0, {last}], got {value:g}")
+    if wrong == STEP:
+        raise ValueError(f"{kind}.step must return a state in [0, {game.n_states - 1}], got {value:g}")
+
+
+@rule
+def draw_by(weights: Any, draw: Any) -> Any:
+    """Draw an action with probabilities proportional to its weights."""
+    total = 0.0
+    for weight in weights:
+        total += weight
+    reached, action = weights[0], 0
+    while action < len(weights) - 1 and draw * total >= reached:
+        action += 1
+        reached += weights[action]
+    return action
+
+
+@rule
+def mean_by(weights: Any, values: Any) -> Any:
+    """The mean of values with these weights."""
+    total, weighted = 0.0, 0.0
+    for a in range(len(values)):
+        total += weights[a]
+        weighted += weights[a] * values[a]
+    return weighted / total
+
+
+@rule
+def reweigh(values: Any, weights: Any, action: Any, level: Any, inverse_temperature: Any) -> Any:
+    """Bring the weights of a row up to date with the value of one action; return the row's level.
+
+    The level is moved to the largest value before weights can leave the range of numbers.
+    """
+    weights[action] = math.exp(min(inverse_temperature * (values[action] - level), 700.0))
+    largest = greatest(weights)
+    if SMALLEST_WEIGHT <= largest <= 1.0 / SMALLEST_WEIGHT:
+        return level
+    best = greatest(values)
+    for a in range(len(values)):
+        weights[a] = math.exp(inverse_temperature * (values[a] - best))
+    return best
+
+
+@functools.cache
+def _mean_action_rule(rules: Rules) -> Callable[..., Any]:
+    """The mean action of those whom an agent met: by the game's rule, or of all others."""
+    (cell, own_weight), met = own_count_rules(rules), rules.met
+
+    if met is None:
+
+        @rule
+        def of_all_others(
+            i: Any,
+            state: Any,
+            actions: Any,
+            total: Any,
+            agent: Any,
+            counts: Any,
+            signal: Any,
+            constants: Any,
+            time: Any,
+            key: Any,
+        ) -> Any:
+            return (total - actions[i]) / (len(actions) - 1)
+
+        return of_all_others
+
+    @rule
+    def of_those_met(
+        i: Any,
+        state: Any,
+        actions: Any,
+        total: Any,
+        agent: Any,
+        counts: Any,
+        signal: Any,
+        constants: Any,
+        time: Any,
+        key: Any,
+    ) -> Any:
+        n, action = len(actions), actions[i]
+        per_other, per_agent = np.float32(1.0 / (n - 1)), np.float32(1.0 / n)
+        own, weight = cell(state, action, agent), np.float32(own_weight(state, action, agent))
+        world = World(counts, signal, constants, time, own, weight, per_other, per_agent)
+        return met(state, action, agent, world, key)
+
+    return of_those_met
+
+
+@functools.cache
+def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others: bool) -> Callable[..., Any]:
+    start_world, advance_world = start_world_rule(rules, layout), advance_world_rule(rules, layout)
+    mean_action = _mean_action_rule(rules)
+    last_action = max(1, (layout.n_actions or 1) - 1)
+
+    @kernel
+    def learn(
+        q: Any,
+        visits: Any,
+        seen: Any,
+        bins: Any,
+        weights: Any,
+        levels: Any,
+        states: Any,
+        actions: Any,
+        rewards: Any,
+        counts: Any,
+        signal: Any,
+        agents: Any,
+        constants: Any,
+        initial: Any,
+        discount: Any,
+        horizon: Any,
+        inverse_temperature: Any,
+        exponent: Any,
+        steps: Any,
+        seed: Any,
+        first_episode: Any,
+        n_episodes: Any,
+    ) -> Any:
+        """Play episodes of world 0 and learn from every step; return the sum of all agents' (discounted) returns.
+
+        Also which of the game's rules returned something that is not allowed, 0 for none, and what; then all
+        stops. The tables are changed in place. Random numbers are those of the engine's world 0 with this seed.
+        """
+        n_agents, n_states, is_infinite = len(actions), q.shape[2], discount < 1.0
+        returns = 0.0
+        for episode in range(first_episode, first_episode + n_episodes):
+            now, then = states[0], states[1]
+            start_world(now, agents, initial, step_key(seed, 0, episode, 0, START))
+            worth = 1.0
+            for h in range(horizon):
+                t = 0 if is_infinite else h
+                acts, moves = step_key(seed, 0, episode, h, ACT), step_key(seed, 0, episode, h, ADVANCE)
+                total = 0
+                for i in range(n_agents):
+                    actions[i] = draw_by(weights[i, t, now[i], bins[i]], uniform(agent_key(acts, i), 0))
+                    seen[i, t, now[i], bins[i]] += 1
+                    total += actions[i]
+                advance_world(now, actions, then, rewards, agents, constants, counts, signal, h, moves)
+                for i in range(n_agents):
+                    state, action, following, bin_now = now[i], actions[i], then[i], 0
+                    if following >= n_states:
+                        return returns, STEP, np.float64(following)
+                    if looks_at_others:
+                        mean = mean_action(
+                            i, state, actions, total, agents[i], counts, signal, constants, h, agent_key(moves, i)
+                        )
+                        if not (0.0 <= mean <= last_action):
+                            return returns, MET, np.float64(mean)
+                        bin_now = int(mean / last_action * (n_bins - 1) + 0.5)
+                        bins[i] = bin_now
+                    target = np.float64(rewards[i])
+                    if is_infinite or h + 1 < horizon:
+                        after = 0 if is_infinite else h + 1
+                        ahead = q[i, after, following, bin_now]
+                        if looks_at_others:
+                            target += discount * mean_by(weights[i, after, following, bin_now], ahead)
+                        else:
+                            target += discount * greatest(ahead)
+                    row, n = q[i, t, state, bin_now], visits[i, t, state, bin_now, action] + 1
+                    visits[i, t, state, bin_now, action] = n
+                    step = steps[n - 1] if n <= len(steps) else np.float64(n) ** -exponent
+                    row[action] += step * (target - row[action])
+                    levels[i, t, state, bin_now] = reweigh(
+                        row,
+                        weights[i, t, state, bin_now],
+                        action,
+                        levels[i, t, state, bin_now],
+                        inverse_temperature,
+                    )
+                    returns += worth * rewards[i]
+                worth *= discount
+                now, then = then, now
+        return returns, FINE, 0.0
+
+    return learn

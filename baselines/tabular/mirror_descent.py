@@ -1,0 +1,179 @@
+"""Policy mirror descent from samples of the N-player game: Symm-PMD and IPMD (Yardim & He, Algorithm 2)."""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.engine.engine import Engine
+from mfenvs.meanfield.induced import InducedGame
+
+from ..policies import TabularPolicy
+from ..trainer import Trainer, TrainerConfig
+from .temporal_difference import QEstimate, td_update
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PMDConfig(TrainerConfig):
+    """Hyper-parameters of policy mirror descent.
+
+    tau, M and the scale of rewards are not published by the paper [O].
+    """
+
+    temperature: float = 0.02
+    """Entropy regularisation tau, 0 <= tau < 1 so that tau xi_t < 1 [O on the value]."""
+    episodes: int = 20
+    """M, episodes of all agents that an epoch simulates [O]."""
+    agents: Literal["all", "first"] = "all"
+    """Whose transitions a shared Q learns from: every agent's [O], or the first agent's as analysed."""
+    delta: float | None = None
+    """None: TD steps 1 / visit count [R]. Else the paper's schedule (2/delta) / (m + 2/delta) [S]."""
+    mixing: Literal["shifted", "paper", "none"] = "shifted"
+    """Weight of the uniform policy that is mixed in after epoch t: 1/(t+2) [R]; "paper" is the printed
+    1/(t+1), which makes pi_1 uniform; "none" mixes nothing."""
+    reward_scale: float = 1.0
+    """Factor on the rewards that Q is learned from; 1 is raw rewards [O]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("temperature", self.temperature, 0.0, 1.0, exclude_high=True)
+        checks.integer("episodes", self.episodes, 1)
+        checks.choice("agents", self.agents, ("all", "first"))
+        checks.choice("mixing", self.mixing, ("shifted", "paper", "none"))
+        checks.real("reward_scale", self.reward_scale, 0.0, exclude_low=True)
+        if self.delta is not None:
+            checks.real("delta", self.delta, 0.0, 1.0, exclude_low=True)
+
+
+def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float) -> Array:
+    """Take the PMD update of Algorithm 2, line 5, before mixing.
+
+    pihat_{t+1} is proportional to pi_t^{1 - tau xi_t} exp(xi_t q) with xi_t = 1 / sqrt(t + 1), the closed form
+    of argmax_u xi_t/(1 - tau xi_t) (<u, q> + tau H(u)) - KL(u | pi_t).
+
+    Parameters
+    ----------
+    policy, q:
+        pi_t, positive, and q_t = Q_t - tau H(pi_t); shape (..., A).
+    epoch:
+        t, from 0.
+    temperature:
+        tau.
+    """
+    step = 1.0 / np.sqrt(epoch + 1.0)
+    logits = (1.0 - temperature * step) * np.log(policy) + step * q
+    logits -= logits.max(axis=-1, keepdims=True)
+    weights: Array = np.exp(logits)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
+
+
+class _PolicyMirrorDescent(Trainer[PMDConfig]):
+    """Policy mirror descent on ``n_tables`` policies; an iteration is an epoch."""
+
+    config_class = PMDConfig
+    needs_horizon = True
+
+    @property
+    def n_tables(self) -> int:
+        """How many policies are learned: one, or one per agent."""
+        raise TypeError(f"{type(self).__name__} must declare n_tables")
+
+    @property
+    def policy(self) -> TabularPolicy:
+        """The algorithm's output: the average of pi_0, ..., pi_t (Algorithm 2, line 7)."""
+        return TabularPolicy(self._squeezed(self._sum / (self.iteration + 1)))
+
+    @property
+    def last_policy(self) -> TabularPolicy:
+        """The last iterate pi_t."""
+        return TabularPolicy(self._squeezed(self._law))
+
+    @property
+    def timesteps_per_iteration(self) -> int:
+        """Agent-steps of an epoch's episodes: M N H."""
+        return self.config.episodes * self.game.n_agents * self.game.horizon
+
+    def _set_up(self) -> None:
+        shape = (self.n_tables, self.game.horizon, self.game.n_states, self.game.n_actions)
+        self._law = np.full(shape, 1.0 / self.game.n_actions)
+        self._sum = self._law.copy()
+        self._engine = Engine(self.game, self.config.episodes)
+
+    def _iterate(self) -> dict[str, float]:
+        config, law = self.config, self._law
+        run = self._engine.rollout(self._squeezed(law), seed=config.seed, episode=self.iteration)
+        estimate = td_update(
+            QEstimate.zeros(law.shape),
+            run,
+            law,
+            temperature=config.temperature,
+            agents=config.agents,
+            delta=config.delta,
+            reward_scale=config.reward_scale,
+        )
+        # The paper's q = Q - tau H(pi) differs from Q by a constant over actions, which the step ignores.
+        stepped = mirror_descent_step(law, estimate.q, self.iteration, config.temperature)
+        weight = {"shifted": 1.0 / (self.iteration + 2), "paper": 1.0 / (self.iteration + 1), "none": 0.0}[
+            config.mixing
+        ]
+        # Underflow must not make an action impossible for ever: its logarithm is taken in the next epoch.
+        mixed = np.maximum((1.0 - weight) * stepped + weight / self.game.n_actions, np.finfo(np.float64).tiny)
+        self._law, self._sum = mixed, self._sum + mixed
+        return {
+            "train/return": float(run.returns.mean()),
+            "train/entropy": float(-(mixed * np.log(mixed)).sum(axis=-1).mean()),
+            "train/unvisited": float((estimate.visits == 0).mean()),
+        }
+
+    def _squeezed(self, tables: Array) -> Array:
+        return tables[0] if self.n_tables == 1 else tables
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"law": self._law, "sum": self._sum}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._law, self._sum = state["law"], state["sum"]
+
+
+class SymmPMD(_PolicyMirrorDescent):
+    """Symmetrised policy mirror descent: one policy for all, one Q from everyone's trajectories.
+
+    Yardim & He, Algorithm 2. Hyper-parameters: :class:`PMDConfig`. Logs the mean-field exploitability of the
+    average policy.
+    """
+
+    name = "symm-pmd"
+
+    @property
+    def n_tables(self) -> int:
+        """One."""
+        return 1
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._induced = InducedGame(self.game)
+
+    def _iterate(self) -> dict[str, float]:
+        measured = super()._iterate()
+        average = self._sum[0] / (self.iteration + 2)
+        return {**measured, "eval/mean_field_exploitability": self._induced.exploitability(average)}
+
+
+class IPMD(_PolicyMirrorDescent):
+    """Independent policy mirror descent: every agent has its own policy and Q, from its own trajectory.
+
+    The baseline of Yardim & He, section 3; the N agents' tables are one array. Hyper-parameters:
+    :class:`PMDConfig`.
+    """
+
+    name = "ipmd"
+
+    @property
+    def n_tables(self) -> int:
+        """One per agent."""
+        return self.game.n_agents

@@ -1,0 +1,16 @@
+"""The games that come with the package, registered by name when :mod:`mfenvs` is imported."""
+
+from mfenvs.games.auction import Auction
+from mfenvs.games.energy.binned import BinnedEnergyMarket
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.epidemic import Epidemic
+from mfenvs.games.rock_paper_scissors import RockPaperScissors
+from mfenvs.games.taxi import Taxi
+from mfenvs.registry import register
+
+register("RockPaperScissors-v0", RockPaperScissors)
+register("Epidemic-v0", Epidemic)
+register("Taxi-v0", Taxi)
+register("Auction-v0", Auction)
+register("EnergyMarket-v0", EnergyMarket)
+register("BinnedEnergyMarket-v0", BinnedEnergyMarket)

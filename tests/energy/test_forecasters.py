@@ -1,0 +1,375 @@
+"""Forecasts against scipy's laws, simulated series whose parameters are known, and a generic optimiser.
+
+Statistical tests err with less than 1e-6 each where an error rate is stated, and their seeds are fixed.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from bounds import assert_frequencies
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import optimize, stats
+
+from baselines.market.student_t_network import StudentTHead
+from mfenvs.energy.linear_forecasters import (
+    Forecast,
+    LinearGaussian,
+    LinearStudentT,
+    SeasonalNaive,
+    hours_of_day,
+    regressors,
+)
+from mfenvs.energy.student_t_regression import fit_student_t
+from mfenvs.games.energy import student_fit
+
+FORECASTERS = {
+    "naive day": lambda: SeasonalNaive(1),
+    "naive week": SeasonalNaive,
+    "linear": LinearStudentT,
+    "gaussian": LinearGaussian,
+    "head": lambda: StudentTHead(max_epochs=1, seed=3),
+    "gaussian head": lambda: StudentTHead(gaussian=True, max_epochs=1, seed=3),
+}
+
+
+def series(n_days, seed=0, nu=4.0):
+    """A daily and weekly shape with Student-t errors whose scale grows over the day."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(24 * n_days)
+    shape = 40 + 10 * np.sin(2 * np.pi * t / 24) + 5 * (t // 24 % 7 >= 5)
+    return shape + (1 + t % 24 / 12) * rng.standard_t(nu, len(t))
+
+
+@pytest.fixture(params=FORECASTERS)
+def forecaster(request):
+    return FORECASTERS[request.param]()
+
+
+@pytest.fixture
+def forecast():
+    return Forecast(np.array([1.0, -2.0, 0.0]), np.array([0.5, 2.0, 1.0]), np.array([3.0, 1.5, math.inf]))
+
+
+# Predictive laws.
+
+
+def laws(forecast):
+    """The same laws by scipy, one at a time, the Gaussian by its own name."""
+    for mu, sigma, nu in zip(forecast.location, forecast.scale, forecast.degrees_of_freedom, strict=True):
+        yield stats.norm(mu, sigma) if nu == math.inf else stats.t(nu, mu, sigma)
+
+
+def test_law_agrees_with_scipy(forecast):
+    x = np.array([1.3, 4.0, -0.7])
+    assert_allclose(forecast.cdf(x), [law.cdf(v) for law, v in zip(laws(forecast), x, strict=True)])
+    assert_allclose(forecast.log_density(x), [law.logpdf(v) for law, v in zip(laws(forecast), x, strict=True)])
+    one, many = forecast.quantile(0.3), forecast.quantile([0.1, 0.3, 0.9, 0.95])
+    assert one.shape == (3,)
+    assert many.shape == (3, 4)
+    assert_allclose(one, [law.ppf(0.3) for law in laws(forecast)])
+    assert_allclose(many, [law.ppf([0.1, 0.3, 0.9, 0.95]) for law in laws(forecast)])
+    low, high = forecast.interval(0.8)
+    assert low.shape == high.shape == (3,)
+    assert_allclose(low, [law.ppf(0.1) for law in laws(forecast)])
+    assert_allclose(high, [law.ppf(0.9) for law in laws(forecast)])
+    assert len(forecast) == 3
+
+
+def test_samples_have_the_law(forecast):
+    """Counts below three quantiles of each law: exact binomial tails, 1e-9 each."""
+    n = 50_000
+    draws = forecast.sample(np.random.default_rng(11), n)
+    assert draws.shape == (n, 3)
+    for column, law in zip(draws.T, laws(forecast), strict=True):
+        assert_frequencies([(column < law.ppf(q)).sum() for q in (0.02, 0.4, 0.9)], n, [0.02, 0.4, 0.9])
+    assert_array_equal(forecast.sample(np.random.default_rng(11), n), draws)
+
+
+def test_one_number_stands_for_all():
+    forecast = Forecast(np.arange(3.0), 2.0, math.inf)
+    assert_array_equal(forecast.scale, [2.0, 2.0, 2.0])
+    assert_allclose(forecast.quantile(0.975), np.arange(3) + 2 * stats.norm.ppf(0.975))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 1.0, 3.0), r"location must have shape \(n,\)"),
+        (([0.0], [1.0, 1.0], 3.0), r"scale must have shape \(1,\)"),
+        (([0.0], 0.0, 3.0), "scale must be finite and > 0"),
+        (([0.0], math.inf, 3.0), "scale must be finite and > 0"),
+        (([math.nan], 1.0, 3.0), "location must be finite, got"),
+        (([math.inf], 1.0, 3.0), "location must be finite, got"),
+        (([0.0], 1.0, 0.0), "degrees_of_freedom must be finite and > 0"),
+        (([0.0], 1.0, math.nan), "degrees_of_freedom must be finite and > 0"),
+    ],
+)
+def test_refuses_what_is_no_law(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Forecast(*arguments)
+
+
+def test_refuses_levels_outside(forecast):
+    for q in (0.0, 1.0, [0.5, math.nan], [[0.5]]):
+        with pytest.raises(ValueError, match=r"q must be in \(0, 1\)"):
+            forecast.quantile(q)
+    with pytest.raises(ValueError, match="level must be"):
+        forecast.interval(1.0)
+    with pytest.raises(ValueError, match=r"values must have shape \(3,\)"):
+        forecast.cdf([1.0])
+    with pytest.raises(ValueError, match="n must be"):
+        forecast.sample(np.random.default_rng(0), 0)
+
+
+# Estimation.
+
+
+def tiny_problem(seed):
+    rng = np.random.default_rng(seed)
+    design = np.column_stack([np.ones(80), rng.normal(size=80)])
+    groups = np.arange(80) % 2
+    return design, design @ [1.0, -2.0] + np.array([0.5, 2.0])[groups] * rng.standard_t(3, 80), groups
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("nu", [None, 5.0, math.inf])
+def test_likelihood_is_at_least_that_of_a_generic_optimiser(seed, nu):
+    """The oracle is scipy's density, maximised by Nelder and Mead from the truth and by BFGS from there."""
+    design, target, groups = tiny_problem(seed)
+
+    def minus(p):
+        free = min(max(math.exp(min(p[4], 20)), 1.1), 1e3) if nu is None else nu
+        law = stats.norm if nu == math.inf else stats.t(free)
+        scale = np.exp(p[2:4])[groups]
+        return -(law.logpdf((target - design @ p[:2]) / scale) - np.log(scale)).sum()
+
+    start = [1.0, -2.0, math.log(0.5), math.log(2.0), math.log(3.0)]
+    rough = optimize.minimize(minus, start, method="Nelder-Mead", options={"maxiter": 1500, "adaptive": True})
+    best = optimize.minimize(minus, rough.x, method="BFGS")
+    found = fit_student_t(design, target, groups, degrees_of_freedom=nu, scale_floor=1e-9)
+    assert found.log_likelihood > -best.fun - 1e-5
+    at_found = [*found.coefficients, *np.log(found.scale), math.log(min(found.degrees_of_freedom, 1e6))]
+    assert minus(at_found) == pytest.approx(-found.log_likelihood, rel=1e-9)
+
+
+def test_scales_have_a_floor():
+    found = fit_student_t(np.ones((60, 1)), np.ones(60), np.arange(60) % 2, scale_floor=0.25)
+    assert_array_equal(found.scale, [0.25, 0.25])
+
+
+def test_says_when_it_has_not_converged(monkeypatch):
+    monkeypatch.setattr(student_fit, "MOST_ITERATIONS", 2)
+    design, target, groups = tiny_problem(0)
+    with pytest.warns(RuntimeWarning, match="still grows after 2 iterations"):
+        fit_student_t(design, target, groups, scale_floor=1e-9)
+
+
+def test_linear_model_recovers_known_parameters():
+    """A simulated autoregression of 372 days: 6 standard errors of maximum likelihood (Lange et al., JASA 84).
+
+    For nu = 4 an hour's log scale has the error sqrt((nu + 3) / (2 nu 365)) = .049; a lag's coefficient, the lag
+    varying sqrt(2) times as much as the errors' scale, sqrt(7 / 5 / 2 / 8760) = .009; nu about .2; an hour's
+    location .2 or less.
+    """
+    rng = np.random.default_rng(2)
+    n_days, nu, weights = 400, 4.0, (0.3, 0.2, 0.25)
+    scale = 1 + np.arange(24) / 12
+    y = np.zeros(24 * n_days)
+    for t in range(168, len(y)):
+        mean = weights[0] * y[t - 24] + weights[1] * y[t - 48] + weights[2] * y[t - 168] + 3 * (t % 24 >= 12)
+        y[t] = mean + scale[t % 24] * rng.standard_t(nu)
+    y = y[24 * 28 :]
+    model = LinearStudentT().fit(y)
+    assert_allclose(model.fitted.coefficients[:3], weights, atol=0.06)
+    assert_allclose(np.log(model.deviation * model.fitted.scale / scale), 0, atol=0.3)
+    assert 2.8 < model.fitted.degrees_of_freedom < 5.2
+    forecast = model.predict(y, 300)
+    t = 24 * 300 + np.arange(24)
+    expected = weights[0] * y[t - 24] + weights[1] * y[t - 48] + weights[2] * y[t - 168] + 3 * (t % 24 >= 12)
+    assert_allclose(forecast.location, expected, atol=1.2)
+    assert_allclose(forecast.scale, model.deviation * model.fitted.scale, rtol=1e-12)
+
+
+def test_gaussian_twin_is_weighted_least_squares():
+    y = series(60)
+    model = LinearGaussian().fit(y)
+    X, z = regressors((y - y.mean()) / y.std(), 168, 24 * 53), ((y - y.mean()) / y.std())[168:]  # noqa: N806
+    errors = z - X @ model.fitted.coefficients
+    hours = hours_of_day(len(z))
+    by_hand = np.array([np.sqrt(np.mean(errors[hours == hour] ** 2)) for hour in range(24)])
+    assert_allclose(model.fitted.scale, by_hand, rtol=1e-4)
+    normal_equations = X.T @ (errors / model.fitted.scale[hours] ** 2)
+    assert_allclose(normal_equations, 0, atol=0.05)
+    assert (model.predict(y, 60).degrees_of_freedom == math.inf).all()
+
+
+def test_units_do_not_matter():
+    y = series(60)
+    original, scaled = LinearStudentT().fit(y).predict(y, 60), LinearStudentT().fit(7 - 1000 * y)
+    scaled = scaled.predict(7 - 1000 * y, 60)
+    assert_allclose(scaled.location, 7 - 1000 * original.location, rtol=1e-6)
+    assert_allclose(scaled.scale, 1000 * original.scale, rtol=1e-5)
+    assert_allclose(scaled.degrees_of_freedom, original.degrees_of_freedom, rtol=1e-4)
+
+
+def test_regressors_by_hand():
+    rows = regressors(np.arange(24.0 * 9), 24 * 8, 48)
+    assert rows.shape == (48, 33)
+    # Hour 5 of day 9, a week and two days after day 0: its day of the week is 2.
+    expected = np.zeros(33)
+    expected[:3] = 24 * 9 + 5 - 24, 24 * 9 + 5 - 48, 24 * 9 + 5 - 168
+    expected[3 + 5] = expected[3 + 24 + 2 - 1] = 1
+    assert_array_equal(rows[24 + 5], expected)
+    # Day 7 is the first of a week, which has no indicator.
+    assert not regressors(np.arange(24.0 * 7), 24 * 7, 24)[:, 27:].any()
+
+
+# Forecasters.
+
+
+@pytest.mark.parametrize("days", [1, 7])
+def test_seasonal_naive_by_hand(days):
+    y = series(40)
+    model = SeasonalNaive(days).fit(y)
+    forecast = model.predict(y, 40 - 2, 2)
+    assert_array_equal(forecast.location, y[24 * (38 - days) : 24 * (40 - days)])
+    errors = y[24 * days :] - y[: -24 * days]
+    found = fit_student_t(np.empty((len(errors), 0)), errors, np.arange(len(errors)) % 24, scale_floor=1e-9)
+    assert_allclose(forecast.scale, np.tile(found.scale, 2))
+    assert_allclose(forecast.degrees_of_freedom, found.degrees_of_freedom)
+
+
+def test_seasonal_naive_knows_the_law_of_its_errors():
+    """Errors of a Student-t law around a repeated day, of 300 days: scale 1 / nu 3 within 6 standard errors."""
+    rng = np.random.default_rng(3)
+    increments = rng.standard_t(3.0, (1500, 24))
+    model = SeasonalNaive(1).fit(np.cumsum(increments, axis=0).ravel())
+    # The information of a log scale is 2 nu / (nu + 3) = 1 for each observation, so that its error is 1 / sqrt(n).
+    assert_allclose(np.log(model.fitted.scale), 0.0, atol=6 / math.sqrt(1499))
+    assert model.fitted.degrees_of_freedom == pytest.approx(3.0, abs=0.4)
+
+
+def test_the_future_does_not_change_a_forecast(forecaster):
+    y = series(45, seed=4)
+    forecaster.fit(y[: 24 * 35])
+    whole = forecaster.predict(y, 38, 3)
+    later = y.copy()
+    later[24 * 40 :] = -1e6
+    changed = forecaster.predict(later, 38, 3)
+    assert_array_equal(whole.location, changed.location)
+    for field in ("location", "scale", "degrees_of_freedom"):
+        parts = [getattr(forecaster.predict(y[: 24 * day], day), field) for day in (38, 39, 40)]
+        assert_allclose(getattr(whole, field), np.concatenate(parts), rtol=1e-12)
+    unknown = y.copy()
+    unknown[24 * 40 :] = math.nan
+    assert_array_equal(whole.location, forecaster.predict(unknown, 38, 3).location)
+
+
+def test_the_last_day_that_is_known_does(forecaster):
+    y = series(45, seed=4)
+    forecaster.fit(y[: 24 * 35])
+    other = y.copy()
+    other[24 * 33 : 24 * 40] += 3
+    assert (forecaster.predict(y, 40).location != forecaster.predict(other, 40).location).all()
+
+
+def test_refuses_bad_series(forecaster):
+    with pytest.raises(RuntimeError, match="fit the forecaster before"):
+        forecaster.predict(series(30), 30)
+    with pytest.raises(ValueError, match="at least 28 of them, got 648 hours"):
+        forecaster.fit(series(27))
+    with pytest.raises(ValueError, match="whole days"):
+        forecaster.fit(series(30)[:-1])
+    with pytest.raises(ValueError, match="constant"):
+        forecaster.fit(np.ones(24 * 30))
+    with pytest.raises(ValueError, match=r"shape \(hours,\)"):
+        forecaster.fit(series(30).reshape(30, 24))
+    with_gap = series(30)
+    with_gap[100] = math.nan
+    with pytest.raises(ValueError, match=r"finite, got .*nan.* at hour 100"):
+        forecaster.fit(with_gap)
+    with pytest.raises(TypeError, match="array of numbers"):
+        forecaster.fit(["one"] * 24 * 30)
+    forecaster.fit(series(30))
+    with pytest.raises(ValueError, match="at least 744 hours to forecast day 31, got 720"):
+        forecaster.predict(series(30), 30, 2)
+    with pytest.raises(ValueError, match="first_day must be an integer >= 7"):
+        forecaster.predict(series(30), 6)
+    with pytest.raises(ValueError, match="n_days must be"):
+        forecaster.predict(series(30), 10, 0)
+
+
+def test_refuses_bad_settings():
+    with pytest.raises(ValueError, match=r"season_days must be an integer in \[1, 7\]"):
+        SeasonalNaive(8)
+    for nu in (1.0, -3.0, math.nan):
+        with pytest.raises(ValueError, match="degrees_of_freedom must be"):
+            LinearStudentT(nu)
+    with pytest.raises(ValueError, match="validation_share must be"):
+        StudentTHead(validation_share=1.0)
+    with pytest.raises(ValueError, match="gaussian must be one of"):
+        StudentTHead(gaussian="yes")
+
+
+# The neural head.
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_head_is_determined_by_its_seed_and_leaves_torch_as_it_was():
+    y = series(35)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = StudentTHead(max_epochs=2, seed=5).fit(y).predict(y, 35)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == 2
+    again = StudentTHead(max_epochs=2, seed=5).fit(y).predict(y, 35)
+    other = StudentTHead(max_epochs=2, seed=6).fit(y).predict(y, 35)
+    assert_array_equal(first.location, again.location)
+    assert_array_equal(first.scale, again.scale)
+    assert_array_equal(first.degrees_of_freedom, again.degrees_of_freedom)
+    assert (first.location != other.location).all()
+    assert (first.degrees_of_freedom > 2).all()
+
+
+def test_head_learns_location_and_scale():
+    """Nearer to the series' own mean than half of what its errors are, and a scale that grows over the day."""
+    y = series(150, seed=8)
+    model = StudentTHead(learning_rate=5e-3, max_epochs=40).fit(y[: 24 * 140])
+    forecast = model.predict(y, 140, 7)
+    t = 24 * 140 + np.arange(24 * 7)
+    assert np.abs(forecast.location - (40 + 10 * np.sin(2 * np.pi * t / 24) + 5 * (t // 24 % 7 >= 5))).mean() < 1.2
+    by_hour = forecast.scale.reshape(7, 24).mean(0)
+    assert np.corrcoef(by_hour, 1 + np.arange(24) / 12)[0, 1] > 0.85
+    assert 0.6 < by_hour.sum() / (1 + np.arange(24) / 12).sum() < 1.6
+    gaussian = StudentTHead(gaussian=True, max_epochs=2).fit(y).predict(y, 150)
+    assert (gaussian.degrees_of_freedom == math.inf).all()
+
+
+def test_head_keeps_the_best_epoch_and_stops(monkeypatch):
+    """Learning so fast that it only gets worse: what is kept is an early epoch, whatever was allowed."""
+    y, epochs, permutation = series(40), [], torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda n: (epochs.append(n), permutation(n))[1])
+    patient = StudentTHead(learning_rate=0.3, patience=3, max_epochs=40, seed=1).fit(y)
+    assert patient.n_epochs < 37
+    assert len(epochs) == patient.n_epochs + 3
+    # Of 33 days 15 %, 5, are not learned from.
+    assert epochs[0] == 24 * 28
+    short = StudentTHead(learning_rate=0.3, max_epochs=patient.n_epochs, seed=1).fit(y)
+    assert_array_equal(patient.predict(y, 40).location, short.predict(y, 40).location)
+
+
+def test_head_stops_by_hours_that_it_does_not_learn_from():
+    """Noise can be learned by heart, which fits ever better for 60 epochs, but says nothing of what follows."""
+    noise = np.random.default_rng(6).normal(size=24 * 40)
+    assert StudentTHead(learning_rate=1e-2, batch_size=64, patience=60, max_epochs=60).fit(noise).n_epochs < 40

@@ -1,0 +1,369 @@
+"""The market's series against the published files, solar geometry, hand-worked days and closed forms.
+
+Random checks fail with probability below 1e-6 each; seeds are fixed.
+"""
+
+import dataclasses
+import re
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import integrate, stats
+
+from mfenvs.energy.entsoe import Series
+from mfenvs.energy.series import EMBEDDED, Homes, MarketSeries, germany_2018, homes
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def market(n_days=2, steps=24, n_profiles=3, **changes):
+    days = (n_days, steps)
+    fields = {
+        "load": np.ones((*days, n_profiles), np.float32),
+        "pv": np.ones((*days, n_profiles), np.float32),
+        "wind": np.ones(days, np.float32),
+        "price": np.zeros(days),
+        "co2": np.ones(days),
+        "step_hours": 24 / steps,
+        "dates": tuple(f"01-{1 + n:02d}" for n in range(n_days)),
+    }
+    return MarketSeries(**(fields | changes))
+
+
+def series(values, start="2024-01-09T23:00", minutes=60, unit="MW"):
+    values = np.asarray(values, float)
+    times = np.datetime64(start, "s") + np.arange(len(values)) * np.timedelta64(minutes, "m")
+    return Series(times, values, minutes, "made up", unit)
+
+
+def test_homes_are_read_only_and_loaded_once():
+    assert homes() is homes()
+    assert homes().load_kwh.shape == homes().pv_kw_per_kwp.shape == (8760, 17)
+    for owner in (homes(), germany_2018()):
+        for field in dataclasses.fields(owner):
+            array = getattr(owner, field.name)
+            assert array.shape[0] == 8760
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 0
+    with np.load(EMBEDDED / "homes.npz") as published:
+        assert_allclose(homes().pv_kw_per_kwp, published["pv_w_per_kw"] / 1000, rtol=1e-6)
+    assert isinstance(homes(), Homes)
+
+
+def test_licences_come_with_the_series():
+    text = (EMBEDDED / "DATA_LICENSES").read_text()
+    for owed in ("CityLearn 2.1.2 (MIT licence)", "SMARD.de (Bundesnetzagentur), CC BY 4.0", "ENTSO-E"):
+        assert owed in text
+
+
+def test_the_hours_of_homes_begin_at_midnight():
+    """Rows are whole clock days: peak tariff from 16:00 to 21:00, and PV around Fontana's solar noon."""
+    hour_of_row = np.arange(8760) % 24
+    assert_array_equal(homes().hour % 24, hour_of_row)
+    assert set(hour_of_row[homes().tariff_usd_per_kwh > 0.3]) == {16, 17, 18, 19, 20}
+    # Longitude 117.4 degrees west: 11:50 standard time, 12:50 summer time, give or take the equation of time.
+    pv = homes().pv_kw_per_kwp[:, :14].mean(1, dtype=float).reshape(365, 24)
+    centre = (pv * (np.arange(24) + 0.5)).sum(1) / pv.sum(1)
+    first = date(2016, 8, 1)
+    for begin, end, noon in ((0, 97, 12.83), (97, 223, 11.83), (223, 365, 12.83)):
+        assert abs(centre[begin:end].mean() - noon) < 0.45
+    assert first + timedelta(97) == date(2016, 11, 6)  # The first Sunday of November.
+    assert first + timedelta(223) == date(2017, 3, 12)  # The second of March.
+    for change, moved in ((97, -1), (223, 1)):
+        assert abs(np.median(centre[change : change + 7]) - np.median(centre[change - 7 : change]) - moved) < 0.4
+
+
+def test_the_calendar_of_homes_is_one_hour_late():
+    days = [date(2016, 8, 1) + timedelta(n) for n in range(365)]
+    hours = [(d, h) for d in days for h in range(24)]
+    late = [(d if h else d - timedelta(1)) for d, h in hours]
+    assert_array_equal(homes().month, [d.month for d in late])
+    assert_array_equal(homes().day_type, [d.isoweekday() for d in late])
+
+
+def test_embedded_days_match_by_month_and_day_on_the_clock():
+    days = MarketSeries.embedded()
+    assert days.load.shape == days.pv.shape == (363, 24, 17)
+    assert (days.load.dtype, days.wind.dtype, days.price.dtype) == (np.float32, np.float32, np.float64)
+    assert (days.dates[0], days.dates[-1], days.step_hours) == ("08-01", "07-31", 1.0)
+    calendar = [f"{date(2016, 8, 1) + timedelta(n):%m-%d}" for n in range(365)]
+    assert [label for label in calendar if label not in days.dates] == ["10-28", "03-25"]
+    raw = germany_2018()
+    for label in ("08-01", "10-27", "10-29", "12-31", "01-01", "03-24", "03-26", "07-31"):
+        at = days.dates.index(label)
+        row = 24 * calendar.index(label)
+        assert_array_equal(days.load[at], homes().load_kwh[row : row + 24])
+        assert_array_equal(days.pv[at], homes().pv_kw_per_kwp[row : row + 24])
+        assert_allclose(days.co2[at], homes().co2_kg_per_kwh[row : row + 24])
+        month, day = map(int, label.split("-"))
+        begin = datetime(2018, month, day, tzinfo=BERLIN).astimezone(UTC)
+        hour = int((begin - datetime(2017, 12, 31, 23, tzinfo=UTC)).total_seconds()) // 3600
+        assert_allclose(days.price[at], raw.day_ahead_price_eur_per_mwh[hour : hour + 24].astype(float) / 1000)
+        assert_allclose(days.wind[at], raw.wind_onshore_mw[hour : hour + 24] / 40389.25, rtol=1e-6)
+    # New Year's morning, from the table of the exchange: -76.01 EUR/MWh from 7:00 to 8:00.
+    assert days.price[days.dates.index("01-01"), 7] == pytest.approx(-0.07601)
+    # The Monday after the clock changed: the morning peak is the local hour that begins at 8:00.
+    assert days.price[days.dates.index("03-26")].argmax() == 8
+
+
+def test_the_home_without_pv_is_left_out():
+    days = MarketSeries.embedded()
+    assert_array_equal(days.pv_profiles, [*range(14), 15, 16])
+
+
+@pytest.mark.parametrize(
+    ("shares", "usable"), [([1, 1, 0.11], [0, 1, 2]), ([1, 1, 0.09], [0, 1]), ([0, 0, 0], [0, 1, 2])]
+)
+def test_pv_profiles(shares, usable):
+    assert_array_equal(market(pv=np.ones((2, 24, 3)) * shares).pv_profiles, usable)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"load": np.ones((2, 23, 3))}, r"load must have shape \(n_days >= 1, 24"),
+        ({"load": np.ones((0, 24, 3))}, "load must have shape"),
+        ({"load": np.ones((2, 24, 0))}, "load must have shape"),
+        ({"load": np.ones((2, 24))}, "load must have shape"),
+        ({"pv": np.ones((2, 24, 2))}, r"pv must have shape \(2, 24, 3\), got \(2, 24, 2\)"),
+        ({"wind": np.ones((2, 25))}, "wind must have shape"),
+        ({"price": np.ones(2)}, "price must have shape"),
+        ({"co2": np.ones((3, 24))}, "co2 must have shape"),
+        ({"dates": ("01-01",)}, "dates must have one label for each of 2 days, got 1"),
+        ({"step_hours": 0.5}, "step_hours must be one of 0.25, 1.0, got 0.5"),
+    ],
+)
+def test_wrong_shapes(change, words):
+    with pytest.raises(ValueError, match=words):
+        market(**change)
+
+
+@pytest.mark.parametrize("field", ["load", "pv", "wind", "price", "co2"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e-9])
+def test_wrong_values_are_placed(field, value):
+    array = np.array(getattr(market(), field), float)
+    where = (1, 7, 2)[: array.ndim]
+    array[where] = value
+    if field == "price" and np.isfinite(value):
+        assert market(price=array).price[1, 7] == value
+        return
+    with pytest.raises(
+        ValueError, match=re.escape(f"{field}[{', '.join(map(str, where))}] (01-02) must be finite")
+    ):
+        market(**{field: array})
+
+
+def test_dates_are_texts():
+    with pytest.raises(TypeError, match=r"dates\[1\] must be a text, got 2"):
+        market(dates=("01-01", 2))
+
+
+def test_fields_are_read_only_copies():
+    mine = np.ones((2, 24))
+    days = market(wind=mine)
+    mine[0] = 5
+    assert days.wind.max() == 1
+    with pytest.raises(ValueError, match="read-only"):
+        days.wind[0, 0] = 2
+
+
+def test_resampled_to_quarters_by_hand():
+    wind = np.zeros((1, 24))
+    wind[0, :2] = 4.0, 8.0
+    hourly = market(n_days=1, wind=wind, price=wind - 5, co2=wind / 2)
+    quarters = hourly.resampled(15)
+    assert (quarters.steps, quarters.step_hours, quarters.dates) == (96, 0.25, hourly.dates)
+    assert_array_equal(quarters.wind[0, :9], [1, 1, 1, 1, 2, 2, 2, 2, 0])
+    assert_array_equal(quarters.price[0, :9], [-1, -1, -1, -1, 3, 3, 3, 3, -5])
+    assert_array_equal(quarters.co2[0, :5], [2, 2, 2, 2, 4])
+    assert_array_equal(quarters.load, np.full((1, 96, 3), 0.25))
+    assert hourly.resampled(60) is hourly
+
+
+def test_resampled_to_hours_by_hand():
+    ramp = np.arange(96.0)[None]
+    hourly = market(n_days=1, steps=96, wind=ramp, price=ramp, co2=ramp).resampled(60)
+    assert_array_equal(hourly.wind[0, :2], [0 + 1 + 2 + 3, 4 + 5 + 6 + 7])
+    assert_array_equal(hourly.price[0, :2], [1.5, 5.5])
+    assert_array_equal(hourly.co2[0, -1], 93.5)
+    assert_array_equal(hourly.load, np.full((1, 24, 3), 4.0))
+    with pytest.raises(ValueError, match="minutes must be one of 15, 60, got 30"):
+        hourly.resampled(30)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 99), st.sampled_from([15, 60]))
+def test_resampling_keeps_energy_and_comes_back(n_days, n_profiles, seed, minutes):
+    days = MarketSeries.synthetic(n_days, n_profiles, seed, step_minutes=minutes)
+    other = days.resampled(75 - minutes)
+    for name in ("load", "pv", "wind"):
+        assert_allclose(getattr(other, name).sum(1), getattr(days, name).sum(1), rtol=1e-5)
+    assert_allclose(other.price.mean(1), days.price.mean(1))
+    if minutes == 60:
+        again = other.resampled(60)
+        for name in ("load", "pv", "wind", "price", "co2"):
+            assert_allclose(getattr(again, name), getattr(days, name), rtol=1e-6)
+
+
+def test_synthetic_is_fixed_by_its_seed():
+    one, same, other = (MarketSeries.synthetic(3, 2, seed) for seed in (5, 5, 6))
+    for name in ("load", "pv", "wind", "price", "co2"):
+        assert_array_equal(getattr(one, name), getattr(same, name))
+        assert not np.array_equal(getattr(one, name), getattr(other, name))
+    assert MarketSeries.synthetic(3, 1, 0, first_date="12-30").dates == ("12-30", "12-31", "01-01")
+
+
+@pytest.mark.parametrize(("minutes", "n_years"), [(15, 60), (60, 200)])
+def test_synthetic_energy_totals(minutes, n_years):
+    """A year of one home from each of many seeds, against the stated means at 6.5 standard errors."""
+    years = [MarketSeries.synthetic(365, 1, seed, step_minutes=minutes) for seed in range(n_years)]
+    assert 2 * stats.t.sf(6.5, n_years - 1) < 1e-6
+    logs = np.log([year.load.sum(dtype=float) for year in years])
+    low, high = stats.chi2.ppf([2.5e-7, 1 - 2.5e-7], n_years - 1) * 0.23**2 / (n_years - 1)
+    assert low < logs.var(ddof=1) < high
+
+    def curve(v):
+        return np.clip((v**3 - 27) / (12**3 - 27), 0, 1) * (v <= 25)
+
+    speed = stats.rayleigh(scale=5.2)
+    factor = integrate.quad(lambda v: curve(v) * speed.pdf(v), 0, 40, points=[3, 12, 25])[0]
+    assert factor == pytest.approx(0.25, abs=0.001)
+    for found, stated in (
+        (logs, np.log(10_400)),
+        ([year.pv.sum(dtype=float) for year in years], 1000),
+        ([year.wind.sum(dtype=float) / 8760 for year in years], factor),
+    ):
+        assert abs(np.mean(found) - stated) < 6.5 * np.std(found, ddof=1) / np.sqrt(n_years)
+        assert np.std(found, ddof=1) / np.mean(found) < 0.15
+    first = years[0]
+    assert first.price.min() < 0 < first.price.mean() < 0.2
+    assert np.corrcoef(first.price.ravel(), first.wind.ravel())[0, 1] < -0.3
+    assert first.wind.max() <= minutes / 60
+    assert (first.steps, first.step_hours) == (1440 // minutes, minutes / 60)
+
+
+def test_synthetic_shapes():
+    days = MarketSeries.synthetic(364, 50, 2)
+    weekdays = days.load[np.arange(364) % 7 < 5].mean((0, 2))
+    weekend = days.load[np.arange(364) % 7 >= 5].mean((0, 2))
+    assert weekdays[:14].argmax() in (6, 7)
+    assert weekend[:14].argmax() in (8, 9)
+    assert weekdays.argmax() in (18, 19)
+    morning = [days.load[np.arange(364) % 7 == day].mean((0, 2))[:14].argmax() for day in range(7)]
+    assert [hour >= 8 for hour in morning] == [False] * 5 + [True] * 2
+    assert days.pv.mean((0, 2)).argmax() in (11, 12)
+    assert_allclose(days.pv, days.pv[:, ::-1], rtol=1e-4, atol=1e-6)
+    assert weekdays.argmin() in range(5)
+    by_month = {month: [d.startswith(f"{month:02d}-") for d in days.dates] for month in (1, 6, 7)}
+    assert days.load[by_month[1]].mean() > 1.2 * days.load[by_month[7]].mean()
+    assert days.pv[by_month[6]].mean() > 3 * days.pv[by_month[1]].mean()
+    assert days.pv[:, [0, 1, 22, 23]].max() == 0
+    assert days.pv.max() < 1
+    cloud = days.pv.sum((1, 2), dtype=float)
+    assert np.corrcoef(cloud[160:200][:-1], cloud[160:200][1:])[0, 1] > 0
+    wind = days.wind.ravel()
+    assert np.corrcoef(wind[:-1], wind[1:])[0, 1] > 0.8
+    assert abs(np.corrcoef(wind[:-240], wind[240:])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n_days": 0}, "n_days must be an integer >= 1, got 0"),
+        ({"n_profiles": 0}, "n_profiles must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"step_minutes": 30}, "step_minutes must be one of 15, 60, got 30"),
+        ({"first_date": "02-30"}, "first_date must be mm-dd, got '02-30'"),
+    ],
+)
+def test_wrong_arguments_of_synthetic(change, words):
+    with pytest.raises(ValueError, match=words):
+        MarketSeries.synthetic(**({"n_days": 1, "n_profiles": 1, "seed": 0} | change))
+
+
+def test_from_entsoe_by_hand():
+    """10 and 11 January 2024 Berlin, hour by hour: MW and EUR/MWh to kWh and EUR/kWh."""
+    hours = np.arange(48.0)
+    days = MarketSeries.from_entsoe(
+        series(50_000 + 0 * hours),
+        series(hours),
+        series(100 - hours),
+        series(hours - 10, unit="EUR/MWh"),
+        profiles=2,
+        solar_capacity_mw=200,
+    )
+    assert days.dates == ("2024-01-10", "2024-01-11")
+    assert days.load.shape == (2, 24, 2)
+    assert_allclose(days.load, 10_400 / 8760, rtol=1e-6)
+    assert_allclose(days.pv[1, :, 1], np.arange(24, 48) / 200, rtol=1e-6)
+    assert_allclose(days.wind.ravel(), (100 - hours) / 100, rtol=1e-6)
+    assert_allclose(days.price.ravel(), (hours - 10) / 1000)
+    assert_allclose(days.co2, 0.38)
+
+
+def test_from_entsoe_mixes_resolutions():
+    load = series(np.repeat(np.arange(1.0, 25), 4), minutes=15)
+    half = series(np.arange(48.0), minutes=30)
+    price = series(np.arange(24.0), unit="EUR/MWh")
+    quarters = MarketSeries.from_entsoe(load, half, load, price, profiles=1, step_minutes=15, wind_capacity_mw=48)
+    assert_allclose(quarters.price[0, :8] * 1000, [0, 0, 0, 0, 1, 1, 1, 1])
+    assert_allclose(quarters.pv[0, :4, 0] * 4 * 47, [0, 0, 1, 1], rtol=1e-6)
+    assert_allclose(quarters.wind[0, 4:8], 2 / 48 / 4, rtol=1e-6)
+    assert quarters.load.sum() == pytest.approx(10_400 / 365)
+    hours = MarketSeries.from_entsoe(
+        load, half, load, price, profiles=1, solar_capacity_mw=100, annual_load_kwh=365
+    )
+    assert_allclose(hours.pv[0, :, 0], np.arange(0.5, 48, 2) / 100, rtol=1e-6)
+    assert_allclose(hours.load[0, :, 0], np.arange(1, 25) / 300, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start", "n_hours", "kept"),
+    [
+        ("2018-03-23T23:00", 24 + 23 + 24, ("2018-03-24", "2018-03-26")),
+        ("2018-10-26T22:00", 24 + 25 + 24, ("2018-10-27", "2018-10-29")),
+        ("2018-01-01T00:00", 47, ("2018-01-02",)),
+        ("2017-12-31T23:00", 47, ("2018-01-01",)),
+    ],
+)
+def test_from_entsoe_keeps_whole_days_of_24_hours(start, n_hours, kept):
+    power = series(np.arange(1.0, n_hours + 1), start)
+    days = MarketSeries.from_entsoe(power, power, power, series(np.arange(n_hours), start, unit="EUR/MWh"))
+    assert days.dates == kept
+    for label, prices in zip(kept, days.price, strict=True):
+        midnight = datetime.fromisoformat(label).replace(tzinfo=BERLIN)
+        first = (midnight - datetime.fromisoformat(start).replace(tzinfo=UTC)) // timedelta(hours=1)
+        assert_allclose(prices * 1000, np.arange(first, first + 24))
+
+
+def test_from_entsoe_refuses():
+    power, price = series(np.ones(24)), series(np.ones(24), unit="EUR/MWh")
+    good = (power, power, power, price)
+    with pytest.raises(ValueError, match="the unit of price must be one of 'EUR/MWh', got 'MW'"):
+        MarketSeries.from_entsoe(power, power, power, power)
+    with pytest.raises(ValueError, match="the unit of load must be one of 'MW'"):
+        MarketSeries.from_entsoe(price, power, power, price)
+    with pytest.raises(TypeError, match="solar must be a Series as of read_entsoe, got ndarray"):
+        MarketSeries.from_entsoe(power, np.ones(24), power, price)
+    with pytest.raises(ValueError, match="share no whole day of Europe/Berlin: load 2024-01-09T23:00:00"):
+        MarketSeries.from_entsoe(*good[:3], series(np.ones(24), "2024-02-01T23:00", unit="EUR/MWh"))
+    with pytest.raises(ValueError, match="solar is never above 0 MW, so solar_capacity_mw must be given"):
+        MarketSeries.from_entsoe(power, series(np.zeros(24)), power, price)
+    with pytest.raises(ValueError, match="load must have a mean above 0 MW, got 0"):
+        MarketSeries.from_entsoe(series(np.zeros(24)), power, power, price)
+    for change in (
+        {"profiles": 0},
+        {"solar_capacity_mw": 0},
+        {"wind_capacity_mw": -1},
+        {"annual_load_kwh": 0},
+        {"co2_kg_per_kwh": -1},
+        {"step_minutes": 30},
+        {"timezone": "Europe/Nowhere"},
+    ):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            MarketSeries.from_entsoe(*good, **change)
