@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize, stats
 
 from baselines.market.student_t_network import StudentTHead
+from mfenvs.energy import student_t_regression
 from mfenvs.energy.linear_forecasters import (
     Forecast,
     LinearGaussian,
@@ -22,7 +23,6 @@ from mfenvs.energy.linear_forecasters import (
     regressors,
 )
 from mfenvs.energy.student_t_regression import fit_student_t
-from mfenvs.games.energy import student_fit
 
 FORECASTERS = {
     "naive day": lambda: SeasonalNaive(1),
@@ -160,7 +160,7 @@ def test_scales_have_a_floor():
 
 
 def test_says_when_it_has_not_converged(monkeypatch):
-    monkeypatch.setattr(student_fit, "MOST_ITERATIONS", 2)
+    monkeypatch.setattr(student_t_regression, "MOST_ITERATIONS", 2)
     design, target, groups = tiny_problem(0)
     with pytest.warns(RuntimeWarning, match="still grows after 2 iterations"):
         fit_student_t(design, target, groups, scale_floor=1e-9)

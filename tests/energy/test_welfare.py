@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import linprog, milp
 
+from mfenvs.energy import welfare
 from mfenvs.energy.welfare import (
     PlanningProblem,
     burning_pays,
@@ -23,7 +24,6 @@ from mfenvs.energy.welfare import (
     plan,
     plan_scenarios,
 )
-from mfenvs.games.energy import welfare
 
 
 def problem(load, retail, feed_in, generation=None, flexible=None, curtailment=False, co2=None, **agents):
