@@ -62,7 +62,7 @@ def contraction_moduli(
     n_pairs:
         Number of random pairs, at least 1, for each modulus; some are near to each other, some far apart.
     seed:
-        Of the pairs.
+        Random seed of the pairs, an integer >= 0.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def contraction_moduli(
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {induced!r}")
-    checks.integer("n_pairs", n_pairs, 1)
+    n_pairs = checks.integer("n_pairs", n_pairs, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     d1 = d2 = d3 = 0.0
     for pair in range(n_pairs):
