@@ -22,7 +22,7 @@ NUMBERS_AT_A_TIME = 2**22
 """Agents' own tables are checked so many numbers at a time: 32 MB."""
 
 NEARLY_STATIONARY = 1e-8
-"""A flow with a larger residual than this is worth a warning."""
+"""A stationary flow whose residual is larger than this brings a warning."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Flow:
     rewards: Array
     """R(s, a, mu_h) of every step, shape (T, S, A)."""
     residual: float = 0.0
-    """Of a stationary flow: by how much one more step changes its law, in l1. Where the population moves ever more
-    slowly, as at the threshold of an epidemic, the law itself may be farther off."""
+    """Residual of a stationary flow: the l1 distance by which one more step changes its law; 0 in a game that ends.
+    Where the population moves ever more slowly, as at the threshold of an epidemic, the law itself may be farther
+    off."""
 
 
 class InducedGame:

@@ -220,7 +220,7 @@ def decision_problems(
 
 
 NUMBERS_AT_A_TIME = 2**25
-"""Tabulated problems are kept so many numbers at a time: 256 MB."""
+"""Most numbers of tabulated decision problems that are held in memory at a time: 256 MB."""
 
 
 def batches_of_problems(game: FiniteGame, n_problems: int) -> list[slice]:

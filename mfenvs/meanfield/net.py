@@ -10,7 +10,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.rules import rule
 
 ON_THE_NET = 1e-9
-"""A multiple of 1/m that rounding has moved by less than this part of 1/m is still taken for one."""
+"""Tolerance for multiples of 1/m, as a share of 1/m: rounding may have moved them."""
 
 
 @rule
