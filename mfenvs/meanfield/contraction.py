@@ -27,8 +27,8 @@ class ContractionModuli:
     d1: float
     """Modulus of the answer L -> Gamma_1(L): distance of two policies over that of their populations."""
     d2: float
-    """Modulus of the next population in the policy, pi -> Gamma_2(pi, L): distance of two next populations over that
-    of their policies."""
+    """Modulus of the next population in the policy, pi -> Gamma_2(pi, L): distance of two next populations over
+    that of their policies."""
     d3: float
     """Modulus of the next population in the present one, L -> Gamma_2(pi, L): distance of two populations one step
     later over their distance now."""

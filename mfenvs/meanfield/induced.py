@@ -36,9 +36,9 @@ class Flow:
     rewards: Array
     """R(s, a, mu_h) of every step, shape (T, S, A)."""
     residual: float = 0.0
-    """Residual of a stationary flow: the l1 distance by which one more step changes its law; 0 in a game that ends.
-    Where the population moves ever more slowly, as at the threshold of an epidemic, the law itself may be farther
-    off."""
+    """Residual of a stationary flow: the l1 distance by which one more step changes its law; 0 in a game that
+    ends. Where the population moves ever more slowly, as at the threshold of an epidemic, the law itself may be
+    farther off."""
 
 
 class InducedGame:
