@@ -12,9 +12,11 @@ agents at once; ``for`` loops over a fixed range are unrolled. Numbers written i
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import numba
+
+from mfenvs.engine.fingerprint import CompilationRecord
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,8 +50,9 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     if not hasattr(function, "__code__"):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
     # Inlined by force: a world is many words, which calls would copy.
-    compiled: Callable[P, R] = numba.njit(forceinline=True, **COMPILE_OPTIONS)(function)
-    return compiled
+    compiled = numba.njit(forceinline=True, **COMPILE_OPTIONS)(function)
+    compiled._cache = CompilationRecord(function)
+    return cast(Callable[P, R], compiled)
 
 
 class Public(NamedTuple):
