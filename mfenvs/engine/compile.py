@@ -44,7 +44,8 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 def solver(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that may allocate arrays (solvers, not simulation), cached on disk."""
-    return _cached(function, numba.njit(nogil=True, error_model="numpy"))
+    options: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
+    return _cached(function, numba.njit(nogil=True, **options))
 
 
 def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[P, R]:

@@ -222,7 +222,8 @@ class _Reader:
             yield name
             yield from _literal(option)
         yield from _literal(sorted((name, str(kind)) for name, kind in dispatcher.locals.items()))
-        self._record_compilations(dispatcher, digest)
+        if type(dispatcher._cache) is NullCache and not dispatcher.overloads:
+            dispatcher._cache = CompilationRecord(function)
         # Within a recursion the digest is not that of the record.
         if dispatcher.overloads and id(function) in self._finished:
             compiled_from = getattr(dispatcher._cache, "compiled_from", None)
@@ -230,17 +231,6 @@ class _Reader:
                 raise UnknownContentError(
                     f"{function.__qualname__}, which may have been compiled with other numbers"
                 )
-
-    @staticmethod
-    def _record_compilations(dispatcher: Any, digest: str) -> None:
-        if type(dispatcher._cache) is not NullCache:
-            return
-        is_rule = dispatcher.targetoptions.get("forceinline", False)
-        if is_rule or not dispatcher.overloads:
-            dispatcher._cache = CompilationRecord(dispatcher.py_func)
-            # A rule without a record came here in a pickle, and was compiled when that was read.
-            if dispatcher.overloads:
-                dispatcher._cache.compiled_from.add(digest)
 
     def _compiled_ufunc(self, ufunc: Any) -> Iterator[str]:
         dispatcher = ufunc._dispatcher

@@ -32,8 +32,7 @@ from mfenvs.engine.fingerprint import CompilationRecord, UnknownContentError, fi
 types: Any = numba.types
 CompileResult: Any = compiler.CompileResult
 CompileResultCacheImpl: Any = caching.CompileResultCacheImpl
-InTreeCacheLocator: Any = caching.InTreeCacheLocator
-UserProvidedCacheLocator: Any = caching.UserProvidedCacheLocator
+CacheLocator: Any = caching._CacheLocator
 Environment: Any = environment.Environment
 lookup_environment: Any = environment.lookup_environment
 PythonFunctionDescriptor: Any = funcdesc.PythonFunctionDescriptor
@@ -181,8 +180,11 @@ def _found_directory(function: Callable[..., Any], file: str, cache_dir: str) ->
         return Path(CompileResultCacheImpl(function).locator.get_cache_path()), None
     except Exception:
         # numba looks for a directory that can be written to. Code that is there already can still be read.
-        kind = UserProvidedCacheLocator if cache_dir else InTreeCacheLocator
-        return Path(kind(function, file).get_cache_path()), "no directory can be written to"
+        if cache_dir:
+            path = Path(cache_dir) / CacheLocator.get_suitable_cache_subpath(file)
+        else:
+            path = Path(file).parent / "__pycache__"
+        return path, "no directory can be written to"
 
 
 def _read(path: Path, key: str) -> bytes | None:

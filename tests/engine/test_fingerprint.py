@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import pytest
-from numba.core.caching import NullCache
 from numba.extending import intrinsic, overload, overload_method
 
 from mfenvs import Engine
@@ -265,14 +264,6 @@ class TestNumbersThatChangeAfterCompilation:
         assert outer(1.0) == 2.0
         with pytest.raises(UnknownContentError, match="inner"):
             fingerprint(outer)
-
-    def test_a_rule_that_came_in_a_pickle_is_known(self):
-        """As rules of the main script come to workers: compiled when they are read."""
-        source = "@rule\ndef inner(x): return x * 2\n" + OUTER + "inner(x)"
-        outer = make(source)
-        assert outer(1.0) == 2.0
-        outer.py_func.__globals__["inner"]._cache = NullCache()  # as numba makes it anew
-        assert fingerprint(outer) == fingerprint(make(source))
 
 
 def types_of(*values):
