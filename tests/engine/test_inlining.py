@@ -81,12 +81,12 @@ def test_code_for_kernels_is_not_what_python_calls():
 
     inner.compile((numba.int64,))
     (compiled,) = inner.overloads.values()
-    name = compiled.fndesc.llvm_func_name
+    name, engine = compiled.fndesc.llvm_func_name, compiled.library.codegen._engine
     assert name in compiled.library.get_llvm_str()
-    assert compiled.library.get_pointer_to_function(name) == 0
-    assert "_for_python" not in vars(inner)
+    assert not engine.is_symbol_defined(name)
     assert inner(1) == 2
-    assert "_for_python" in vars(inner)
+    (whole,) = inner._for_python.overloads.values()
+    assert engine.is_symbol_defined(whole.fndesc.llvm_func_name)
 
 
 def test_rules_are_copied_and_pickled():
