@@ -12,9 +12,10 @@ agents at once; ``for`` loops over a fixed range are unrolled. Numbers written i
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-import numba
+from mfenvs.engine.fingerprint import CompilationRecord
+from mfenvs.engine.inlining import RuleDispatcher
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +25,8 @@ COMPILE_OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     # No reference counting: makes array views free, and any allocation an error at compile time.
     "_nrt": False,
+    # Nobody calls these functions from C.
+    "no_cfunc_wrapper": True,
 }
 
 
@@ -48,8 +51,9 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     if not hasattr(function, "__code__"):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
     # Inlined by force: a world is many words, which calls would copy.
-    compiled: Callable[P, R] = numba.njit(forceinline=True, **COMPILE_OPTIONS)(function)
-    return compiled
+    compiled = RuleDispatcher(function, targetoptions={"nopython": True, "forceinline": True, **COMPILE_OPTIONS})
+    compiled._cache = CompilationRecord(function)
+    return cast(Callable[P, R], compiled)
 
 
 class Public(NamedTuple):
