@@ -1,10 +1,10 @@
 """Clearing of a sealed-bid call auction at one price, from the histogram of its orders.
 
 A k-double auction with k = 1/2 between the grid's two tariffs: the grid buys any amount at the feed-in tariff and
-sells any amount at the retail tariff, so the price lies between them [S, R]. Limit prices are *levels*: 0 is the
-feed-in and 1 the retail tariff. Orders are counted on a grid of ``n_ticks`` levels (+ ``width`` for interpolated
-orders), buys first, then sells: what matters is the law of the orders, not whose they are, so the same rules clear
-the market of N agents and that of a mean field. Three kinds of orders:
+sells any amount at the retail tariff, so the price lies between them [S, R]. Limit prices are given as *levels*: 0
+is the feed-in tariff and 1 the retail tariff. Orders are counted on a grid of ``n_ticks`` + 1 levels (``width``
+more for interpolated orders), buys first, then sells: what matters is the law of the orders, not whose they are,
+so the same rules clear the market of N agents and that of a mean field. Three kinds of orders:
 
 ``step``
     An order is filled at every price that is better than its limit, not at all at a worse one, and *pro rata* at
@@ -12,10 +12,16 @@ the market of N agents and that of a mean field. Three kinds of orders:
 ``interpolated``
     An order is filled in part over a range of prices of ``width`` ticks, linearly: demand and supply are
     continuous in the price, and the price is Lipschitz in the law where they cross [O]. The ranges are laid such
-    that a buy at level 1 is filled at any price and a buy at level 0 at none; sells the other way round.
+    that a buy at level 1 is filled at any price and a buy at level 0 at none; sells the other way round. Where
+    demand meets supply over a range of prices, the price is its midpoint.
 ``linear``
     All orders are filled at the price clip(intercept + slope x net demand per agent, feed-in, retail), whatever
     their limits [O]. What the community does not settle within itself is the grid's.
+
+Demand and supply at a price meet, and a book *balances* there, if the larger of them is at most :data:`BALANCED`
+above the smaller one, in relative terms. So the price does not hang on the order in which amounts are added, nor
+on whether somebody places one order or its parts. The price of linear orders is continuous in the amounts and
+needs no such tolerance.
 
 Whatever the kind: bought is matched with sold, and what is left over on one side is the grid's, shared among all
 orders of that side in proportion. At the retail tariff every buy at level 1 is filled, at the feed-in tariff every
@@ -39,15 +45,20 @@ ORDERS = ("interpolated", "step", "linear")
 PRICE, LOCAL_BUY, LOCAL_SELL, VOLUME, MARGIN, BUY_SHARE, SELL_SHARE = range(7)
 """What the clearing of a market writes: entries of the array ``cleared``.
 
-The price, in EUR/kWh; which part of what is bought, and of what is sold, is traded within the community; how much
-that is, in kWh per agent; then what the rules ``fill`` read: the price in ticks, and which part of the buys and
-the sells at just that price is filled.
+The price in EUR/kWh; the share of what is bought, and of what is sold, that is traded within the community; the
+amount of that, in kWh per agent; then what the rules ``fill`` read: the price in ticks, and the shares of the buys
+and of the sells at just that price that are filled.
 """
 N_CLEARED = 7
 
-BALANCED = 1e-7
-"""Interpolated demand and supply that differ by less than this part of all orders are equal: counts are
-rounded."""
+BALANCED = 1e-5
+"""Demand and supply are equal if they differ by at most this part of the smaller one, which at the price is the
+traded volume. More than the rounding of a thousand equal amounts that are added in single precision (1e-5 of
+their sum); what is not matched is the grid's."""
+
+ROUNDING = 1e-12
+"""They are also equal if they differ by no more than this part of all orders: rounding of sums in double
+precision."""
 
 
 class Book(NamedTuple):
@@ -102,6 +113,12 @@ def share_out(bought: Any, sold: Any, per_agent: Any, cleared: Any) -> None:
     cleared[VOLUME] = traded * per_agent
 
 
+@rule
+def lead(more: Any, less: Any, rounding: Any) -> Any:
+    """By how much one side of the market exceeds what balances the other; not above zero if they balance."""
+    return more - (1.0 + BALANCED) * less - rounding
+
+
 # Steps: the exact auction.
 
 
@@ -114,42 +131,47 @@ def add_step(counts: Any, is_sale: Any, level: Any, quantity: Any, book: Any) ->
 
 @rule
 def clear_step(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: Any, cleared: Any) -> None:
-    """Match the highest bids with the lowest offers, as long as they agree."""
+    """Walk up the ticks to all at which demand meets supply."""
     last, sells = book.n_ticks, book.n_ticks + 1
-    buyer, seller = last, 0
-    lowest_filled, highest_filled = last + 1, -1
-    left_to_buy, left_to_sell = counts[buyer], counts[sells]
-    traded = counts[0] * 0
-    while True:
-        while buyer >= 0 and left_to_buy <= 0.0:
-            buyer -= 1
-            left_to_buy = counts[buyer] if buyer >= 0 else counts[0] * 0
-        while seller <= last and left_to_sell <= 0.0:
-            seller += 1
-            left_to_sell = counts[sells + seller] if seller <= last else counts[0] * 0
-        if buyer < seller or buyer < 0 or seller > last:
-            break
-        matched = min(left_to_buy, left_to_sell)
-        traded += matched
-        left_to_buy -= matched
-        left_to_sell -= matched
-        lowest_filled, highest_filled = buyer, seller
-    # A price is one at which demand meets supply if no bid that was not filled is above it, and none that was is
-    # below it; the same the other way round for offers.
-    low, high = max(buyer, highest_filled, 0), min(lowest_filled, seller, last)
+    demand, orders = 0.0, 0.0
+    for tick in range(sells):
+        demand += counts[tick]
+        orders += np.float64(counts[tick]) + np.float64(counts[sells + tick])
+    rounding = ROUNDING * orders
+    # Demand and supply just above a tick. Prices are too low as long as there is too much demand just above them,
+    # and not yet too high if there is not too much supply just below them.
+    tick, supply = 0, np.float64(counts[sells])
+    demand -= counts[0]
+    while tick < last and lead(demand, supply, rounding) > 0.0:
+        tick += 1
+        demand -= counts[tick]
+        supply += counts[sells + tick]
+    low = tick
+    while tick < last and lead(supply, demand, rounding) <= 0.0:
+        tick += 1
+        demand -= counts[tick]
+        supply += counts[sells + tick]
+    high = tick
+    # Everybody with a better limit than the price is filled; at the price itself one side may be in part.
     price = 0.5 * (low + high)
+    at_price, has_orders = (low + high) // 2, (low + high) % 2 == 0
+    demand, supply = 0.0, 0.0
+    for tick in range(at_price + 1, sells):
+        demand += counts[tick]
+    for tick in range(at_price + (0 if has_orders else 1)):
+        supply += counts[sells + tick]
+    more_demand = np.float64(counts[at_price]) if has_orders else 0.0
+    more_supply = np.float64(counts[sells + at_price]) if has_orders else 0.0
+    bought = min(demand + more_demand, max(demand, supply + more_supply))
+    sold = min(supply + more_supply, max(supply, demand + more_demand))
+    if low == last:  # The grid sells what is missing at the retail tariff.
+        bought = demand + more_demand
+    if high == 0:  # It takes what is too much at the feed-in tariff.
+        sold = supply + more_supply
     cleared[PRICE] = feed_in + price / last * (retail - feed_in)
     cleared[MARGIN] = price
-    cleared[BUY_SHARE], cleared[SELL_SHARE] = 1.0, 1.0
-    bought, sold = traded, traded
-    if buyer == last:  # The grid sells what is missing at the retail tariff.
-        bought += left_to_buy
-    elif buyer == lowest_filled:
-        cleared[BUY_SHARE] = 1.0 - left_to_buy / counts[buyer]
-    if seller == 0:  # It takes what is too much at the feed-in tariff.
-        sold += left_to_sell
-    elif seller == highest_filled:
-        cleared[SELL_SHARE] = 1.0 - left_to_sell / counts[sells + seller]
+    cleared[BUY_SHARE] = (bought - demand) / more_demand if more_demand > 0.0 else 1.0
+    cleared[SELL_SHARE] = (sold - supply) / more_supply if more_supply > 0.0 else 1.0
     share_out(bought, sold, per_agent, cleared)
 
 
@@ -191,38 +213,38 @@ def ramp(cell: Any, price: Any, per_width: Any) -> Any:
 
 @rule
 def clear_interpolated(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: Any, cleared: Any) -> None:
-    """Walk along the excess demand, which falls linearly from tick to tick, to where it is zero."""
+    """Walk up the ticks, between which demand and supply are linear, along the prices at which they meet."""
     last, width = book.n_ticks, book.width
     sells = last + width + 1
-    # Filling a sell less is like buying more: excess demand is what all orders buy, less all that is offered.
-    excess, orders = 0.0, 0.0
+    demand, supply, orders = 0.0, 0.0, 0.0
     for cell in range(sells):
-        both = np.float64(counts[cell]) + np.float64(counts[sells + cell])
-        orders += both
-        excess += both * ramp(cell, 0, book.per_width) - counts[sells + cell]
-    tolerance = BALANCED * orders
-    in_ramp = 0.0
+        bids, offers = np.float64(counts[cell]), np.float64(counts[sells + cell])
+        filled = ramp(cell, 0, book.per_width)
+        demand += filled * bids
+        supply += (1.0 - filled) * offers
+        orders += bids + offers
+    rounding, per_tick = ROUNDING * orders, 1.0 / width
+    # Orders whose ramps go on above the tick.
+    bids, offers = 0.0, 0.0
     for cell in range(1, width + 1):
-        in_ramp += np.float64(counts[cell]) + np.float64(counts[sells + cell])
-    low, high = 0.0, 0.0
-    has_low, has_high = excess <= tolerance, excess < -tolerance
-    tick = 0
-    while tick < last and not has_high:
-        after = excess - in_ramp / width
-        if not has_low and after <= tolerance:
-            low, has_low = tick + (excess - tolerance) / (excess - after), True
-        if after < -tolerance:
-            high, has_high = tick + (excess + tolerance) / (excess - after), True
-        excess = after
+        bids += counts[cell]
+        offers += counts[sells + cell]
+    tick, missing, surplus = 0, lead(demand, supply, rounding), lead(supply, demand, rounding)
+    low = np.float64(last) if missing > 0.0 else 0.0
+    high = 0.0 if surplus > 0.0 else np.float64(last)
+    while tick < last and surplus <= 0.0:
+        demand -= bids * per_tick
+        supply += offers * per_tick
+        missing_before, surplus_before = missing, surplus
+        missing, surplus = lead(demand, supply, rounding), lead(supply, demand, rounding)
+        if missing_before > 0.0 and missing <= 0.0:
+            low = tick + missing_before / (missing_before - missing)
+        if surplus > 0.0:
+            high = tick + surplus_before / (surplus_before - surplus)
         tick += 1
         if tick < last:
-            upper, lower = tick + width, tick
-            in_ramp += np.float64(counts[upper]) + np.float64(counts[sells + upper])
-            in_ramp -= np.float64(counts[lower]) + np.float64(counts[sells + lower])
-    if not has_low:
-        low = np.float64(last)
-    if not has_high:
-        high = np.float64(last)
+            bids += np.float64(counts[tick + width]) - np.float64(counts[tick])
+            offers += np.float64(counts[sells + tick + width]) - np.float64(counts[sells + tick])
     price = 0.5 * (low + high)
     bought, sold = 0.0, 0.0
     for cell in range(sells):
