@@ -7,24 +7,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.games.energy.actions import BATTERY_LEVELS, FLEXIBLE_LEVELS, PRICE_LEVELS, within
 from mfenvs.games.energy.binned import BinnedEnergyMarket
-from mfenvs.games.energy.market import (
-    BATTERY_LEVELS,
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.observations import (
     CAPACITY_SCALE,
     CAPACITY_SEEN,
     CHARGE_SEEN,
     ELAPSED_SEEN,
     EUR_SCALE,
     FEED_IN_SEEN,
-    FLEXIBLE_LEVELS,
     NET_SCALE,
     NET_SEEN,
-    PRICE_LEVELS,
     RETAIL_SEEN,
     VALUE_SEEN,
-    EnergyMarket,
     unsquashed,
-    within,
 )
 from mfenvs.wrappers.symmetrise import rows_of_agents
 

@@ -1,9 +1,10 @@
 """The energy market as a finite game: state of charge in bins, by type and hour, on a given day.
 
-What an agent does and what the market makes of it are the rules of :mod:`mfenvs.games.energy.market`; here they
-are applied to a representative of each group of prosumers and to the charges of a grid. The price is a functional
-of the law of (state, action) alone, so this game's mean-field side is the induced mean-field game of the market
-with discrete actions, as far as groups stand for their members [O]: with more groups per type it comes nearer.
+What an agent does and what the market makes of it are the rules of :mod:`mfenvs.games.energy.trading`; here
+they are applied to a representative of each group of prosumers and to the charges of a grid. The price is a
+functional of the law of (state, action) alone, so this game's mean-field side is the induced mean-field game of
+the market with discrete actions, as far as groups stand for their members [O]: with more groups per type it comes
+nearer.
 
 Left out are the common weather (a mean-field game has no common noise) and the spread within a group. An agent's
 own forecast error is drawn in the simulator and averaged in the mean field.
@@ -20,32 +21,33 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.random import student_t, uniform
 from mfenvs.game import FiniteGame, Rule
-from mfenvs.games.energy.clearing import N_CLEARED, ORDERS, PRICE, VOLUME, Book, clearing_rules, n_levels
-from mfenvs.games.energy.market import (
-    N_DISCRETE,
-    Conditions,
-    EnergyMarket,
-    agent_rules,
-    read_series,
-    turn_out,
-)
-from mfenvs.games.energy.market import allowed as market_allowed
-from mfenvs.games.energy.prosumer_step import ONE, ZERO
+from mfenvs.games.energy.actions import N_DISCRETE
+from mfenvs.games.energy.actions import allowed as market_allowed
+from mfenvs.games.energy.clearing import N_CLEARED, PRICE, VOLUME, Book, clearing_rules, n_levels
+from mfenvs.games.energy.conditions import Conditions
+from mfenvs.games.energy.market import EnergyMarket, read_series
 from mfenvs.games.energy.prosumer_types import COMMERCIAL, LAW, STORAGE, TYPES
+from mfenvs.games.energy.single_precision import ONE, ZERO
+from mfenvs.games.energy.trading import Battery, agent_rules, realise, reward_of
 from mfenvs.rules import rule
 
 
 class BinnedConstants(NamedTuple):
-    """What the rules read as ``world.constants``: a market's constants for groups, and the table of states."""
+    """What the rules read as ``world.constants``: a market's constants for groups, and the table of states.
+
+    H are the steps, G the groups and S the states.
+    """
 
     load: Any
-    """kWh of each step and group, (1, H, G)."""
+    """Mean load of each step and group, kWh, (1, H, G)."""
     pv: Any
-    """Generation of each step and group, likewise."""
+    """Mean generation of each step and group, wind included, kWh, (1, H, G)."""
     wind: Any
+    """Zero: wind is part of ``pv``."""
     feed_in: Any
+    """Feed-in tariff of each step, EUR/kWh, (H,)."""
     retail: Any
-    """Tariffs of each step, (H,)."""
+    """Retail tariff of each step, EUR/kWh, (H,)."""
     step_hours: Any
     last_step: Any
     efficiency: Any
@@ -54,23 +56,19 @@ class BinnedConstants(NamedTuple):
     initial_charge: Any
     weather_memory: Any
     book: Any
+    """All these as in :class:`mfenvs.games.energy.conditions.MarketConstants`."""
     groups: Any
     """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`."""
     group_of: Any
-    """Of each state, (S,)."""
+    """Group of each state, (S,)."""
     charge_of: Any
-    """The state of charge of each state, (S,)."""
+    """State of charge of each state, in [0, 1], (S,)."""
     bin_width: Any
-    """The distance between two bins, as a state of charge."""
+    """Distance between two bins, as a state of charge."""
     plain_excess: Any
+    """E[(s e)+] of each group's relative forecast error s e, (G,)."""
     cut_excess: Any
-    """Of each group: E[(s e)+] and E[min((s e)+, 1)] of its forecast error s e."""
-
-
-class Charged(NamedTuple):
-    """A state as the market's rules read it."""
-
-    charge: Any
+    """E[min((s e)+, 1)] likewise."""
 
 
 @rule
@@ -100,7 +98,7 @@ def binned_rules(orders: str) -> BinnedRules:
     def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
         constants = world.constants
         member = constants.groups[constants.group_of[state]]
-        offer(counts, mass, Charged(constants.charge_of[state]), action, member, world, conditions_of(world))
+        offer(counts, mass, Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
 
     @rule
     def aggregate(world: Any, signal: Any) -> None:
@@ -111,7 +109,7 @@ def binned_rules(orders: str) -> BinnedRules:
     def outcome(state: Any, action: Any, world: Any) -> Any:
         constants = world.constants
         member = constants.groups[constants.group_of[state]]
-        return bargain(Charged(constants.charge_of[state]), action, member, world, conditions_of(world))
+        return bargain(Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
 
     @rule
     def position_after(state: Any, stored: Any, constants: Any) -> Any:
@@ -138,19 +136,18 @@ def binned_rules(orders: str) -> BinnedRules:
         plain, cut = constants.plain_excess[group], constants.cut_excess[group]
         short = got.data.inelastic * plain + got.data.generation * cut
         surplus = got.data.inelastic * cut + got.data.generation * plain
-        settled = terms.retail * short - terms.feed_in * surplus
-        return got.utility - got.trade - settled - got.wear - got.fee - got.terminal
+        return reward_of(got, terms.retail * short - terms.feed_in * surplus)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
         constants = world.constants
         got, member = outcome(state, action, world), constants.groups[constants.group_of[state]]
         moved = position_after(state, got.stored, constants)
-        lower = np.floor(moved)
-        bins = int(lower) + (1 if uniform(key, 0) < moved - lower else 0)
+        lower = math.floor(moved)
+        bins = lower + (1 if uniform(key, 0) < moved - np.float32(lower) else 0)
         error = member.error_scale * student_t(key, 1, member.degrees_of_freedom)
-        actual = turn_out(got.data, member, conditions_of(world), constants, error)
-        return state + bins, got.utility - got.trade - actual.settled - got.wear - got.fee - got.terminal
+        actual = realise(got.data, member, conditions_of(world), constants, error)
+        return state + bins, reward_of(got, actual.settled)
 
     return BinnedRules(count, aggregate, transition, reward, step)
 
@@ -160,16 +157,22 @@ def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
     """As in the market, for a group's representative."""
     constants = public.constants
     member = constants.groups[constants.group_of[state]]
-    return market_allowed(action, Charged(constants.charge_of[state]), member, public)
+    return market_allowed(action, Battery(constants.charge_of[state]), member, public)
+
+
+MOST_BINS = 10_000
+MOST_GROUPS_PER_TYPE = 1_000
 
 
 @dataclasses.dataclass(kw_only=True)
 class BinnedEnergyMarket(FiniteGame):
-    """The energy market in bins: types, charges and hours of a given day; its mean-field game is the market's.
+    """Local energy market with states of charge in bins.
 
-    Prosumers are put into groups, ``groups_per_type`` of each type, by what flexible load is worth to them; a
-    group's representative has the means of its members' parameters and data. Every episode draws who is in which
-    group.
+    A finite game whose states are groups of prosumers and their batteries' charges, on one day; its mean-field
+    game is that of :class:`EnergyMarket` with discrete actions.
+
+    Prosumers are put into groups, ``groups_per_type`` of each type, by the value of their flexible load; a group's
+    representative has the means of its members' parameters and data. Every episode draws who is in which group.
 
     Raises
     ------
@@ -178,27 +181,46 @@ class BinnedEnergyMarket(FiniteGame):
     """
 
     n_agents: int = 1000
+    """Number of prosumers N, from 2 to 2^24."""
     horizon: int = 24
+    """Steps of an episode, in hours from midnight."""
     day: int = 180
-    """The day of the series that is played."""
+    """Day of the series that is played, counted from 0."""
     groups_per_type: int = 2
+    """Number of groups into which each type of prosumers is divided."""
     n_bins: int = 11
-    """States of charge from 0 to 1 of those who have a battery, at least 2."""
+    """Number of states of charge, from empty to full, of those who own a battery; at least 2."""
     orders: str = EnergyMarket.orders
+    """How the auction fills orders: ``step`` (exact), ``interpolated`` (continuous in the price) or ``linear`` (a
+    price that is linear in the net demand)."""
     proportions: tuple[float, ...] = EnergyMarket.proportions
+    """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
     feed_in: float = EnergyMarket.feed_in
+    """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
     retail: float = EnergyMarket.retail
+    """Retail tariff, which the grid charges for imports, EUR/kWh; above ``feed_in``."""
     dynamic_tariffs: bool = EnergyMarket.dynamic_tariffs
+    """Whether the feed-in tariff is the day-ahead price of the series, and the retail tariff above it by
+    ``retail - feed_in``."""
     n_ticks: int = EnergyMarket.n_ticks
+    """Number of price steps between the tariffs."""
     width: float = EnergyMarket.width
+    """Range of prices over which an interpolated order is filled, EUR/kWh."""
     intercept: float = EnergyMarket.intercept
+    """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: float = EnergyMarket.slope
+    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kWh."""
     efficiency: float = EnergyMarket.efficiency
+    """One-way battery efficiency: of charging, and of discharging."""
     degradation: float = EnergyMarket.degradation
+    """Battery wear cost, EUR per kWh charged or discharged."""
     fee: float = EnergyMarket.fee
+    """Settlement fee on local trade, EUR/kWh, paid by the buyer and by the seller."""
     initial_charge: float = EnergyMarket.initial_charge
+    """State of charge of batteries at midnight, as a fraction of their capacity."""
     series: str = EnergyMarket.series
-    """All as in :class:`EnergyMarket`."""
+    """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that :meth:`MarketSeries.save`
+    wrote."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
     n_actions = N_DISCRETE
@@ -207,21 +229,22 @@ class BinnedEnergyMarket(FiniteGame):
     reported: ClassVar[dict[str, int]] = {"price": PRICE, "volume": VOLUME}
 
     def check(self) -> None:
-        """Check what the market does not."""
-        checks.integer("groups_per_type", self.groups_per_type, 1)
-        checks.integer("n_bins", self.n_bins, 2)
-        checks.choice("orders", self.orders, ORDERS)
-        checks.integer("day", self.day, 0, read_series(self.series, EnergyMarket.step_minutes).n_days - 1)
+        """Check the terms of the game, and keep them as plain numbers."""
         if self.is_infinite:
             raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
-        self.proportions = self.market.proportions
+        self.groups_per_type = checks.integer("groups_per_type", self.groups_per_type, 1, MOST_GROUPS_PER_TYPE)
+        self.n_bins = checks.integer("n_bins", self.n_bins, 2, MOST_BINS)
+        n_days = read_series(self.series, EnergyMarket.step_minutes).n_days
+        self.day = checks.integer("day", self.day, 0, n_days - 1)
+        market = self.market
+        for name in _shared_terms():
+            setattr(self, name, getattr(market, name))
         super().check()
 
     @functools.cached_property
     def market(self) -> EnergyMarket:
         """The market of which this is the image, with discrete actions, on the given day without weather."""
-        same = {f.name for f in dataclasses.fields(EnergyMarket)} & {f.name for f in dataclasses.fields(self)}
-        terms = {name: getattr(self, name) for name in same - {"discount"}}
+        terms = {name: getattr(self, name) for name in _shared_terms()}
         return EnergyMarket(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
 
     @property
@@ -384,6 +407,12 @@ class BinnedEnergyMarket(FiniteGame):
         members = np.eye(len(self.groups))[self.group_of_agent]
         members /= members.sum(axis=0)
         return tuple((data @ members).astype(np.float32)[None] for data in (load, made))  # type: ignore[return-value]
+
+
+def _shared_terms() -> list[str]:
+    """Names of the constants that are those of :attr:`BinnedEnergyMarket.market`."""
+    own = {field.name for field in dataclasses.fields(BinnedEnergyMarket)}
+    return [field.name for field in dataclasses.fields(EnergyMarket) if field.name in own - {"discount"}]
 
 
 def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:

@@ -37,6 +37,7 @@ import numpy as np
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
+from mfenvs.games.energy.single_precision import HALF, ONE, ZERO
 from mfenvs.rules import rule
 
 ORDERS = ("interpolated", "step", "linear")
@@ -50,6 +51,8 @@ amount of that, in kWh per agent; then what the rules ``fill`` read: the price i
 and of the sells at just that price that are filled.
 """
 N_CLEARED = 7
+
+MOST_TICKS = 100_000
 
 BALANCED = 1e-5
 """Demand and supply are equal if they differ by at most this part of the smaller one, which at the price is the
@@ -101,9 +104,6 @@ def clearing_rules(orders: str) -> ClearingRules:
     }[orders]
 
 
-ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
-
-
 @rule
 def share_out(bought: Any, sold: Any, per_agent: Any, cleared: Any) -> None:
     """Match what is bought with what is sold; the rest of the longer side is the grid's, in proportion."""
@@ -140,7 +140,7 @@ def clear_step(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: Any
     rounding = ROUNDING * orders
     # Demand and supply just above a tick. Prices are too low as long as there is too much demand just above them,
     # and not yet too high if there is not too much supply just below them.
-    tick, supply = 0, np.float64(counts[sells])
+    tick, supply = 0, 0.0 + counts[sells]
     demand -= counts[0]
     while tick < last and lead(demand, supply, rounding) > 0.0:
         tick += 1
@@ -170,8 +170,8 @@ def clear_step(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: Any
         sold = supply + more_supply
     cleared[PRICE] = feed_in + price / last * (retail - feed_in)
     cleared[MARGIN] = price
-    cleared[BUY_SHARE] = (bought - demand) / more_demand if more_demand > 0.0 else 1.0
-    cleared[SELL_SHARE] = (sold - supply) / more_supply if more_supply > 0.0 else 1.0
+    cleared[BUY_SHARE] = min((bought - demand) / more_demand, 1.0) if more_demand > 0.0 else 1.0
+    cleared[SELL_SHARE] = min((sold - supply) / more_supply, 1.0) if more_supply > 0.0 else 1.0
     share_out(bought, sold, per_agent, cleared)
 
 
@@ -230,8 +230,8 @@ def clear_interpolated(counts: Any, per_agent: Any, feed_in: Any, retail: Any, b
         bids += counts[cell]
         offers += counts[sells + cell]
     tick, missing, surplus = 0, lead(demand, supply, rounding), lead(supply, demand, rounding)
-    low = np.float64(last) if missing > 0.0 else 0.0
-    high = 0.0 if surplus > 0.0 else np.float64(last)
+    low = 1.0 * last if missing > 0.0 else 0.0
+    high = 0.0 if surplus > 0.0 else 1.0 * book.n_ticks
     while tick < last and surplus <= 0.0:
         demand -= bids * per_tick
         supply += offers * per_tick

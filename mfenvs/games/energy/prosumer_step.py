@@ -9,11 +9,8 @@ So no bid can break the physics.
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.rules import rule
-
-ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
 class Plan(NamedTuple):

@@ -262,7 +262,7 @@ def exact_price(orders, buys, sells):
     ]
     low = next((tick for tick in range(241) if excess[tick] <= 0), 240)
     high = next((tick for tick in range(240, -1, -1) if excess[tick] >= 0), 0)
-    if 0 < low and excess[low] < 0:
+    if low > 0 and excess[low] < 0:
         low += Fraction(excess[low], excess[low - 1] - excess[low]) if excess[low - 1] > 0 else 0
     if high < 240 and excess[high] > 0:
         high += Fraction(excess[high], excess[high] - excess[high + 1])
@@ -301,8 +301,11 @@ def test_prices_of_books_that_balance_are_exact(orders, book):
 @settings(max_examples=100, deadline=None)
 @given(DECIMAL_BOOKS, DECIMAL_BOOKS)
 def test_prices_of_all_decimal_books_are_exact(orders, buys, sells):
-    price = clear_orders(in_floats(buys), in_floats(sells), orders=orders).price
-    assert price == pytest.approx(exact_price(orders, buys, sells), abs=1e-12 if orders == "step" else 2e-4)
+    found = clear_orders(in_floats(buys), in_floats(sells), orders=orders)
+    assert found.price == pytest.approx(exact_price(orders, buys, sells), abs=1e-12 if orders == "step" else 2e-4)
+    # Nobody gets more than the whole, not even by rounding.
+    assert all(0 <= bought <= q / 10 for bought, (_, q) in zip(found.bought, buys, strict=True))
+    assert all(0 <= sold <= q / 10 for sold, (_, q) in zip(found.sold, sells, strict=True))
 
 
 @settings(max_examples=100, deadline=None)
