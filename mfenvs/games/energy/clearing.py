@@ -218,11 +218,11 @@ def clear_interpolated(counts: Any, per_agent: Any, feed_in: Any, retail: Any, b
     sells = last + width + 1
     demand, supply, orders = 0.0, 0.0, 0.0
     for cell in range(sells):
-        bids, offers = np.float64(counts[cell]), np.float64(counts[sells + cell])
+        to_buy, to_sell = np.float64(counts[cell]), np.float64(counts[sells + cell])
         filled = ramp(cell, 0, book.per_width)
-        demand += filled * bids
-        supply += (1.0 - filled) * offers
-        orders += bids + offers
+        demand += filled * to_buy
+        supply += (1.0 - filled) * to_sell
+        orders += to_buy + to_sell
     rounding, per_tick = ROUNDING * orders, 1.0 / width
     # Orders whose ramps go on above the tick.
     bids, offers = 0.0, 0.0
@@ -231,7 +231,7 @@ def clear_interpolated(counts: Any, per_agent: Any, feed_in: Any, retail: Any, b
         offers += counts[sells + cell]
     tick, missing, surplus = 0, lead(demand, supply, rounding), lead(supply, demand, rounding)
     low = 1.0 * last if missing > 0.0 else 0.0
-    high = 0.0 if surplus > 0.0 else 1.0 * book.n_ticks
+    high = 0.0 if surplus > 0.0 else 1.0 * last
     while tick < last and surplus <= 0.0:
         demand -= bids * per_tick
         supply += offers * per_tick

@@ -285,7 +285,7 @@ class EnergyMarket(Game):
 
     def _check_tariffs(self, days: MarketSeries) -> None:
         self.feed_in = checks.real("feed_in", self.feed_in, -MOST_EUR, MOST_EUR)
-        self.retail = checks.real("retail", self.retail, self.feed_in, MOST_EUR, exclude_low=True)
+        self.retail = checks.real("retail", self.retail, -MOST_EUR, MOST_EUR)
         self.dynamic_tariffs = checks.boolean("dynamic_tariffs", self.dynamic_tariffs)
         spread, prices = self.retail - self.feed_in, np.array([self.feed_in])
         if self.dynamic_tariffs:
@@ -298,10 +298,12 @@ class EnergyMarket(Game):
         largest = max(LEAST_TARIFF, float(np.abs(prices).max()), float(np.abs(prices + spread).max()))
         if spread < LEAST_SPREAD * largest:
             raise ValueError(
-                f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in = {self.feed_in!r}, for"
-                f" tariffs of up to {largest:g} EUR/kWh in single precision, got {self.retail!r}"
+                f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in = {self.feed_in!r} (as"
+                f" tariffs of up to {largest:g} EUR/kWh are kept in single precision), got {self.retail!r}"
             )
-        self.width = checks.real("width", self.width, 0.0, spread, exclude_low=True)
+        self.width = checks.real("width", self.width, 0.0, exclude_low=True)
+        if self.width > spread:
+            raise ValueError(f"width must be at most retail - feed_in = {spread!r}, got {self.width!r}")
 
     @property
     def days(self) -> MarketSeries:

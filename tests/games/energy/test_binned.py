@@ -221,7 +221,7 @@ def test_mirror_descent_finds_its_equilibrium():
         ({"groups_per_type": 0}, r"groups_per_type must be an integer in \[1, 1000\], got 0"),
         ({"day": 363}, r"day must be an integer in \[0, 362\], got 363"),
         ({"orders": "best"}, "orders must be one of"),
-        ({"retail": 0.01}, "retail must be a finite number in"),
+        ({"retail": 0.01}, "retail must be at least 8e-06 EUR/kWh above feed_in"),
     ],
 )
 def test_constants_that_are_not_allowed(constants, message):
