@@ -53,6 +53,8 @@ and of the sells at just that price that are filled.
 N_CLEARED = 7
 
 MOST_TICKS = 100_000
+MOST = 1e12
+"""Prices and quantities of the books that users give are at most so large."""
 
 BALANCED = 1e-5
 """Demand and supply are equal if they differ by at most this part of the smaller one, which at the price is the
@@ -68,14 +70,15 @@ class Book(NamedTuple):
     """The terms of an auction, as rules read them."""
 
     n_ticks: Any
-    """Number of steps in which the range from feed-in to retail tariff is divided."""
+    """Number of price steps between the tariffs."""
     width: Any
-    """Over how many of them an interpolated order is filled."""
+    """Number of price steps over which an interpolated order is filled."""
     per_width: Any
-    """The reciprocal of that."""
+    """The reciprocal of ``width``."""
     intercept: Any
+    """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: Any
-    """Of linear orders: EUR/kWh, and EUR/kWh per kWh of net demand per agent."""
+    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kWh."""
 
 
 class ClearingRules(NamedTuple):
@@ -289,7 +292,7 @@ def fill_linear(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
     return ONE
 
 
-# For books of orders that no game makes.
+# Books of orders that a user gives.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,15 +300,17 @@ class Clearing:
     """How a book of orders was cleared."""
 
     price: float
-    """EUR/kWh."""
+    """Price, EUR/kWh."""
     volume: float
-    """What was traded among the orders, in the unit of the quantities."""
+    """Amount traded among the orders, kWh."""
     bought: tuple[float, ...]
+    """What is bought for each buy, from the sells or from the grid, kWh."""
     sold: tuple[float, ...]
-    """What of every order was filled, by others or by the grid."""
+    """What is sold for each sell, to the buys or to the grid, kWh."""
     local_buy: float
+    """Share of all that is bought that comes from the sells."""
     local_sell: float
-    """Which part of that was filled by others."""
+    """Share of all that is sold that goes to the buys."""
 
 
 def clear_orders(
@@ -322,15 +327,25 @@ def clear_orders(
 ) -> Clearing:
     """Clear a book of orders as the game does, in double precision.
 
+    A book balances at a price if demand and supply differ by at most :data:`BALANCED` (1e-5) of the smaller one,
+    the traded volume; such a rest is the grid's. If it balances over a range of prices, the price is the range's
+    midpoint.
+
     Parameters
     ----------
     buys, sells:
-        Limit prices in EUR/kWh, within the tariffs, and quantities >= 0.
+        Pairs of a limit price within the tariffs, EUR/kWh, and a quantity >= 0, kWh.
     feed_in, retail:
-        The tariffs between which the price lies, in EUR/kWh.
-    orders, n_ticks, width, intercept, slope:
-        As in :class:`mfenvs.games.energy.EnergyMarket`; ``intercept`` and ``slope`` are those of linear orders,
-        whose net demand is taken per order.
+        Feed-in and retail tariff, between which the price lies, EUR/kWh.
+    orders:
+        How orders are filled: ``step``, ``interpolated`` or ``linear``.
+    n_ticks:
+        Number of price steps between the tariffs; limit prices of ``step`` orders are rounded to them.
+    width:
+        Number of price steps over which an ``interpolated`` order is filled.
+    intercept, slope:
+        Price of ``linear`` orders at a net demand of zero, EUR/kWh, and its rise with the net demand per order,
+        EUR/kWh per kWh.
 
     Raises
     ------
@@ -338,17 +353,19 @@ def clear_orders(
         If an argument is not allowed.
     """
     checks.choice("orders", orders, ORDERS)
-    feed_in = checks.real("feed_in", feed_in)
-    retail = checks.real("retail", retail, feed_in, exclude_low=True)
-    n_ticks, width = checks.integer("n_ticks", n_ticks, 1), checks.integer("width", width, 1)
+    feed_in = checks.real("feed_in", feed_in, -MOST, MOST)
+    retail = checks.real("retail", retail, feed_in, MOST, exclude_low=True)
+    n_ticks = checks.integer("n_ticks", n_ticks, 1, MOST_TICKS)
+    width = checks.integer("width", width, 1, MOST_TICKS)
     prices, quantities = [], []
     for name, side in (("buys", buys), ("sells", sells)):
-        for i, (price, quantity) in enumerate(side):
+        for i, (price, quantity) in enumerate(_pairs(name, side)):
             prices.append(checks.real(f"the price of {name}[{i}]", price, feed_in, retail))
-            quantities.append(checks.real(f"the quantity of {name}[{i}]", quantity, 0.0))
+            quantities.append(checks.real(f"the quantity of {name}[{i}]", quantity, 0.0, MOST))
     levels = (np.array(prices) - feed_in) / (retail - feed_in)
     are_sales = np.arange(len(prices)) >= len(buys)
-    book = Book(n_ticks, width, 1.0 / width, checks.real("intercept", intercept), checks.real("slope", slope, 0.0))
+    intercept, slope = checks.real("intercept", intercept, -MOST, MOST), checks.real("slope", slope, 0.0, MOST)
+    book = Book(n_ticks, width, 1.0 / width, intercept, slope)
     counts, cleared = np.zeros(2 * n_levels(orders, n_ticks, width)), np.zeros(N_CLEARED)
     filled = np.zeros(len(prices))
     per_order = 1.0 / max(1, len(prices))
@@ -363,6 +380,16 @@ def clear_orders(
         local_buy=float(cleared[LOCAL_BUY]),
         local_sell=float(cleared[LOCAL_SELL]),
     )
+
+
+def _pairs(name: str, side: Any) -> Sequence[Any]:
+    """One side of a book, of which every order must be a pair."""
+    if not isinstance(side, Sequence | np.ndarray):
+        raise TypeError(f"{name} must be a sequence of pairs of price and quantity, got {side!r}")
+    for i, order in enumerate(side):
+        if not isinstance(order, Sequence | np.ndarray) or len(order) != 2:
+            raise TypeError(f"{name}[{i}] must be a pair of price and quantity, got {order!r}")
+    return side
 
 
 @functools.cache

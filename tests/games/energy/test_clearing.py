@@ -367,13 +367,24 @@ def test_a_book_balances_within_a_hundred_thousandth_of_its_volume(sold, price):
         (
             {"sells": [(0.2, 1), (0.2, -1)]},
             ValueError,
-            r"the quantity of sells\[1\] must be a finite number in \[0, inf\)",
+            r"the quantity of sells\[1\] must be a finite number in \[0, 1e.12\]",
         ),
         ({"buys": [(math.nan, 1)]}, ValueError, r"the price of buys\[0\]"),
         ({"retail": 0.08}, ValueError, "retail must be a finite number in"),
         ({"orders": "best"}, ValueError, "orders must be one of 'interpolated', 'step', 'linear', got 'best'"),
-        ({"n_ticks": 0}, ValueError, "n_ticks must be an integer >= 1, got 0"),
-        ({"width": 0}, ValueError, "width must be an integer >= 1, got 0"),
+        ({"n_ticks": 0}, ValueError, r"n_ticks must be an integer in \[1, 100000\], got 0"),
+        ({"width": 0}, ValueError, r"width must be an integer in \[1, 100000\], got 0"),
+        ({"n_ticks": 10**12}, ValueError, r"n_ticks must be an integer in \[1, 100000\]"),
+        ({"retail": 1e308, "feed_in": -1e308}, ValueError, "feed_in must be a finite number in"),
+        ({"buys": [(0.1, 1e308)] * 9}, ValueError, r"the quantity of buys\[0\]"),
+        ({"buys": 3}, TypeError, "buys must be a sequence of pairs of price and quantity, got 3"),
+        ({"sells": [(0.1, 1), 0.2]}, TypeError, r"sells\[1\] must be a pair of price and quantity, got 0.2"),
+        (
+            {"sells": [(0.1, 1, 2)]},
+            TypeError,
+            r"sells\[0\] must be a pair of price and quantity, got \(0.1, 1, 2\)",
+        ),
+        ({"sells": ["ab"]}, TypeError, r"the price of sells\[0\] must be"),
     ],
 )
 def test_arguments_that_are_not_allowed(arguments, error, message):

@@ -52,7 +52,8 @@ ODD = [
     np.uint8(0), np.uint8(1), np.uint8(24), np.uint8(60), np.int8(-1), np.int16(5), np.float16(0.25),
     np.float32(0.3), np.float64(0.3), np.bool_(True), np.array(0.3), np.array(3), np.array([1, 2]),
     np.zeros((2, 2)), (1, 1, 1, 1, 1), (1e308,) * 5, (1e-320,) * 5, (5e-324, 0, 0, 0, 0), [0, 0, 0, 0, 1],
-    np.full(5, 60, np.uint8), (math.nan,) * 5, "abcde", (1, 2), "box", "discrete", "step", "village", "synthetic", "\0", "x" * 5000,
+    np.full(5, 60, np.uint8), (math.nan,) * 5, "abcde", (1, 2), "box", "discrete", "step",
+    "village", "synthetic", "\0", "x" * 5000,
 ]  # fmt: skip
 
 
