@@ -26,7 +26,7 @@ from mfenvs.games.energy.actions import allowed as market_allowed
 from mfenvs.games.energy.clearing import N_CLEARED, PRICE, VOLUME, Book, clearing_rules, n_levels
 from mfenvs.games.energy.conditions import Conditions
 from mfenvs.games.energy.market import EnergyMarket, read_series
-from mfenvs.games.energy.prosumer_types import COMMERCIAL, LAW, STORAGE, TYPES
+from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES
 from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.games.energy.trading import Battery, agent_rules, realise, reward_of
 from mfenvs.rules import rule
@@ -73,7 +73,7 @@ class BinnedConstants(NamedTuple):
 
 @rule
 def conditions_of(world: Any) -> Any:
-    """A day without surprises by the weather."""
+    """Conditions of a step on a day without weather."""
     constants = world.constants
     return Conditions(0, ZERO, ZERO, constants.feed_in[world.time], constants.retail[world.time])
 
@@ -113,7 +113,7 @@ def binned_rules(orders: str) -> BinnedRules:
 
     @rule
     def position_after(state: Any, stored: Any, constants: Any) -> Any:
-        """Where on the grid of its group an agent is afterwards, in bins from the state where it is."""
+        """Change of an agent's charge, in bins."""
         capacity = constants.groups[constants.group_of[state]].capacity
         if capacity <= ZERO:
             return stored * ZERO
@@ -121,7 +121,7 @@ def binned_rules(orders: str) -> BinnedRules:
 
     @rule
     def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """To the two bins next to the new charge, such that its mean is right."""
+        """Move to the two bins next to the new charge, with probabilities such that its mean is right."""
         constants = world.constants
         if constants.group_of[next_state] != constants.group_of[state]:
             return ZERO
@@ -154,7 +154,7 @@ def binned_rules(orders: str) -> BinnedRules:
 
 @rule
 def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
-    """As in the market, for a group's representative."""
+    """Mask actions as in the market, for a group's representative."""
     constants = public.constants
     member = constants.groups[constants.group_of[state]]
     return market_allowed(action, Battery(constants.charge_of[state]), member, public)
@@ -259,17 +259,17 @@ class BinnedEnergyMarket(FiniteGame):
 
     @property
     def transition(self) -> Rule:  # type: ignore[override]
-        """Of charge."""
+        """Charge or discharge a battery."""
         return binned_rules(self.orders).transition
 
     @property
     def reward(self) -> Rule:  # type: ignore[override]
-        """In EUR."""
+        """Reward in EUR, averaged over the forecast error."""
         return binned_rules(self.orders).reward
 
     @property
     def step(self) -> Rule:
-        """With an error drawn."""
+        """Draw the next state and the forecast error."""
         return binned_rules(self.orders).step
 
     @functools.cached_property
@@ -278,12 +278,17 @@ class BinnedEnergyMarket(FiniteGame):
         return self.groups_of(self.market)
 
     def groups_of(self, market: EnergyMarket) -> NDArray[np.int64]:
-        """To which groups the agents of a market belong, shape (market's n_agents,): :func:`value_stripes`.
+        """Groups to which the agents of a market belong, shape (market's n_agents,).
+
+        Parameters
+        ----------
+        market:
+            Market whose agents are sorted into this game's groups, by :func:`value_stripes`.
 
         Raises
         ------
         ValueError
-            If one belongs to a group of which :attr:`market` has no member.
+            If an agent belongs to a group of which :attr:`market` has no member.
         """
         stripes, known = value_stripes(market, self.groups_per_type), self._known_stripes
         places = np.minimum(np.searchsorted(known, stripes), len(known) - 1)
@@ -297,13 +302,13 @@ class BinnedEnergyMarket(FiniteGame):
 
     @functools.cached_property
     def _known_stripes(self) -> NDArray[np.int64]:
-        """The stripes that have members."""
+        """Stripes with members."""
         return np.unique(value_stripes(self.market, self.groups_per_type))
 
     @functools.cached_property
     def groups(self) -> NDArray[Any]:
-        """A representative of every group, shape (G,): means of the members, and of their errors the usual nu."""
-        agents = self.market.agents.view(np.ndarray)
+        """A representative of every group, shape (G,): means of its members' parameters, and the usual nu."""
+        agents, law = self.market.agents.view(np.ndarray), self.market.law
         table = np.zeros(self.group_of_agent.max() + 1, agents.dtype)
         for group in range(len(table)):
             members = agents[self.group_of_agent == group]
@@ -314,7 +319,7 @@ class BinnedEnergyMarket(FiniteGame):
                 worth = (members["flexible_share"] * members["flexible_value"]).sum()
                 table["flexible_value"][group] = worth / used
             is_business = table["type"][group] == COMMERCIAL
-            table["degrees_of_freedom"][group] = LAW.aggregate_nu if is_business else LAW.nu
+            table["degrees_of_freedom"][group] = law.aggregate_nu if is_business else law.nu
         # The data below are a group's own, one profile each.
         table["profile"], table["shift"] = np.arange(len(table)), 0
         table["load_scale"] = table["pv_kwp"] = 1.0
@@ -323,12 +328,12 @@ class BinnedEnergyMarket(FiniteGame):
 
     @functools.cached_property
     def group_sizes(self) -> NDArray[np.float64]:
-        """The share of the population that is in each group, (G,)."""
+        """Share of the population in each group, (G,)."""
         return np.bincount(self.group_of_agent) / self.n_agents
 
     @functools.cached_property
     def bins(self) -> NDArray[np.int64]:
-        """The number of states of each group, (G,): one without a battery."""
+        """Number of states of each group, (G,): one without a battery."""
         return np.where(self.groups["type"] == STORAGE, self.n_bins, 1)
 
     @property
@@ -416,11 +421,15 @@ def _shared_terms() -> list[str]:
 
 
 def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
-    """Agents by type and what flexible load is worth to them, cut into ``n_stripes`` equal parts of each type.
+    """Sort each type's agents by the value of their flexible load, and cut them into ``n_stripes`` equal parts.
 
-    What is worth more than the retail tariff is bought at any price, what is worth less is not: of all in which
-    agents of a type differ this alters most what is best for them. Shape (n_agents,), type * n_stripes + part;
-    parts may be empty where there are few of a type.
+    Flexible load worth more than the retail tariff is bought at any price, and load worth less is not: of all in
+    which agents of a type differ, this alters most what is best for them.
+
+    Returns
+    -------
+    Number type * n_stripes + part of each agent, shape (n_agents,); parts may be empty where there are few of a
+    type.
     """
     agents = market.agents
     stripes = np.empty(len(agents), np.int64)
@@ -432,7 +441,7 @@ def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
 
 
 def error_excess(scale: float, nu: float) -> tuple[float, float]:
-    """E[(s e)+] and E[min((s e)+, 1)] of a Student-t number e, nu > 1: the first in closed form."""
+    """E[(s e)+], in closed form, and E[min((s e)+, 1)], for s = ``scale`` and Student-t distributed e, nu > 1."""
     from scipy import integrate  # Here, as it takes long to import.
 
     density_at_zero = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / math.sqrt(nu * math.pi)

@@ -82,14 +82,14 @@ class Book(NamedTuple):
 
 
 class ClearingRules(NamedTuple):
-    """The rules of one kind of orders."""
+    """The rules of an auction for one kind of orders."""
 
     add: Callable[..., Any]
     """``add(counts, is_sale, level, quantity, book)``: count an order."""
     clear: Callable[..., Any]
     """``clear(counts, per_agent, feed_in, retail, book, cleared)``: find the price."""
     fill: Callable[..., Any]
-    """``fill(is_sale, level, book, cleared)``: which part of an order is filled."""
+    """``fill(is_sale, level, book, cleared)``: the share of an order that is filled."""
 
 
 def n_levels(orders: str, n_ticks: int, width: int) -> int:
@@ -109,7 +109,7 @@ def clearing_rules(orders: str) -> ClearingRules:
 
 @rule
 def share_out(bought: Any, sold: Any, per_agent: Any, cleared: Any) -> None:
-    """Match what is bought with what is sold; the rest of the longer side is the grid's, in proportion."""
+    """Match what is bought with what is sold; the grid takes the rest of the larger side, in proportion."""
     traded = min(bought, sold)
     cleared[LOCAL_BUY] = traded / bought if bought > 0.0 else 0.0
     cleared[LOCAL_SELL] = traded / sold if sold > 0.0 else 0.0
@@ -180,7 +180,7 @@ def clear_step(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: Any
 
 @rule
 def fill_step(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
-    """All at a better limit than the price, a share at the price itself, nothing else."""
+    """Fill all of an order whose limit is better than the price, a share at the price itself, else nothing."""
     tick = int(level * book.n_ticks + HALF)
     beyond = cleared[MARGIN] - tick if is_sale else tick - cleared[MARGIN]
     at_margin = cleared[SELL_SHARE] if is_sale else cleared[BUY_SHARE]
@@ -193,7 +193,7 @@ def fill_step(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
 
 @rule
 def cell_of(level: Any, book: Any) -> Any:
-    """The first of the two cells between which an order is counted, and how much of it is in the second."""
+    """The first of the two cells between which an order is counted, and the share of it in the second."""
     position = level * np.float32(book.n_ticks + book.width)
     cell = min(int(position), book.n_ticks + book.width - 1)
     return cell, position - cell
@@ -210,7 +210,7 @@ def add_interpolated(counts: Any, is_sale: Any, level: Any, quantity: Any, book:
 
 @rule
 def ramp(cell: Any, price: Any, per_width: Any) -> Any:
-    """Which part of a buy in a cell is filled at a price, both in ticks."""
+    """Share of a buy in a cell that is filled at a price, both in ticks."""
     return min(max((np.float32(cell) - price) * per_width, ZERO), ONE)
 
 
@@ -261,7 +261,7 @@ def clear_interpolated(counts: Any, per_agent: Any, feed_in: Any, retail: Any, b
 
 @rule
 def fill_interpolated(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
-    """The height of the order's ramp at the price; an order is filled as it was counted, in two cells."""
+    """Fill an order as it was counted, in two cells: up to the height of their ramps at the price."""
     cell, upper = cell_of(level, book)
     price = cleared[MARGIN]
     here, above = ramp(cell, price, book.per_width), ramp(cell + 1, price, book.per_width)
@@ -288,7 +288,7 @@ def clear_linear(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: A
 
 @rule
 def fill_linear(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
-    """All of it."""
+    """Fill every order."""
     return ONE
 
 
@@ -382,14 +382,14 @@ def clear_orders(
     )
 
 
-def _pairs(name: str, side: Any) -> Sequence[Any]:
+def _pairs(name: str, side: Any) -> list[Any]:
     """One side of a book, of which every order must be a pair."""
     if not isinstance(side, Sequence | np.ndarray):
         raise TypeError(f"{name} must be a sequence of pairs of price and quantity, got {side!r}")
     for i, order in enumerate(side):
         if not isinstance(order, Sequence | np.ndarray) or len(order) != 2:
             raise TypeError(f"{name}[{i}] must be a pair of price and quantity, got {order!r}")
-    return side
+    return list(side)
 
 
 @functools.cache
