@@ -56,10 +56,10 @@ MOST_TICKS = 100_000
 MOST = 1e12
 """Prices and quantities of the books that users give are at most so large."""
 
-BALANCED = 1e-5
+BALANCED = 1e-6
 """Demand and supply are equal if they differ by at most this part of the smaller one, which at the price is the
-traded volume. More than the rounding of a thousand equal amounts that are added in single precision (1e-5 of
-their sum); what is not matched is the grid's."""
+traded volume. More than the rounding of amounts and sums in single precision (6e-8 each); what is not matched is
+the grid's."""
 
 ROUNDING = 1e-12
 """They are also equal if they differ by no more than this part of all orders: rounding of sums in double
@@ -327,7 +327,7 @@ def clear_orders(
 ) -> Clearing:
     """Clear a book of orders as the game does, in double precision.
 
-    A book balances at a price if demand and supply differ by at most :data:`BALANCED` (1e-5) of the smaller one,
+    A book balances at a price if demand and supply differ by at most :data:`BALANCED` (1e-6) of the smaller one,
     the traded volume; such a rest is the grid's. If it balances over a range of prices, the price is the range's
     midpoint.
 

@@ -328,22 +328,24 @@ def test_parts_and_permutations_of_orders_clear_as_the_whole(book, orders, n_par
 
 
 @ROUNDED
-def test_a_thousand_equal_orders_balance_in_single_precision(orders):
-    """1000 buys of .1 kWh sum to 99.999, of which 500 sells of .2 know nothing."""
+def test_a_thousand_orders_balance_in_single_precision(orders):
+    """A thousand times .1 kWh against 333 times .3 and once .1: single precision has neither of them exactly."""
     rules, book = clearing_rules(orders), Book(240, 20, np.float32(1 / 20), np.float32(0), np.float32(0))
-    counts = np.zeros(2 * n_levels(orders, 240, 20), np.float32)
+    sums = np.zeros(2 * n_levels(orders, 240, 20))
     cleared = np.zeros(N_CLEARED, np.float32)
-    for level, quantity, n, is_sale in ((11 / 12, 0.1, 1000, False), (1 / 12, 0.2, 500, True), (0.5, 9, 1, True)):
-        for _ in range(n):
-            rules.add(counts, is_sale, np.float32(level), np.float32(quantity), book)
+    buys, sells = [(11 / 12, 0.1)] * 1000, [(1 / 12, 0.3)] * 333 + [(1 / 12, 0.1), (0.5, 9)]
+    for side, is_sale in ((buys, False), (sells, True)):
+        for level, quantity in side:
+            rules.add(sums, is_sale, np.float32(level), np.float32(quantity), book)
+    counts = sums.astype(np.float32)
     rules.clear(counts, np.float32(1e-3), np.float32(0.08), np.float32(0.32), book, cleared)
     # Between .10 and the sell at .20 that is not filled.
     assert cleared[PRICE] == pytest.approx(0.15, abs=1e-6 if orders == "step" else 0.01)
     assert cleared[VOLUME] == pytest.approx(0.1, rel=1e-4)
 
 
-@pytest.mark.parametrize(("sold", "price"), [(1 - 2e-5, 0.3), (1 - 5e-6, 0.2), (1 + 5e-6, 0.2), (1 + 2e-5, 0.1)])
-def test_a_book_balances_within_a_hundred_thousandth_of_its_volume(sold, price):
+@pytest.mark.parametrize(("sold", "price"), [(1 - 2e-6, 0.3), (1 - 5e-7, 0.2), (1 + 5e-7, 0.2), (1 + 2e-6, 0.1)])
+def test_a_book_balances_within_a_millionth_of_its_volume(sold, price):
     """What is not matched within that is the grid's."""
     found = clear_orders([(0.3, 2.0)], [(0.1, 2 * sold)])
     assert found.price == pytest.approx(price, abs=1e-12)
