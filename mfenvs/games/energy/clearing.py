@@ -62,8 +62,8 @@ traded volume. More than the rounding of amounts and sums in single precision (6
 the grid's."""
 
 ROUNDING = 1e-12
-"""They are also equal if they differ by no more than this part of all orders: rounding of sums in double
-precision."""
+"""They are also equal if they differ by no more than this part of all orders from whose sum they are found by
+subtraction, in double precision."""
 
 
 class Book(NamedTuple):
@@ -136,11 +136,10 @@ def add_step(counts: Any, is_sale: Any, level: Any, quantity: Any, book: Any) ->
 def clear_step(counts: Any, per_agent: Any, feed_in: Any, retail: Any, book: Any, cleared: Any) -> None:
     """Walk up the ticks to all at which demand meets supply."""
     last, sells = book.n_ticks, book.n_ticks + 1
-    demand, orders = 0.0, 0.0
+    demand = 0.0
     for tick in range(sells):
         demand += counts[tick]
-        orders += np.float64(counts[tick]) + np.float64(counts[sells + tick])
-    rounding = ROUNDING * orders
+    rounding = ROUNDING * demand
     # Demand and supply just above a tick. Prices are too low as long as there is too much demand just above them,
     # and not yet too high if there is not too much supply just below them.
     tick, supply = 0, 0.0 + counts[sells]
