@@ -474,7 +474,7 @@ def test_a_file_of_ones_own_series(tmp_path):
         ({"proportions": (1, 0)}, "proportions must hold a share >= 0 of each of consumer, pv"),
         ({"proportions": (0, 0, 0, 0, 0)}, "proportions must hold a share >= 0 of each of consumer, pv"),
         ({"proportions": (1, 0, 0, 0, -1)}, r"proportions\[4\] must be a finite number in \[0, 1e\+09\], got -1"),
-        ({"retail": 0.08}, r"retail must be at least 3.2e-05 EUR/kWh above feed_in = 0.08 .*, got 0.08"),
+        ({"retail": 0.08}, r"retail must be at least 8e-06 EUR/kWh above feed_in = 0.08 .*, got 0.08"),
         ({"retail": 0.01}, r"retail must be at least 8e-06 EUR/kWh above feed_in = 0.08 .*, got 0.01"),
         ({"feed_in": 2}, r"retail must be at least 0.0002 EUR/kWh above feed_in = 2.0 .*, got 0.32"),
         ({"retail": 1001}, r"retail must be a finite number in \[-1000, 1000\], got 1001"),
