@@ -16,7 +16,8 @@ from benchmarks.reproduce.energy_report import Column, Section, Summary, Table, 
 from mfenvs import Engine, make
 from mfenvs.energy.forecast_scores import Evaluation
 from mfenvs.energy.settlement import Ledger, summary
-from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
+from mfenvs.games.energy.conditions import FEED_IN, RETAIL
+from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.prosumer_types import TYPES
 
 STYLES = figures.policy_styles(["no trade", "ours", "theirs", "planner"])

@@ -1,4 +1,4 @@
-"""Policies of the energy market that are not learned in it: two rules of thumb, and those of its binned image."""
+"""Policies for the energy market that are not learned in it: rules of thumb, and policies of its binned game."""
 
 from typing import Any
 
@@ -7,24 +7,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.games.energy.actions import BATTERY_LEVELS, FLEXIBLE_LEVELS, PRICE_LEVELS, within
 from mfenvs.games.energy.binned import BinnedEnergyMarket
-from mfenvs.games.energy.market import (
-    BATTERY_LEVELS,
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.observations import (
     CAPACITY_SCALE,
     CAPACITY_SEEN,
     CHARGE_SEEN,
     ELAPSED_SEEN,
     EUR_SCALE,
     FEED_IN_SEEN,
-    FLEXIBLE_LEVELS,
     NET_SCALE,
     NET_SEEN,
-    PRICE_LEVELS,
     RETAIL_SEEN,
     VALUE_SEEN,
-    EnergyMarket,
     unsquashed,
-    within,
 )
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
@@ -34,12 +31,12 @@ Array = NDArray[np.float64]
 class Idle:
     """Batteries idle; flexible load bids what it is worth, surplus is offered at the feed-in tariff [O].
 
-    What the market alone is good for: the baseline W_0 of the efficiency has neither batteries nor trade.
+    Shows what trade alone is worth: the baseline W_0 of the efficiency has neither batteries nor trade.
 
     Parameters
     ----------
     game:
-        The market, with either kind of actions.
+        Market with either kind of actions.
 
     Raises
     ------
@@ -67,7 +64,7 @@ class Idle:
         Parameters
         ----------
         observation:
-            What the market shows each agent, shape (n_rows, at least its features).
+            Observations of the market's agents, shape (n_rows, n_features or more).
         state, episode_start, deterministic:
             Not used.
         """
@@ -92,11 +89,12 @@ class Idle:
 
 
 class SelfConsumption(Idle):
-    """Greedy self-consumption: batteries take the own surplus and cover the own demand; else as :class:`Idle` [O].
+    """Greedy self-consumption: batteries store their owner's surplus and cover its demand [O].
 
-    The usual rule of home batteries. Of discrete actions, which know full power only, charging is bid at the
-    feed-in tariff and discharging offered at the retail tariff, so that it is done among others by accident only;
-    a battery charges if the surplus is at least half of its power.
+    Flexible load and limit prices are those of :class:`Idle`. The usual rule of home batteries. Discrete actions
+    know full power only. With them a battery charges if the surplus is at least half of its power; charging is bid
+    at the feed-in tariff and discharging offered at the retail tariff, so that what goes beyond the own surplus or
+    demand is hardly ever traded.
     """
 
     def _use_battery(self, rows: NDArray[np.float32], net: Array, level: Array) -> Array:
@@ -118,18 +116,18 @@ class SelfConsumption(Idle):
 class BinnedPolicy:
     """A policy of :class:`BinnedEnergyMarket`, played in the energy market with discrete actions.
 
-    Agents act as the group does to which they would belong, and between two bins of charge by either's law, with
-    the probability with which the binned game would put them there [O].
+    Agents act as the group to which they would belong. Between two bins of charge they follow the law of either,
+    with the probability with which the binned game would put them there [O].
 
     Parameters
     ----------
     binned:
-        The game of the policy.
+        Game of the policy.
     policy:
-        Its table, shape (H, S, 30), or an object that holds one as ``probabilities``.
+        Table of the policy, shape (H, S, 30), or an object with such a table as its attribute ``probabilities``.
     market:
-        Where it is played; by default the market of which ``binned`` is the image. It may have other agents, other
-        days and weather, but not other hours.
+        Market in which it is played; by default the one of which ``binned`` is the image. It may have other
+        agents, days and weather, but not other hours.
 
     Raises
     ------
@@ -156,19 +154,19 @@ class BinnedPolicy:
         self._group = binned.groups_of(market)
         self._first, self._n_bins = binned.first_states, binned.bins
         self.n_agents = market.n_agents
-        """Agents of the market; rows of observations are told apart by agent."""
+        """Number of agents of the market; rows of observations are told apart by agent."""
 
     def action_probabilities(
         self, observations: NDArray[np.float32], agents: NDArray[np.int64] | None = None
     ) -> Array:
-        """The law of each row's action, shape (n_rows, 30).
+        """Probabilities of each row's actions, shape (n_rows, 30).
 
         Parameters
         ----------
         observations:
-            Shape (n_rows, at least the market's features).
+            Observations of the market's agents, shape (n_rows, n_features or more).
         agents:
-            The agent of each row; by default rows are whole worlds, in the agents' order.
+            Index of each row's agent; by default rows are whole worlds, in the agents' order.
 
         Raises
         ------

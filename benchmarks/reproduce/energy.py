@@ -51,7 +51,8 @@ from mfenvs.energy.record import MarketRecord, record_days
 from mfenvs.energy.series import germany_2018, homes
 from mfenvs.energy.welfare import no_trade, pareto_front, plan
 from mfenvs.games.energy.binned import BinnedEnergyMarket
-from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
+from mfenvs.games.energy.conditions import FEED_IN, RETAIL
+from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.prosumer_types import TYPES
 from mfenvs.play import Player
 from mfenvs.wrappers.rewards import ScaledRewards

@@ -23,7 +23,8 @@ from mfenvs.energy.settlement import Ledger, PaymentChannels, Settlement, Settle
 from mfenvs.energy.welfare import Plan, PlanningProblem, efficiency, no_trade_welfare, plan
 from mfenvs.engine.model import in_double_precision
 from mfenvs.evaluation import evaluate
-from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket, expected_factor, published, usual
+from mfenvs.games.energy.conditions import FEED_IN, RETAIL, expected_factor, published, step_data
+from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.meanfield.n_player import Estimate
 from mfenvs.rules import plain
 from mfenvs.wrappers.observations import Observe
@@ -121,7 +122,7 @@ def planning_problem(
     conditions = plain(published)(record.signals[world].T)
     factor = plain(expected_factor)(conditions, constants)
     day, steps = record.day[world], np.arange(n_steps)
-    in_data = [plain(usual)(agent, day, steps, constants).flexible for agent in agents.view(np.recarray)]
+    in_data = [plain(step_data)(agent, day, steps, constants).flexible for agent in agents.view(np.recarray)]
     intensity = np.asarray(co2)
     intensity = np.full(n_steps, intensity) if intensity.ndim == 0 else intensity
     day_problem = PlanningProblem(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.games.energy.clearing import PRICE
-from mfenvs.games.energy.market import ACCOUNTS, DAY, EnergyMarket
+from mfenvs.games.energy.conditions import DAY
+from mfenvs.games.energy.market import ACCOUNTS, EnergyMarket
 from mfenvs.play import Player
 from mfenvs.wrappers.observations import Observe
 

@@ -27,7 +27,8 @@ from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
 from mfenvs.energy.settlement import Ledger, PaymentChannels
 from mfenvs.energy.welfare import plan
-from mfenvs.games.energy.market import DAY, FEED_IN, RETAIL, WEATHER_SEEN, EnergyMarket
+from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER_SEEN
+from mfenvs.games.energy.market import EnergyMarket
 
 SMALL = {"n_agents": 12, "proportions": (0.2, 0.2, 0.4, 0.1, 0.1)}
 PRICES = MarketSeries.embedded().price

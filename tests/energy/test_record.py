@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mfenvs
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
-from mfenvs.games.energy.market import ACCOUNTS, DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN, EnergyMarket
+from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN
+from mfenvs.games.energy.market import ACCOUNTS, EnergyMarket
 
 PRICE = 0
 SMALL = {"n_agents": 12, "proportions": (0.3, 0.2, 0.3, 0.1, 0.1)}

@@ -1,9 +1,10 @@
 """The energy market as a finite game: state of charge in bins, by type and hour, on a given day.
 
-What an agent does and what the market makes of it are the rules of :mod:`mfenvs.games.energy.market`; here they
-are applied to a representative of each group of prosumers and to the charges of a grid. The price is a functional
-of the law of (state, action) alone, so this game's mean-field side is the induced mean-field game of the market
-with discrete actions, as far as groups stand for their members [O]: with more groups per type it comes nearer.
+What an agent does and what the market makes of it are the rules of :mod:`mfenvs.games.energy.trading`; here
+they are applied to a representative of each group of prosumers and to the charges of a grid. The price is a
+functional of the law of (state, action) alone, so this game's mean-field side is the induced mean-field game of
+the market with discrete actions, as far as groups stand for their members [O]: with more groups per type it comes
+nearer.
 
 Left out are the common weather (a mean-field game has no common noise) and the spread within a group. An agent's
 own forecast error is drawn in the simulator and averaged in the mean field.
@@ -20,32 +21,33 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.random import student_t, uniform
 from mfenvs.game import FiniteGame, Rule
-from mfenvs.games.energy.clearing import N_CLEARED, ORDERS, PRICE, VOLUME, Book, clearing_rules, n_levels
-from mfenvs.games.energy.market import (
-    N_DISCRETE,
-    Conditions,
-    EnergyMarket,
-    agent_rules,
-    read_series,
-    turn_out,
-)
-from mfenvs.games.energy.market import allowed as market_allowed
-from mfenvs.games.energy.prosumer_step import ONE, ZERO
-from mfenvs.games.energy.prosumer_types import COMMERCIAL, LAW, STORAGE, TYPES
+from mfenvs.games.energy.actions import N_DISCRETE
+from mfenvs.games.energy.actions import allowed as market_allowed
+from mfenvs.games.energy.clearing import N_CLEARED, PRICE, VOLUME, Book, clearing_rules, n_levels
+from mfenvs.games.energy.conditions import Conditions
+from mfenvs.games.energy.market import EnergyMarket, read_series
+from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES
+from mfenvs.games.energy.single_precision import ONE, ZERO
+from mfenvs.games.energy.trading import Battery, agent_rules, realise, reward_of
 from mfenvs.rules import rule
 
 
 class BinnedConstants(NamedTuple):
-    """What the rules read as ``world.constants``: a market's constants for groups, and the table of states."""
+    """What the rules read as ``world.constants``: a market's constants for groups, and the table of states.
+
+    H are the steps, G the groups and S the states.
+    """
 
     load: Any
-    """kWh of each step and group, (1, H, G)."""
+    """Mean load of each step and group, kWh, (1, H, G)."""
     pv: Any
-    """Generation of each step and group, likewise."""
+    """Mean generation of each step and group, wind included, kWh, (1, H, G)."""
     wind: Any
+    """Zero: wind is part of ``pv``."""
     feed_in: Any
+    """Feed-in tariff of each step, EUR/kWh, (H,)."""
     retail: Any
-    """Tariffs of each step, (H,)."""
+    """Retail tariff of each step, EUR/kWh, (H,)."""
     step_hours: Any
     last_step: Any
     efficiency: Any
@@ -54,28 +56,24 @@ class BinnedConstants(NamedTuple):
     initial_charge: Any
     weather_memory: Any
     book: Any
+    """All these as in :class:`mfenvs.games.energy.conditions.MarketConstants`."""
     groups: Any
     """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`."""
     group_of: Any
-    """Of each state, (S,)."""
+    """Group of each state, (S,)."""
     charge_of: Any
-    """The state of charge of each state, (S,)."""
+    """State of charge of each state, in [0, 1], (S,)."""
     bin_width: Any
-    """The distance between two bins, as a state of charge."""
+    """Distance between two bins, as a state of charge."""
     plain_excess: Any
+    """E[(s e)+] of each group's relative forecast error s e, (G,)."""
     cut_excess: Any
-    """Of each group: E[(s e)+] and E[min((s e)+, 1)] of its forecast error s e."""
-
-
-class Charged(NamedTuple):
-    """A state as the market's rules read it."""
-
-    charge: Any
+    """E[min((s e)+, 1)] likewise."""
 
 
 @rule
 def conditions_of(world: Any) -> Any:
-    """A day without surprises by the weather."""
+    """Conditions of a step on a day without weather."""
     constants = world.constants
     return Conditions(0, ZERO, ZERO, constants.feed_in[world.time], constants.retail[world.time])
 
@@ -100,7 +98,7 @@ def binned_rules(orders: str) -> BinnedRules:
     def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
         constants = world.constants
         member = constants.groups[constants.group_of[state]]
-        offer(counts, mass, Charged(constants.charge_of[state]), action, member, world, conditions_of(world))
+        offer(counts, mass, Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
 
     @rule
     def aggregate(world: Any, signal: Any) -> None:
@@ -111,11 +109,11 @@ def binned_rules(orders: str) -> BinnedRules:
     def outcome(state: Any, action: Any, world: Any) -> Any:
         constants = world.constants
         member = constants.groups[constants.group_of[state]]
-        return bargain(Charged(constants.charge_of[state]), action, member, world, conditions_of(world))
+        return bargain(Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
 
     @rule
     def position_after(state: Any, stored: Any, constants: Any) -> Any:
-        """Where on the grid of its group an agent is afterwards, in bins from the state where it is."""
+        """Change of an agent's charge, in bins."""
         capacity = constants.groups[constants.group_of[state]].capacity
         if capacity <= ZERO:
             return stored * ZERO
@@ -123,7 +121,7 @@ def binned_rules(orders: str) -> BinnedRules:
 
     @rule
     def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """To the two bins next to the new charge, such that its mean is right."""
+        """Move to the two bins next to the new charge, with probabilities such that its mean is right."""
         constants = world.constants
         if constants.group_of[next_state] != constants.group_of[state]:
             return ZERO
@@ -138,38 +136,43 @@ def binned_rules(orders: str) -> BinnedRules:
         plain, cut = constants.plain_excess[group], constants.cut_excess[group]
         short = got.data.inelastic * plain + got.data.generation * cut
         surplus = got.data.inelastic * cut + got.data.generation * plain
-        settled = terms.retail * short - terms.feed_in * surplus
-        return got.utility - got.trade - settled - got.wear - got.fee - got.terminal
+        return reward_of(got, terms.retail * short - terms.feed_in * surplus)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
         constants = world.constants
         got, member = outcome(state, action, world), constants.groups[constants.group_of[state]]
         moved = position_after(state, got.stored, constants)
-        lower = np.floor(moved)
-        bins = int(lower) + (1 if uniform(key, 0) < moved - lower else 0)
+        lower = math.floor(moved)
+        bins = lower + (1 if uniform(key, 0) < moved - np.float32(lower) else 0)
         error = member.error_scale * student_t(key, 1, member.degrees_of_freedom)
-        actual = turn_out(got.data, member, conditions_of(world), constants, error)
-        return state + bins, got.utility - got.trade - actual.settled - got.wear - got.fee - got.terminal
+        actual = realise(got.data, member, conditions_of(world), constants, error)
+        return state + bins, reward_of(got, actual.settled)
 
     return BinnedRules(count, aggregate, transition, reward, step)
 
 
 @rule
 def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
-    """As in the market, for a group's representative."""
+    """Mask actions as in the market, for a group's representative."""
     constants = public.constants
     member = constants.groups[constants.group_of[state]]
-    return market_allowed(action, Charged(constants.charge_of[state]), member, public)
+    return market_allowed(action, Battery(constants.charge_of[state]), member, public)
+
+
+MOST_BINS = 10_000
+MOST_GROUPS_PER_TYPE = 1_000
 
 
 @dataclasses.dataclass(kw_only=True)
 class BinnedEnergyMarket(FiniteGame):
-    """The energy market in bins: types, charges and hours of a given day; its mean-field game is the market's.
+    """Local energy market with states of charge in bins.
 
-    Prosumers are put into groups, ``groups_per_type`` of each type, by what flexible load is worth to them; a
-    group's representative has the means of its members' parameters and data. Every episode draws who is in which
-    group.
+    A finite game whose states are groups of prosumers and their batteries' charges, on one day; its mean-field
+    game is that of :class:`EnergyMarket` with discrete actions.
+
+    Prosumers are put into groups, ``groups_per_type`` of each type, by the value of their flexible load; a group's
+    representative has the means of its members' parameters and data. Every episode draws who is in which group.
 
     Raises
     ------
@@ -178,27 +181,46 @@ class BinnedEnergyMarket(FiniteGame):
     """
 
     n_agents: int = 1000
+    """Number of prosumers N, from 2 to 2^24."""
     horizon: int = 24
+    """Steps of an episode, in hours from midnight."""
     day: int = 180
-    """The day of the series that is played."""
+    """Day of the series that is played, counted from 0."""
     groups_per_type: int = 2
+    """Number of groups into which each type of prosumers is divided."""
     n_bins: int = 11
-    """States of charge from 0 to 1 of those who have a battery, at least 2."""
+    """Number of states of charge, from empty to full, of those who own a battery; at least 2."""
     orders: str = EnergyMarket.orders
+    """How the auction fills orders: ``step`` (exact), ``interpolated`` (continuous in the price) or ``linear`` (a
+    price that is linear in the net demand)."""
     proportions: tuple[float, ...] = EnergyMarket.proportions
+    """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
     feed_in: float = EnergyMarket.feed_in
+    """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
     retail: float = EnergyMarket.retail
+    """Retail tariff, which the grid charges for imports, EUR/kWh; above ``feed_in``."""
     dynamic_tariffs: bool = EnergyMarket.dynamic_tariffs
+    """Whether the feed-in tariff is the day-ahead price of the series, and the retail tariff above it by
+    ``retail - feed_in``."""
     n_ticks: int = EnergyMarket.n_ticks
+    """Number of price steps between the tariffs."""
     width: float = EnergyMarket.width
+    """Range of prices over which an interpolated order is filled, EUR/kWh."""
     intercept: float = EnergyMarket.intercept
+    """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: float = EnergyMarket.slope
+    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kWh."""
     efficiency: float = EnergyMarket.efficiency
+    """One-way battery efficiency: of charging, and of discharging."""
     degradation: float = EnergyMarket.degradation
+    """Battery wear cost, EUR per kWh charged or discharged."""
     fee: float = EnergyMarket.fee
+    """Settlement fee on local trade, EUR/kWh, paid by the buyer and by the seller."""
     initial_charge: float = EnergyMarket.initial_charge
+    """State of charge of batteries at midnight, as a fraction of their capacity."""
     series: str = EnergyMarket.series
-    """All as in :class:`EnergyMarket`."""
+    """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that :meth:`MarketSeries.save`
+    wrote."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
     n_actions = N_DISCRETE
@@ -207,21 +229,22 @@ class BinnedEnergyMarket(FiniteGame):
     reported: ClassVar[dict[str, int]] = {"price": PRICE, "volume": VOLUME}
 
     def check(self) -> None:
-        """Check what the market does not."""
-        checks.integer("groups_per_type", self.groups_per_type, 1)
-        checks.integer("n_bins", self.n_bins, 2)
-        checks.choice("orders", self.orders, ORDERS)
-        checks.integer("day", self.day, 0, read_series(self.series, EnergyMarket.step_minutes).n_days - 1)
+        """Check the terms of the game, and keep them as plain numbers."""
         if self.is_infinite:
             raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
-        self.proportions = self.market.proportions
+        self.groups_per_type = checks.integer("groups_per_type", self.groups_per_type, 1, MOST_GROUPS_PER_TYPE)
+        self.n_bins = checks.integer("n_bins", self.n_bins, 2, MOST_BINS)
+        n_days = read_series(self.series, EnergyMarket.step_minutes).n_days
+        self.day = checks.integer("day", self.day, 0, n_days - 1)
+        market = self.market
+        for name in _shared_terms():
+            setattr(self, name, getattr(market, name))
         super().check()
 
     @functools.cached_property
     def market(self) -> EnergyMarket:
         """The market of which this is the image, with discrete actions, on the given day without weather."""
-        same = {f.name for f in dataclasses.fields(EnergyMarket)} & {f.name for f in dataclasses.fields(self)}
-        terms = {name: getattr(self, name) for name in same - {"discount"}}
+        terms = {name: getattr(self, name) for name in _shared_terms()}
         return EnergyMarket(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
 
     @property
@@ -236,17 +259,17 @@ class BinnedEnergyMarket(FiniteGame):
 
     @property
     def transition(self) -> Rule:  # type: ignore[override]
-        """Of charge."""
+        """Charge or discharge a battery."""
         return binned_rules(self.orders).transition
 
     @property
     def reward(self) -> Rule:  # type: ignore[override]
-        """In EUR."""
+        """Reward in EUR, averaged over the forecast error."""
         return binned_rules(self.orders).reward
 
     @property
     def step(self) -> Rule:
-        """With an error drawn."""
+        """Draw the next state and the forecast error."""
         return binned_rules(self.orders).step
 
     @functools.cached_property
@@ -255,12 +278,17 @@ class BinnedEnergyMarket(FiniteGame):
         return self.groups_of(self.market)
 
     def groups_of(self, market: EnergyMarket) -> NDArray[np.int64]:
-        """To which groups the agents of a market belong, shape (market's n_agents,): :func:`value_stripes`.
+        """Groups to which the agents of a market belong, shape (market's n_agents,).
+
+        Parameters
+        ----------
+        market:
+            Market whose agents are sorted into this game's groups, by :func:`value_stripes`.
 
         Raises
         ------
         ValueError
-            If one belongs to a group of which :attr:`market` has no member.
+            If an agent belongs to a group of which :attr:`market` has no member.
         """
         stripes, known = value_stripes(market, self.groups_per_type), self._known_stripes
         places = np.minimum(np.searchsorted(known, stripes), len(known) - 1)
@@ -274,13 +302,13 @@ class BinnedEnergyMarket(FiniteGame):
 
     @functools.cached_property
     def _known_stripes(self) -> NDArray[np.int64]:
-        """The stripes that have members."""
+        """Stripes with members."""
         return np.unique(value_stripes(self.market, self.groups_per_type))
 
     @functools.cached_property
     def groups(self) -> NDArray[Any]:
-        """A representative of every group, shape (G,): means of the members, and of their errors the usual nu."""
-        agents = self.market.agents.view(np.ndarray)
+        """A representative of every group, shape (G,): means of its members' parameters, and the usual nu."""
+        agents, law = self.market.agents.view(np.ndarray), self.market.law
         table = np.zeros(self.group_of_agent.max() + 1, agents.dtype)
         for group in range(len(table)):
             members = agents[self.group_of_agent == group]
@@ -291,7 +319,7 @@ class BinnedEnergyMarket(FiniteGame):
                 worth = (members["flexible_share"] * members["flexible_value"]).sum()
                 table["flexible_value"][group] = worth / used
             is_business = table["type"][group] == COMMERCIAL
-            table["degrees_of_freedom"][group] = LAW.aggregate_nu if is_business else LAW.nu
+            table["degrees_of_freedom"][group] = law.aggregate_nu if is_business else law.nu
         # The data below are a group's own, one profile each.
         table["profile"], table["shift"] = np.arange(len(table)), 0
         table["load_scale"] = table["pv_kwp"] = 1.0
@@ -300,12 +328,12 @@ class BinnedEnergyMarket(FiniteGame):
 
     @functools.cached_property
     def group_sizes(self) -> NDArray[np.float64]:
-        """The share of the population that is in each group, (G,)."""
+        """Share of the population in each group, (G,)."""
         return np.bincount(self.group_of_agent) / self.n_agents
 
     @functools.cached_property
     def bins(self) -> NDArray[np.int64]:
-        """The number of states of each group, (G,): one without a battery."""
+        """Number of states of each group, (G,): one without a battery."""
         return np.where(self.groups["type"] == STORAGE, self.n_bins, 1)
 
     @property
@@ -386,12 +414,22 @@ class BinnedEnergyMarket(FiniteGame):
         return tuple((data @ members).astype(np.float32)[None] for data in (load, made))  # type: ignore[return-value]
 
 
-def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
-    """Agents by type and what flexible load is worth to them, cut into ``n_stripes`` equal parts of each type.
+def _shared_terms() -> list[str]:
+    """Names of the constants that are those of :attr:`BinnedEnergyMarket.market`."""
+    own = {field.name for field in dataclasses.fields(BinnedEnergyMarket)}
+    return [field.name for field in dataclasses.fields(EnergyMarket) if field.name in own - {"discount"}]
 
-    What is worth more than the retail tariff is bought at any price, what is worth less is not: of all in which
-    agents of a type differ this alters most what is best for them. Shape (n_agents,), type * n_stripes + part;
-    parts may be empty where there are few of a type.
+
+def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
+    """Sort each type's agents by the value of their flexible load, and cut them into ``n_stripes`` equal parts.
+
+    Flexible load worth more than the retail tariff is bought at any price, and load worth less is not: of all in
+    which agents of a type differ, this alters most what is best for them.
+
+    Returns
+    -------
+    Number type * n_stripes + part of each agent, shape (n_agents,); parts may be empty where there are few of a
+    type.
     """
     agents = market.agents
     stripes = np.empty(len(agents), np.int64)
@@ -403,7 +441,7 @@ def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
 
 
 def error_excess(scale: float, nu: float) -> tuple[float, float]:
-    """E[(s e)+] and E[min((s e)+, 1)] of a Student-t number e, nu > 1: the first in closed form."""
+    """E[(s e)+], in closed form, and E[min((s e)+, 1)], for s = ``scale`` and Student-t distributed e, nu > 1."""
     from scipy import integrate  # Here, as it takes long to import.
 
     density_at_zero = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / math.sqrt(nu * math.pi)

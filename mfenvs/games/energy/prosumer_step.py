@@ -9,50 +9,50 @@ So no bid can break the physics.
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.rules import rule
-
-ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
 class Plan(NamedTuple):
-    """What an agent wants in a step, and what it offers for it."""
+    """What a prosumer wants to do in a step, and the orders that this takes, in kWh."""
 
     flexible: Any
-    """Flexible load."""
+    """Flexible load to be served."""
     draw: Any
-    """What the battery takes from the home."""
+    """Charging, at the battery's terminals."""
     deliver: Any
-    """What the battery gives to the home."""
+    """Discharging, at the battery's terminals."""
     firm: Any
-    """Bought at any price."""
+    """To be bought at any price."""
     buy: Any
-    """Bought at the limit price."""
+    """To be bought at the limit price or below."""
     sell: Any
-    """Sold at the limit price."""
+    """To be sold at the limit price or above."""
 
 
 class Execution(NamedTuple):
-    """What came of a plan."""
+    """What a prosumer does after the clearing, in kWh."""
 
     flexible: Any
+    """Flexible load served."""
     draw: Any
+    """Charging, at the battery's terminals."""
     deliver: Any
-    """As in :class:`Plan`, as far as orders were filled."""
+    """Discharging, at the battery's terminals."""
     bought: Any
+    """Bought by orders, from others or from the grid."""
     sold: Any
-    """Filled, by others or by the grid."""
+    """Sold by orders, to others or to the grid."""
     exported: Any
-    """Generation that found no buyer: sold to the grid."""
+    """Generation that found no buyer and is sold to the grid."""
 
 
 @rule
 def battery_plan(wanted: Any, charge: Any, capacity: Any, power: Any, efficiency: Any) -> Any:
-    """What a battery draws and delivers for an action in [-1, 1] within its limits, both at the terminals.
+    """Charging and discharging, in kWh at the terminals, for an action in [-1, 1], within the battery's limits.
 
-    ``power`` is the most it can do in a step; a kWh drawn stores ``efficiency``, a kWh delivered takes 1 /
-    efficiency.
+    ``charge``, ``capacity`` and ``power``, the most that can be done in a step, are in kWh. Charging 1 kWh stores
+    ``efficiency`` kWh; discharging 1 kWh takes 1 / ``efficiency`` kWh from the store.
     """
     draw = max(min(wanted * power, (capacity - charge) / efficiency), ZERO)
     deliver = max(min(-wanted * power, charge * efficiency), ZERO)
@@ -76,7 +76,7 @@ def plan(inelastic: Any, generation: Any, flexible: Any, draw: Any, deliver: Any
 
 @rule
 def execute(planned: Any, filled: Any) -> Any:
-    """Do what can be done if such a part of the order is filled: ``buy`` or ``sell``, never both."""
+    """Do of a plan what the filled share of its order, ``buy`` or ``sell`` (never both), allows."""
     elastic = planned.flexible + planned.draw
     unfilled = ONE - filled
     missing = unfilled * planned.buy

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.energy.series import MarketSeries
 
 TYPES = ("consumer", "pv", "storage", "commercial", "wind")
@@ -13,7 +14,7 @@ TYPES = ("consumer", "pv", "storage", "commercial", "wind")
 CONSUMER, PV, STORAGE, COMMERCIAL, WIND = range(5)
 
 PROPORTIONS = (0.40, 0.20, 0.25, 0.10, 0.05)
-"""Their shares of the population [O]."""
+"""Shares of the types in the population [O]."""
 
 PROSUMER = np.dtype(
     [
@@ -34,52 +35,105 @@ PROSUMER = np.dtype(
         ("spread", np.float32),
     ]
 )
-"""Parameters of an agent: index of its type; its home profile and by how many days its load is shifted; what its
-profile's load is multiplied with; PV in kWp, wind in kW, battery in kWh and kW; share of the load that is
-flexible and what a kWh of it is worth in EUR; scale (relative to load and generation) and degrees of freedom nu
-of its Student-t forecast errors; risk aversion gamma; its node of the payment network, as a number that the
-network takes modulo its size; the 90 % quantile of the forecast errors.
+"""Parameters of an agent.
+
+``type``: index in :data:`TYPES`. ``profile``: home profile of the series. ``shift``: days by which its load is
+shifted. ``load_scale``: factor on its profile's load. ``pv_kwp``, ``wind_kw``: installed PV (kWp) and wind (kW).
+``capacity``, ``power``: of its battery (kWh, kW). ``flexible_share``: share of its load that is flexible.
+``flexible_value``: what flexible load is worth to it (EUR/kWh). ``error_scale``, ``degrees_of_freedom``: scale,
+relative to load and generation, and degrees of freedom nu of its Student-t forecast errors. ``risk_aversion``:
+gamma. ``node``: its node of the payment network, taken modulo the network's size. ``spread``: the 90 % quantile of
+its forecast errors.
 """
+
+Range = tuple[float, float]
+
+MOST_KWH = 1e6
+"""Annual loads are at most so high, and installed powers and capacities too."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProsumerLaw:
-    """The laws from which :func:`draw_prosumers` draws; all uniform ranges [O] but where it is said."""
+    """Laws from which :func:`draw_prosumers` draws; pairs are the bounds of uniform laws [O].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is not allowed; the message names it.
+    """
 
     annual_load_kwh: float = 10_400.0
-    """Median of the homes' lognormal annual loads."""
+    """Median of the homes' annual loads, which are lognormal, kWh."""
     annual_load_log_sd: float = 0.23
+    """Standard deviation of their logarithms, at most 1."""
     commercial_factor: float = 8.0
-    """A business uses so many times as much as a home."""
-    pv_kwp: tuple[float, float] = (3.0, 8.0)
-    wind_kw: tuple[float, float] = (30.0, 120.0)
-    """A share of a turbine: with these the community is at times short of energy and at times has too much."""
-    capacity_kwh: tuple[float, float] = (5.0, 12.0)
+    """Annual load of a business, relative to a home's."""
+    pv_kwp: Range = (3.0, 8.0)
+    """Installed PV power of PV owners, kWp."""
+    wind_kw: Range = (30.0, 120.0)
+    """Installed wind power of wind owners, kW: a share of a turbine, such that the community is at times short of
+    energy and at times has too much."""
+    capacity_kwh: Range = (5.0, 12.0)
+    """Battery capacity, kWh."""
     c_rate: float = 0.5
-    """Power of a battery, kW per kWh."""
-    flexible_share: tuple[float, float] = (0.0, 0.3)
-    flexible_value: tuple[float, float] = (0.15, 0.5)
-    """EUR per kWh of flexible load."""
-    error_scale: tuple[float, float] = (0.05, 0.15)
-    """Scale of the forecast errors, relative to load and generation."""
+    """Battery power per capacity, kW per kWh."""
+    flexible_share: Range = (0.0, 0.3)
+    """Share of the load that is flexible."""
+    flexible_value: Range = (0.15, 0.5)
+    """Value of flexible load, EUR/kWh."""
+    error_scale: Range = (0.05, 0.15)
+    """Scale of the Student-t forecast errors, relative to load and generation."""
     nu: float = 4.0
+    """Degrees of freedom of a home's forecast errors, above 1 as all of these."""
     spiky_nu: float = 2.5
+    """Degrees of freedom of a home's errors with heavy tails."""
     spiky_share: float = 0.2
     """Share of homes whose errors have heavy tails."""
     aggregate_nu: float = 30.0
-    """Of businesses, which average over many loads."""
-    risk_aversion: tuple[float, float] = (0.0, 0.5)
+    """Degrees of freedom of a business's errors, which average over many loads."""
+    risk_aversion: Range = (0.0, 0.5)
+    """Risk aversion gamma."""
     most_weeks_shifted: int = 3
     """Loads are shifted by whole weeks up to this, so that agents of one profile are not copies of each other."""
 
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("annual_load_kwh", 0.0, MOST_KWH),
+            ("annual_load_log_sd", 0.0, 1.0),
+            ("commercial_factor", 0.0, 1e3),
+            ("c_rate", 0.0, 1e3),
+            ("spiky_share", 0.0, 1.0),
+        ):
+            checks.real(f"the law's {name}", getattr(self, name), low, high)
+        for name in ("nu", "spiky_nu", "aggregate_nu"):
+            checks.real(f"the law's {name}", getattr(self, name), 1.0, 1e6, exclude_low=True)
+        checks.integer("the law's most_weeks_shifted", self.most_weeks_shifted, 0, 52)
+        for name, high in (
+            ("pv_kwp", MOST_KWH),
+            ("wind_kw", MOST_KWH),
+            ("capacity_kwh", MOST_KWH),
+            ("flexible_share", 1.0),
+            ("flexible_value", 1e3),
+            ("error_scale", 10.0),
+            ("risk_aversion", 1.0),
+        ):
+            bounds = getattr(self, name)
+            if not isinstance(bounds, tuple) or len(bounds) != 2:
+                raise TypeError(f"the law's {name} must be a pair of bounds, got {bounds!r}")
+            low = checks.real(f"the lower bound of the law's {name}", bounds[0], 0.0, high)
+            checks.real(f"the upper bound of the law's {name}", bounds[1], low, high)
+
 
 LAW = ProsumerLaw()
+"""The laws of the game."""
+LEAST_ANNUAL_LOAD = 1e-3
+"""Of a profile that is scaled to a home's annual load, kWh."""
 NODES = 2**20
 """Payment-network nodes are drawn below this, and taken modulo the number of nodes."""
 
 
 def stratified(proportions: tuple[float, ...], n: int) -> NDArray[np.int64]:
-    """How many of n agents are of each type: proportions, rounded by largest remainders (ties to the first)."""
+    """Numbers of agents of each type among n: proportions, rounded by largest remainders (ties to the first)."""
     exact = np.array(proportions) / sum(proportions) * n
     counts = np.floor(exact + 1e-9).astype(np.int64)
     order = np.argsort(-(exact - counts), kind="stable")
@@ -99,15 +153,20 @@ def draw_prosumers(
     n:
         Number of agents.
     series:
-        Whose profiles they take.
+        Series whose profiles they take.
     rng:
         Source of randomness.
     law:
-        The laws of the parameters.
+        Laws of the parameters.
 
     Returns
     -------
-    Shape (n,) of :data:`PROSUMER`.
+    Array of :data:`PROSUMER`, shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If a profile of the series has (nearly) no load: annual loads are reached by scaling.
     """
     from scipy.special import stdtrit  # Here, as it takes long to import.
 
@@ -122,6 +181,11 @@ def draw_prosumers(
     annual = law.annual_load_kwh * np.exp(law.annual_load_log_sd * rng.standard_normal(n))
     annual[is_business] *= law.commercial_factor
     of_profile = series.load.sum(axis=(0, 1), dtype=np.float64) * 365 / series.n_days
+    if not of_profile.min() >= LEAST_ANNUAL_LOAD:
+        raise ValueError(
+            f"series must have a load of at least {LEAST_ANNUAL_LOAD:g} kWh a year in every profile, got"
+            f" {of_profile.min():g} in profile {of_profile.argmin()}"
+        )
     agents["load_scale"] = annual / of_profile[agents["profile"]]
 
     def uniform(bounds: tuple[float, float]) -> NDArray[np.float64]:

@@ -217,11 +217,11 @@ def test_mirror_descent_finds_its_equilibrium():
 @pytest.mark.parametrize(
     ("constants", "message"),
     [
-        ({"n_bins": 1}, "n_bins must be an integer >= 2, got 1"),
-        ({"groups_per_type": 0}, "groups_per_type must be an integer >= 1, got 0"),
+        ({"n_bins": 1}, r"n_bins must be an integer in \[2, 10000\], got 1"),
+        ({"groups_per_type": 0}, r"groups_per_type must be an integer in \[1, 1000\], got 0"),
         ({"day": 363}, r"day must be an integer in \[0, 362\], got 363"),
         ({"orders": "best"}, "orders must be one of"),
-        ({"retail": 0.01}, "retail must be a finite number in"),
+        ({"retail": 0.01}, "retail must be at least 8e-06 EUR/kWh above feed_in"),
     ],
 )
 def test_constants_that_are_not_allowed(constants, message):

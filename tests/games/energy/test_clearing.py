@@ -1,6 +1,8 @@
 """Clearing against books by hand, a linear programme, and brute force over prices."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +11,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import linprog
 
-from mfenvs.games.energy.clearing import ORDERS, clear_orders
+from mfenvs.games.energy.clearing import (
+    N_CLEARED,
+    ORDERS,
+    PRICE,
+    VOLUME,
+    Book,
+    clear_orders,
+    clearing_rules,
+    n_levels,
+)
 
 FEED_IN, RETAIL, TICK = 0.08, 0.32, 0.001
 PRICES = st.integers(81, 319).map(lambda k: k / 1000)
@@ -201,6 +212,152 @@ def test_interpolated_prices_are_continuous_where_exact_ones_jump():
     assert prices[-1] - prices[0] > 1e-3
 
 
+# Amounts whose sums are rounded. The oracle counts in whole thousandths of EUR and tenths of kWh.
+
+TENTHS = st.integers(1, 30)
+DECIMAL_BOOKS = st.lists(st.tuples(st.integers(81, 319), TENTHS), max_size=7)
+ROUNDED = pytest.mark.parametrize("orders", ["step", "interpolated"])
+
+
+def in_floats(book):
+    return [(price / 1000, quantity / 10) for price, quantity in book]
+
+
+@st.composite
+def balanced_books(draw):
+    """Buys above a price and sells below it of the same sum, and orders that are not filled at it."""
+    between = draw(st.integers(90, 310))
+    above, below = st.integers(between, 319), st.integers(81, between)
+    buys = draw(st.lists(st.tuples(above, TENTHS), min_size=1, max_size=6))
+    total = sum(quantity for _, quantity in buys)
+    cuts = sorted(draw(st.lists(st.integers(0, total), max_size=9)))
+    parts = [end - start for start, end in itertools.pairwise([0, *cuts, total])]
+    sells = [(draw(below), part) for part in parts]
+    buys += draw(st.lists(st.tuples(below, TENTHS), max_size=3))
+    sells += draw(st.lists(st.tuples(above, TENTHS), max_size=3))
+    return buys, sells
+
+
+def exact_price(orders, buys, sells):
+    """The middle of all prices at which demand meets supply, in integers up to the last step."""
+    if orders == "step":
+
+        def meets(half_tick):
+            demand = [sum(q for p, q in buys if 2 * (p - 80) + closed > half_tick) for closed in (0, 1)]
+            supply = [sum(q for p, q in sells if 2 * (p - 80) - closed < half_tick) for closed in (0, 1)]
+            return demand[0] <= supply[1] and supply[0] <= demand[1]
+
+        good = [half_tick for half_tick in range(481) if meets(half_tick)]
+        return 0.08 + (good[0] + good[-1]) / 4000
+    # A level t is between the cells 13 t / 12: amounts below are 240-fold.
+
+    def filled(price, tick):
+        cell, twelfths = divmod(13 * (price - 80), 12)
+        here, above = (min(max(c - tick, 0), 20) for c in (cell, cell + 1))
+        return (12 - twelfths) * here + twelfths * above
+
+    excess = [
+        sum(q * filled(p, tick) for p, q in buys) - sum(q * (240 - filled(p, tick)) for p, q in sells)
+        for tick in range(241)
+    ]
+    low = next((tick for tick in range(241) if excess[tick] <= 0), 240)
+    high = next((tick for tick in range(240, -1, -1) if excess[tick] >= 0), 0)
+    if low > 0 and excess[low] < 0:
+        low += Fraction(excess[low], excess[low - 1] - excess[low]) if excess[low - 1] > 0 else 0
+    if high < 240 and excess[high] > 0:
+        high += Fraction(excess[high], excess[high] - excess[high + 1])
+    return 0.08 + float(low + high) / 2000
+
+
+@ROUNDED
+@pytest.mark.parametrize(
+    ("buys", "sells", "price"),
+    [
+        ([(0.3, 0.3)], [(0.1, 0.3), (0.28, 5)], 0.19),
+        ([(0.3, 0.3)], [(0.1, 0.1), (0.1, 0.2), (0.28, 5)], 0.19),
+        ([(0.3, 1.0)], [(0.1, 0.1)] * 10 + [(0.28, 1)], 0.19),
+        ([(0.3, 0.1)] * 10 + [(0.12, 1)], [(0.1, 1.0)], 0.21),
+        ([(0.3, 0.3)], [(0.1, 0.1), (0.1, 0.2), (0.28, 5e7)], 0.19),
+        ([(0.26, 0.1)], [(0.28, 5e7)], 0.27),
+    ],
+)
+def test_rounded_sums_do_not_set_the_price(orders, buys, sells, price):
+    """The middle between a buy and a sell that fill each other; large orders that are not filled have no say."""
+    found = clear_orders(buys, sells, orders=orders)
+    # An interpolated order's range is up to a width off its limit.
+    assert found.price == pytest.approx(price, abs=1e-12 if orders == "step" else 0.01)
+
+
+@ROUNDED
+@settings(max_examples=150, deadline=None)
+@given(balanced_books())
+def test_prices_of_books_that_balance_are_exact(orders, book):
+    buys, sells = book
+    price = clear_orders(in_floats(buys), in_floats(sells), orders=orders).price
+    assert price == pytest.approx(exact_price(orders, buys, sells), abs=1e-12 if orders == "step" else 2e-4)
+
+
+@ROUNDED
+@settings(max_examples=100, deadline=None)
+@given(DECIMAL_BOOKS, DECIMAL_BOOKS)
+def test_prices_of_all_decimal_books_are_exact(orders, buys, sells):
+    found = clear_orders(in_floats(buys), in_floats(sells), orders=orders)
+    assert found.price == pytest.approx(exact_price(orders, buys, sells), abs=1e-12 if orders == "step" else 2e-4)
+    # Nobody gets more than the whole, not even by rounding.
+    assert all(0 <= bought <= q / 10 for bought, (_, q) in zip(found.bought, buys, strict=True))
+    assert all(0 <= sold <= q / 10 for sold, (_, q) in zip(found.sold, sells, strict=True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    balanced_books(),
+    st.sampled_from(ORDERS),
+    st.integers(2, 10),
+    st.randoms(use_true_random=False),
+)
+def test_parts_and_permutations_of_orders_clear_as_the_whole(book, orders, n_parts, random):
+    buys, sells = map(in_floats, book)
+    found = clear_orders(buys, sells, orders=orders, slope=0.0)
+    split = [(price, quantity / n_parts) for price, quantity in sells for _ in range(n_parts)]
+    again = clear_orders(
+        random.sample(buys, len(buys)), random.sample(split, len(split)), orders=orders, slope=0.0
+    )
+    assert again.price == pytest.approx(found.price, abs=1e-9)
+    assert again.volume == pytest.approx(found.volume, rel=1e-9)
+    assert sum(again.bought) == pytest.approx(sum(found.bought), rel=1e-9)
+
+
+@ROUNDED
+def test_a_thousand_orders_balance_in_single_precision(orders):
+    """A thousand times .1 kWh against 333 times .3 and once .1: single precision has neither of them exactly."""
+    rules, book = clearing_rules(orders), Book(240, 20, np.float32(1 / 20), np.float32(0), np.float32(0))
+    sums = np.zeros(2 * n_levels(orders, 240, 20))
+    cleared = np.zeros(N_CLEARED, np.float32)
+    buys, sells = [(11 / 12, 0.1)] * 1000, [(1 / 12, 0.3)] * 333 + [(1 / 12, 0.1), (0.5, 9)]
+    for side, is_sale in ((buys, False), (sells, True)):
+        for level, quantity in side:
+            rules.add(sums, is_sale, np.float32(level), np.float32(quantity), book)
+    counts = sums.astype(np.float32)
+    rules.clear(counts, np.float32(1e-3), np.float32(0.08), np.float32(0.32), book, cleared)
+    # Between .10 and the sell at .20 that is not filled.
+    assert cleared[PRICE] == pytest.approx(0.15, abs=1e-6 if orders == "step" else 0.01)
+    assert cleared[VOLUME] == pytest.approx(0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize(("sold", "price"), [(1 - 2e-6, 0.3), (1 - 5e-7, 0.2), (1 + 5e-7, 0.2), (1 + 2e-6, 0.1)])
+def test_a_book_balances_within_a_millionth_of_its_volume(sold, price):
+    """What is not matched within that is the grid's."""
+    found = clear_orders([(0.3, 2.0)], [(0.1, 2 * sold)])
+    assert found.price == pytest.approx(price, abs=1e-12)
+    if price == 0.2:
+        assert found.bought + found.sold == (2, 2 * sold)
+        assert found.local_buy * 2 == pytest.approx(found.volume, rel=1e-12)
+        assert found.local_sell * 2 * sold == pytest.approx(found.volume, rel=1e-12)
+
+
+# Bad arguments.
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -212,13 +369,24 @@ def test_interpolated_prices_are_continuous_where_exact_ones_jump():
         (
             {"sells": [(0.2, 1), (0.2, -1)]},
             ValueError,
-            r"the quantity of sells\[1\] must be a finite number in \[0, inf\)",
+            r"the quantity of sells\[1\] must be a finite number in \[0, 1e.12\]",
         ),
         ({"buys": [(math.nan, 1)]}, ValueError, r"the price of buys\[0\]"),
         ({"retail": 0.08}, ValueError, "retail must be a finite number in"),
         ({"orders": "best"}, ValueError, "orders must be one of 'interpolated', 'step', 'linear', got 'best'"),
-        ({"n_ticks": 0}, ValueError, "n_ticks must be an integer >= 1, got 0"),
-        ({"width": 0}, ValueError, "width must be an integer >= 1, got 0"),
+        ({"n_ticks": 0}, ValueError, r"n_ticks must be an integer in \[1, 100000\], got 0"),
+        ({"width": 0}, ValueError, r"width must be an integer in \[1, 100000\], got 0"),
+        ({"n_ticks": 10**12}, ValueError, r"n_ticks must be an integer in \[1, 100000\]"),
+        ({"retail": 1e308, "feed_in": -1e308}, ValueError, "feed_in must be a finite number in"),
+        ({"buys": [(0.1, 1e308)] * 9}, ValueError, r"the quantity of buys\[0\]"),
+        ({"buys": 3}, TypeError, "buys must be a sequence of pairs of price and quantity, got 3"),
+        ({"sells": [(0.1, 1), 0.2]}, TypeError, r"sells\[1\] must be a pair of price and quantity, got 0.2"),
+        (
+            {"sells": [(0.1, 1, 2)]},
+            TypeError,
+            r"sells\[0\] must be a pair of price and quantity, got \(0.1, 1, 2\)",
+        ),
+        ({"sells": ["ab"]}, TypeError, r"the price of sells\[0\] must be"),
     ],
 )
 def test_arguments_that_are_not_allowed(arguments, error, message):

@@ -19,7 +19,8 @@ import mfenvs
 from mfenvs import Engine, make
 from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.clearing import clear_orders
-from mfenvs.games.energy.market import ACCOUNTS, DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN, EnergyMarket
+from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN
+from mfenvs.games.energy.market import ACCOUNTS, EnergyMarket
 from mfenvs.games.energy.prosumer_types import PROPORTIONS, TYPES, stratified
 from mfenvs.wrappers.observations import Observer
 
@@ -466,16 +467,20 @@ def test_a_file_of_ones_own_series(tmp_path):
     [
         ({"preset": "town"}, "preset must be one of 'village', 'district', 'city', got 'town'"),
         ({"preset": "village", "n_agents": 5}, "preset 'village' has 17 agents, got n_agents=5"),
-        ({"horizon": 25}, r"horizon must be an integer in \[1, 24\], got 25"),
+        ({"horizon": 25}, r"horizon must be an integer in \[0, 24\], got 25"),
         ({"step_minutes": 30}, "step_minutes must be one of 15, 60, got 30"),
         ({"actions": "both"}, "actions must be one of 'box', 'discrete', got 'both'"),
         ({"orders": "best"}, "orders must be one of 'interpolated', 'step', 'linear', got 'best'"),
         ({"proportions": (1, 0)}, "proportions must hold a share >= 0 of each of consumer, pv"),
         ({"proportions": (0, 0, 0, 0, 0)}, "proportions must hold a share >= 0 of each of consumer, pv"),
-        ({"proportions": (1, 0, 0, 0, -1)}, r"proportions\[4\] must be a finite number in \[0, inf\), got -1"),
-        ({"retail": 0.08}, r"retail must be a finite number in \(0.08, 1000\], got 0.08"),
-        ({"width": 0.3}, r"width must be a finite number in \(0, 0.24\], got 0.3"),
-        ({"efficiency": 0}, r"efficiency must be a finite number in \(0, 1\], got 0"),
+        ({"proportions": (1, 0, 0, 0, -1)}, r"proportions\[4\] must be a finite number in \[0, 1e\+09\], got -1"),
+        ({"retail": 0.08}, r"retail must be at least 8e-06 EUR/kWh above feed_in = 0.08 .*, got 0.08"),
+        ({"retail": 0.01}, r"retail must be at least 8e-06 EUR/kWh above feed_in = 0.08 .*, got 0.01"),
+        ({"feed_in": 2}, r"retail must be at least 0.0002 EUR/kWh above feed_in = 2.0 .*, got 0.32"),
+        ({"retail": 1001}, r"retail must be a finite number in \[-1000, 1000\], got 1001"),
+        ({"width": 0.3}, r"width must be at most retail - feed_in = 0.24, got 0.3"),
+        ({"width": 0}, r"width must be a finite number in \(0, inf\), got 0"),
+        ({"efficiency": 0}, r"efficiency must be a finite number in \[0.01, 1\], got 0"),
         ({"first_day": 363}, r"first_day must be an integer in \[0, 362\], got 363"),
         ({"first_day": 360, "n_days": 4}, r"n_days must be an integer in \[0, 3\], got 4"),
         ({"weather_memory": 1.0}, r"weather_memory must be a finite number in \[0, 1\), got 1.0"),
