@@ -1,0 +1,75 @@
+"""Checks of texts, paths, time zones and arrays that users pass in, beside those of :mod:`mfenvs.checks`."""
+
+import os
+import zoneinfo
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+
+
+def text(name: str, value: Any) -> str:
+    """``value``, which must be a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {value!r}")
+    return str(value)
+
+
+def optional_text(name: str, value: Any) -> str | None:
+    """``value``, which must be a str or None."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a text or None, got {value!r}")
+    return None if value is None else str(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """``value`` as a path; an open file or its number is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path (a text or os.PathLike), got {value!r}")
+    place = os.fspath(value)
+    if not isinstance(place, str) or not place or "\0" in place:
+        raise ValueError(f"{name} must be a path (a text that is not empty), got {value!r}")
+    return Path(place)
+
+
+def time_zone(name: str, value: Any) -> zoneinfo.ZoneInfo:
+    """The time zone of an IANA name such as ``Europe/Berlin``."""
+    key = text(name, value)
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (KeyError, ValueError, OSError) as error:  # OSError: the name of a folder of zones, such as Europe.
+        raise ValueError(f"{name} must be the name of an IANA time zone, got {value!r}") from error
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    """The member of ``allowed`` that equals ``value``, which must be a single number or text and no bool."""
+    is_single = isinstance(value, str | int | float | np.integer | np.floating) and not isinstance(value, bool)
+    found = [one for one in allowed if is_single and one == value]
+    if not found:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return found[0]
+
+
+def numbers(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """``value`` as finite float64 numbers of this shape (by default: of its own); bools are no numbers.
+
+    The array is ``value`` itself where that is float64 already.
+    """
+    try:
+        given = np.asarray(value)
+    except ValueError:  # Rows of different lengths.
+        raise ValueError(f"{name} must be a regular array of numbers, got {value!r}") from None
+    if given.dtype.kind == "b":
+        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
+    array: NDArray[np.float64] = checks.shaped(name, given, given.shape if shape is None else shape, np.float64)
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must have no masked entry, got {value!r}")
+    finite = np.isfinite(array)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        place = f"{name}[{', '.join(map(str, where))}]" if where else name
+        raise ValueError(f"{place} must be finite, got {float(array[where])!r}")
+    return array
