@@ -58,18 +58,42 @@ def numbers(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -
 
     The array is ``value`` itself where that is float64 already.
     """
-    try:
-        given = np.asarray(value)
-    except ValueError:  # Rows of different lengths.
-        raise ValueError(f"{name} must be a regular array of numbers, got {value!r}") from None
+    given = _regular(name, value)
     if given.dtype.kind == "b":
         raise TypeError(f"{name} must be an array of numbers, got dtype bool")
     array: NDArray[np.float64] = checks.shaped(name, given, given.shape if shape is None else shape, np.float64)
-    if np.ma.is_masked(value):
-        raise ValueError(f"{name} must have no masked entry, got {value!r}")
     finite = np.isfinite(array)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         place = f"{name}[{', '.join(map(str, where))}]" if where else name
         raise ValueError(f"{place} must be finite, got {float(array[where])!r}")
     return array
+
+
+def size(name: str, value: ArrayLike) -> int:
+    """How many entries ``value`` has, which must be a regular array."""
+    return int(_regular(name, value).size)
+
+
+def integers(name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high: int) -> NDArray[np.int64]:
+    """``value`` as a new int64 array of this shape, each entry within [low, high]."""
+    array = _regular(name, value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an array of integers, got dtype {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    outside = (array < low) | (array > high)
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] must be in [{low}, {high}], got {array[where]}")
+    return array.astype(np.int64)
+
+
+def _regular(name: str, value: ArrayLike) -> NDArray[Any]:
+    """``value`` as an array, which must not be masked, nor have rows of different lengths."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array that is not masked, got {type(value).__name__}")
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a regular array, got {value!r}") from None

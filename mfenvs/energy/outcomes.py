@@ -17,9 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.energy import risk_measures
-from mfenvs.energy.payment_network import PaymentNetwork
 from mfenvs.energy.record import MarketRecord
-from mfenvs.energy.settlement import Ledger, PaymentChannels, Settlement, SettlementSummary, summary
+from mfenvs.energy.settlement import (
+    Ledger,
+    PaymentChannels,
+    PaymentNetwork,
+    Settlement,
+    SettlementSummary,
+    summary,
+)
 from mfenvs.energy.welfare import Plan, PlanningProblem, efficiency, no_trade_welfare, plan
 from mfenvs.engine.model import in_double_precision
 from mfenvs.evaluation import evaluate

@@ -22,10 +22,9 @@ from mfenvs.energy.outcomes import (
     settle,
     settlement_charges,
 )
-from mfenvs.energy.payment_network import PaymentNetwork
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
-from mfenvs.energy.settlement import Ledger, PaymentChannels
+from mfenvs.energy.settlement import Ledger, PaymentChannels, PaymentNetwork
 from mfenvs.energy.welfare import plan
 from mfenvs.games.energy.market import DAY, FEED_IN, RETAIL, WEATHER_SEEN, EnergyMarket
 

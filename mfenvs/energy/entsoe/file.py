@@ -66,7 +66,7 @@ class SourceFile(NamedTuple):
                 raise self.error("is a zip archive; unpack it, and give the file that is in it")
             is_gzip = start.startswith(b"\x1f\x8b")
             content = gzip.GzipFile(fileobj=file) if is_gzip else file
-            raw: io.RawIOBase = _Content(self, content, max_bytes)
+            raw: Any = _Content(self, content, max_bytes)
             with io.BufferedReader(raw, HEAD_BYTES) as stream:
                 yield stream
 
