@@ -58,16 +58,21 @@ def numbers(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -
 
     The array is ``value`` itself where that is float64 already.
     """
-    given = _regular(name, value)
-    if given.dtype.kind == "b":
-        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
-    array: NDArray[np.float64] = checks.shaped(name, given, given.shape if shape is None else shape, np.float64)
+    array = shaped(name, value, shape)
     finite = np.isfinite(array)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         place = f"{name}[{', '.join(map(str, where))}]" if where else name
         raise ValueError(f"{place} must be finite, got {float(array[where])!r}")
     return array
+
+
+def shaped(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """``value`` as float64 numbers of this shape (by default: of its own), finite or not; bools are no numbers."""
+    given = _regular(name, value)
+    if given.dtype.kind == "b":
+        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
+    return checks.shaped(name, given, given.shape if shape is None else shape, np.float64)
 
 
 def size(name: str, value: ArrayLike) -> int:
