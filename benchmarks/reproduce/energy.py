@@ -38,8 +38,9 @@ from benchmarks.reproduce.tasks import Tasks, run_all
 from mfenvs import Engine, InducedGame, evaluate, vec_env
 from mfenvs.energy.embedded_data import germany_2018, homes
 from mfenvs.energy.exploitability import market_exploitability
+from mfenvs.energy.forecast import Forecaster
 from mfenvs.energy.forecast_scores import evaluate_forecasters, pit, rolling_origin
-from mfenvs.energy.linear_forecasters import Forecaster, LinearGaussian, LinearStudentT, SeasonalNaive
+from mfenvs.energy.linear_forecasters import LinearGaussian, LinearStudentT, SeasonalNaive
 from mfenvs.energy.outcomes import (
     best_plans,
     market_outcome,
