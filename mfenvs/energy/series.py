@@ -1,4 +1,7 @@
-"""Days of load, PV, wind, prices and carbon that the energy market plays: real, synthetic, or a user's own."""
+"""Days of load, PV, wind, prices and carbon that the energy market plays: real, synthetic, or a user's own.
+
+PV means photovoltaics; its capacity is in kWp, kilowatts at peak sun.
+"""
 
 import dataclasses
 import functools
@@ -24,7 +27,8 @@ MOST_DAYS = 36_500
 """Most days of a synthetic series: a century."""
 
 PV_YIELD_SHARE = 0.1
-"""A profile is fit for PV owners if it yields more than this share of the median profile [O]."""
+"""A profile is fit for PV owners if it yields at least this share of what the median profile yields: our
+choice."""
 
 GERMAN_CARBON = 0.38
 """Carbon intensity of the grid where a user gives none, kg CO2/kWh: about Germany's mix of 2023."""
@@ -32,27 +36,29 @@ GERMAN_CARBON = 0.38
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MarketSeries:
-    """Whole days in equal steps from 00:00 of the local clock: what the market game reads.
+    """The data of the market game: whole days in equal steps from 00:00 of the local clock.
 
-    Energies are of the step, so that they add up; prices and intensities are the step's mean. The arrays are
-    copies, read-only.
+    Energies are those of the step, so that they add up; prices and carbon intensities are the step's mean. The
+    arrays are read-only copies.
 
     Parameters
     ----------
     load:
-        kWh that each home profile uses, float32, shape (n_days, steps, n_profiles), >= 0.
+        Electricity that each home profile uses in a step, kWh, float32, shape (n_days, steps, n_profiles), >= 0.
     pv:
-        kWh per installed kWp at each profile, float32, shape (n_days, steps, n_profiles), >= 0.
+        PV output of each profile in a step, kWh per installed kWp, float32, shape (n_days, steps, n_profiles), >=
+        0.
     wind:
-        kWh per installed kW (capacity factor times ``step_hours``), float32, shape (n_days, steps), >= 0.
+        Wind output in a step, kWh per installed kW (capacity factor x ``step_hours``), float32, shape (n_days,
+        steps), >= 0.
     price:
-        Day-ahead price in EUR/kWh, float64, shape (n_days, steps); may be negative.
+        Day-ahead wholesale price, EUR/kWh, float64, shape (n_days, steps); may be negative.
     co2:
-        Carbon intensity of the grid in kg/kWh, float64, shape (n_days, steps), >= 0.
+        Carbon intensity of the grid's energy, kg CO2/kWh, float64, shape (n_days, steps), >= 0.
     step_hours:
-        1.0 (24 steps) or 0.25 (96 steps).
+        Length of a step in hours: 1.0 (24 steps) or 0.25 (96 steps).
     dates:
-        One label a day, such as ``07-02``.
+        Label of each day, such as ``07-02``.
 
     Raises
     ------
@@ -106,7 +112,7 @@ class MarketSeries:
 
     @property
     def steps(self) -> int:
-        """Steps of a day: 24 or 96."""
+        """Number of steps of a day: 24 or 96."""
         return int(self.load.shape[1])
 
     @property
@@ -116,7 +122,7 @@ class MarketSeries:
 
     @functools.cached_property
     def pv_profiles(self) -> NDArray[np.int64]:
-        """Profiles fit for PV owners: those that yield at least a tenth of what the median profile does [O].
+        """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile.
 
         Of the embedded homes this leaves out the fifteenth alone (index 14): 29 kWh per kWp a year against a
         median of 1,455.
@@ -129,10 +135,10 @@ class MarketSeries:
         """The real days: 17 homes, their PV and carbon, with German wind and prices; hourly, 363 days.
 
         Days are in the homes' order, 1 August to 31 July. Each takes the German day of 2018 of the same month and
-        day, both on their local clocks [O]; weekdays therefore differ. 25 March (23 hours) and 28 October (25
-        hours) of the German year are left out, and with them these days of the homes [O]. Wind is the German
-        onshore series divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of
-        it [O].
+        day, both on their local clocks; weekdays therefore differ. 25 March (23 hours) and 28 October (25 hours)
+        of the German year are left out, and with them these days of the homes. Wind is the German onshore series
+        divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of the data. All
+        this is a choice of ours.
         """
         germany = germany_2018()
         german_days = whole_days(GERMANY_START, len(germany.solar_mw), 60, zoneinfo.ZoneInfo(GERMANY_CLOCK))
@@ -160,16 +166,17 @@ class MarketSeries:
     def synthetic(
         cls, n_days: int, n_profiles: int, seed: int, *, step_minutes: int = 60, first_date: str = "01-01"
     ) -> Self:
-        """Made-up days that follow each other, the same for the same arguments [O].
+        """Synthetic days that follow each other, the same for the same arguments; all laws are choices of ours.
 
         Load has a peak in the morning and a higher one in the evening, at each home's own time; at weekends (the
-        first day is a Monday) the morning comes two hours later. It is higher in winter, and each home and step
-        has a gamma factor of mean one. A home's expected load of 365 days is lognormal with median 10,400 kWh
-        (log-sd 0.23). PV is the sun's height at 50 degrees north to the power 1.15, times the day's cloudiness
-        (beta, correlated from day to day) and a factor of the profile; 1,000 kWh per kWp are expected in 365 days.
-        Wind speed is Rayleigh (mean 6.5 m/s) with memory, through a power curve: the expected capacity factor is
-        0.25. The price rises with the load and falls with wind and sun, at times below zero; carbon falls with
-        wind and sun.
+        first day is a Monday) the morning peak comes two hours later. Load is higher in winter, and varies by a
+        gamma-distributed factor of mean one for each home and step. A home's expected load of 365 days is
+        lognormal with median 10,400 kWh; the standard deviation of its logarithm is 0.23. PV output is the sun's
+        height at 50 degrees north to the power 1.15, times the day's cloudiness (beta-distributed, correlated from
+        day to day) and a factor of the profile; 1,000 kWh per kWp are expected in 365 days. The wind speed is
+        Rayleigh distributed (mean 6.5 m/s) and correlated over time; a turbine's power curve turns it into output,
+        with an expected capacity factor of 0.25. The price rises with the load and falls with wind and sun, at
+        times below zero; carbon falls with wind and sun.
 
         Parameters
         ----------
