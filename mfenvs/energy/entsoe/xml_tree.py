@@ -112,8 +112,10 @@ def read_tree(
         if len(path) == 1:
             n_before = n_elements
         n_elements += 1
-        if n_elements > MAX_ELEMENTS or len(path) >= MAX_DEPTH:
-            refuse(f"has more than {MAX_ELEMENTS} elements at a time, or more than {MAX_DEPTH} within one another")
+        if n_elements > MAX_ELEMENTS:
+            refuse(f"has more than {MAX_ELEMENTS} elements in a TimeSeries, or outside of any")
+        if len(path) >= MAX_DEPTH:
+            refuse(f"has more than {MAX_DEPTH} elements within one another")
         if path:
             path[-1].children.append(element)
         else:

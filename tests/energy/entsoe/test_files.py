@@ -169,7 +169,7 @@ def long_document(begin, end, resolution="PT15M"):
         (long_document("1900-01-01T00:00Z", "2000-01-01T00:00Z"), "must lie in the years 1970 to 2100"),
         (long_document("0001-01-01T00:00Z", "9999-01-01T00:00Z"), "must lie in the years 1970 to 2100"),
         (gzip.compress(b"<GL_MarketDocument>" + b"<a/>" * 2**22), "has more than 5000 elements"),
-        (gzip.compress(b"<GL_MarketDocument>" + b"<a>" * 2**22), "or more than 32 within one another"),
+        (gzip.compress(b"<GL_MarketDocument>" + b"<a>" * 2**22), "has more than 32 elements within one another"),
         (gzip.compress(b"<GL_MarketDocument>" + b"a" * 2**24), "text of more than 10000 characters"),
         (gzip.compress(b"<GL_MarketDocument " + b"a" * 2**24), "tag or comment of more than"),
         (gzip.compress(b"<GL_MarketDocument><!--" + b"a" * 2**24), "tag or comment of more than"),
@@ -190,6 +190,13 @@ def test_many_small_periods(file, monkeypatch):
     period = text[text.index(begin) : text.index(end) + len(end)]
     path = file(text.replace(period, period * 1000))
     assert peak_memory(path, "holds more than 5000 steps of the series") < 20e6
+
+
+def test_no_more_rows_are_kept_than_the_limit(file, monkeypatch):
+    """Of 50,000 rows, some 20 MB in memory, no more than the limit, here 1,000."""
+    monkeypatch.setattr("mfenvs.energy.entsoe.rows.MAX_STEPS", 1000)
+    head, row = LIBRARY.splitlines(keepends=True)[:2]
+    assert peak_memory(file(head + row * 50_000), "holds more than 1000 steps of the series") < 5e6
 
 
 def test_many_rows(file, monkeypatch):
