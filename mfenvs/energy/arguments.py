@@ -14,24 +14,24 @@ from mfenvs import checks
 def text(name: str, value: Any) -> str:
     """``value``, which must be a str."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a text, got {value!r}")
+        raise TypeError(f"{name} must be a text, got {_shown(value)}")
     return str(value)
 
 
 def optional_text(name: str, value: Any) -> str | None:
     """``value``, which must be a str or None."""
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"{name} must be a text or None, got {value!r}")
+        raise TypeError(f"{name} must be a text or None, got {_shown(value)}")
     return None if value is None else str(value)
 
 
 def path(name: str, value: Any) -> Path:
     """``value`` as a path; an open file or its number is none."""
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be a path (a text or os.PathLike), got {value!r}")
+        raise TypeError(f"{name} must be a path (a text or os.PathLike), got {_shown(value)}")
     place = os.fspath(value)
     if not isinstance(place, str) or not place or "\0" in place:
-        raise ValueError(f"{name} must be a path (a text that is not empty), got {value!r}")
+        raise ValueError(f"{name} must be a path (a text that is not empty), got {_shown(value)}")
     return Path(place)
 
 
@@ -41,7 +41,7 @@ def time_zone(name: str, value: Any) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(key)
     except (KeyError, ValueError, OSError) as error:  # OSError: the name of a folder of zones, such as Europe.
-        raise ValueError(f"{name} must be the name of an IANA time zone, got {value!r}") from error
+        raise ValueError(f"{name} must be the name of an IANA time zone, got {_shown(value)}") from error
 
 
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
@@ -49,7 +49,7 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     is_single = isinstance(value, str | int | float | np.integer | np.floating) and not isinstance(value, bool)
     found = [one for one in allowed if is_single and one == value]
     if not found:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {_shown(value)}")
     return found[0]
 
 
@@ -101,4 +101,13 @@ def _regular(name: str, value: ArrayLike) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} must be a regular array, got {value!r}") from None
+        raise ValueError(f"{name} must be a regular array, got {_shown(value)}") from None
+
+
+def _shown(value: Any) -> str:
+    """``value`` as errors show it: its ``repr``, cut where it is long."""
+    try:
+        written = repr(value)
+    except ValueError:  # Python writes out no integer of more than 4,300 digits.
+        written = f"a value of type {type(value).__name__}"
+    return written if len(written) <= 200 else f"{written[:200]}..."

@@ -598,3 +598,11 @@ def test_xml_with_entities_is_refused(file):
 def test_wrong_xml(file, text, words):
     with pytest.raises(EntsoeFormatError, match=re.escape(words)):
         read_entsoe(file(text))
+
+
+def test_errors_show_values_of_any_size(file):
+    path = file(OLD_GENERATION)
+    for name, value in (("resolution", 10**5000), ("missing", "x" * 10**6), ("format", [0] * 10**6)):
+        with pytest.raises(ValueError, match=f"{name} must be one of") as error:
+            read_entsoe(path, **{name: value})
+        assert len(str(error.value)) < 400
