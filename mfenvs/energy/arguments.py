@@ -76,7 +76,7 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) ->
 
 
 def size(name: str, value: ArrayLike) -> int:
-    """How many entries ``value`` has, which must be a regular array."""
+    """Number of entries of ``value``, which must be a regular array."""
     return int(_regular(name, value).size)
 
 

@@ -29,7 +29,7 @@ class SeasonalNaive:
     Parameters
     ----------
     season_days:
-        How many days ago, 1 to 7: 1 for yesterday's value, 7 for that of a week ago.
+        Age of the value in days, 1 to 7: 1 for yesterday's, 7 for that of a week ago.
 
     Raises
     ------

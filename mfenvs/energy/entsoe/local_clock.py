@@ -27,7 +27,7 @@ class LocalClock:
     header:
         Header of the column of times, for errors.
     label:
-        What the header says of the clock: ``UTC``, the zone's names such as ``CET/CEST``, or None.
+        Clock that the header names: ``UTC``, the zone's names such as ``CET/CEST``, or None.
     zone:
         The user's time zone; it must be the one that the header or a cell names.
 

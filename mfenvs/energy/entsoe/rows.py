@@ -80,7 +80,7 @@ class Row(NamedTuple):
     minutes: int
     """Length of the step."""
     value: float
-    """Its power or price; nan where the file has none."""
+    """Power or price of the step; nan where the file has none."""
     line: int
     column: str
     unit: str
@@ -218,7 +218,7 @@ def _each_time_once(source: SourceFile, rows: Iterable[Row]) -> list[Row]:
 
 
 def _later(source: SourceFile, first: Row, second: Row) -> Row:
-    """Of two rows for one time the one that was updated later."""
+    """The one of two rows for one time that was updated later."""
     if first.updated and second.updated:
         times = [
             source.instant(UPDATE_TIME, row.updated, "yyyy-mm-dd hh:mm:ss (UTC)", row.line, "UpdateTime")

@@ -30,7 +30,7 @@ def tidy(header: str) -> str:
 
 
 def unit_of(header: str) -> str:
-    """What stands in the header's last brackets, round or square."""
+    """The unit of a column: the text in the header's last brackets, round or square."""
     brackets = re.findall(r"[\[(]([^\[(\])]*)[\])]", header)
     return brackets[-1] if brackets else ""
 

@@ -20,8 +20,8 @@ from mfenvs.meanfield.n_player import Estimate
 Array = NDArray[np.float64]
 
 BOUND_TOLERANCE = 1e-6
-"""How far a day's welfare may be above its bound, relative to the value of all that was moved: a state of charge
-is kept in single precision, and the solver has a tolerance too."""
+"""Tolerance of a day's welfare above its bound, relative to the value of all energy and money moved: a state of
+charge is kept in single precision, and the solver has a tolerance too."""
 
 
 def realised_welfare(record: MarketRecord) -> Array:

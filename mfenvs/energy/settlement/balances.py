@@ -16,7 +16,7 @@ from mfenvs.energy.settlement.routing import MILLION, Route
 
 
 class Delivery(NamedTuple):
-    """What became of one attempt at a payment."""
+    """Result of one attempt at a payment."""
 
     delivered: bool
     """Whether the whole amount arrived; if not, nothing moved."""
@@ -70,7 +70,7 @@ class ChannelBalances:
         return total
 
     def hops(self, route: Route, amount: int) -> list[int]:
-        """What each channel of a route carries so that ``amount`` arrives, with the fees on the way, msat."""
+        """Amounts (msat) that a route carries in each channel so that ``amount`` arrives, fees on the way included."""
         carried = [amount]
         for channel in reversed(route[1:]):
             carried.append(carried[-1] + self._base[channel] + carried[-1] * self._ppm[channel] // MILLION)
@@ -99,7 +99,7 @@ class ChannelBalances:
         routes:
             Routes with the same two ends, best first.
         amount:
-            What is to arrive, msat, at least 1.
+            Amount that is to arrive, msat, at least 1.
 
         Returns
         -------

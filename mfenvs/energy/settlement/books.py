@@ -19,7 +19,7 @@ class Settlement:
     """
 
     payments_eur: NDArray[np.float64]
-    """What each agent was to pay (> 0) or receive (< 0), EUR, shape (n_agents,)."""
+    """Payment that each agent owed (> 0) or was owed (< 0), EUR, shape (n_agents,)."""
     units_per_eur: float
     """Units of money in one EUR (1 unit = 1 msat in a payment network)."""
     face_units: NDArray[np.int64]
@@ -47,7 +47,7 @@ class Settlement:
     routing_income_node_units: NDArray[np.int64]
     """Fees that each node earned by forwarding, units, shape (n_nodes,); empty for a ledger."""
     node_balance_change_units: NDArray[np.int64]
-    """By how much each node's balances in its channels grew, units, shape (n_nodes,); empty for a ledger."""
+    """Growth of each node's balances in its channels, units, shape (n_nodes,); empty for a ledger."""
 
     @property
     def amount_eur(self) -> NDArray[np.float64]:
@@ -61,7 +61,7 @@ class Settlement:
 
     @property
     def net_units(self) -> NDArray[np.int64]:
-        """What each agent pays with fees and penalties, before routing income, units, shape (n_agents,)."""
+        """Total payment of each agent with fees and penalties, before routing income, units, shape (n_agents,)."""
         return self.face_units + self._by_debtor(self.fee_units + self.penalty_units)
 
     @property
@@ -74,7 +74,7 @@ class Settlement:
 
     @property
     def net_eur(self) -> NDArray[np.float64]:
-        """What each agent pays with fees and penalties, before routing income, EUR, shape (n_agents,)."""
+        """Total payment of each agent with fees and penalties, before routing income, EUR, shape (n_agents,)."""
         return self._eur(self.net_units) + self.rounding_eur
 
     @property

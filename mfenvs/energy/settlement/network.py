@@ -52,7 +52,7 @@ class PaymentNetwork:
     fee_ppm:
         Proportional fee for forwarding, in millionths of the amount, shape (n_channels,).
     latency_ms:
-        What a channel adds to a route's latency *when routes are ranked*, milliseconds, shape (n_channels,); it
+        Latency that a channel adds to a route *when routes are ranked*, milliseconds, shape (n_channels,); it
         does not enter the latency of payments.
 
     Raises

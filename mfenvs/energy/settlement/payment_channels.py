@@ -116,7 +116,7 @@ class PaymentChannels:
         Parameters
         ----------
         payments:
-            What each agent pays (> 0) or receives (< 0), EUR, shape (n_agents,), with sum zero.
+            Payment that each agent makes (> 0) or receives (< 0), EUR, shape (n_agents,), with sum zero.
 
         Returns
         -------

@@ -9,14 +9,14 @@ from mfenvs import checks
 from mfenvs.energy import arguments
 
 BALANCE_TOLERANCE = 1e-9
-"""How far payments may be from summing to zero, relative to what is paid."""
+"""Largest sum of payments, which should be zero, relative to the total that is paid."""
 
 MOST_UNITS = 2**44
 """Most money of one step, in units: below it, float64 rounds a share of the total by less than .01 units."""
 
 
 class Transfers(NamedTuple):
-    """Who pays whom how much; arrays of one shape (n_transfers,)."""
+    """Transfers of money between agents; arrays of one shape (n_transfers,)."""
 
     debtor: NDArray[np.int64]
     """Index of the agent that pays."""
@@ -35,7 +35,7 @@ def whole_units(payments: ArrayLike, units_per_eur: float) -> NDArray[np.int64]:
     Parameters
     ----------
     payments:
-        What each agent pays (> 0) or receives (< 0), EUR, shape (n_agents,).
+        Payment that each agent makes (> 0) or receives (< 0), EUR, shape (n_agents,), with sum zero.
     units_per_eur:
         Units of money in one EUR, > 0.
 
@@ -81,7 +81,7 @@ def net_transfers(face: NDArray[np.int64]) -> Transfers:
     Parameters
     ----------
     face:
-        What each agent pays (> 0) or receives (< 0), units, integers of shape (n_agents,), with sum zero.
+        Payment that each agent makes (> 0) or receives (< 0), units, integers of shape (n_agents,), with sum zero.
 
     Returns
     -------

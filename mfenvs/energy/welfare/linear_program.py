@@ -13,7 +13,7 @@ from mfenvs.energy.welfare.problem import PlanningProblem, has_battery
 Array = NDArray[np.float64]
 
 SLACK = 1e-7
-"""How far a bound on an objective is relaxed, relatively: the solver's own tolerance of feasibility."""
+"""Relative relaxation of a bound on an objective: the solver's own tolerance of feasibility."""
 
 
 class LinearProgram:
@@ -93,7 +93,7 @@ class LinearProgram:
         self.block(x, name)[...] = value
 
     def _rows(self) -> tuple[Any, Array, Array]:
-        """State of charge, balance of every step, and peak: rows, and what they are at least and at most."""
+        """Constraints of states of charge, of each step's balance and of the peak: rows, lower, upper bounds."""
         n_batteries, n_steps = self.shapes["soc"]
         n_scenarios = len(self.net)
         n_states, n_balances = n_batteries * n_steps, n_scenarios * n_steps
@@ -120,7 +120,7 @@ class LinearProgram:
         return rows, np.concatenate([exact, free]), np.concatenate([exact, zero])
 
     def _costs(self, price: float) -> Any:
-        """-W of each scenario, shape (K, n columns)."""
+        """Coefficients of the cost -W of each scenario, sparse, shape (K, n columns)."""
         problem = self.problem
         rows = []
         for scenario in range(len(self.net)):
@@ -133,11 +133,12 @@ class LinearProgram:
             rows.append(sparse.csr_array(row[None]))
         return sparse.vstack(rows, format="csr")
 
-    def settle(self, x: Array, apart: NDArray[np.bool_]) -> Array:
-        """A solution whose derived columns follow from the decisions, with no simultaneous flows where ``apart``.
+    def completed(self, x: Array, apart: NDArray[np.bool_]) -> Array:
+        """A solution whose derived columns follow from its decisions, with no simultaneous flows where ``apart``.
 
-        ``apart`` is (N, H). Of simultaneous flows the one stays that changes the state of charge by as much. What
-        is no longer burned is curtailed if it may be, so that the exchange with the grid stays the same.
+        ``apart`` has shape (N, H). Simultaneous charging and discharging is replaced by the one flow that changes
+        the state of charge by as much. Energy that is no longer burned is curtailed if it may be, so that the
+        exchange with the grid stays the same.
         """
         x = np.clip(x, self.low, self.high)
         charge, discharge = self.block(x, "charge"), self.block(x, "discharge")
@@ -161,13 +162,13 @@ class LinearProgram:
         return bool((np.minimum(self.block(x, "charge"), self.block(x, "discharge")) > SLACK).any())
 
     def of_agents(self, x: Array, name: str) -> Array:
-        """Columns of the batteries in kWh, for all agents, shape (N, H)."""
+        """Columns ``name`` of the batteries in kWh, for all agents (0 without a battery), shape (N, H)."""
         full = np.zeros(self.problem.load.shape)
         full[self.batteries] = self.block(x, name) * self.energy
         return full
 
     def soc(self, x: Array) -> Array:
-        """State of charge, kWh, shape (N, H + 1)."""
+        """State of charge of each battery before each step and at the end, kWh, shape (N, H + 1)."""
         full = np.repeat(self.problem.soc0[:, None], self.problem.n_steps + 1, axis=1)
         full[self.batteries, 1:] = self.block(x, "soc") * self.energy
         return full

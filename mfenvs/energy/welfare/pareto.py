@@ -19,7 +19,7 @@ from mfenvs.energy.welfare.solver import Clock, InfeasibleError, Limit, Solution
 Array = NDArray[np.float64]
 
 OBJECTIVES = ("cost", "peak", "co2")
-"""What a Pareto front may be over: EUR, kWh of the step of the largest exchange, kg."""
+"""Objectives of a Pareto front, all minimised: cost (EUR), peak exchange of a step (kWh), emissions (kg CO2)."""
 
 AUGMENTATION = 1e-5
 """Weight of the objectives that are bounded in the one that is minimised, each over its range."""
@@ -88,6 +88,8 @@ def pareto_front(
     ------
     TimeoutError
         If the time limit is reached.
+    RuntimeError
+        If the solver fails, for instance since the problem's numbers differ too much in size.
     TypeError, ValueError
         If an argument is not allowed.
 

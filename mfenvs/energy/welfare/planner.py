@@ -87,6 +87,8 @@ def plan(problem: PlanningProblem, *, mip_gap: float = 1e-4, time_limit: float =
     ------
     TimeoutError
         If not even the linear program is solved within the time limit.
+    RuntimeError
+        If the solver fails, for instance since the problem's numbers differ too much in size.
     TypeError, ValueError
         If an argument is not allowed.
     """

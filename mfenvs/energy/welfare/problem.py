@@ -14,6 +14,9 @@ Array = NDArray[np.float64]
 MOST_NUMBER = 1e12
 """Largest energy (kWh), price (EUR/kWh) or carbon intensity of a problem: sums of products with it stay finite."""
 
+LEAST_EFFICIENCY = 1e-6
+"""Least one-way efficiency of a battery: its reciprocal is a coefficient of the program."""
+
 ROUNDING = 1e-9
 """Differences of welfare below this part of it are rounding."""
 
@@ -38,8 +41,8 @@ class PlanningProblem:
         Largest energy that the battery draws, and that it delivers, in a step, at its terminals: kWh, shape (N,),
         >= 0.
     efficiency:
-        One-way battery efficiency, shape (N,), in (0, 1]: charging stores efficiency x energy drawn, discharging
-        delivers efficiency x energy taken out.
+        One-way battery efficiency, shape (N,), in [1e-6, 1]: charging stores efficiency x energy drawn,
+        discharging delivers efficiency x energy taken out.
     soc0:
         Initial state of charge, kWh, shape (N,), in [0, capacity].
     degradation:
@@ -87,7 +90,7 @@ class PlanningProblem:
             self._keep(name, load.shape, 0.0)
         for name in ("flexible_value", "capacity", "power", "degradation"):
             self._keep(name, agents, 0.0)
-        self._keep("efficiency", agents, 0.0, np.ones(agents), exclude_low=True)
+        self._keep("efficiency", agents, LEAST_EFFICIENCY, 1.0)
         self._keep("soc0", agents, 0.0, self.capacity, high_name="capacity")
         self._keep("retail", steps)
         self._keep("feed_in", steps, -MOST_NUMBER, self.retail, high_name="retail")
@@ -111,12 +114,11 @@ class PlanningProblem:
         low: float = -MOST_NUMBER,
         high: Array | float = MOST_NUMBER,
         *,
-        exclude_low: bool = False,
         high_name: str = "",
     ) -> None:
         """Replace a field by a checked, read-only float64 copy."""
         array = arguments.shaped(name, getattr(self, name), shape).copy()
-        check_within(name, array, low, high, exclude_low=exclude_low, high_name=high_name)
+        check_within(name, array, low, high, high_name=high_name)
         array.flags.writeable = False
         object.__setattr__(self, name, array)
 
@@ -230,20 +232,16 @@ def check_within(
     low: float,
     high: Array | float = np.inf,
     *,
-    exclude_low: bool = False,
     high_name: str = "",
 ) -> None:
     """Check that every value is finite and within [low, high]."""
-    below = array <= low if exclude_low else array < low
-    wrong = ~np.isfinite(array) | below | (array > high)
+    wrong = ~np.isfinite(array) | (array < low) | (array > high)
     if not wrong.any():
         return
     where = tuple(int(i) for i in np.argwhere(wrong)[0])
     most = float(np.broadcast_to(high, array.shape)[where])
     limit = f"{high_name} = {most:g}" if high_name else f"{most:g}"
-    left = "(" if exclude_low or low == -np.inf else "["
-    right = ")" if most == np.inf else "]"
     raise ValueError(
-        f"{name}[{', '.join(map(str, where))}] must be a finite number in {left}{low:g}, {limit}{right},"
+        f"{name}[{', '.join(map(str, where))}] must be a finite number in [{low:g}, {limit}],"
         f" got {float(array[where])!r}"
     )

@@ -12,7 +12,7 @@ from mfenvs import checks
 from mfenvs.energy import arguments
 from mfenvs.energy.welfare.linear_program import LinearProgram
 from mfenvs.energy.welfare.problem import MOST_NUMBER, PlanningProblem, burning_pays, check_problem, check_within
-from mfenvs.energy.welfare.solver import OPTIMAL, Clock, solve
+from mfenvs.energy.welfare.solver import NO_SCHEDULE, OPTIMAL, Clock, InfeasibleError, solve
 
 Array = NDArray[np.float64]
 
@@ -80,6 +80,8 @@ def plan_scenarios(
     ------
     TimeoutError
         If the time limit is reached.
+    RuntimeError
+        If the solver fails, for instance since the problem's numbers differ too much in size.
     TypeError, ValueError
         If an argument is not allowed.
 
@@ -106,22 +108,25 @@ def plan_scenarios(
     padding = sparse.csr_array((model.rows.shape[0], shape[0] + 1))
     over = [model.costs, sparse.csr_array(-np.ones((shape[0], 1))), -sparse.eye_array(shape[0])]
     rows = sparse.vstack([sparse.hstack([model.rows, padding]), sparse.hstack(over)], format="csr")
-    result = solve(
-        np.concatenate([(1 - gamma) * (chance @ model.costs), [gamma], gamma / alpha * chance]),
-        LinearConstraint(
-            rows,
-            np.concatenate([model.row_low, np.full(shape[0], -np.inf)]),
-            np.concatenate([model.row_high, np.zeros(shape[0])]),
-        ),
-        Bounds(
-            np.concatenate([model.low, [-np.inf], np.zeros(shape[0])]),
-            np.concatenate([model.high, np.full(shape[0] + 1, np.inf)]),
-        ),
-        clock,
-    )
+    try:
+        result = solve(
+            np.concatenate([(1 - gamma) * (chance @ model.costs), [gamma], gamma / alpha * chance]),
+            LinearConstraint(
+                rows,
+                np.concatenate([model.row_low, np.full(shape[0], -np.inf)]),
+                np.concatenate([model.row_high, np.zeros(shape[0])]),
+            ),
+            Bounds(
+                np.concatenate([model.low, [-np.inf], np.zeros(shape[0])]),
+                np.concatenate([model.high, np.full(shape[0] + 1, np.inf)]),
+            ),
+            clock,
+        )
+    except InfeasibleError as error:
+        raise RuntimeError(NO_SCHEDULE) from error
     if result.x is None or result.status != OPTIMAL:
         raise TimeoutError(f"plan_scenarios was not solved within time_limit = {time_limit:g} s")
-    x = model.settle(result.x[: model.n_columns], ~burning_pays(problem))
+    x = model.completed(result.x[: model.n_columns], ~burning_pays(problem))
     costs = model.costs @ x * model.units["cost"]
     risk = _cvar(costs, chance, alpha)
     return ScenarioPlan(

@@ -16,6 +16,8 @@ from mfenvs.energy.welfare.problem import ROUNDING
 
 Array = NDArray[np.float64]
 
+NO_SCHEDULE = "HiGHS found no schedule, though idle batteries are one: the numbers differ too much in size"
+
 OPTIMAL, LIMIT_REACHED, INFEASIBLE = 0, 1, 2
 """Status of :func:`scipy.optimize.milp`."""
 
@@ -99,11 +101,16 @@ def optimise(
     TimeoutError
         If the time limit is reached before any solution is known.
     """
-    relaxed = solve(vector, constraints_of(model, limits), Bounds(model.low, model.high), clock)
+    try:
+        relaxed = solve(vector, constraints_of(model, limits), Bounds(model.low, model.high), clock)
+    except InfeasibleError as error:
+        if limits:
+            raise
+        raise RuntimeError(NO_SCHEDULE) from error
     if relaxed.x is None or relaxed.status != OPTIMAL:
         raise TimeoutError(f"the linear program was not solved within time_limit = {clock.time_limit:g} s")
     if mip_gap is None:
-        x = model.settle(relaxed.x, ~directed)
+        x = model.completed(relaxed.x, ~directed)
         return Solution(x, float(vector @ x), "optimal", "relaxation" if model.burns(x) else "lp")
 
     bound = float(relaxed.fun)
@@ -111,7 +118,7 @@ def optimise(
 
     def closes(x: Array) -> bool:
         """Take note of a solution; whether the best one is good enough."""
-        x = model.settle(x, np.ones_like(directed))
+        x = model.completed(x, np.ones_like(directed))
         if all(limit.holds(x) for limit in limits):
             known.append(x)
         value = min((float(vector @ x) for x in known), default=math.inf)
