@@ -1,4 +1,4 @@
-"""A neural network that predicts the location, scale and degrees of freedom of a Student-t law (needs torch)."""
+"""Day-ahead forecasts by a neural network, which predicts location, scale and degrees of freedom (needs torch)."""
 
 import contextlib
 import copy
@@ -14,46 +14,46 @@ from torch.distributions import Distribution, Normal, StudentT
 from torch.nn.functional import softplus
 
 from mfenvs import checks
-from mfenvs.energy.linear_forecasters import (
-    HORIZON,
-    LONGEST_LAG_DAYS,
-    SCALE_FLOOR,
-    Forecast,
-    known_series,
-    regressors,
-    training_series,
-)
+from mfenvs.energy.forecast import HORIZON, Forecast, known_series, training_series
+from mfenvs.energy.linear_forecasters import LONGEST_LAG_DAYS, SCALE_FLOOR, regressors
 
 LEAST_DEGREES_OF_FREEDOM = 2.0
-"""With more the variance is finite."""
+"""Degrees of freedom are above this, so that the variance is finite."""
+
+MOST_HIDDEN, MOST_BATCH = 65_536, 2**31 - 1
+"""Most units of a hidden layer, and most hours in a minibatch."""
 
 
 class StudentTHead:
-    """A multilayer perceptron with a heteroscedastic Student-t head: mu(x), sigma(x) and nu(x) > 2 [S].
+    """A multilayer perceptron with a heteroscedastic Student-t head: location, scale and degrees of freedom > 2.
 
-    It reads what the linear models read (:func:`mfenvs.energy.linear_forecasters.regressors`), and minimises the
+    It is the neural forecaster of the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games". It reads the
+    regressors of the linear models (:func:`mfenvs.energy.linear_forecasters.regressors`) and minimises the
     negative log-likelihood by Adam, until the likelihood of the last days of the series, which it does not learn
-    from, has not improved for ``patience`` epochs; the best parameters are kept [O]. On one thread; the same seed
-    gives the same forecasts and leaves torch's own random numbers as they were.
+    from, has not improved for ``patience`` epochs. The parameters of the best epoch are kept (early stopping, a
+    choice of ours). It runs on one thread; the same seed gives the same forecasts and leaves torch's own random
+    numbers as they were.
 
     Parameters
     ----------
     gaussian:
-        Whether nu is fixed to inf, for a Gaussian head.
+        Whether the degrees of freedom are fixed to infinity, for a Gaussian head.
     hidden:
-        Units of each of the two hidden layers.
-    learning_rate, weight_decay:
-        Of Adam with decoupled weight decay.
+        Units of each of the two hidden layers, 1 to 65,536.
+    learning_rate:
+        Learning rate of Adam, > 0.
+    weight_decay:
+        Decoupled weight decay of Adam (AdamW), >= 0.
     batch_size:
-        Hours in a minibatch.
+        Hours in a minibatch, at least 1.
     max_epochs:
-        Most passes over the training hours.
+        Most passes over the training hours, at least 1.
     patience:
-        Epochs without improvement after which learning ends.
+        Number of epochs without improvement after which learning ends, at least 1.
     validation_share:
-        Last share of the days that learning is stopped by, in (0, 1).
+        Share of the days, the last ones, whose likelihood stops learning, in (0, 1).
     seed:
-        Of the first weights and the order of the minibatches.
+        Random seed of the initial weights and the order of the minibatches, >= 0.
 
     Raises
     ------
@@ -63,9 +63,11 @@ class StudentTHead:
 
     network: nn.Module
     mean: float
+    """Mean of the training series, in its unit."""
     deviation: float
+    """Standard deviation of the training series, in its unit."""
     n_epochs: int
-    """Passes over the training hours that the kept parameters took."""
+    """Number of passes over the training hours that led to the kept parameters."""
 
     def __init__(
         self,
@@ -80,11 +82,11 @@ class StudentTHead:
         validation_share: float = 0.15,
         seed: int = 0,
     ) -> None:
-        self.gaussian = checks.choice("gaussian", gaussian, (False, True))
-        self.hidden = checks.integer("hidden", hidden, 1)
+        self.gaussian = checks.boolean("gaussian", gaussian)
+        self.hidden = checks.integer("hidden", hidden, 1, MOST_HIDDEN)
         self.learning_rate = checks.real("learning_rate", learning_rate, 0.0, exclude_low=True)
         self.weight_decay = checks.real("weight_decay", weight_decay, 0.0)
-        self.batch_size = checks.integer("batch_size", batch_size, 1)
+        self.batch_size = checks.integer("batch_size", batch_size, 1, MOST_BATCH)
         self.max_epochs = checks.integer("max_epochs", max_epochs, 1)
         self.patience = checks.integer("patience", patience, 1)
         self.validation_share = checks.real(
@@ -93,10 +95,17 @@ class StudentTHead:
         self.seed = checks.integer("seed", seed, 0, 2**63 - 1)
 
     def fit(self, series: ArrayLike) -> Self:
-        """Learn the network; see :class:`mfenvs.energy.linear_forecasters.Forecaster`."""
+        """Learn the network; see :class:`mfenvs.energy.forecast.Forecaster`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``series`` is none to learn from (:func:`mfenvs.energy.forecast.training_series`), or learning
+            diverges, so that the loss is not finite. The forecaster then is as it was.
+        """
         values = training_series(series)
-        self.mean, self.deviation = float(values.mean()), float(values.std())
-        standard = (values - self.mean) / self.deviation
+        mean, deviation = float(values.mean()), float(values.std())
+        standard = (values - mean) / deviation
         first = HORIZON * LONGEST_LAG_DAYS
         inputs = torch.from_numpy(regressors(standard, first, len(values) - first))
         targets = torch.from_numpy(standard[first:])
@@ -104,11 +113,14 @@ class StudentTHead:
         n_learned = HORIZON * max(1, n_days - max(1, round(self.validation_share * n_days)))
         with _one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self._learn(inputs[:n_learned], targets[:n_learned], inputs[n_learned:], targets[n_learned:])
+            self.network, self.n_epochs = self._learned(
+                inputs[:n_learned], targets[:n_learned], inputs[n_learned:], targets[n_learned:]
+            )
+        self.mean, self.deviation = mean, deviation
         return self
 
     def predict(self, series: ArrayLike, first_day: int, n_days: int = 1) -> Forecast:
-        """Forecast whole days; see :class:`mfenvs.energy.linear_forecasters.Forecaster`."""
+        """Forecast whole days; see :class:`mfenvs.energy.forecast.Forecaster`."""
         if not hasattr(self, "network"):
             raise RuntimeError("fit the forecaster before it predicts")
         values, first, n = known_series(series, first_day, n_days)
@@ -121,7 +133,10 @@ class StudentTHead:
             np.asarray(math.inf) if self.gaussian else _array(nu),
         )
 
-    def _learn(self, inputs: Tensor, targets: Tensor, later_inputs: Tensor, later_targets: Tensor) -> None:
+    def _learned(
+        self, inputs: Tensor, targets: Tensor, later_inputs: Tensor, later_targets: Tensor
+    ) -> tuple[nn.Module, int]:
+        """The network with the parameters of the best epoch, and the number of that epoch."""
         network = nn.Sequential(
             nn.Linear(inputs.shape[1], self.hidden),
             nn.Tanh(),
@@ -130,7 +145,7 @@ class StudentTHead:
             nn.Linear(self.hidden, 3),
         ).double()
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        best, best_loss, self.n_epochs = copy.deepcopy(network.state_dict()), math.inf, 0
+        best, best_loss, best_epoch = copy.deepcopy(network.state_dict()), math.inf, 0
         for epoch in range(1, self.max_epochs + 1):
             for batch in torch.split(torch.randperm(len(targets)), self.batch_size):
                 optimizer.zero_grad()
@@ -138,16 +153,25 @@ class StudentTHead:
                 optimizer.step()
             with torch.no_grad():
                 loss = float(self._loss(network, later_inputs, later_targets))
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"learning diverged: the loss is {loss} after epoch {epoch} with"
+                    f" learning_rate={self.learning_rate:g}; a lower one may help"
+                )
             if loss < best_loss:
-                best, best_loss, self.n_epochs = copy.deepcopy(network.state_dict()), loss, epoch
-            elif epoch - self.n_epochs >= self.patience:
+                best, best_loss, best_epoch = copy.deepcopy(network.state_dict()), loss, epoch
+            elif epoch - best_epoch >= self.patience:
                 break
         network.load_state_dict(best)
-        self.network = network
+        return network, best_epoch
 
     def _loss(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         location, scale, nu = _head(network(inputs))
-        law: Distribution = Normal(location, scale) if self.gaussian else StudentT(nu, location, scale)
+        law: Distribution = (
+            Normal(location, scale, validate_args=False)
+            if self.gaussian
+            else StudentT(nu, location, scale, validate_args=False)
+        )
         return -law.log_prob(targets).mean()
 
 
@@ -163,7 +187,7 @@ def _array(values: Tensor) -> NDArray[np.float64]:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """More threads than cores that are free only spin, and change the order of sums."""
+    """Run torch on one thread: more threads than free cores only spin, and change the order of sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -36,9 +36,11 @@ from benchmarks.reproduce import energy_page
 from benchmarks.reproduce.energy_figures import order_book
 from benchmarks.reproduce.tasks import Tasks, run_all
 from mfenvs import Engine, InducedGame, evaluate, vec_env
+from mfenvs.energy.embedded_data import germany_2018, homes
 from mfenvs.energy.exploitability import market_exploitability
+from mfenvs.energy.forecast import Forecaster
 from mfenvs.energy.forecast_scores import evaluate_forecasters, pit, rolling_origin
-from mfenvs.energy.linear_forecasters import Forecaster, LinearGaussian, LinearStudentT, SeasonalNaive
+from mfenvs.energy.linear_forecasters import LinearGaussian, LinearStudentT, SeasonalNaive
 from mfenvs.energy.outcomes import (
     best_plans,
     market_outcome,
@@ -48,7 +50,6 @@ from mfenvs.energy.outcomes import (
     settle,
 )
 from mfenvs.energy.record import MarketRecord, record_days
-from mfenvs.energy.series import germany_2018, homes
 from mfenvs.energy.welfare import no_trade, pareto_front, plan
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL

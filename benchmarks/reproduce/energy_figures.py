@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from mfenvs import Engine, checks
+from mfenvs.energy.forecast import HORIZON, WEEK
 from mfenvs.energy.forecast_scores import hac_standard_error
-from mfenvs.energy.linear_forecasters import HORIZON, WEEK
 from mfenvs.games.energy.clearing import PRICE, VOLUME, n_levels
 from mfenvs.games.energy.conditions import DAY
 from mfenvs.games.energy.market import EnergyMarket

@@ -1,5 +1,5 @@
-"""What surrounds the energy market's games: its data, forecasts, welfare, settlement, and records of played days.
+"""Data, forecasts, welfare, settlement and records of played days of the energy market.
 
 The games themselves are :mod:`mfenvs.games.energy`, which imports nothing from here but the data
-(:mod:`mfenvs.energy.series`).
+(:mod:`mfenvs.energy.series`, :mod:`mfenvs.energy.calendar`).
 """

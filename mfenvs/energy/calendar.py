@@ -1,9 +1,26 @@
-"""The calendar of the market's series, and the home that they are scaled to."""
+"""The calendar of the market's series, and the annual load that homes are scaled to."""
+
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta
 
 HOURS_PER_DAY = 24
 DAYS_PER_YEAR = 365
 STEP_MINUTES = (15, 60)
-"""Lengths that a step may have."""
+"""Lengths in minutes that a step of the market may have."""
 
 ANNUAL_LOAD_KWH = 10_400.0
-"""A home's consumption in a year, and the median of homes [O]."""
+"""Electricity that a home uses in a year, kWh, and the median of homes: a choice of ours."""
+
+
+def whole_days(start: datetime, n_steps: int, minutes: int, zone: zoneinfo.ZoneInfo) -> dict[date, int]:
+    """First step of each local day of 24 hours that lies wholly within ``n_steps`` steps from ``start`` (UTC)."""
+    first_of = {}
+    last = start + n_steps * timedelta(minutes=minutes)
+    day = start.astimezone(zone).date()
+    while (begin := datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)) < last:
+        following = day + timedelta(days=1)
+        end = datetime(following.year, following.month, following.day, tzinfo=zone).astimezone(UTC)
+        if start <= begin and end <= last and end - begin == timedelta(hours=HOURS_PER_DAY):
+            first_of[day] = (begin - start) // timedelta(minutes=minutes)
+        day = following
+    return first_of

@@ -1,4 +1,4 @@
-"""Scores of probabilistic forecasts, and whether a difference of scores is significant."""
+"""Scores of probabilistic forecasts, and tests of whether a difference of scores is significant."""
 
 import dataclasses
 import math
@@ -9,35 +9,46 @@ from dieboldmariano import NegativeVarianceException, ZeroVarianceException, dm_
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy.linear_forecasters import HORIZON, WEEK, Forecast, Forecaster, checked_series
+from mfenvs.energy import arguments
+from mfenvs.energy.forecast import HORIZON, WEEK, Forecast, Forecaster, checked_series
 
 LEAST_TEST_DAYS = 2 * WEEK
-"""Standard errors allow for dependence of days up to a week apart."""
+"""Fewest days that forecasters are compared on: standard errors allow for dependence of days up to a week
+apart."""
 
 INTERVALS = (0.5, 0.9)
-"""Central intervals whose coverage is reported."""
+"""Probabilities of the central intervals whose coverage is reported."""
 
 
 def crps(forecast: Forecast, observed: ArrayLike) -> NDArray[np.float64]:
-    """Continuous ranked probability score of each hour: the lower the better.
+    """Continuous ranked probability score (CRPS) of each hour: the lower the better.
 
-    Closed forms of ``scoringrules`` (Jordan, Krüger and Lerch, Journal of Statistical Software 90(12), 2019).
+    The CRPS is the integral of the squared difference between the law's distribution function and the step
+    function of the observed value; for a law without spread it is the absolute error.
 
     Parameters
     ----------
     forecast:
         Laws of n hours, with more than one degree of freedom: at one the score is infinite.
     observed:
-        What happened, shape (n,).
+        Observed values, shape (n,).
 
     Returns
     -------
-    In the series' unit, shape (n,).
+    NDArray
+        CRPS in the series' unit, shape (n,).
 
     Raises
     ------
+    ImportError
+        If the package scoringrules is missing, which ``pip install "mfenvs[energy]"`` installs.
     TypeError, ValueError
-        If ``observed`` is not finite numbers of this shape, or a law has one degree of freedom or less.
+        If ``forecast`` is no forecast, ``observed`` is not finite numbers of this shape, or a law has one degree
+        of freedom or less.
+
+    References
+    ----------
+    The closed forms: Jordan, Krüger and Lerch, Journal of Statistical Software 90(12), 2019.
     """
     # It compiles kernels whenever it is imported, for seconds; users who only forecast do not wait for it.
     import scoringrules
@@ -56,31 +67,33 @@ def crps(forecast: Forecast, observed: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_score(forecast: Forecast, observed: ArrayLike) -> NDArray[np.float64]:
-    """Negative log density of what happened at each hour, shape (n,): the lower the better."""
-    return -forecast.log_density(_observed(forecast, observed))
+    """Logarithmic score of each hour, shape (n,): minus the log density of the observed value; lower is better."""
+    values = _observed(forecast, observed)
+    return -forecast.log_density(values)
 
 
 def covered(forecast: Forecast, observed: ArrayLike, level: float) -> NDArray[np.bool_]:
-    """Whether each hour's value is within the central interval of this probability in (0, 1), shape (n,)."""
+    """Whether each hour's observed value lies in the central interval of probability ``level``, shape (n,)."""
     values = _observed(forecast, observed)
     low, high = forecast.interval(level)
     return (low <= values) & (values <= high)
 
 
 def pit(forecast: Forecast, observed: ArrayLike) -> NDArray[np.float64]:
-    """Probability integral transform of each hour, shape (n,): uniform on [0, 1] if the forecasts are right."""
-    return forecast.cdf(_observed(forecast, observed))
+    """Probability integral transform (PIT) of each hour, shape (n,): uniform on [0, 1] if the laws are right."""
+    values = _observed(forecast, observed)
+    return forecast.cdf(values)
 
 
 def hac_standard_error(values: ArrayLike, n_lags: int) -> float:
-    """Standard error of the mean of a dependent series, from autocovariances with Bartlett's weights.
+    """Standard error of the mean of a dependent series, by the estimator of Newey and West (HAC).
 
-    The estimator of Newey and West (Econometrica 55, 1987).
+    It is heteroscedasticity- and autocorrelation-consistent: it sums autocovariances with Bartlett's weights.
 
     Parameters
     ----------
     values:
-        In order of time, shape (n,), n > ``n_lags``.
+        Observations in order of time, shape (n,), n > ``n_lags``.
     n_lags:
         Largest lag of the autocovariances, >= 0; lag k has the weight 1 - k / (n_lags + 1).
 
@@ -88,9 +101,12 @@ def hac_standard_error(values: ArrayLike, n_lags: int) -> float:
     ------
     TypeError, ValueError
         If an argument is not as above.
+
+    References
+    ----------
+    Newey and West, Econometrica 55, 1987.
     """
-    given = np.asarray(values)
-    array = checks.shaped("values", given, (given.size,), np.float64)
+    array = arguments.numbers("values", values, (arguments.size("values", values),))
     n_lags = checks.integer("n_lags", n_lags, 0, len(array) - 1)
     centred = array - array.mean()
     n = len(array)
@@ -102,10 +118,9 @@ def hac_standard_error(values: ArrayLike, n_lags: int) -> float:
 
 
 def diebold_mariano(losses: ArrayLike, others: ArrayLike, horizon: int = HORIZON) -> tuple[float, float]:
-    """Test of Diebold and Mariano that two forecasters have the same expected loss.
+    """Diebold-Mariano test of whether two forecasters have the same expected loss.
 
-    Diebold and Mariano (Journal of Business and Economic Statistics 13, 1995) with the small-sample correction of
-    Harvey, Leybourne and Newbold (International Journal of Forecasting 13, 1997), by ``dieboldmariano``.
+    It has the small-sample correction of Harvey, Leybourne and Newbold, and is computed by ``dieboldmariano``.
     Autocovariances up to lag ``horizon`` - 1 have Bartlett's weights, without which the estimated variance may be
     negative. Dependence of losses more than a horizon apart is not allowed for, so that p-values of hourly losses
     that persist from day to day are too small.
@@ -113,26 +128,30 @@ def diebold_mariano(losses: ArrayLike, others: ArrayLike, horizon: int = HORIZON
     Parameters
     ----------
     losses, others:
-        Losses of the two, such as their CRPS, in order of time, both of shape (n,), n > ``horizon``.
+        Losses of the two forecasters, such as their CRPS, in order of time, both of shape (n,), n > ``horizon``.
     horizon:
-        Steps ahead that were forecast.
+        Number of steps ahead that were forecast.
 
     Returns
     -------
-    The statistic, negative if ``losses`` are lower, and the two-sided p-value. 0 and 1 if the losses are equal.
+    tuple
+        The statistic, negative if ``losses`` are lower, and the two-sided p-value; 0 and 1 if the losses are
+        equal.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as above, or all differences are the same but not zero.
+
+    References
+    ----------
+    Diebold and Mariano, Journal of Business and Economic Statistics 13, 1995; Harvey, Leybourne and Newbold,
+    International Journal of Forecasting 13, 1997.
     """
-    given = np.asarray(losses)
-    first = checks.shaped("losses", given, (given.size,), np.float64)
-    second = checks.shaped("others", others, first.shape, np.float64)
+    first = arguments.numbers("losses", losses, (arguments.size("losses", losses),))
+    second = arguments.numbers("others", others, first.shape)
     horizon = checks.integer("horizon", horizon, 1, len(first) - 1)
     differences = first - second
-    if not np.isfinite(differences).all():
-        raise ValueError("losses and others must be finite, got nan or infinity")
     if not differences.any():
         return 0.0, 1.0
     if np.ptp(differences) == 0:
@@ -160,23 +179,34 @@ class Evaluation:
     """Scores of K forecasters over the same days."""
 
     names: tuple[str, ...]
+    """Names of the forecasters."""
     n_days: int
+    """Number of days that were forecast."""
     crps: NDArray[np.float64]
-    """Mean over all hours, in the series' unit, shape (K,)."""
+    """Continuous ranked probability score (CRPS), mean over all hours, in the series' unit, shape (K,)."""
     crps_standard_error: NDArray[np.float64]
-    """By :func:`hac_standard_error` of the daily means, lags up to a week, shape (K,)."""
+    """Standard error of the CRPS, by :func:`hac_standard_error` of the daily means with lags up to a week,
+    (K,)."""
     log_score: NDArray[np.float64]
-    """Mean over all hours, shape (K,)."""
+    """Logarithmic score, mean over all hours, shape (K,)."""
     coverage: NDArray[np.float64]
     """Share of the hours within the central 50 % and 90 % intervals, shape (K, 2)."""
     statistic: NDArray[np.float64]
-    """Of :func:`diebold_mariano` on the hourly CRPS: negative at (i, j) if i is better, shape (K, K)."""
+    """Statistic of :func:`diebold_mariano` on the hourly CRPS: negative at (i, j) if i is better, shape (K, K)."""
     p_value: NDArray[np.float64]
-    """Two-sided, for each pair by itself (not corrected for their number), shape (K, K)."""
+    """Two-sided p-value of each pair, not corrected for the number of pairs, shape (K, K)."""
 
     def table(self, against: Sequence[str] = ()) -> str:
-        """A Markdown table, with p-values against these forecasters; ValueError if one is not among them."""
-        columns = [self.names.index(checks.choice("against", name, self.names)) for name in against]
+        """The scores as a Markdown table, with p-values against the forecasters named in ``against``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``against`` is no sequence of names of forecasters.
+        """
+        if not isinstance(against, Sequence) or isinstance(against, str):
+            raise TypeError(f"against must be a sequence of names, got {against!r}")
+        columns = [self.names.index(arguments.one_of("against", name, self.names)) for name in against]
         head = ["forecaster", "CRPS", "s.e.", "log score", "in 50 %", "in 90 %"]
         rows = [head + [f"p against {name}" for name in against], ["---"] * (len(head) + len(against))]
         for i, name in enumerate(self.names):
@@ -201,13 +231,13 @@ def rolling_origin(
     Parameters
     ----------
     series:
-        Whole days, shape (24 x days,).
+        Hourly series of whole days, shape (24 x days,).
     forecaster:
-        Fitted here: to the days before ``first_day``.
+        The forecaster; it is fitted here to the days before ``first_day``.
     first_day:
-        First day to forecast.
+        Index of the first day to forecast, counted from 0.
     refit_days:
-        After how many days it is fitted again, to all days before; never if None.
+        Number of days after which it is fitted again to all days before; None for never.
 
     Raises
     ------
@@ -215,6 +245,7 @@ def rolling_origin(
         If an argument is not as above.
     """
     values = checked_series(series)
+    _check_forecaster("forecaster", forecaster)
     n_days = len(values) // HORIZON
     first_day = checks.integer("first_day", first_day, 1, n_days - 1)
     step = n_days if refit_days is None else checks.integer("refit_days", refit_days, 1)
@@ -232,18 +263,18 @@ def evaluate_forecasters(
     train_share: float = 0.75,
     refit_days: int | None = None,
 ) -> Evaluation:
-    """Scores of day-ahead forecasts of the last part of a series, by forecasters that have learned from the first.
+    """Scores of day-ahead forecasts of the last part of a series, by forecasters that learned from the first part.
 
     Parameters
     ----------
     series:
-        Whole days, shape (24 x days,), from midnight on.
+        Hourly series of whole days from midnight on, shape (24 x days,).
     forecasters:
-        By name, at least one; they are fitted here.
+        Forecasters by name, at least one; they are fitted here.
     train_share:
         Share of the days to learn from, in (0, 1), rounded down to a day; at least two weeks must remain.
     refit_days:
-        After how many days each is fitted again, to all days before; never if None.
+        Number of days after which each is fitted again to all days before; None for never.
 
     Raises
     ------
@@ -254,8 +285,10 @@ def evaluate_forecasters(
     n_days, hours_left = divmod(len(values), HORIZON)
     if hours_left:
         raise ValueError(f"series must have whole days of {HORIZON} hours, got {len(values)} hours")
-    if not forecasters:
-        raise ValueError(f"forecasters must have at least one, got {forecasters!r}")
+    if not isinstance(forecasters, Mapping) or not forecasters:
+        raise ValueError(f"forecasters must have at least one by name, got {forecasters!r}")
+    for name, forecaster in forecasters.items():
+        _check_forecaster(f"forecasters[{arguments.text('a name of forecasters', name)!r}]", forecaster)
     share = checks.real("train_share", train_share, 0.0, 1.0, exclude_low=True, exclude_high=True)
     first_day = int(share * n_days)
     n_test = n_days - first_day
@@ -287,7 +320,11 @@ def evaluate_forecasters(
 
 
 def _observed(forecast: Forecast, observed: ArrayLike) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = checks.shaped("observed", observed, (len(forecast),), np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("observed must be finite, got nan or infinity")
-    return values
+    if not isinstance(forecast, Forecast):
+        raise TypeError(f"forecast must be a Forecast, got {forecast!r}")
+    return arguments.numbers("observed", observed, (len(forecast),))
+
+
+def _check_forecaster(name: str, forecaster: object) -> None:
+    if not (callable(getattr(forecaster, "fit", None)) and callable(getattr(forecaster, "predict", None))):
+        raise TypeError(f"{name} must be a forecaster with methods fit and predict, got {forecaster!r}")

@@ -1,4 +1,4 @@
-"""Days of an energy market as they were played: all agents' accounts of every step, prices, weather, batteries."""
+"""Records of played days of an energy market: all agents' accounts of every step, prices, weather, batteries."""
 
 import dataclasses
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.energy import arguments
 from mfenvs.engine.engine import Engine
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.conditions import DAY
@@ -19,18 +20,19 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MarketRecord:
-    """One day of a market in each of ``n_worlds`` worlds, H steps of N agents; all in double precision."""
+    """Record of one played day in each of ``n_worlds`` worlds, H steps of N agents, in double precision."""
 
     game: EnergyMarket
     """The market that was played."""
     accounts: Array
-    """What each agent's step was made up of, kWh and EUR, shape (n_worlds, H, N, len(ACCOUNTS)); its last axis is
-    named by :data:`mfenvs.games.energy.market.ACCOUNTS`."""
+    """Account of each agent in each step: energies in kWh and money in EUR, shape (n_worlds, H, N, len(ACCOUNTS));
+    its last axis is named by :data:`mfenvs.games.energy.market.ACCOUNTS`."""
     signals: Array
-    """The public signal in each step: day, weather and tariffs that were in force, and the price at which that
-    step was cleared; shape (n_worlds, H, n_signals)."""
+    """Public signal in each step, shape (n_worlds, H, n_signals): day, weather and tariffs in force, and the price
+    at which that step was cleared."""
     charge: Array
-    """State of charge before each step and at the end, in [0, 1], 0 without a battery, (n_worlds, H + 1, N)."""
+    """State of charge before each step and at the end, as a share of the capacity in [0, 1], 0 without a battery,
+    shape (n_worlds, H + 1, N)."""
 
     @property
     def n_worlds(self) -> int:
@@ -39,22 +41,22 @@ class MarketRecord:
 
     @property
     def day(self) -> NDArray[np.int64]:
-        """Which day of the series was played, shape (n_worlds,)."""
+        """Index of the day of the series that was played, shape (n_worlds,)."""
         return self.signals[:, 0, DAY].astype(np.int64)
 
     @property
     def price(self) -> Array:
-        """The price of each step, EUR/kWh, shape (n_worlds, H)."""
+        """Local price at which each step was cleared, EUR/kWh, shape (n_worlds, H)."""
         return self.signals[:, :, PRICE]
 
     @property
     def returns(self) -> Array:
-        """Total reward of every agent, EUR, shape (n_worlds, N)."""
+        """Return (total reward of the day) of every agent, EUR, shape (n_worlds, N)."""
         total: Array = self.account("reward").sum(axis=1)
         return total
 
     def account(self, name: str) -> Array:
-        """One entry of all accounts, shape (n_worlds, H, N): a view.
+        """One entry of all accounts, a view of shape (n_worlds, H, N), in kWh or EUR.
 
         Parameters
         ----------
@@ -66,35 +68,49 @@ class MarketRecord:
         ValueError
             If there is no such entry.
         """
-        return self.accounts[..., ACCOUNTS.index(checks.choice("name", name, ACCOUNTS))]
+        return self.accounts[..., ACCOUNTS.index(arguments.one_of("name", name, ACCOUNTS))]
+
+
+def world_of(record: MarketRecord, world: int) -> int:
+    """``world`` as an index into ``record``; TypeError or ValueError if either is not one."""
+    check_record(record)
+    return checks.integer("world", world, 0, record.n_worlds - 1)
+
+
+def check_record(record: object) -> None:
+    """Raise a TypeError unless ``record`` is a :class:`MarketRecord`."""
+    if not isinstance(record, MarketRecord):
+        raise TypeError(f"record must be a MarketRecord, got {record!r}")
 
 
 def record_days(
     game: EnergyMarket, policy: Any = None, *, observe: Observe | None = None, n_worlds: int = 8, seed: int = 0
 ) -> MarketRecord:
-    """Play one day in each of ``n_worlds`` worlds with everyone on ``policy``, and keep all of it.
+    """Play one day in each of ``n_worlds`` worlds with all agents on ``policy``, and record everything.
 
     Days, weather and forecast errors depend on the seed, the world and the agent only: they are the same whatever
-    is played. With the same seed these are the days of :func:`mfenvs.evaluate`. Energy and money are audited in
-    every step (:meth:`EnergyMarket.audit`). It takes 3 kB an agent and day of 24 steps.
+    is played. With the same seed these are the days of :func:`mfenvs.evaluate`. The conservation of energy and
+    money is audited in every step (:meth:`EnergyMarket.audit`). A record takes 3 kB an agent and day of 24 steps.
 
     Parameters
     ----------
     game:
         The market.
     policy:
-        What all play, of any kind that :class:`mfenvs.play.Player` takes; None for uniformly random actions.
+        Policy that all agents play, of any kind that :class:`mfenvs.play.Player` takes; None for uniformly random
+        actions.
     observe:
-        What the policy sees beside agents' own observations; by default its attribute ``observe``, if any.
+        Blocks that the policy sees beside agents' own observations; by default its attribute ``observe``, if any.
     n_worlds:
         Number of days, at least 1.
     seed:
-        Of the worlds.
+        Random seed of the worlds, >= 0.
 
     Returns
     -------
-    The record. Its rewards are those of the accounts, computed anew in double precision; those that the policy
-    was paid are the same up to single precision.
+    MarketRecord
+        Its rewards are those of the accounts, computed anew in double precision; the rewards of the simulation are
+        the same up to single precision.
 
     Raises
     ------

@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.energy import arguments
 
 
 def cvar(losses: ArrayLike, alpha: float) -> Any:
-    """Conditional Value-at-Risk of the sample's law: the mean of its worst share ``alpha``.
+    """Conditional Value-at-Risk (CVaR) of a sample of losses: the mean of its worst share ``alpha``.
 
-    The seed's estimator [S], min_z z + mean((c - z)+) / alpha (Rockafellar and Uryasev, Journal of Risk 2, 2000),
-    in closed form: the objective is convex and piecewise linear in z with its minimum at an order statistic, where
-    it is the sum of the largest alpha K losses divided by alpha K, the last of them counted in part.
+    It is min_z z + mean((c - z)+) / alpha in closed form: the objective is convex and piecewise linear in z with
+    its minimum at an order statistic, where it is the sum of the largest alpha K losses divided by alpha K, the
+    last of them counted in part.
 
     Parameters
     ----------
@@ -24,12 +25,17 @@ def cvar(losses: ArrayLike, alpha: float) -> Any:
 
     Returns
     -------
-    In the losses' unit, shape (...): a float for a single sample, else a float64 array.
+    float or NDArray
+        CVaR in the losses' unit, shape (...): a float for a single sample, else a float64 array.
 
     Raises
     ------
     TypeError, ValueError
         If ``losses`` are not finite numbers, at least one a sample, or ``alpha`` is not in (0, 1].
+
+    References
+    ----------
+    Rockafellar and Uryasev, Optimization of conditional value-at-risk, Journal of Risk 2, 2000.
     """
     sample, alpha = _sample(losses), checks.real("alpha", alpha, 0.0, 1.0, exclude_low=True)
     n = sample.shape[-1]
@@ -40,7 +46,9 @@ def cvar(losses: ArrayLike, alpha: float) -> Any:
 
 
 def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
-    """The risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of a sample of losses [S].
+    """The risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of a sample of losses c.
+
+    It is that of the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games".
 
     Parameters
     ----------
@@ -49,11 +57,12 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
     gamma:
         Risk aversion in [0, 1], one number or one a sample, shape (...).
     alpha:
-        Tail share in (0, 1].
+        Tail share of the CVaR in (0, 1].
 
     Returns
     -------
-    In the losses' unit, shape (...): a float for a single sample, else a float64 array.
+    float or NDArray
+        Objective in the losses' unit, shape (...): a float for a single sample, else a float64 array.
 
     Raises
     ------
@@ -61,9 +70,9 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
         If an argument is not as above.
     """
     sample = _sample(losses)
-    given = np.asarray(gamma)
+    given = arguments.shaped("gamma", gamma)
     shape = sample.shape[:-1] if given.ndim else ()
-    aversion = checks.shaped("gamma", given, shape, np.float64).reshape(shape)
+    aversion = arguments.shaped("gamma", given, shape).reshape(shape)
     if not ((aversion >= 0) & (aversion <= 1)).all():
         raise ValueError(f"gamma must be in [0, 1], got {gamma!r}")
     adjusted = (1.0 - aversion) * sample.mean(axis=-1) + aversion * cvar(sample, alpha)
@@ -71,10 +80,7 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
 
 
 def _sample(losses: ArrayLike) -> NDArray[np.float64]:
-    given = np.asarray(losses)
-    array: NDArray[np.float64] = checks.shaped("losses", given, given.shape, np.float64)
-    if given.ndim == 0 or given.shape[-1] == 0:
-        raise ValueError(f"losses must have shape (..., K) with K >= 1, got {given.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError("losses must be finite, got nan or infinity")
+    array = arguments.numbers("losses", losses)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(f"losses must have shape (..., K) with K >= 1, got {array.shape}")
     return array

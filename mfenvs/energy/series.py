@@ -1,17 +1,6 @@
 """Days of load, PV, wind, prices and carbon that the energy market plays: real, synthetic, or a user's own.
 
-The embedded series (folder ``series``, licences in its ``DATA_LICENSES``):
-
-``homes.npz``
-    17 homes and 8,760 hours. Checked here: the hours run 24, 1, 2, ..., 23, without a break. ``hour`` h is the
-    hour that *begins* at h:00 on the local clock, and 24 begins at 00:00: the time-of-use peak (16:00 to 21:00)
-    holds in the hours 16 to 20; the PV output is centred on solar noon only if so, and moves by one hour on 6
-    November and 12 March, when California changes its clocks. So row 0 is 00:00 of 1 August, and the rows are the
-    365 whole days from 1 August to 31 July (2016/17): none is dropped. The columns ``month`` and ``day_type``
-    change one hour late, at hour 1, and are not used. Every day has 24 rows, also the two on which the clocks
-    change.
-``germany_2018.npz``
-    8,760 hours from 2018-01-01 00:00 Europe/Berlin without a break, so that the clock's changes are within them.
+PV means photovoltaics; its capacity is in kWp, kilowatts at peak sun.
 """
 
 import dataclasses
@@ -19,7 +8,8 @@ import functools
 import os
 import zipfile
 import zoneinfo
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,101 +17,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES
+from mfenvs.energy import arguments
+from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, whole_days
+from mfenvs.energy.country_days import MOST_PROFILES, country_days
+from mfenvs.energy.embedded_data import GERMANY_CLOCK, GERMANY_START, HOMES_FIRST_DAY, germany_2018, homes
 from mfenvs.energy.entsoe import Series
 
-EMBEDDED = Path(__file__).parent / "embedded"
+MOST_DAYS = 36_500
+"""Most days of a synthetic series: a century."""
 
 PV_YIELD_SHARE = 0.1
-"""A profile is fit for PV owners if it yields more than this share of the median profile [O]."""
-
-HOMES_FIRST_DAY = date(2016, 8, 1)
-GERMANY_START = datetime(2017, 12, 31, 23, tzinfo=UTC)
-GERMANY_CLOCK = "Europe/Berlin"
+"""A profile is fit for PV owners if it yields at least this share of what the median profile yields: our
+choice."""
 
 GERMAN_CARBON = 0.38
-"""kg/kWh where a user gives none: about Germany's mix of 2023."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Homes:
-    """The embedded homes' series as published, row 0 from 1 August 00:00 local clock; arrays are read-only."""
-
-    load_kwh: NDArray[np.float32]
-    """Electric load of the hour, shape (8760, 17)."""
-    pv_kw_per_kwp: NDArray[np.float32]
-    """PV output per installed kWp, shape (8760, 17)."""
-    temperature_c: NDArray[np.float32]
-    """Outdoor temperature, shape (8760,), as all below."""
-    relative_humidity: NDArray[np.float32]
-    """Per cent."""
-    diffuse_w_m2: NDArray[np.float32]
-    """Diffuse irradiance."""
-    direct_w_m2: NDArray[np.float32]
-    """Direct irradiance."""
-    tariff_usd_per_kwh: NDArray[np.float32]
-    """Time-of-use tariff."""
-    co2_kg_per_kwh: NDArray[np.float32]
-    """Carbon intensity of the grid."""
-    month: NDArray[np.int8]
-    """1 to 12; one hour late."""
-    hour: NDArray[np.int8]
-    """1 to 24: the hour begins then, 24 at 00:00."""
-    day_type: NDArray[np.int8]
-    """1 Monday to 7 Sunday; one hour late."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Germany:
-    """The embedded German hours of 2018, in absolute order from 1 January 00:00 Europe/Berlin; read-only."""
-
-    day_ahead_price_eur_per_mwh: NDArray[np.float32]
-    """Day-ahead price, -76.01 to 128.26, shape (8760,), as all below."""
-    solar_mw: NDArray[np.float32]
-    """Mean power of the hour, as those below."""
-    wind_onshore_mw: NDArray[np.float32]
-    """Mean power of wind on land."""
-    wind_offshore_mw: NDArray[np.float32]
-    """Mean power of wind at sea."""
-
-
-@functools.cache
-def homes() -> Homes:
-    """The embedded homes; loaded once."""
-    arrays = _loaded("homes.npz")
-    arrays["pv_kw_per_kwp"] = _read_only(arrays.pop("pv_w_per_kw") / np.float32(1000))
-    return Homes(**arrays)
-
-
-@functools.cache
-def germany_2018() -> Germany:
-    """The embedded German series of 2018; loaded once."""
-    return Germany(**_loaded("germany_2018.npz"))
+"""Carbon intensity of the grid where a user gives none, kg CO2/kWh: about Germany's mix of 2023."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MarketSeries:
-    """Whole days in equal steps from 00:00 of the local clock: what the market game reads.
+    """The data of the market game: whole days in equal steps from 00:00 of the local clock.
 
-    Energies are of the step, so that they add up; prices and intensities are the step's mean. The arrays are
-    copies, read-only.
+    Energies are those of the step, so that they add up; prices and carbon intensities are the step's mean. The
+    arrays are read-only copies.
 
     Parameters
     ----------
     load:
-        kWh that each home profile uses, float32, shape (n_days, steps, n_profiles), >= 0.
+        Electricity that each home profile uses in a step, kWh, float32, shape (n_days, steps, n_profiles), >= 0.
     pv:
-        kWh per installed kWp at each profile, float32, shape (n_days, steps, n_profiles), >= 0.
+        PV output of each profile in a step, kWh per installed kWp, float32, shape (n_days, steps, n_profiles), >=
+        0.
     wind:
-        kWh per installed kW (capacity factor times ``step_hours``), float32, shape (n_days, steps), >= 0.
+        Wind output in a step, kWh per installed kW (capacity factor x ``step_hours``), float32, shape (n_days,
+        steps), >= 0.
     price:
-        Day-ahead price in EUR/kWh, float64, shape (n_days, steps); may be negative.
+        Day-ahead wholesale price, EUR/kWh, float64, shape (n_days, steps); may be negative.
     co2:
-        Carbon intensity of the grid in kg/kWh, float64, shape (n_days, steps), >= 0.
+        Carbon intensity of the grid's energy, kg CO2/kWh, float64, shape (n_days, steps), >= 0.
     step_hours:
-        1.0 (24 steps) or 0.25 (96 steps).
+        Length of a step in hours: 1.0 (24 steps) or 0.25 (96 steps).
     dates:
-        One label a day, such as ``07-02``.
+        Label of each day, such as ``07-02``.
 
     Raises
     ------
@@ -141,17 +78,21 @@ class MarketSeries:
     dates: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        checks.choice("step_hours", self.step_hours, [minutes / 60 for minutes in STEP_MINUTES])
+        step_hours = arguments.one_of(
+            "step_hours", self.step_hours, tuple(minutes / 60 for minutes in STEP_MINUTES)
+        )
+        if not isinstance(self.dates, Iterable) or isinstance(self.dates, str):
+            raise TypeError(f"dates must be one text for each day, got {self.dates!r}")
         dates = tuple(self.dates)
         for at, label in enumerate(dates):
             if not isinstance(label, str):
                 raise TypeError(f"dates[{at}] must be a text, got {label!r}")
-        steps = round(HOURS_PER_DAY / self.step_hours)
+        steps = round(HOURS_PER_DAY / step_hours)
         load = np.asarray(self.load)
         if load.ndim != 3 or load.shape[0] < 1 or load.shape[1] != steps or load.shape[2] < 1:
             raise ValueError(
                 f"load must have shape (n_days >= 1, {steps}, n_profiles >= 1) for step_hours ="
-                f" {self.step_hours:g}, got {load.shape}"
+                f" {step_hours:g}, got {load.shape}"
             )
         if len(dates) != len(load):
             raise ValueError(f"dates must have one label for each of {len(load)} days, got {len(dates)}")
@@ -162,7 +103,7 @@ class MarketSeries:
         _set_checked(self, "price", days, np.float64)
         _set_checked(self, "co2", days, np.float64, least=0.0)
         object.__setattr__(self, "dates", dates)
-        object.__setattr__(self, "step_hours", float(self.step_hours))
+        object.__setattr__(self, "step_hours", step_hours)
 
     @property
     def n_days(self) -> int:
@@ -171,7 +112,7 @@ class MarketSeries:
 
     @property
     def steps(self) -> int:
-        """Steps of a day: 24 or 96."""
+        """Number of steps of a day: 24 or 96."""
         return int(self.load.shape[1])
 
     @property
@@ -181,7 +122,7 @@ class MarketSeries:
 
     @functools.cached_property
     def pv_profiles(self) -> NDArray[np.int64]:
-        """Profiles fit for PV owners: those that yield at least a tenth of what the median profile does [O].
+        """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile.
 
         Of the embedded homes this leaves out the fifteenth alone (index 14): 29 kWh per kWp a year against a
         median of 1,455.
@@ -194,13 +135,13 @@ class MarketSeries:
         """The real days: 17 homes, their PV and carbon, with German wind and prices; hourly, 363 days.
 
         Days are in the homes' order, 1 August to 31 July. Each takes the German day of 2018 of the same month and
-        day, both on their local clocks [O]; weekdays therefore differ. 25 March (23 hours) and 28 October (25
-        hours) of the German year are left out, and with them these days of the homes [O]. Wind is the German
-        onshore series divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of
-        it [O].
+        day, both on their local clocks; weekdays therefore differ. 25 March (23 hours) and 28 October (25 hours)
+        of the German year are left out, and with them these days of the homes. Wind is the German onshore series
+        divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of the data. All
+        this is a choice of ours.
         """
         germany = germany_2018()
-        german_days = _whole_days(GERMANY_START, len(germany.solar_mw), 60, zoneinfo.ZoneInfo(GERMANY_CLOCK))
+        german_days = whole_days(GERMANY_START, len(germany.solar_mw), 60, zoneinfo.ZoneInfo(GERMANY_CLOCK))
         first_of = {f"{day:%m-%d}": first for day, first in german_days.items()}
         days = [HOMES_FIRST_DAY + timedelta(days=n) for n in range(DAYS_PER_YEAR)]
         kept = [n for n, day in enumerate(days) if f"{day:%m-%d}" in first_of]
@@ -225,29 +166,30 @@ class MarketSeries:
     def synthetic(
         cls, n_days: int, n_profiles: int, seed: int, *, step_minutes: int = 60, first_date: str = "01-01"
     ) -> Self:
-        """Made-up days that follow each other, the same for the same arguments [O].
+        """Synthetic days that follow each other, the same for the same arguments; all laws are choices of ours.
 
         Load has a peak in the morning and a higher one in the evening, at each home's own time; at weekends (the
-        first day is a Monday) the morning comes two hours later. It is higher in winter, and each home and step
-        has a gamma factor of mean one. A home's expected load of 365 days is lognormal with median 10,400 kWh
-        (log-sd 0.23). PV is the sun's height at 50 degrees north to the power 1.15, times the day's cloudiness
-        (beta, correlated from day to day) and a factor of the profile; 1,000 kWh per kWp are expected in 365 days.
-        Wind speed is Rayleigh (mean 6.5 m/s) with memory, through a power curve: the expected capacity factor is
-        0.25. The price rises with the load and falls with wind and sun, at times below zero; carbon falls with
-        wind and sun.
+        first day is a Monday) the morning peak comes two hours later. Load is higher in winter, and varies by a
+        gamma-distributed factor of mean one for each home and step. A home's expected load of 365 days is
+        lognormal with median 10,400 kWh; the standard deviation of its logarithm is 0.23. PV output is the sun's
+        height at 50 degrees north to the power 1.15, times the day's cloudiness (beta-distributed, correlated from
+        day to day) and a factor of the profile; 1,000 kWh per kWp are expected in 365 days. The wind speed is
+        Rayleigh distributed (mean 6.5 m/s) and correlated over time; a turbine's power curve turns it into output,
+        with an expected capacity factor of 0.25. The price rises with the load and falls with wind and sun, at
+        times below zero; carbon falls with wind and sun.
 
         Parameters
         ----------
         n_days:
-            Days, >= 1.
+            Number of days, 1 to 36,500.
         n_profiles:
-            Home profiles, >= 1.
+            Number of home profiles, 1 to 10,000.
         seed:
-            Seed of the generator, >= 0.
+            Random seed of the series, >= 0.
         step_minutes:
-            15 or 60.
+            Length of a step: 15 or 60 minutes.
         first_date:
-            Month and day of the first, ``mm-dd``; years have 365 days.
+            Month and day of the first day, ``mm-dd``; years have 365 days.
 
         Returns
         -------
@@ -259,13 +201,13 @@ class MarketSeries:
         TypeError, ValueError
             If an argument is none of those allowed.
         """
-        n_days = checks.integer("n_days", n_days, 1)
-        n_profiles = checks.integer("n_profiles", n_profiles, 1)
+        n_days = checks.integer("n_days", n_days, 1, MOST_DAYS)
+        n_profiles = checks.integer("n_profiles", n_profiles, 1, MOST_PROFILES)
         seed = checks.integer("seed", seed, 0)
-        checks.choice("step_minutes", step_minutes, STEP_MINUTES)
+        step_minutes = arguments.one_of("step_minutes", step_minutes, STEP_MINUTES)
         try:
-            first = datetime.strptime(f"2018-{first_date}", "%Y-%m-%d").date()
-        except (TypeError, ValueError):
+            first = datetime.strptime(f"2018-{arguments.text('first_date', first_date)}", "%Y-%m-%d").date()
+        except ValueError:
             raise ValueError(f"first_date must be mm-dd, got {first_date!r}") from None
         # Imported here: the laws come from a large part of scipy, which the embedded days do without.
         from mfenvs.energy import synthetic
@@ -275,10 +217,10 @@ class MarketSeries:
     @classmethod
     def from_entsoe(
         cls,
-        load: Series,
-        solar: Series,
-        wind: Series,
-        price: Series,
+        load: Series | Sequence[Series],
+        solar: Series | Sequence[Series],
+        wind: Series | Sequence[Series],
+        price: Series | Sequence[Series],
         *,
         profiles: int = 17,
         solar_capacity_mw: float | None = None,
@@ -294,26 +236,30 @@ class MarketSeries:
         in 365 days; all profiles are this one, so homes differ only by what the game draws for them. Solar and
         wind are divided by the capacity, or by their maximum over the days, which overstates the yield. Series of
         other resolutions are brought to ``step_minutes`` by means or by repetition. Days are cut by the local
-        clock; those with 23 or 25 hours, and those that not every series covers, are left out [O].
+        clock; those with 23 or 25 hours, and those that not every series covers, are left out (a choice of ours).
+
+        Solar farms draw a little power at night: negative solar power down to -1 % of the capacity counts as 0,
+        with a warning. A lower one is an error.
 
         Parameters
         ----------
         load, solar, wind:
-            Mean powers in MW.
+            Mean powers in MW: one series each, or several that follow each other, such as those of several files
+            (:func:`~mfenvs.energy.entsoe.joined`).
         price:
-            Day-ahead price in EUR/MWh.
+            Day-ahead price (of the auction on the day before delivery) in EUR/MWh, likewise.
         profiles:
-            Number of equal profiles, >= 1.
+            Number of equal home profiles, 1 to 10,000.
         solar_capacity_mw, wind_capacity_mw:
             Installed capacities in MW, > 0; None takes the maximum over the days.
         annual_load_kwh:
-            Load of a profile in 365 days, > 0.
+            Electricity that a profile uses in 365 days, kWh, > 0.
         co2_kg_per_kwh:
-            Constant carbon intensity, >= 0.
+            Carbon intensity of the grid's energy in every step, kg CO2/kWh, >= 0.
         step_minutes:
-            15 or 60.
+            Length of the market's steps: 15 or 60 minutes.
         timezone:
-            The clock whose midnight begins a day.
+            IANA name of the clock whose midnight begins a day.
 
         Returns
         -------
@@ -323,50 +269,26 @@ class MarketSeries:
         Raises
         ------
         TypeError
-            If a series is no :class:`~mfenvs.energy.entsoe.Series`.
+            If a series is no :class:`~mfenvs.energy.entsoe.Series`, or an argument of another kind than above.
         ValueError
-            If a unit is another, the series share no whole day, a maximum that is needed is not above zero, or an
-            argument is none of those allowed.
+            If a unit is another, the series share no whole day, a maximum that is needed is not above zero, a
+            power is negative, or an argument is none of those allowed.
+
+        Warns
+        -----
+        UserWarning
+            If small negative solar power is set to 0.
         """
-        profiles = checks.integer("profiles", profiles, 1)
-        checks.choice("step_minutes", step_minutes, STEP_MINUTES)
-        annual_load_kwh = checks.real("annual_load_kwh", annual_load_kwh, 0.0, exclude_low=True)
-        co2_kg_per_kwh = checks.real("co2_kg_per_kwh", co2_kg_per_kwh, 0.0)
-        try:
-            zone = zoneinfo.ZoneInfo(timezone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"timezone must be the name of an IANA time zone, got {timezone!r}") from error
-        given = {"load": load, "solar": solar, "wind": wind, "price": price}
-        cut = {}
-        for name, series in given.items():
-            if not isinstance(series, Series):
-                raise TypeError(f"{name} must be a Series as of read_entsoe, got {type(series).__name__}")
-            checks.choice(f"the unit of {name}", series.unit, ["EUR/MWh" if name == "price" else "MW"])
-            cut[name] = _days_of(series, step_minutes, zone)
-        days = sorted(set.intersection(*(set(each) for each in cut.values())))
-        if not days:
-            spans = "; ".join(f"{name} {series.start[0]} to {series.start[-1]}" for name, series in given.items())
-            raise ValueError(f"load, solar, wind and price share no whole day of {timezone}: {spans} (UTC)")
-        powers = {name: np.stack([each[day] for day in days]) for name, each in cut.items()}
-        mean_load = powers["load"].mean()
-        if not mean_load > 0:
-            raise ValueError(f"load must have a mean above 0 MW, got {mean_load:g}")
-        step_hours = step_minutes / 60
-        home = powers["load"] / mean_load * annual_load_kwh / (DAYS_PER_YEAR * HOURS_PER_DAY) * step_hours
-        capacities = {
-            "solar": _capacity("solar", solar_capacity_mw, powers["solar"]),
-            "wind": _capacity("wind", wind_capacity_mw, powers["wind"]),
-        }
-        sun, blown = (powers[name] / capacities[name] * step_hours for name in ("solar", "wind"))
-        return cls(
-            load=np.repeat(home[:, :, None].astype(np.float32), profiles, 2),
-            pv=np.repeat(sun[:, :, None].astype(np.float32), profiles, 2),
-            wind=blown.astype(np.float32),
-            price=powers["price"] / 1000,
-            co2=np.full(home.shape, co2_kg_per_kwh),
-            step_hours=step_hours,
-            dates=tuple(map(str, days)),
+        fields = country_days(
+            {"load": load, "solar": solar, "wind": wind, "price": price},
+            {"solar": solar_capacity_mw, "wind": wind_capacity_mw},
+            profiles=profiles,
+            annual_load_kwh=annual_load_kwh,
+            co2_kg_per_kwh=co2_kg_per_kwh,
+            step_minutes=step_minutes,
+            timezone=timezone,
         )
+        return cls(**fields)
 
     def save(self, path: str | Path) -> None:
         """Write the series to an ``.npz`` file, beside its place and then renamed into it."""
@@ -403,7 +325,7 @@ class MarketSeries:
         ValueError
             If ``minutes`` is neither 15 nor 60.
         """
-        checks.choice("minutes", minutes, STEP_MINUTES)
+        minutes = arguments.one_of("minutes", minutes, STEP_MINUTES)
         step_hours = minutes / 60
         if step_hours == self.step_hours:
             return self
@@ -439,16 +361,13 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _loaded(name: str) -> dict[str, NDArray[Any]]:
-    with np.load(EMBEDDED / name, allow_pickle=False) as arrays:
-        return {key: _read_only(arrays[key]) for key in arrays.files}
-
-
 def _set_checked(
     series: MarketSeries, name: str, shape: tuple[int, ...], dtype: Any, least: float = -np.inf
 ) -> None:
     """Replace a field by its checked, read-only copy."""
     given: ArrayLike = getattr(series, name)
+    if np.asarray(given).dtype.kind == "b":
+        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
     array = np.array(checks.shaped(name, given, shape, dtype))
     allowed = "finite" if least == -np.inf else f"finite and >= {least:g}"
     wrong = ~(np.isfinite(array) & (array >= least))
@@ -457,38 +376,3 @@ def _set_checked(
         place = f"{name}[{', '.join(map(str, where))}]"
         raise ValueError(f"{place} ({series.dates[where[0]]}) must be {allowed}, got {array[where]}")
     object.__setattr__(series, name, _read_only(array))
-
-
-def _whole_days(start: datetime, n_steps: int, minutes: int, zone: zoneinfo.ZoneInfo) -> dict[date, int]:
-    """First step of each local day of 24 hours that lies wholly within ``n_steps`` steps from ``start`` (UTC)."""
-    first_of = {}
-    last = start + n_steps * timedelta(minutes=minutes)
-    day = start.astimezone(zone).date()
-    while (begin := datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)) < last:
-        following = day + timedelta(days=1)
-        end = datetime(following.year, following.month, following.day, tzinfo=zone).astimezone(UTC)
-        if start <= begin and end <= last and end - begin == timedelta(hours=HOURS_PER_DAY):
-            first_of[day] = (begin - start) // timedelta(minutes=minutes)
-        day = following
-    return first_of
-
-
-def _days_of(series: Series, minutes: int, zone: zoneinfo.ZoneInfo) -> dict[date, NDArray[np.float64]]:
-    """The values of each whole local day in steps of ``minutes``: means of shorter steps, repeated longer ones."""
-    start = series.start[0].astype(datetime).replace(tzinfo=UTC)
-    n_steps = HOURS_PER_DAY * 60 // series.resolution
-    days = {}
-    for day, first in _whole_days(start, len(series.values), series.resolution, zone).items():
-        # Through the finest step, since half-hours are no whole part of a quarter.
-        quarters = np.repeat(series.values[first : first + n_steps], series.resolution // min(STEP_MINUTES))
-        days[day] = quarters.reshape(-1, minutes // min(STEP_MINUTES)).mean(1)
-    return days
-
-
-def _capacity(name: str, given: float | None, power: NDArray[np.float64]) -> float:
-    if given is not None:
-        return checks.real(f"{name}_capacity_mw", given, 0.0, exclude_low=True)
-    highest = float(power.max())
-    if not highest > 0:
-        raise ValueError(f"{name} is never above 0 MW, so {name}_capacity_mw must be given, got None")
-    return highest

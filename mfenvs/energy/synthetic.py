@@ -1,4 +1,7 @@
-"""Made-up days of the energy market: load, sun, wind, prices and carbon with plausible shapes and memory [O]."""
+"""Synthetic days of the energy market: load, sun, wind, prices and carbon with plausible shapes and memory.
+
+All laws and numbers are choices of ours. PV means photovoltaics; its capacity is in kWp, kilowatts at peak sun.
+"""
 
 from datetime import date, timedelta
 from typing import Any
@@ -10,38 +13,41 @@ from scipy import signal, stats
 from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY
 
 LOAD_LOG_SD = 0.23
-"""Spread of the homes' annual loads [O]."""
+"""Standard deviation of the logarithm of the homes' annual loads."""
 
 LOAD_SEASON = 0.2
 """Relative amplitude of the load over the year, highest on 15 January."""
 
 LOAD_NOISE_SHAPE = 4.0
-"""Shape of the gamma factor (mean one) of each home and step."""
+"""Shape parameter of the gamma factor (mean one) by which the load of each home and step varies."""
 
 PV_YIELD_KWH = 1_000.0
-"""Expected output of a synthetic kWp in a year of 365 days."""
+"""Expected PV output per installed kWp in a year of 365 days, kWh."""
 
 LATITUDE = np.radians(50.0)
+"""Geographic latitude, in radians, for which the sun's height is computed."""
+
 CLOUDINESS = stats.beta(2.0, 1.2)
-"""Clear-sky share of a day."""
+"""Law of a day's PV output as a share of that under a clear sky."""
 
 CLOUD_MEMORY = 0.6
-"""Correlation of the cloudiness (as a normal) from one day to the next."""
+"""Correlation of the cloudiness, transformed to a normal variable, from one day to the next."""
 
 WIND_SPEED = stats.rayleigh(scale=5.2)
-"""Wind speed at the hub in m/s, mean 6.5."""
+"""Law of the wind speed at the hub in m/s, mean 6.5."""
 
 WIND_MEMORY_HOURS = 14.0
-"""Time in which the correlation of the wind speed (as a normal) falls to 1/e."""
+"""Hours in which the correlation of the wind speed, transformed to a normal variable, falls to 1/e."""
 
 CUT_IN, RATED, CUT_OUT = 3.0, 12.0, 25.0
-"""Wind speeds in m/s between which a turbine runs, and from which it gives full power."""
+"""Wind speeds in m/s: where a turbine starts, from where it gives its rated power, and where it stops."""
 
 PRICE_LEVEL, PRICE_LOAD, PRICE_WIND, PRICE_PV, PRICE_NOISE = 0.02, 0.07, 0.09, 0.08, 0.01
-"""EUR/kWh: constant, per mean load, per rated wind, per rated PV, and standard deviation of the noise [O]."""
+"""Terms of the price in EUR/kWh: the constant, per mean load, per rated wind power, per rated PV power, and the
+standard deviation of the noise."""
 
 CARBON_OF_REST = 0.5
-"""kg/kWh of the power that is neither wind nor sun, in the synthetic series."""
+"""Carbon intensity of the power that is neither from wind nor from the sun, kg CO2/kWh."""
 
 
 def days(n_days: int, n_profiles: int, rng: np.random.Generator, step_minutes: int, first: date) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def days(n_days: int, n_profiles: int, rng: np.random.Generator, step_minutes: i
 
 
 def _memory(rng: np.random.Generator, n: int, correlation: float) -> NDArray[np.float64]:
-    """Standard normals of shape (n,), each correlated so with the one before, from the stationary law."""
+    """Standard normal variables of shape (n,), each with ``correlation`` to the one before (stationary AR(1))."""
     shocks = rng.standard_normal(n)
     shocks[1:] *= np.sqrt(1.0 - correlation**2)
     path: NDArray[np.float64] = signal.lfilter([1.0], [1.0, -correlation], shocks)
@@ -82,12 +88,12 @@ def _memory(rng: np.random.Generator, n: int, correlation: float) -> NDArray[np.
 def _synthetic_load(
     rng: np.random.Generator, hours: NDArray[np.float64], of_year: NDArray[np.int64], n_profiles: int
 ) -> NDArray[np.float64]:
-    """KWh of each step, shape (n_days, steps, n_profiles)."""
+    """Load of each step, kWh, shape (n_days, steps, n_profiles)."""
     annual = ANNUAL_LOAD_KWH * np.exp(LOAD_LOG_SD * rng.standard_normal(n_profiles))
     shift = 0.7 * rng.standard_normal(n_profiles)
 
     def shape(morning: float) -> NDArray[np.float64]:
-        """One day's shape, shape (steps, n_profiles), of mean one."""
+        """One day's load relative to its mean, shape (steps, n_profiles)."""
         peaks = np.full((len(hours), n_profiles), 0.5)
         for centre, width, height in ((morning, 1.5, 0.6), (19.0, 2.2, 1.1)):
             # Around the clock, since a shifted peak may pass midnight.
@@ -105,7 +111,7 @@ def _synthetic_load(
 
 
 def _sun(hours: NDArray[np.float64], of_year: NDArray[np.int64]) -> NDArray[np.float64]:
-    """KWh per kWp under a clear sky, scaled so that 365 mean days yield ``PV_YIELD_KWH``, (n_days, steps)."""
+    """PV output under a clear sky, kWh per kWp, shape (n_days, steps); 365 mean days yield ``PV_YIELD_KWH``."""
 
     def clear(days: NDArray[np.int64]) -> NDArray[np.float64]:
         declination = np.radians(-23.44) * np.cos(2 * np.pi * (days + 10.5) / DAYS_PER_YEAR)
@@ -120,6 +126,6 @@ def _sun(hours: NDArray[np.float64], of_year: NDArray[np.int64]) -> NDArray[np.f
 
 
 def _power_curve(speed: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the rated power: cubic from cut-in to rated, then full until cut-out."""
+    """Share of the rated power at a wind speed: cubic from cut-in to rated speed, then 1 until cut-out."""
     rising: NDArray[np.float64] = (speed**3 - CUT_IN**3) / (RATED**3 - CUT_IN**3)
     return np.asarray(np.where((speed < CUT_IN) | (speed > CUT_OUT), 0.0, np.minimum(rising, 1.0)))

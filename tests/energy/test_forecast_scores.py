@@ -11,6 +11,7 @@ from bounds import assert_frequencies
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
 
+from mfenvs.energy.forecast import Forecast
 from mfenvs.energy.forecast_scores import (
     covered,
     crps,
@@ -21,7 +22,7 @@ from mfenvs.energy.forecast_scores import (
     pit,
     rolling_origin,
 )
-from mfenvs.energy.linear_forecasters import Forecast, LinearGaussian, LinearStudentT, SeasonalNaive
+from mfenvs.energy.linear_forecasters import LinearGaussian, LinearStudentT, SeasonalNaive
 
 
 def one_law(nu, location=0.0, scale=1.0, n=1):
@@ -87,7 +88,7 @@ def test_scores_refuse_bad_input():
     for score in (crps, log_score, pit):
         with pytest.raises(ValueError, match=r"observed must have shape \(1,\)"):
             score(one_law(3.0), [0.0, 1.0])
-        with pytest.raises(ValueError, match="observed must be finite"):
+        with pytest.raises(ValueError, match=r"observed\[0\] must be finite, got nan"):
             score(one_law(3.0), [math.nan])
     with pytest.raises(ValueError, match="degrees_of_freedom must be > 1 for the CRPS"):
         crps(one_law(1.0), [0.0])
@@ -218,6 +219,45 @@ def test_evaluation_agrees_with_its_parts():
     assert rows[2].endswith(f"| {result.p_value[2, 0]:.2g} |")
     with pytest.raises(ValueError, match="against must be one of 'naive', 't', 'gauss'"):
         result.table(against=("other",))
+
+
+def test_kinds_of_arguments():
+    """Bools, texts, nan and arrays are refused by name."""
+    law, y = one_law(3.0), simulated(60, 3, 0)
+    for score in (crps, log_score, pit):
+        with pytest.raises(TypeError, match="forecast must be a Forecast, got 3"):
+            score(3, [0.0])
+        for wrong in ([True], ["0"], [[0.0], [1.0, 2.0]], np.ma.zeros(1), None):
+            with pytest.raises((TypeError, ValueError), match="observed must"):
+                score(law, wrong)
+    for wrong in (True, "0.5", math.nan, np.array([0.5, 0.9])):
+        with pytest.raises((TypeError, ValueError), match="level must be"):
+            covered(law, [0.0], wrong)
+    for wrong in ([1.0, math.nan, 3.0], [True, False], ["a", "b"], [[1.0, 2.0, 3.0]]):
+        with pytest.raises((TypeError, ValueError), match=r"values(\[1\])? must"):
+            hac_standard_error(wrong, 0)
+        with pytest.raises((TypeError, ValueError), match=r"losses(\[1\])? must"):
+            diebold_mariano(wrong, [1.0, 2.0, 3.0], 1)
+    for wrong in (True, "1", 1.5):
+        with pytest.raises((TypeError, ValueError), match="n_lags must be"):
+            hac_standard_error([1.0, 2.0, 3.0], wrong)
+        with pytest.raises((TypeError, ValueError), match="horizon must be"):
+            diebold_mariano([1.0, 2.0, 3.0], [1.0, 2.0, 4.0], wrong)
+        for name in ("first_day", "refit_days"):
+            with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
+                rolling_origin(y, SeasonalNaive(), **({"first_day": 40} | {name: wrong}))
+    for wrong in (None, 3, "naive"):
+        with pytest.raises(TypeError, match="forecaster must be a forecaster with methods fit and predict"):
+            rolling_origin(y, wrong, 40)
+        with pytest.raises(ValueError, match="forecasters must have at least one by name"):
+            evaluate_forecasters(y, wrong)
+    with pytest.raises(TypeError, match=r"forecasters\['a'\] must be a forecaster with methods fit and predict"):
+        evaluate_forecasters(y, {"a": 3})
+    with pytest.raises(TypeError, match="a name of forecasters must be a text, got 3"):
+        evaluate_forecasters(y, {3: SeasonalNaive()})
+    for wrong in (True, "0.7", math.nan):
+        with pytest.raises((TypeError, ValueError), match="train_share must be"):
+            evaluate_forecasters(y, {"a": SeasonalNaive()}, wrong)
 
 
 @pytest.mark.parametrize(

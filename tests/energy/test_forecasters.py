@@ -7,15 +7,19 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from bounds import assert_frequencies
+from forecasters import (
+    check_bad_series_are_refused,
+    check_the_future_does_not_change_a_forecast,
+    check_the_last_known_day_does,
+    series,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize, stats
 
-from baselines.market.student_t_network import StudentTHead
 from mfenvs.energy import student_t_regression
+from mfenvs.energy.forecast import Forecast
 from mfenvs.energy.linear_forecasters import (
-    Forecast,
     LinearGaussian,
     LinearStudentT,
     SeasonalNaive,
@@ -29,17 +33,7 @@ FORECASTERS = {
     "naive week": SeasonalNaive,
     "linear": LinearStudentT,
     "gaussian": LinearGaussian,
-    "head": lambda: StudentTHead(max_epochs=1, seed=3),
-    "gaussian head": lambda: StudentTHead(gaussian=True, max_epochs=1, seed=3),
 }
-
-
-def series(n_days, seed=0, nu=4.0):
-    """A daily and weekly shape with Student-t errors whose scale grows over the day."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(24 * n_days)
-    shape = 40 + 10 * np.sin(2 * np.pi * t / 24) + 5 * (t // 24 % 7 >= 5)
-    return shape + (1 + t % 24 / 12) * rng.standard_t(nu, len(t))
 
 
 @pytest.fixture(params=FORECASTERS)
@@ -252,53 +246,15 @@ def test_seasonal_naive_knows_the_law_of_its_errors():
 
 
 def test_the_future_does_not_change_a_forecast(forecaster):
-    y = series(45, seed=4)
-    forecaster.fit(y[: 24 * 35])
-    whole = forecaster.predict(y, 38, 3)
-    later = y.copy()
-    later[24 * 40 :] = -1e6
-    changed = forecaster.predict(later, 38, 3)
-    assert_array_equal(whole.location, changed.location)
-    for field in ("location", "scale", "degrees_of_freedom"):
-        parts = [getattr(forecaster.predict(y[: 24 * day], day), field) for day in (38, 39, 40)]
-        assert_allclose(getattr(whole, field), np.concatenate(parts), rtol=1e-12)
-    unknown = y.copy()
-    unknown[24 * 40 :] = math.nan
-    assert_array_equal(whole.location, forecaster.predict(unknown, 38, 3).location)
+    check_the_future_does_not_change_a_forecast(forecaster)
 
 
 def test_the_last_day_that_is_known_does(forecaster):
-    y = series(45, seed=4)
-    forecaster.fit(y[: 24 * 35])
-    other = y.copy()
-    other[24 * 33 : 24 * 40] += 3
-    assert (forecaster.predict(y, 40).location != forecaster.predict(other, 40).location).all()
+    check_the_last_known_day_does(forecaster)
 
 
 def test_refuses_bad_series(forecaster):
-    with pytest.raises(RuntimeError, match="fit the forecaster before"):
-        forecaster.predict(series(30), 30)
-    with pytest.raises(ValueError, match="at least 28 of them, got 648 hours"):
-        forecaster.fit(series(27))
-    with pytest.raises(ValueError, match="whole days"):
-        forecaster.fit(series(30)[:-1])
-    with pytest.raises(ValueError, match="constant"):
-        forecaster.fit(np.ones(24 * 30))
-    with pytest.raises(ValueError, match=r"shape \(hours,\)"):
-        forecaster.fit(series(30).reshape(30, 24))
-    with_gap = series(30)
-    with_gap[100] = math.nan
-    with pytest.raises(ValueError, match=r"finite, got .*nan.* at hour 100"):
-        forecaster.fit(with_gap)
-    with pytest.raises(TypeError, match="array of numbers"):
-        forecaster.fit(["one"] * 24 * 30)
-    forecaster.fit(series(30))
-    with pytest.raises(ValueError, match="at least 744 hours to forecast day 31, got 720"):
-        forecaster.predict(series(30), 30, 2)
-    with pytest.raises(ValueError, match="first_day must be an integer >= 7"):
-        forecaster.predict(series(30), 6)
-    with pytest.raises(ValueError, match="n_days must be"):
-        forecaster.predict(series(30), 10, 0)
+    check_bad_series_are_refused(forecaster)
 
 
 def test_refuses_bad_settings():
@@ -307,69 +263,48 @@ def test_refuses_bad_settings():
     for nu in (1.0, -3.0, math.nan):
         with pytest.raises(ValueError, match="degrees_of_freedom must be"):
             LinearStudentT(nu)
-    with pytest.raises(ValueError, match="validation_share must be"):
-        StudentTHead(validation_share=1.0)
-    with pytest.raises(ValueError, match="gaussian must be one of"):
-        StudentTHead(gaussian="yes")
 
 
-# The neural head.
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_head_is_determined_by_its_seed_and_leaves_torch_as_it_was():
-    y = series(35)
-    torch.manual_seed(1)
-    expected = torch.rand(3)
-    torch.manual_seed(1)
-    first = StudentTHead(max_epochs=2, seed=5).fit(y).predict(y, 35)
-    assert torch.equal(torch.rand(3), expected)
-    assert torch.get_num_threads() == 2
-    again = StudentTHead(max_epochs=2, seed=5).fit(y).predict(y, 35)
-    other = StudentTHead(max_epochs=2, seed=6).fit(y).predict(y, 35)
-    assert_array_equal(first.location, again.location)
-    assert_array_equal(first.scale, again.scale)
-    assert_array_equal(first.degrees_of_freedom, again.degrees_of_freedom)
-    assert (first.location != other.location).all()
-    assert (first.degrees_of_freedom > 2).all()
-
-
-def test_head_learns_location_and_scale():
-    """Nearer to the series' own mean than half of what its errors are, and a scale that grows over the day."""
-    y = series(150, seed=8)
-    model = StudentTHead(learning_rate=5e-3, max_epochs=40).fit(y[: 24 * 140])
-    forecast = model.predict(y, 140, 7)
-    t = 24 * 140 + np.arange(24 * 7)
-    assert np.abs(forecast.location - (40 + 10 * np.sin(2 * np.pi * t / 24) + 5 * (t // 24 % 7 >= 5))).mean() < 1.2
-    by_hour = forecast.scale.reshape(7, 24).mean(0)
-    assert np.corrcoef(by_hour, 1 + np.arange(24) / 12)[0, 1] > 0.85
-    assert 0.6 < by_hour.sum() / (1 + np.arange(24) / 12).sum() < 1.6
-    gaussian = StudentTHead(gaussian=True, max_epochs=2).fit(y).predict(y, 150)
-    assert (gaussian.degrees_of_freedom == math.inf).all()
-
-
-def test_head_keeps_the_best_epoch_and_stops(monkeypatch):
-    """Learning so fast that it only gets worse: what is kept is an early epoch, whatever was allowed."""
-    y, epochs, permutation = series(40), [], torch.randperm
-    monkeypatch.setattr(torch, "randperm", lambda n: (epochs.append(n), permutation(n))[1])
-    patient = StudentTHead(learning_rate=0.3, patience=3, max_epochs=40, seed=1).fit(y)
-    assert patient.n_epochs < 37
-    assert len(epochs) == patient.n_epochs + 3
-    # Of 33 days 15 %, 5, are not learned from.
-    assert epochs[0] == 24 * 28
-    short = StudentTHead(learning_rate=0.3, max_epochs=patient.n_epochs, seed=1).fit(y)
-    assert_array_equal(patient.predict(y, 40).location, short.predict(y, 40).location)
-
-
-def test_head_stops_by_hours_that_it_does_not_learn_from():
-    """Noise can be learned by heart, which fits ever better for 60 epochs, but says nothing of what follows."""
-    noise = np.random.default_rng(6).normal(size=24 * 40)
-    assert StudentTHead(learning_rate=1e-2, batch_size=64, patience=60, max_epochs=60).fit(noise).n_epochs < 40
+def test_kinds_of_arguments(forecast):
+    """Bools, texts, nan and arrays are refused by name; numbers of numpy's are taken."""
+    for wrong in (True, "5", np.array([5.0, math.inf]), np.array([math.inf])[None]):
+        with pytest.raises((TypeError, ValueError), match="degrees_of_freedom must be"):
+            LinearStudentT(wrong)
+    assert LinearStudentT(np.float64(math.inf)).degrees_of_freedom == math.inf
+    for wrong in (True, "7", 2.5, np.ones(2)):
+        with pytest.raises((TypeError, ValueError), match="season_days must be"):
+            SeasonalNaive(wrong)
+    for fields in (
+        (np.array([True]), 1, 3),
+        (["a"], 1, 3),
+        ([0.0], True, 3),
+        ([0.0], 1, "3"),
+        ([[1], [1, 2]], 1, 3),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"(location|scale|degrees_of_freedom) must be"):
+            Forecast(*fields)
+    for rng in (None, 3, np.random.RandomState(0)):
+        with pytest.raises(TypeError, match="rng must be a numpy Generator"):
+            forecast.sample(rng, 1)
+    for q in (True, "0.5", None):
+        with pytest.raises((TypeError, ValueError), match="q must be"):
+            forecast.quantile(q)
+    with pytest.raises(ValueError, match="read-only"):
+        forecast.scale[0] = 3
+    design, target, groups = tiny_problem(0)
+    good = {"design": design, "target": target, "groups": groups, "scale_floor": 1e-9}
+    for name, wrong in (
+        ("design", np.full(design.shape, math.nan)),
+        ("design", design[:, 0]),
+        ("target", target[:-1]),
+        ("target", target > 0),
+        ("groups", groups + 1),
+        ("groups", groups - 1),
+        ("groups", groups * 1.0),
+        ("scale_floor", 0),
+        ("scale_floor", "1"),
+        ("degrees_of_freedom", -1),
+        ("degrees_of_freedom", True),
+    ):
+        with pytest.raises((TypeError, ValueError), match=rf"{name}(\[.*\])? (and target )?must"):
+            fit_student_t(**(good | {name: wrong}))

@@ -22,10 +22,9 @@ from mfenvs.energy.outcomes import (
     settle,
     settlement_charges,
 )
-from mfenvs.energy.payment_network import PaymentNetwork
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
-from mfenvs.energy.settlement import Ledger, PaymentChannels
+from mfenvs.energy.settlement import Ledger, PaymentChannels, PaymentNetwork
 from mfenvs.energy.welfare import plan
 from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER_SEEN
 from mfenvs.games.energy.market import EnergyMarket
@@ -524,9 +523,26 @@ def test_risk_of_everything_is_expectation_and_seeds_matter():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((np.zeros((2, 3), bool), 0.5), "losses must be an array of numbers, got dtype bool"),
+        ((np.ma.zeros((2, 3)), 0.5), "losses must be an array that is not masked"),
+        (([[1, 2], [3]], 0.5), "losses must be a regular array"),
+        ((np.zeros((2, 3)), "low"), "gamma must be an array of numbers"),
+        ((np.zeros((2, 3)), True), "gamma must be an array of numbers, got dtype bool"),
+        ((np.zeros((2, 3)), 0.5, "0.05"), "alpha must be a finite number"),
+        ((np.zeros((2, 3)), 0.5, 0.05, "1"), "seed must be an integer"),
+    ],
+)
+def test_risk_of_other_kinds(arguments, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        risk_outcome(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ((np.zeros(3), 0.5), r"losses must have shape \(n_days, N\) or .* with n_days >= 2, got \(3,\)"),
         ((np.zeros((1, 3)), 0.5), r"losses must have shape \(n_days, N\) or .* with n_days >= 2, got \(1, 3\)"),
-        ((np.full((2, 3), np.nan), 0.5), "losses must be finite, got nan or infinity"),
+        ((np.full((2, 3), np.nan), 0.5), r"losses\[0, 0\] must be finite, got nan"),
         ((np.zeros((2, 3)), np.zeros(2)), r"gamma must have shape \(3,\), got \(2,\)"),
         ((np.zeros((2, 3)), 1.5), r"gamma must be in \[0, 1\], got"),
         ((np.zeros((2, 3)), 0.5, 0.0), r"alpha must be a finite number in \(0, 1\], got 0"),
@@ -616,7 +632,7 @@ def test_what_is_not_allowed():
                 function(record, world)
     with pytest.raises(ValueError, match=r"co2 must have shape \(24,\), got \(2,\)"):
         planning_problem(record, 0, co2=[0.4, 0.5])
-    with pytest.raises(ValueError, match=r"co2\[0\] must be a finite number in \[0, inf\), got -1"):
+    with pytest.raises(ValueError, match=r"co2\[0\] must be a finite number in \[0, 1e\+12\], got -1"):
         planning_problem(record, 0, co2=-1)
     with pytest.raises(TypeError, match="settles_charge must be True or False, got 1"):
         planning_problem(record, 0, settles_charge=1)
@@ -626,3 +642,24 @@ def test_what_is_not_allowed():
         settle(record, 0, seed=-1)
     with pytest.raises(ValueError, match="settlements must be at least one, got none"):
         settlement_charges([])
+    for wrong in (3, None, [3], "ab"):
+        with pytest.raises(TypeError, match="settlements must be a sequence of settlements"):
+            settlement_charges(wrong)
+    for function in (realised_welfare, market_outcome, best_plans):
+        with pytest.raises(TypeError, match="record must be a MarketRecord, got 3"):
+            function(3)
+    for function in (planning_problem, local_payments, settle):
+        with pytest.raises(TypeError, match="record must be a MarketRecord, got None"):
+            function(None, 0)
+        for world in (True, "0", 0.5, np.zeros(2)):
+            with pytest.raises((TypeError, ValueError), match=r"world must be an integer in \[0, 1\]"):
+                function(record, world)
+    for how in (3, True, None, np.array(["ledger"])):
+        with pytest.raises(ValueError, match="how must be one of 'ledger', 'payment-channels'"):
+            settle(record, 0, how)
+    for plans in (3, [3, 3]):
+        with pytest.raises(TypeError, match=r"plans(\[0\])? must be a"):
+            market_outcome(record, plans=plans)
+    for co2 in ("0.4", True, [0.4, [0.5]], np.nan):
+        with pytest.raises((TypeError, ValueError), match=r"co2(\[0\])? must be"):
+            planning_problem(record, 0, co2=co2)

@@ -99,7 +99,7 @@ def test_refuses_a_share_outside(alpha):
 
 @pytest.mark.parametrize("losses", [[], 1.0, np.empty((2, 0)), [1.0, math.nan], [math.inf]])
 def test_refuses_losses_that_are_no_sample(losses):
-    with pytest.raises(ValueError, match="losses must"):
+    with pytest.raises(ValueError, match=r"losses(\[\d\])? must"):
         cvar(losses, 0.5)
 
 

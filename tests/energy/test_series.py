@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
 
+from mfenvs.energy.embedded_data import EMBEDDED, Homes, germany_2018, homes
 from mfenvs.energy.entsoe import Series
-from mfenvs.energy.series import EMBEDDED, Homes, MarketSeries, germany_2018, homes
+from mfenvs.energy.series import MarketSeries
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -274,7 +275,7 @@ def test_synthetic_shapes():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"n_days": 0}, "n_days must be an integer >= 1, got 0"),
+        ({"n_days": 0}, r"n_days must be an integer in \[1, 36500\], got 0"),
         ({"n_profiles": 0}, "n_profiles must be"),
         ({"seed": -1}, "seed must be"),
         ({"step_minutes": 30}, "step_minutes must be one of 15, 60, got 30"),
@@ -341,14 +342,88 @@ def test_from_entsoe_keeps_whole_days_of_24_hours(start, n_hours, kept):
         assert_allclose(prices * 1000, np.arange(first, first + 24))
 
 
+def test_from_entsoe_takes_several_files():
+    """Two files of a day each, in either order, are one of two days."""
+    first, second = series(np.arange(24.0)), series(np.arange(24.0, 48), "2024-01-10T23:00")
+    prices = [series(np.ones(24), part.start[0], unit="EUR/MWh") for part in (first, second)]
+    days = MarketSeries.from_entsoe([second, first], (first, second), (first, second), prices)
+    assert days.dates == ("2024-01-10", "2024-01-11")
+    assert_allclose(days.wind.ravel(), np.arange(48) / 47, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"start\[24\] must be 60 minutes after start\[23\]"):
+        MarketSeries.from_entsoe([first, series(np.ones(24), "2024-01-12T23:00")], first, first, prices[0])
+
+
+def test_what_solar_farms_draw_at_night_counts_as_nothing():
+    power, price = series(np.ones(24)), series(np.ones(24), unit="EUR/MWh")
+    solar = np.ones(24)
+    solar[:3] = -0.01, -0.004, 0
+    with pytest.warns(UserWarning, match=r"2 steps of solar power between -0.01 and 0 MW count as 0") as warned:
+        days = MarketSeries.from_entsoe(power, series(solar), power, price)
+    assert warned[0].filename == __file__
+    assert_array_equal(days.pv[0, :4, 0], [0, 0, 0, 1])
+    solar[1] = -0.011
+    with (
+        pytest.warns(UserWarning, match="1 steps of solar"),
+        pytest.raises(ValueError, match=r"solar must be >= 0 MW, got -0.011 on 2024-01-10, step 1"),
+    ):
+        MarketSeries.from_entsoe(power, series(solar), power, price)
+    for name, at in (("load", 0), ("wind", 2)):
+        parts = [power, power, power, price]
+        parts[at] = series(np.append(np.ones(23), -0.001))
+        with pytest.raises(ValueError, match=f"{name} must be >= 0 MW, got -0.001 on 2024-01-10, step 23"):
+            MarketSeries.from_entsoe(*parts)
+
+
+def test_kinds_of_arguments():
+    """Bools, texts, nan and arrays are refused by name; numpy's numbers are taken."""
+    power, price = series(np.ones(24)), series(np.ones(24), unit="EUR/MWh")
+    good = (power, power, power, price)
+    for name, values in {
+        "profiles": ("3", True, np.ones(2), 10_001),
+        "solar_capacity_mw": ("3", True, np.ones(2), np.nan),
+        "annual_load_kwh": ("3", True, np.ones(2), np.nan),
+        "co2_kg_per_kwh": ("3", True, np.ones(2), np.nan),
+        "step_minutes": ("15", True, np.array([15, 60]), np.nan, None),
+        "timezone": (None, 3, True, "Europe"),
+    }.items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError), match=f"^{name} must be"):
+                MarketSeries.from_entsoe(*good, **{name: value})
+    days = MarketSeries.from_entsoe(
+        *good, profiles=np.uint8(2), step_minutes=np.int64(60), wind_capacity_mw=np.float32(2)
+    )
+    assert (days.n_profiles, days.step_hours) == (2, 1.0)
+    for name, values in {
+        "n_days": (True, "3", 2.5, 36_501),
+        "n_profiles": (True, "3", np.ones(1), 10_001),
+        "step_minutes": (True, "15", np.array([15])),
+        "first_date": (None, 3, True, ["01-01"]),
+    }.items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError), match=f"^{name} must be"):
+                MarketSeries.synthetic(**({"n_days": 1, "n_profiles": 1, "seed": 0} | {name: value}))
+    for name, values in {
+        "step_hours": (True, "1", np.ones(1), np.nan, None),
+        "dates": (None, "ab", 3),
+        "price": (np.ones((2, 24), bool), np.full((2, 24), "a")),
+    }.items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError), match=f"^{name} must be"):
+                market(**{name: value})
+    for value in (True, "15", np.array([15]), None):
+        with pytest.raises(ValueError, match=r"^minutes must be one of 15, 60"):
+            market().resampled(value)
+    assert type(market(step_hours=np.float64(1)).step_hours) is float
+
+
 def test_from_entsoe_refuses():
     power, price = series(np.ones(24)), series(np.ones(24), unit="EUR/MWh")
     good = (power, power, power, price)
-    with pytest.raises(ValueError, match="the unit of price must be one of 'EUR/MWh', got 'MW'"):
+    with pytest.raises(ValueError, match="the unit of price must be EUR/MWh, got 'MW'"):
         MarketSeries.from_entsoe(power, power, power, power)
-    with pytest.raises(ValueError, match="the unit of load must be one of 'MW'"):
+    with pytest.raises(ValueError, match="the unit of load must be MW, got 'EUR/MWh'"):
         MarketSeries.from_entsoe(price, power, power, price)
-    with pytest.raises(TypeError, match="solar must be a Series as of read_entsoe, got ndarray"):
+    with pytest.raises(TypeError, match="solar must be a Series as of read_entsoe, or several, got ndarray"):
         MarketSeries.from_entsoe(power, np.ones(24), power, price)
     with pytest.raises(ValueError, match="share no whole day of Europe/Berlin: load 2024-01-09T23:00:00"):
         MarketSeries.from_entsoe(*good[:3], series(np.ones(24), "2024-02-01T23:00", unit="EUR/MWh"))

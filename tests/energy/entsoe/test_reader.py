@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from mfenvs.energy.entsoe import EntsoeFormatError, Series, read_entsoe
+from mfenvs.energy.entsoe import EntsoeFormatError, read_entsoe
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -204,6 +204,38 @@ def test_autumn_hours_with_marks(file):
         read_entsoe(file(old_prices([intervals[2].replace("CET", "EET")], [3])))
 
 
+CELLS_WITH_THE_CLOCK = (
+    '"Area","MTU","Solar  - Actual Aggregated [MW]"\n'
+    '"Germany (DE)","01.01.2023 00:00 - 01.01.2023 01:00 (CET/CEST)","4"\n'
+    '"Germany (DE)","01.01.2023 01:00 - 01.01.2023 02:00 (CET/CEST)","5"\n'
+)
+
+
+def test_the_clock_may_stand_in_the_cells(file):
+    series = read_entsoe(file(CELLS_WITH_THE_CLOCK))
+    assert_array_equal(series.start, utc("2022-12-31T23:00", 2))
+    assert_array_equal(series.values, [4, 5])
+    series = read_entsoe(file(CELLS_WITH_THE_CLOCK.replace("CET/CEST", "UTC")))
+    assert_array_equal(series.start, utc("2023-01-01T00:00", 2))
+    with pytest.raises(
+        EntsoeFormatError, match=r"line 3, column 'MTU'.*clock is EET/EEST, but timezone='Europe/Be"
+    ):
+        read_entsoe(file(CELLS_WITH_THE_CLOCK.replace("02:00 (CET/CEST)", "02:00 (EET/EEST)")))
+    for mark in ("CET/CEST", "CET"):
+        text = CELLS_WITH_THE_CLOCK.replace('"MTU"', '"MTU (UTC)"').replace("00:00 -", f"00:00 ({mark[:3]}) -")
+        with pytest.raises(EntsoeFormatError, match=r"line 2, column 'MTU \(UTC\)': the clock is UTC, but got"):
+            read_entsoe(file(text.replace("CET/CEST", mark)))
+
+
+def test_a_mark_must_be_of_the_clock_all_year(file):
+    """In January too, when no hour is repeated."""
+    interval = "01/01/2025 01:00:00 (CEST) - 01/01/2025 02:00:00 (CEST)"
+    with pytest.raises(EntsoeFormatError, match=r"line 2.*CEST is no clock of Europe/Berlin"):
+        read_entsoe(file(old_prices([interval], [1])))
+    series = read_entsoe(file(old_prices([interval.replace("CEST", "CET")], [1])))
+    assert_array_equal(series.start, utc("2025-01-01T00:00"))
+
+
 def test_an_autumn_hour_thrice(file):
     with pytest.raises(EntsoeFormatError, match=r"line 4.*third time"):
         read_entsoe(file(old_prices(["29.10.2023 02:00 - 29.10.2023 03:00"] * 3, [1, 2, 3])))
@@ -328,8 +360,31 @@ def test_wrong_arguments(file):
     for change in ({"format": "json"}, {"missing": "drop"}, {"resolution": 5}, {"sequence": -1}, {"max_gap": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(change))} must be"):
             read_entsoe(path, **change)
+    for name, value in (
+        *itertools.product(("column", "area", "area_type", "production_type"), (3, True, b"Solar", ["Solar"])),
+        *itertools.product(("timezone",), (None, 3, b"Europe/Berlin")),
+        *itertools.product(("sequence", "max_gap", "max_bytes"), ("1", 1.5, np.ones(1), np.nan)),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be .*, got "):
+            read_entsoe(path, **{name: value})
+    for name, value in (
+        *itertools.product(("format", "missing"), (3, True, ["xml"], np.array(["xml", "error"]))),
+        *itertools.product(("resolution",), ("15", True, np.array([15, 30]), np.nan)),
+        *itertools.product(("sequence", "max_gap", "max_bytes"), (True, -1)),
+        *itertools.product(("timezone",), ("", "Europe", "../etc/passwd", "a\0b", "x" * 999)),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be .*, got "):
+            read_entsoe(path, **{name: value})
+    for wrong in (3, None, True, b"a.csv", open):
+        with pytest.raises(TypeError, match="path must be a path"):
+            read_entsoe(wrong)
+    for wrong in ("", "a\0b"):
+        with pytest.raises(ValueError, match="path must be a path"):
+            read_entsoe(wrong)
     with pytest.raises(FileNotFoundError):
         read_entsoe(path.with_name("none.csv"))
+    with pytest.raises(IsADirectoryError):
+        read_entsoe(path.parent)
     with pytest.raises(EntsoeFormatError, match="no well-formed XML"):
         read_entsoe(path, format="xml")
 
@@ -354,6 +409,34 @@ def test_file_library(file, encoding, area):
     assert_array_equal(series.start, utc("2023-03-26T00:00", 3))
     assert_array_equal(series.values, [10, 11.5, 12])
     assert (series.unit, series.name) == ("MW", "Solar: ActualGenerationOutput")
+
+
+@pytest.mark.parametrize(
+    ("updates", "value"),
+    [(("04-01", "04-02", "04-03"), 12), (("04-03", "04-01", "04-02"), 10), (("04-01", "04-03", "04-02"), 11)],
+)
+def test_the_value_that_was_updated_later_holds(file, updates, value):
+    row = "2023-03-26 00:00:00\tPT60M\t10Y1\tCTY\tDE\t{}\t2023-{} 00:00:00"
+    head = "DateTime\tResolutionCode\tAreaCode\tAreaTypeCode\tMapCode\tTotalLoadValue\tUpdateTime"
+    lines = [row.format(10 + k, update) for k, update in enumerate(updates)]
+    assert_array_equal(read_entsoe(file("\n".join([head, *lines]))).values, [value])
+
+
+def test_equal_updates_decide_nothing(file):
+    row = "2023-03-26 00:00:00\tPT60M\t10Y1\t{}\t2023-04-01 00:00:00"
+    head = "DateTime(UTC)\tResolutionCode\tAreaCode\tTotalLoad[MW]\tUpdateTime(UTC)"
+    with pytest.raises(EntsoeFormatError, match=r"line 3.*has the value 2, but 1 in line 2"):
+        read_entsoe(file("\n".join([head, row.format(1), row.format(2)])))
+    text = "\n".join([head, row.format(1), row.format(2).replace("2023-04-01 00", "2023-04-31 00")])
+    with pytest.raises(EntsoeFormatError, match=r"line 3, column 'UpdateTime': must be a time yyyy-mm-dd"):
+        read_entsoe(file(text))
+
+
+def test_equal_values_count_as_their_later_update(file):
+    row = "2023-03-26 00:00:00\tPT60M\t10Y1\t{}\t2023-04-0{} 00:00:00"
+    head = "DateTime(UTC)\tResolutionCode\tAreaCode\tTotalLoad[MW]\tUpdateTime(UTC)"
+    lines = [row.format(*pair) for pair in ((1, 1), (1, 3), (2, 2))]
+    assert_array_equal(read_entsoe(file("\n".join([head, *lines]))).values, [1])
 
 
 def test_file_library_choices(file):
@@ -517,15 +600,9 @@ def test_wrong_xml(file, text, words):
         read_entsoe(file(text))
 
 
-def test_series_checks_itself():
-    start = utc("2025-01-01T00:00", 3)
-    Series(start, np.ones(3), 60, "", "MW")
-    for change, words in (
-        ((start, np.ones(2), 60), "start and values must have one shape"),
-        ((start[:0], np.ones(0), 60), "start and values must have one shape"),
-        ((start, np.array([1, np.nan, 1]), 60), r"values\[1\] must be finite, got .*nan"),
-        ((start, np.ones(3), 15), r"start\[1\] must be 15 minutes after start\[0\]"),
-        ((start, np.ones(3), 20), "resolution must be one of 15, 30, 60, got 20"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            Series(*change, "", "MW")
+def test_errors_show_values_of_any_size(file):
+    path = file(OLD_GENERATION)
+    for name, value in (("resolution", 10**5000), ("missing", "x" * 10**6), ("format", [0] * 10**6)):
+        with pytest.raises(ValueError, match=f"{name} must be one of") as error:
+            read_entsoe(path, **{name: value})
+        assert len(str(error.value)) < 400
