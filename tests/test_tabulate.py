@@ -54,5 +54,5 @@ def test_exploitability_takes_a_network():
 
 def test_what_else_is_observed_has_no_place_in_a_table():
     model = PPO("MlpPolicy", GAME, seed=0, device="cpu", observe="mean-field")
-    with pytest.raises(TypeError, match="observes an agent's state and the time only"):
+    with pytest.raises(TypeError, match="policy observes 'mean-field', which changes with what all agents do"):
         tabulate(GAME, model)

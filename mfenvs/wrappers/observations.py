@@ -8,6 +8,7 @@ Symm-NN (Yardim & He, arXiv 2408.15173, appendix E.2).
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -33,6 +34,9 @@ class ObservationBlock(abc.ABC):
 
     name: ClassVar[str]
     """What the block is called where it is asked for by name."""
+    is_fixed: ClassVar[bool] = False
+    """Whether an agent's features never change: they follow from the game and from who the agent is. Policies that
+    observe nothing else beside their own state and the time can be tabulated (:func:`mfenvs.tabulate`)."""
 
     @abc.abstractmethod
     def width(self, game: Game) -> int:
@@ -48,6 +52,7 @@ class OneHotIdentity(ObservationBlock):
     """Who the agent is, one-hot: n_agents features (the paper's OH-NN)."""
 
     name: ClassVar[str] = "one-hot-identity"
+    is_fixed: ClassVar[bool] = True
 
     def width(self, game: Game) -> int:
         """One feature per agent."""
@@ -69,6 +74,7 @@ class IntegerIdentity(ObservationBlock):
     """Who the agent is, as one number: i / (n_agents - 1) (the paper's ID-NN; the scale is ours [O])."""
 
     name: ClassVar[str] = "integer-identity"
+    is_fixed: ClassVar[bool] = True
 
     def width(self, game: Game) -> int:
         """One feature."""
@@ -84,6 +90,7 @@ class OwnParameters(ObservationBlock):
     """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 where all are equal [O]."""
 
     name: ClassVar[str] = "own-parameters"
+    is_fixed: ClassVar[bool] = True
 
     def width(self, game: Game) -> int:
         """One feature per number in ``game.agents``."""
@@ -180,7 +187,7 @@ def observation_blocks(observe: Observe) -> tuple[ObservationBlock, ...]:
 
 
 class Observer:
-    """What every agent of an engine sees: its own observation, then the blocks.
+    """What every agent of an engine sees: its own observation, then the blocks. It can be pickled.
 
     Parameters
     ----------
@@ -196,6 +203,7 @@ class Observer:
     """
 
     def __init__(self, game: Game, observe: Observe = ()) -> None:
+        self._game = game
         self.blocks = observation_blocks(observe)
         widths = [checks.integer(f"the width of {block!r}", block.width(game), 1) for block in self.blocks]
         own = game.observation_space
@@ -209,11 +217,16 @@ class Observer:
         self.width = game.n_features + added
         """Number of features."""
         ends = np.cumsum([game.n_features, *widths]).tolist()
-        self._own = slice(0, game.n_features)
-        self._writes = [
-            (slice(first, last), block.bind(game))
-            for first, last, block in zip(ends[:-1], ends[1:], self.blocks, strict=True)
-        ]
+        self._places = [slice(first, last) for first, last in itertools.pairwise(ends)]
+        self._writes = [block.bind(game) for block in self.blocks]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the functions that write: those are bound anew."""
+        return {name: value for name, value in vars(self).items() if name != "_writes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._writes = [block.bind(self._game) for block in self.blocks]
 
     def __call__(self, engine: Engine, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Observe everyone now, shape (n_worlds, n_agents, width); written to ``out`` if given."""
@@ -221,10 +234,18 @@ class Observer:
             return engine.observe(out)
         if out is None:
             out = np.empty((engine.n_worlds, engine.game.n_agents, self.width), np.float32)
-        engine.observe(out[..., self._own])
-        for place, write in self._writes:
+        engine.observe(out[..., : self._game.n_features])
+        for place, write in zip(self._places, self._writes, strict=True):
             write(out[..., place], engine)
         return out
+
+    def fixed_features(self) -> NDArray[np.float32]:
+        """The blocks' features of every agent, shape (n_agents, any), if all blocks are fixed."""
+        everyone = np.zeros((1, self._game.n_agents, self.width), np.float32)
+        for block, place, write in zip(self.blocks, self._places, self._writes, strict=True):
+            assert block.is_fixed, block
+            write(everyone[..., place], Engine(self._game))
+        return everyone[0, :, self._game.n_features :]
 
 
 def _write_constant(features: NDArray[np.float32]) -> Write:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.play import ObservationPolicy
+from mfenvs.models import ObservationPolicy
 from mfenvs.wrappers.observations import Observe, observation_blocks
 
 
