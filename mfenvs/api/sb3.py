@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from mfenvs.api.parameters import with_common_parameters
 from mfenvs.api.population import Population
 from mfenvs.api.representative import RepresentativeAgents
 from mfenvs.engine.engine import Snapshot
@@ -162,8 +163,8 @@ class LockstepVecEnv(UniformVecEnv):
         return [self._population.render() if self.render_mode == "rgb_array" else None]
 
     def render(self, mode: str | None = None) -> Any:
-        """World 0 since its last reset: a text (``"ansi"``), an image (height, width, 3), or None."""
-        if self.render_mode == "ansi" and mode in (None, "ansi"):
+        """World 0 since its last reset: a text (mode ``"ansi"``), an image (height, width, 3), or None."""
+        if self.render_mode in ("ansi", "human") and mode in (None, self.render_mode):
             return self._population.render()
         return super().render(mode)
 
@@ -177,6 +178,7 @@ class LockstepVecEnv(UniformVecEnv):
         return [info for info in by_world for _ in range(per_world)]
 
 
+@with_common_parameters
 class PopulationVecEnv(LockstepVecEnv):
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
@@ -186,21 +188,13 @@ class PopulationVecEnv(LockstepVecEnv):
 
     Parameters
     ----------
-    game:
-        A registered name, or a game.
-    n_worlds:
-        Number of worlds.
-    observe:
-        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
-        (:mod:`mfenvs.wrappers.observations`).
-    render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
-    debug:
-        Check the game's probability rows in every step.
-    max_episode_steps:
-        Truncate episodes after so many steps, if the horizon has not come before; by default never.
-    constants:
-        The game's constants, such as ``n_agents=100``, if it is given by name.
+    {game}
+    {n_worlds}
+    {observe}
+    {render_mode}
+    {debug}
+    {max_episode_steps}
+    {constants}
 
     Raises
     ------
@@ -259,6 +253,7 @@ class PopulationVecEnv(LockstepVecEnv):
         return self._population.observe()
 
 
+@with_common_parameters
 class RepresentativeVecEnv(LockstepVecEnv):
     """Single agents among a population that plays a given policy, in many worlds at once.
 
@@ -267,18 +262,17 @@ class RepresentativeVecEnv(LockstepVecEnv):
 
     Parameters
     ----------
-    game, observe, render_mode, debug, constants:
-        As in :class:`PopulationVecEnv`.
-    population_policy:
-        What all others play: a table, an object with ``action_probabilities`` or with SB3's ``predict``, shared by
-        all or one for each, or None for uniformly random actions (:class:`mfenvs.play.Player`).
-    agent:
-        Index of the agent that acts; None draws who acts uniformly in each episode.
-    n_worlds:
-        Number of worlds.
+    {game}
+    {population_policy}
+    {agent}
+    {n_worlds}
     agents_per_world:
         Number of acting agents in each world. With more than one they meet each other: cheaper to learn
         from, and by O(1/N) not the problem of a single deviator.
+    {observe}
+    {render_mode}
+    {debug}
+    {constants}
 
     Raises
     ------
@@ -360,6 +354,7 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         self.vector = vector
         self.render_mode = vector.render_mode
         self._actions: NDArray[Any] | None = None
+        self._masks: NDArray[np.bool_] | None = None
         super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
 
     @property
@@ -379,7 +374,8 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         observations, infos = self.vector.reset(seed=self._seeds[0])
         self._reset_seeds()
         self._reset_options()
-        self.reset_infos = self._rows(infos)
+        self._keep_masks(infos)
+        self.reset_infos = rows_of_infos(infos, self.num_envs)
         return observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -392,34 +388,80 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         Returns
         -------
         Observations, rewards and ends of episodes (num_envs,), infos; where an episode ended with
-        ``terminal_observation`` and ``TimeLimit.truncated``.
+        ``terminal_observation`` and ``TimeLimit.truncated``, and the infos of the next one's beginning are in
+        ``reset_infos``.
         """
         if self._actions is None:
             raise RuntimeError("step_wait() was called without actions: call step_async() first")
         actions, self._actions = self._actions, None
         observations, rewards, terminated, truncated, infos = self.vector.step(actions)
+        self._keep_masks(infos)
         dones = terminated | truncated
-        rows = self._rows(infos)
-        ended = self._rows(infos["final_info"]) if dones.any() else []
+        rows = rows_of_infos(infos, self.num_envs)
+        ended = rows_of_infos(infos.get("final_info", {}), self.num_envs) if dones.any() else rows
         for row in np.flatnonzero(dones):
             cut = bool(truncated[row] and not terminated[row])
-            rows[row] = {**ended[row], "terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": cut}
+            self.reset_infos[row] = rows[row]
+            # What wrappers tell of the episode that ended (its "episode") is not in its final infos.
+            told = {**rows[row], **ended[row]}
+            rows[row] = {**told, "terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": cut}
         return observations, rewards, dones, rows
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks.
+
+        They are what the environment tells as ``infos["action_mask"]``; without it all are allowed. TypeError if
+        actions are not discrete.
+        """
+        if not isinstance(self.action_space, gymnasium.spaces.Discrete):
+            raise TypeError(f"action_masks() needs discrete actions, got {self.action_space}")
+        if self._masks is None:
+            return np.ones((self.num_envs, int(self.action_space.n)), np.bool_)
+        return self._masks.copy()
 
     def close(self) -> None:
         """Close the environment."""
         self.vector.close()
 
     def get_images(self) -> Sequence[Any]:
-        """What the environment renders, for all environments."""
-        return list(self.vector.render() or [None])
+        """What the environment renders; what it renders alike for several environments once."""
+        frames = self.vector.render() or (None,)
+        return list({id(frame): frame for frame in frames}.values())
 
-    def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
-        names = [name for name in infos if not name.startswith("_") and not name.startswith("final_")]
-        if not names:
-            return [{}] * self.num_envs
-        columns = zip(*(infos[name].tolist() for name in names), strict=True)
-        return [dict(zip(names, values, strict=True)) for values in columns]
+    def _keep_masks(self, infos: dict[str, Any]) -> None:
+        """Keep what infos tell about allowed actions; an environment that tells nothing allows all."""
+        self._masks = None
+        if "action_mask" in infos:
+            told = np.asarray(infos.get("_action_mask", True)).reshape(-1, 1)
+            self._masks = np.asarray(infos["action_mask"], np.bool_) | ~told
+
+
+def rows_of_infos(infos: dict[str, Any], n_rows: int) -> list[dict[str, Any]]:
+    """The infos of a gymnasium VectorEnv as one dict for each of its environments.
+
+    Entries are arrays with a row for each environment, dicts of such, or what all have in common. Only the rows
+    that are True in the mask ``infos["_<name>"]`` have the entry, if there is such a mask. What is told of final
+    steps is left out.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in range(n_rows)]
+    for name, value in infos.items():
+        if name.startswith("final_") or (name.startswith("_") and name[1:] in infos):
+            continue
+        told: Any
+        if isinstance(value, dict):
+            told = rows_of_infos(value, n_rows)
+        elif np.ndim(value) == 0:
+            told = [value] * n_rows
+        else:
+            told = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else list(value)
+        has_it = infos.get(f"_{name}")
+        if has_it is None or np.all(has_it):
+            for row, cell in zip(rows, told, strict=True):
+                row[name] = cell
+        else:
+            for k in np.flatnonzero(has_it):
+                rows[k][name] = told[k]
+    return rows
 
 
 def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVecEnv:
