@@ -4,7 +4,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
@@ -268,37 +267,36 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
         "must be a table of probabilities, an object with action_probabilities, or a model with discrete actions"
     )
     observing = _Observing(game, policy, None, name, needs)
-    observes_itself = hasattr(game, "observe")
-    masked = observing.takes_masks and game.rules.allowed is not None
-    _refuse_unless_of_own_state(game, observing, name, observes_itself or masked)
+    takes_masks = observing.takes_masks and game.rules.allowed is not None
+    asks_agents = hasattr(game, "observe") or takes_masks
+    _refuse_unless_of_own_state(game, observing, name, asks_agents)
 
-    # Agents who observe the same act alike: each of these is asked for once.
-    who_they_are: list[NDArray[Any]] = [observing.observer.fixed_features()]
-    if observes_itself or masked:
-        who_they_are.append(structured_to_unstructured(game.agents.view(np.ndarray)))
-    if hasattr(policy, "n_agents"):
-        who_they_are.append(np.arange(game.n_agents)[:, None])
-    keys = np.concatenate(who_they_are, axis=1, dtype=np.float64)
-    if keys.shape[1]:
-        _, asked, whose = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    else:
-        asked, whose = np.zeros(1, np.int64), np.zeros(game.n_agents, np.int64)
-    n_times, n_states, n_actions = game.policy_shape
+    # Agents who see the same act alike: each of these is asked for once.
+    kinds, own = _what_agents_see(game, asks_agents, takes_masks)
+    is_joint = hasattr(policy, "n_agents")
+    fixed = observing.observer.fixed_features()
+    who_they_are = [kinds, np.arange(game.n_agents) if is_joint else 0 * kinds]
+    _, asked, whose = np.unique(
+        np.column_stack([*who_they_are, fixed]), axis=0, return_index=True, return_inverse=True
+    )
+    n_times, n_states, _ = game.policy_shape
     size = max(1, BATCH_FEATURES // (n_times * n_states * observing.observer.width))
     found = np.empty((len(asked), *game.policy_shape))
     for first in range(0, len(asked), size):
         agents = asked[first : first + size]
-        rows, masks = _rows_of(game, observing, agents, observes_itself, masked)
-        each = np.repeat(agents, n_times * n_states) if hasattr(policy, "n_agents") else None
-        laws = np.asarray(observing.laws(rows, masks, each), np.float64)
-        found[first : first + size] = laws.reshape(-1, n_times, n_states, n_actions)
+        rows = np.concatenate([own[kinds[agent]][0] for agent in agents])
+        masks = np.concatenate([own[kinds[agent]][1] for agent in agents]) if observing.takes_masks else None
+        each = np.repeat(agents, n_times * n_states)
+        rows = np.concatenate([rows, fixed[each]], axis=1)
+        laws = observing.laws(rows, masks, each if is_joint else None)
+        found[first : first + size] = laws.reshape(-1, *game.policy_shape)
     sums = found.sum(axis=-1, keepdims=True)
     if not (found.min() >= 0.0 and abs(sums - 1.0).max() <= ROUNDING):
         raise ValueError(
             f"the laws of {name} must be non-negative and sum to 1, got sums from {sums.min()} to {sums.max()}"
         )
     found /= sums
-    return found[0] if len(asked) == 1 else found[whose.reshape(-1)]
+    return found[0] if len(asked) == 1 and not is_joint else found[whose.reshape(-1)]
 
 
 def _refuse_unless_of_own_state(game: FiniteGame, observing: _Observing, name: str, reads_signal: bool) -> None:
@@ -307,7 +305,13 @@ def _refuse_unless_of_own_state(game: FiniteGame, observing: _Observing, name: s
         f"a table needs a policy that observes an agent's own state, its parameters and the time only, but {name}"
     )
     if not observing.has_laws:
-        raise TypeError(f"{needs} has a memory, or tells its actions by predict() and not their probabilities")
+        raise TypeError(
+            f"a table needs the probabilities of a policy's actions in its own state, but {name} has none: it has"
+            " a memory, or tells its actions by predict() and not their probabilities"
+        )
+    needs = (
+        f"a table needs a policy that observes an agent's own state, its parameters and the time only, but {name}"
+    )
     for block in observing.observer.blocks:
         if not block.is_fixed:
             raise TypeError(f"{needs} observes {block.name!r}, which changes with what all agents do")
@@ -318,23 +322,33 @@ def _refuse_unless_of_own_state(game: FiniteGame, observing: _Observing, name: s
         )
 
 
-def _rows_of(
-    game: FiniteGame, observing: _Observing, agents: NDArray[Any], observes_itself: bool, masked: bool
-) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """What agents observe at every time in every state, (n * T * S, width), and their action masks."""
-    (n_times, n_states, n_actions), n = game.policy_shape, len(agents)
-    observations = np.zeros((n, n_times, n_states, observing.observer.width), np.float32)
-    masks = np.ones((n, n_times, n_states, n_actions), np.bool_)
+def _what_agents_see(
+    game: FiniteGame, asks_agents: bool, takes_masks: bool
+) -> tuple[NDArray[np.int64], list[tuple[NDArray[np.float32], NDArray[np.bool_]]]]:
+    """Own observations (T * S, n_features) and action masks (T * S, A) at every time in every state.
+
+    Returns the kind of each agent, shape (n_agents,), and what each kind sees. All are of one kind unless
+    ``asks_agents``; masks allow everything unless ``takes_masks``.
+    """
+    n_times, n_states, n_actions = game.policy_shape
     signal = np.zeros(game.n_signals, np.float32)
-    for time, state in np.ndindex(n_times, n_states):
-        public = Public(signal, game.constants, time, np.float32(time / game.horizon))
-        for k in range(n if observes_itself or masked else 1):
-            agent = game.agents[agents[k]]
-            game.rules.observe(observations[k, time, state, : game.n_features], state, agent, public)
-            if masked:
-                masks[k, time, state] = [game.rules.allowed(a, state, agent, public) for a in range(n_actions)]  # type: ignore[misc]
-    if not (observes_itself or masked):
-        observations[1:] = observations[0]
-    observations[..., game.n_features :] = observing.observer.fixed_features()[agents][:, None, None]
-    rows = n * n_times * n_states
-    return observations.reshape(rows, -1), masks.reshape(rows, -1) if observing.takes_masks else None
+    everyone = game.agents.view(np.ndarray)
+    distinct, parameters_of = np.zeros(1, np.int64), np.zeros(game.n_agents, np.int64)
+    if asks_agents:
+        _, distinct, parameters_of = np.unique(everyone, return_index=True, return_inverse=True)
+    kinds: dict[bytes, int] = {}
+    seen, kind_of_parameters = [], np.zeros(len(distinct), np.int64)
+    for k, agent in enumerate(distinct):
+        observations = np.zeros((n_times, n_states, game.n_features), np.float32)
+        masks = np.ones((n_times, n_states, n_actions), np.bool_)
+        for time, state in np.ndindex(n_times, n_states):
+            told = state, game.agents[agent], Public(signal, game.constants, time, np.float32(time / game.horizon))
+            game.rules.observe(observations[time, state], *told)
+            if takes_masks:
+                assert game.rules.allowed is not None
+                masks[time, state] = [game.rules.allowed(action, *told) for action in range(n_actions)]
+        key = observations.tobytes() + masks.tobytes()
+        if key not in kinds:
+            seen.append((observations.reshape(n_times * n_states, -1), masks.reshape(n_times * n_states, -1)))
+        kind_of_parameters[k] = kinds.setdefault(key, len(kinds))
+    return kind_of_parameters[parameters_of], seen
