@@ -93,7 +93,7 @@ def evaluate(
         for earned in _episode(population, seed, player.actions):
             for name, now in population.region_shares().items():
                 shares[name][worlds, population.engine.time] = now
-        returns[worlds] = earned
+            returns[worlds] = earned
     return Evaluation(returns, shares)
 
 
@@ -154,12 +154,12 @@ def deviation_gain(
     gains = np.zeros(n_worlds)
     for worlds, population in _batches(made, n_worlds, max(player.width, deviator.width)):
         agents = who[worlds]
-
-        def deviate(engine: Engine, agents: NDArray[Any] = agents) -> NDArray[Any]:
-            return deviator.replace(player.actions(engine), engine, agents)
-
         *_, without = _episode(population, seed, player.actions)
-        *_, with_deviator = _episode(population, seed, deviate)
+        *_, with_deviator = _episode(
+            population,
+            seed,
+            lambda engine, agents=agents: deviator.replace(player.actions(engine), engine, agents),  # type: ignore[misc]
+        )
         gains[worlds] = (with_deviator - without)[np.arange(len(agents)), agents]
     return Estimate.of(gains)
 
@@ -181,8 +181,8 @@ def _episode(
 ) -> Iterator[NDArray[np.float64]]:
     """Play an episode in which ``choose`` gives everyone's actions.
 
-    Yields, before the first step and after every one, everyone's rewards so far, discounted by gamma^h: one array of
-    shape (n_worlds, n_agents).
+    Yields, before the first step and after every one, everyone's rewards so far, discounted by gamma^h: one array
+    of shape (n_worlds, n_agents).
     """
     engine, discount = population.engine, population.game.discount
     population.reset(seed)
