@@ -8,7 +8,6 @@ is imported here.
 
 import inspect
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -70,7 +69,8 @@ class ObservationPolicy(Protocol):
 def environment_layers(model: Any) -> list[Any]:
     """The training environment of a model and all that it wraps, from the outside in; [] if it has none."""
     layers: list[Any] = []
-    env = vars(model).get("env") if hasattr(model, "__dict__") else None
+    find = getattr(model, "get_env", None)
+    env = find() if callable(find) else None
     while env is not None and not any(env is layer for layer in layers):
         layers.append(env)
         # Not by getattr(), which wrappers answer for what they wrap.
@@ -240,7 +240,8 @@ class Predictions:
         self._takes_start = "episode_start" in parameters
         self._before: Any = None
         self._after: Any = None
-        self._when: tuple[Any, int, int] | None = None
+        self._when: tuple[Engine | None, int, int] = (None, -1, -1)
+        """Engine, episode and time of the last call."""
 
     def __call__(self, engine: Engine, observations: Rows, masks: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """The actions of the rows, shape (n_rows,), with a Box's shape behind.
@@ -276,7 +277,7 @@ class Predictions:
                 " take an argument state"
             )
         self._after = state
-        self._when = weakref.ref(engine), engine.episode, engine.time
+        self._when = engine, engine.episode, engine.time
         return np.asarray(actions)
 
     def _recalled(self, engine: Engine) -> Any:
@@ -284,8 +285,8 @@ class Predictions:
         if engine.time == 0:
             self._before = None
             return None
-        where, episode, time = self._when or (lambda: None, -1, -1)
-        is_here = where() is engine and episode == engine.episode
+        where, episode, time = self._when
+        is_here = where is engine and episode == engine.episode
         if is_here and time == engine.time - 1:
             self._before = self._after
         elif not (is_here and time == engine.time) and self._after is not None:

@@ -1,5 +1,6 @@
 """Models of Stable-Baselines3 and sb3-contrib as policies: played on what they were trained on."""
 
+import pickle
 import re
 
 import gymnasium
@@ -236,6 +237,12 @@ def test_wrappers_that_change_no_observation_are_played_through(make_env):
     assert_allclose(tabulate(GAME, model), everything_seen(lambda rows: by_hand(model, rows)), rtol=1e-5)
 
 
+def test_an_environment_that_a_policy_keeps_for_itself_is_its_own_affair():
+    policy = Normalising()
+    policy.env = Halved(vec_env(GAME))
+    evaluate(GAME, policy, n_worlds=2)
+
+
 class MaskablePPO:
     """With the ``predict`` of sb3-contrib 2.9: uniform on what is allowed, and remembers what it was asked."""
 
@@ -341,6 +348,17 @@ def test_a_population_remembers_through_episodes_and_refused_steps():
         recurrent.step([1])
         table.step([1])
         assert_array_equal(recurrent.engine.states, table.engine.states)
+
+
+def test_a_population_with_a_memory_can_be_pickled():
+    env = RepresentativeVecEnv(GAME, RecurrentPPO(), agent=0)
+    env.seed(0)
+    env.reset()
+    env.step([1])
+    twin = pickle.loads(pickle.dumps(env))
+    for _ in range(5):
+        assert_array_equal(env.step([1])[0], twin.step([1])[0])
+        assert_array_equal(env.engine.states, twin.engine.states)
 
 
 def test_a_memory_with_a_gap_is_refused():

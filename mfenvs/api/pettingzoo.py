@@ -72,8 +72,6 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         self.game = self._population.game
         self.engine = self._population.engine
         self.render_mode = render_mode
-        self.observe = self._population.observer.blocks
-        """What agents see beside their own observation."""
         self.metadata = {
             **self.metadata,
             "name": name_of(self.game) or type(self.game).__name__,
