@@ -23,7 +23,8 @@ from stable_baselines3.common.vec_env import (
 import baselines
 import mfenvs
 from mfenvs import Engine, deviation_gain, evaluate, make, tabulate, vec_env
-from mfenvs.api.sb3 import RepresentativeVecEnv, VectorEnvAsVecEnv
+from mfenvs.api.sb3 import RepresentativeVecEnv
+from mfenvs.api.vector_env_as_vec_env import VectorEnvAsVecEnv
 from mfenvs.play import Player
 from mfenvs.wrappers.rewards import ScaledRewards
 

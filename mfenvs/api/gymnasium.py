@@ -21,7 +21,7 @@ Flags = NDArray[np.bool_]
 
 @with_common_parameters
 class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
-    """All agents of all worlds of a game: one slot per agent, ordered by world, then by agent.
+    """All agents of all worlds of a game: one environment (slot) per agent, ordered by world, then by agent.
 
     All slots run in lockstep. At the game's horizon all terminate: the game is over, and its observation carries
     the time. An infinite game goes on: there they truncate.
@@ -189,7 +189,10 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions serve a purpose in every slot now, shape (num_envs, n_actions).
 
-        TypeError if actions are not discrete.
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
         """
         return self.engine.action_masks().reshape(self.num_envs, -1)
 
@@ -298,9 +301,12 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose for the acting agent now, shape (n_actions,), as sb3-contrib asks for it.
+        """Which actions serve a purpose for the acting agent now, shape (n_actions,): sb3-contrib's mask.
 
-        TypeError if actions are not discrete.
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
         """
         mask: NDArray[np.bool_] = self.engine.action_masks()[0, self._core.acting[0, 0]]
         return mask
@@ -317,7 +323,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
 
 
 def vector_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVectorEnv:
-    """A game as a gymnasium VectorEnv: see :class:`PopulationVectorEnv`."""
+    """Make a gymnasium VectorEnv of a game; the arguments are those of :class:`PopulationVectorEnv`."""
     return PopulationVectorEnv(game, n_worlds=n_worlds, **kwargs)
 
 

@@ -1,6 +1,7 @@
 """PettingZoo: one world of a game as a ParallelEnv, and through PettingZoo's conversion as an AECEnv.
 
-Dictionaries of a thousand agents are the price of this API, so they are built by C-level iteration only.
+This API wants dictionaries with an entry for each agent, of which there may be thousands: they are built without a
+Python loop over agents.
 """
 
 import operator
@@ -226,7 +227,7 @@ def parallel_env(
     debug: bool = False,
     **constants: Any,
 ) -> PopulationParallelEnv:
-    """A game as a PettingZoo ParallelEnv: see :class:`PopulationParallelEnv`."""
+    """Make a PettingZoo ParallelEnv of a game; the arguments are those of :class:`PopulationParallelEnv`."""
     return PopulationParallelEnv(
         game,
         observe=observe,
@@ -238,9 +239,9 @@ def parallel_env(
 
 
 def env(game: str | Game, **kwargs: Any) -> Any:
-    """A game as a PettingZoo AECEnv, whose agents act one after the other on the same world.
+    """Make a PettingZoo AECEnv of a game, in which agents act one after the other, all on the same population.
 
-    Takes the arguments of :func:`parallel_env`. It costs microseconds per agent: for large N use the
+    The arguments are those of :func:`parallel_env`. A step costs microseconds per agent: with many agents use the
     other APIs.
     """
     return parallel_to_aec(parallel_env(game, **kwargs))

@@ -1,4 +1,4 @@
-"""What every API is a view of: worlds of one game as flat rows of agents, observed, cut short, recorded."""
+"""Worlds of one game as rows of agents that are observed, truncated and rendered: what every API is a view of."""
 
 import copy
 from typing import Any
@@ -21,7 +21,7 @@ FRAMES_PER_SECOND = 4
 
 
 class Population:
-    """``n_worlds`` copies of a game, in which every agent of every world has one row.
+    """Independent copies of a game, the worlds, in which every agent of every world has one row.
 
     Rows are ordered by world, then by agent. All worlds run in lockstep: they begin and end together.
 
@@ -32,13 +32,13 @@ class Population:
     constants:
         The game's constants, if it is given by name.
     n_worlds:
-        Number of copies.
+        Number of worlds.
     observe:
         What agents see beside their own observation (:mod:`mfenvs.wrappers.observations`).
     max_steps:
         Episodes are truncated after so many steps if the horizon has not come before; None for no cut.
     max_steps_name:
-        What the API calls that argument.
+        Name of that argument in the API, for error messages.
     render_mode:
         None, ``"ansi"``, ``"rgb_array"`` or ``"human"``.
     debug, first_world:

@@ -1,12 +1,10 @@
-"""Stable-Baselines3: many agents as the environments of one VecEnv, without a wrapper between."""
+"""Stable-Baselines3: the agents of a game as the environments of one VecEnv, without a wrapper between."""
 
 import abc
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mfenvs.api.parameters import with_common_parameters
@@ -14,7 +12,7 @@ from mfenvs.api.population import Population
 from mfenvs.api.representative import RepresentativeAgents
 from mfenvs.engine.engine import Snapshot
 from mfenvs.game import Game
-from mfenvs.wrappers.observations import ObservationBlock, Observe
+from mfenvs.wrappers.observations import Observe
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -59,7 +57,7 @@ class UniformVecEnv(VecEnv):
 
 
 class LockstepVecEnv(UniformVecEnv):
-    """What the VecEnvs of this module share: rows that begin and end together.
+    """Base class of VecEnvs that show a population: all environments begin and end together.
 
     When an episode ends, at the game's horizon or cut before, the next one begins in the same step; the infos
     then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, where the
@@ -86,7 +84,7 @@ class LockstepVecEnv(UniformVecEnv):
         """Take one step; return each row's reward."""
 
     def _rows_of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Of values for every agent, (n_worlds, n_agents, any), those of the environments, (num_envs, any)."""
+        """Select the environments' rows (num_envs, any) of an array for all agents (n_worlds, n_agents, any)."""
         return values.reshape(self.num_envs, -1)
 
     @abc.abstractmethod
@@ -118,9 +116,9 @@ class LockstepVecEnv(UniformVecEnv):
 
         Returns
         -------
-        Observations (num_envs, width of the space), rewards and ends of episodes (num_envs,), infos: the share
-        of agents in each of the game's regions and what it reports, if it has any, and at the end of an episode
-        what the class says.
+        Observations (num_envs, width of the space), rewards (num_envs,), whether the episode ended (num_envs,),
+        and infos: the share of agents in each of the game's regions and what the game reports, if it has any; at
+        the end of an episode also ``terminal_observation`` and ``TimeLimit.truncated``.
 
         Raises
         ------
@@ -149,17 +147,20 @@ class LockstepVecEnv(UniformVecEnv):
         return self._observe_rows(), rewards, dones, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks.
+        """Which actions serve a purpose in every environment now, (num_envs, n_actions): sb3-contrib's masks.
 
-        TypeError if actions are not discrete.
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
         """
         return self._rows_of(self.engine.action_masks())
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """One image, of world 0, for all environments."""
+        """The image of world 0, once for all environments."""
         return [self._population.render() if self.render_mode == "rgb_array" else None]
 
     def render(self, mode: str | None = None) -> Any:
@@ -255,7 +256,7 @@ class PopulationVecEnv(LockstepVecEnv):
 
 @with_common_parameters
 class RepresentativeVecEnv(LockstepVecEnv):
-    """Single agents among a population that plays a given policy, in many worlds at once.
+    """Single agents among a population that plays a given policy: one environment per acting agent.
 
     A learner that maximises its return here computes a best response to the policy: the batched form of
     :class:`mfenvs.api.gymnasium.RepresentativeAgentEnv`.
@@ -328,142 +329,6 @@ class RepresentativeVecEnv(LockstepVecEnv):
         return acting.reshape(self.num_envs, -1)
 
 
-class VectorEnvAsVecEnv(UniformVecEnv):
-    """A gymnasium VectorEnv, such as ``gymnasium.make_vec`` makes, as a VecEnv.
-
-    Parameters
-    ----------
-    vector:
-        The environment; ended episodes must begin anew in the same step (``autoreset_mode="SameStep"``), as SB3
-        has it.
-
-    Raises
-    ------
-    ValueError
-        If it resets in another way.
-    """
-
-    def __init__(self, vector: "gymnasium.vector.VectorEnv[Any, Any, Any]") -> None:
-        mode = vector.metadata.get("autoreset_mode")
-        if mode is not AutoresetMode.SAME_STEP:
-            raise ValueError(
-                f"autoreset_mode must be {AutoresetMode.SAME_STEP.value!r} for Stable-Baselines3, got"
-                f" {getattr(mode, 'value', mode)!r}: make the environment with"
-                f" autoreset_mode={AutoresetMode.SAME_STEP.value!r}"
-            )
-        self.vector = vector
-        self.render_mode = vector.render_mode
-        self._actions: NDArray[Any] | None = None
-        self._masks: NDArray[np.bool_] | None = None
-        super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
-
-    @property
-    def game(self) -> Game:
-        """The game, of one of our environments."""
-        made: Game = self.vector.unwrapped.game  # type: ignore[attr-defined]
-        return made
-
-    @property
-    def observe(self) -> tuple[ObservationBlock, ...]:
-        """What agents see beside their own observation, of one of our environments."""
-        blocks: tuple[ObservationBlock, ...] = getattr(self.vector.unwrapped, "observe", ())
-        return blocks
-
-    def reset(self) -> Any:
-        """Begin anew, with the seed given to :meth:`seed` since then, if any; return the observations."""
-        observations, infos = self.vector.reset(seed=self._seeds[0])
-        self._reset_seeds()
-        self._reset_options()
-        self._keep_masks(infos)
-        self.reset_infos = rows_of_infos(infos, self.num_envs)
-        return observations
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for :meth:`step_wait`."""
-        self._actions = actions
-
-    def step_wait(self) -> Any:
-        """Take one step with the actions of :meth:`step_async`.
-
-        Returns
-        -------
-        Observations, rewards and ends of episodes (num_envs,), infos; where an episode ended with
-        ``terminal_observation`` and ``TimeLimit.truncated``, and the infos of the next one's beginning are in
-        ``reset_infos``.
-        """
-        if self._actions is None:
-            raise RuntimeError("step_wait() was called without actions: call step_async() first")
-        actions, self._actions = self._actions, None
-        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
-        self._keep_masks(infos)
-        dones = terminated | truncated
-        rows = rows_of_infos(infos, self.num_envs)
-        ended = rows_of_infos(infos.get("final_info", {}), self.num_envs) if dones.any() else rows
-        for row in np.flatnonzero(dones):
-            cut = bool(truncated[row] and not terminated[row])
-            self.reset_infos[row] = rows[row]
-            # What wrappers tell of the episode that ended (its "episode") is not in its final infos.
-            told = {**rows[row], **ended[row]}
-            rows[row] = {**told, "terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": cut}
-        return observations, rewards, dones, rows
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks.
-
-        They are what the environment tells as ``infos["action_mask"]``; without it all are allowed. TypeError if
-        actions are not discrete.
-        """
-        if not isinstance(self.action_space, gymnasium.spaces.Discrete):
-            raise TypeError(f"action_masks() needs discrete actions, got {self.action_space}")
-        if self._masks is None:
-            return np.ones((self.num_envs, int(self.action_space.n)), np.bool_)
-        return self._masks.copy()
-
-    def close(self) -> None:
-        """Close the environment."""
-        self.vector.close()
-
-    def get_images(self) -> Sequence[Any]:
-        """What the environment renders; what it renders alike for several environments once."""
-        frames = self.vector.render() or (None,)
-        return list({id(frame): frame for frame in frames}.values())
-
-    def _keep_masks(self, infos: dict[str, Any]) -> None:
-        """Keep what infos tell about allowed actions; an environment that tells nothing allows all."""
-        self._masks = None
-        if "action_mask" in infos:
-            told = np.asarray(infos.get("_action_mask", True)).reshape(-1, 1)
-            self._masks = np.asarray(infos["action_mask"], np.bool_) | ~told
-
-
-def rows_of_infos(infos: dict[str, Any], n_rows: int) -> list[dict[str, Any]]:
-    """The infos of a gymnasium VectorEnv as one dict for each of its environments.
-
-    Entries are arrays with a row for each environment, dicts of such, or what all have in common. Only the rows
-    that are True in the mask ``infos["_<name>"]`` have the entry, if there is such a mask. What is told of final
-    steps is left out.
-    """
-    rows: list[dict[str, Any]] = [{} for _ in range(n_rows)]
-    for name, value in infos.items():
-        if name.startswith("final_") or (name.startswith("_") and name[1:] in infos):
-            continue
-        told: Any
-        if isinstance(value, dict):
-            told = rows_of_infos(value, n_rows)
-        elif np.ndim(value) == 0:
-            told = [value] * n_rows
-        else:
-            told = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else list(value)
-        has_it = infos.get(f"_{name}")
-        if has_it is None or np.all(has_it):
-            for row, cell in zip(rows, told, strict=True):
-                row[name] = cell
-        else:
-            for k in np.flatnonzero(has_it):
-                rows[k][name] = told[k]
-    return rows
-
-
 def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVecEnv:
-    """A game as a Stable-Baselines3 VecEnv: see :class:`PopulationVecEnv`."""
+    """Make a Stable-Baselines3 VecEnv of a game; the arguments are those of :class:`PopulationVecEnv`."""
     return PopulationVecEnv(game, n_worlds, **kwargs)

@@ -1,9 +1,9 @@
-"""What agents may see beside their own observation: who they are, what they are like, where the others are.
+"""Observation blocks: features that agents may see beside their own observation.
 
 Every API takes the argument ``observe``: names or objects of these blocks, whose features are appended to every
-agent's own observation in the order in which they are given. What a neural policy may condition on is chosen here,
-and nowhere else: a shared network that observes its identity is the paper's OH-NN or ID-NN, one that does not is
-Symm-NN (Yardim & He, arXiv 2408.15173, appendix E.2).
+agent's own observation in the order in which they are given. A network that all agents share is OH-NN or ID-NN in
+the terms of Yardim & He (arXiv 2408.15173, appendix E.2) if it observes who the agent is, and Symm-NN if it does
+not.
 """
 
 import abc
@@ -49,7 +49,7 @@ class ObservationBlock(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class OneHotIdentity(ObservationBlock):
-    """Who the agent is, one-hot: n_agents features (the paper's OH-NN)."""
+    """The agent's index, one-hot: n_agents features (OH-NN in Yardim & He, arXiv 2408.15173)."""
 
     name: ClassVar[str] = "one-hot-identity"
     is_fixed: ClassVar[bool] = True
@@ -71,7 +71,7 @@ class OneHotIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class IntegerIdentity(ObservationBlock):
-    """Who the agent is, as one number: i / (n_agents - 1) (the paper's ID-NN; the scale is ours [O])."""
+    """The agent's index i as one number, i / (n_agents - 1) (ID-NN in Yardim & He; the scale is our choice)."""
 
     name: ClassVar[str] = "integer-identity"
     is_fixed: ClassVar[bool] = True
@@ -87,7 +87,7 @@ class IntegerIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class OwnParameters(ObservationBlock):
-    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 where all are equal [O]."""
+    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 if all agents have the same."""
 
     name: ClassVar[str] = "own-parameters"
     is_fixed: ClassVar[bool] = True
@@ -107,7 +107,7 @@ class OwnParameters(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class MeanField(ObservationBlock):
-    """Where everyone is: the share of all agents in each place (in a finite game: in each state)."""
+    """The mean field: the share of all agents in each place (in a finite game: in each state)."""
 
     name: ClassVar[str] = "mean-field"
 
@@ -128,7 +128,7 @@ class MeanField(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class TypeMeans(ObservationBlock):
-    """What agents of each type are like on average: a few numbers where the mean field has one for each place.
+    """Averages over the agents of each type: a short summary of the mean field.
 
     For games with a method ``type_means(states)``: states of shape (n_worlds, n_agents) in, numbers in [0, 1] of
     shape (n_worlds, width) out.
@@ -158,11 +158,11 @@ BLOCKS: dict[str, type[ObservationBlock]] = {
 """The blocks that can be asked for by name."""
 
 Observe = str | ObservationBlock | Sequence[str | ObservationBlock]
-"""What the argument ``observe`` takes: names or objects of blocks, one or several."""
+"""The argument ``observe``: names or objects of blocks, one or several."""
 
 
 def observation_blocks(observe: Observe) -> tuple[ObservationBlock, ...]:
-    """The blocks that ``observe`` asks for, in order.
+    """The observation blocks that ``observe`` names, in order.
 
     Raises
     ------

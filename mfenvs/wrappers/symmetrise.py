@@ -1,4 +1,4 @@
-"""One policy for all, or one for each: either seen as the other.
+"""One policy for all agents, and one for each: conversions between the two.
 
 A *joint* policy gives every agent its own; a *shared* one is played by all (parameter sharing). Whatever plays or
 evaluates policies (:func:`mfenvs.evaluate`, the representative-agent environments) takes both; these functions
@@ -17,7 +17,7 @@ from mfenvs.wrappers.observations import Observe, observation_blocks
 
 
 class JointPolicy:
-    """N policies seen as one: row i of every world is acted on by the policy of agent i.
+    """N policies as one joint policy: in every world agent i acts by policy i.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class JointPolicy:
 
 
 class SharedPolicy:
-    """A joint policy seen as one that all share: the average of the agents' laws, given what is observed.
+    """A joint policy made one that all agents share: the average of the agents' laws, given the observation.
 
     It acts as an agent would who draws, in every step anew, at random whose policy to follow.
 
@@ -119,7 +119,7 @@ class SharedPolicy:
 
 
 def joint_policy(policies: Sequence[Any]) -> Any:
-    """N policies seen as one.
+    """Make one joint policy of N policies.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def joint_policy(policies: Sequence[Any]) -> Any:
 
 
 def shared_policy(joint: Any) -> Any:
-    """A joint policy seen as one that all share: the average over the agents.
+    """Make one policy that all agents share of a joint policy: the average over the agents.
 
     Parameters
     ----------

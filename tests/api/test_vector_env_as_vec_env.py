@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import baselines
 import mfenvs
-from mfenvs.api.sb3 import VectorEnvAsVecEnv, rows_of_infos
+from mfenvs.api.vector_env_as_vec_env import VectorEnvAsVecEnv, rows_of_infos
 from mfenvs.wrappers import MeanField
 
 TAXI = {"n_agents": 6, "horizon": 4}
@@ -117,12 +117,12 @@ class Once(gymnasium.Env):
     action_space = gymnasium.spaces.Discrete(2)
 
     def __init__(self, length):
-        self.length, self.render_mode = length, None
+        self.length, self.render_mode, self.episode = length, None, 0
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.time = 0
-        return np.zeros(1, np.float32), {"begun": True}
+        self.time, self.episode = 0, self.episode + 1
+        return np.zeros(1, np.float32), {"begun": self.episode}
 
     def step(self, action):
         self.time += 1
