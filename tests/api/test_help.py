@@ -1,6 +1,7 @@
 """What help() says of the APIs."""
 
 import inspect
+import itertools
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_every_parameter_is_described_in_the_order_in_which_it_is_taken(api):
     section = lines[lines.index("Parameters") + 2 : lines.index("Raises") - 1]
     named = [line.removesuffix(":") for line in section if not line.startswith(" ")]
     assert set(named) == set(inspect.signature(api).parameters)
-    for line, following in zip(section, section[1:], strict=False):
+    for line, following in itertools.pairwise(section):
         assert line.startswith(" ") or (line.endswith(":") and following.startswith("    "))
     assert max(map(len, lines)) <= 115
     assert "{" not in "".join(lines)
