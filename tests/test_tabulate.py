@@ -31,9 +31,8 @@ GAME = make("Epidemic-v0", n_agents=5, horizon=4)
 
 def network(observe=(), game=GAME, model_class=PPO, **arguments):
     """A network far from uniform."""
-    torch.manual_seed(0)
     env = vec_env(game, observe=observe)
-    model = model_class("MlpPolicy", env, device="cpu", policy_kwargs={"net_arch": [4]}, **arguments)
+    model = model_class("MlpPolicy", env, seed=0, device="cpu", policy_kwargs={"net_arch": [4]}, **arguments)
     with torch.no_grad():
         model.policy.action_net.weight.mul_(300)
     return model
