@@ -228,12 +228,15 @@ class Predictions:
         An object with ``predict(observations, ...) -> (actions, state)``.
     trained_on:
         What it was trained on.
+    action_shape:
+        The shape of one agent's action: () if actions are discrete.
     name:
         What error messages call it.
     """
 
-    def __init__(self, policy: Any, trained_on: TrainedOn, name: str) -> None:
+    def __init__(self, policy: Any, trained_on: TrainedOn, action_shape: tuple[int, ...], name: str) -> None:
         self._predict, self._trained_on, self._name = policy.predict, trained_on, name
+        self._action_shape = action_shape
         parameters = _parameters(policy.predict)
         self.takes_masks = "action_masks" in parameters
         self._takes_state = "state" in parameters
@@ -257,8 +260,8 @@ class Predictions:
 
         Raises
         ------
-        TypeError
-            If ``predict`` returns a state, but takes none.
+        TypeError, ValueError
+            If ``predict`` returns something else, or a state although it takes none.
         RuntimeError
             If a policy with memory has missed steps of the episode.
         """
@@ -276,9 +279,15 @@ class Predictions:
                 f"predict of {self._name} returns a state, which it must be given back in the next step: let it"
                 " take an argument state"
             )
+        expected = (len(observations), *self._action_shape)
+        chosen = np.asarray(actions)
+        if chosen.size != np.prod(expected):
+            raise ValueError(
+                f"predict of {self._name} must return actions of shape {expected}, got {chosen.shape}"
+            )
         self._after = state
         self._when = engine, engine.episode, engine.time
-        return np.asarray(actions)
+        return chosen.reshape(expected)
 
     def _recalled(self, engine: Engine) -> Any:
         """The state with which to predict now: a step that is asked for twice is answered from the same one."""

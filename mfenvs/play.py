@@ -53,7 +53,6 @@ class Player:
     def __init__(
         self, game: Game, policy: Any, observe: Observe | None = None, name: str = "population_policy"
     ) -> None:
-        self._action_shape = game.action_space.shape or ()
         self._table: NDArray[np.float32] | None = None
         self._observing: _Observing | None = None
         _check_agents(game, policy, name)
@@ -89,7 +88,7 @@ class Player:
         if self._observing.has_laws:
             return engine.draw_actions(self._observing.laws(observations, masks).reshape(*shape, -1))
         chosen = self._observing.predictions(engine, observations, masks)
-        return chosen.reshape(*shape, *self._action_shape)
+        return chosen.reshape(*shape, *chosen.shape[1:])
 
 
 class Deviator:
@@ -157,7 +156,7 @@ class _Observing:
     def __init__(self, game: Game, policy: Any, observe: Observe | None, name: str, needs: str) -> None:
         is_discrete = isinstance(game.action_space, gymnasium.spaces.Discrete)
         can_predict = hasattr(policy, "predict")
-        if not isinstance(policy, ObservationPolicy) and not can_predict:
+        if isinstance(policy, type) or not (isinstance(policy, ObservationPolicy) or can_predict):
             raise TypeError(f"{name} {needs}, got {policy!r}")
         self.observer = _observer(game, policy, observe)
         trained_on = TrainedOn(policy, name)
@@ -175,7 +174,7 @@ class _Observing:
             self._network_laws = NetworkLaws(network, trained_on)
             self.has_laws, self.takes_masks = True, self._network_laws.takes_masks
         else:
-            self.predictions = Predictions(policy, trained_on, name)
+            self.predictions = Predictions(policy, trained_on, game.action_space.shape or (), name)
             """Asks the policy for actions, if it knows no laws."""
             self.takes_masks = self.predictions.takes_masks and is_discrete
 

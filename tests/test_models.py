@@ -383,6 +383,29 @@ def test_a_memory_that_cannot_be_given_back_is_refused():
         evaluate(GAME, Forgetful())
 
 
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (np.zeros(10, int), TypeError, "predict of policy must return (actions, state), got array("),
+        ((np.zeros(3, int), None), ValueError, "predict of policy must return actions of shape (10,), got (3,)"),
+    ],
+)
+def test_what_is_no_prediction(answer, error, message):
+    class Wrong:
+        def predict(self, observations):
+            return answer
+
+    with pytest.raises(error, match=re.escape(message)):
+        evaluate(GAME, Wrong(), n_worlds=2)
+
+
+@pytest.mark.parametrize("policy", [stable_baselines3.PPO, baselines.PPO, RecurrentPPO])
+def test_a_class_is_no_policy(policy):
+    for function in (evaluate, tabulate):
+        with pytest.raises(TypeError, match=r"policy must be .* got <class '"):
+            function(GAME, policy)
+
+
 def test_what_a_model_observed_is_known_from_its_environment_or_asked_for(tmp_path):
     for env in (
         vec_env(GAME, observe="mean-field"),

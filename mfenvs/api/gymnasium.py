@@ -123,6 +123,8 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         Observations, shape (num_envs, width of the space), and infos: the share of agents in each of the game's
         regions, what it reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
         """
+        if options is not None and not isinstance(options, dict):
+            raise TypeError(f"options must be a dict or None, got {options!r}")
         if options is not None and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"])
             if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.all():

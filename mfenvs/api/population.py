@@ -111,10 +111,12 @@ class Population:
         return self.terminated or self.truncated
 
     def first_seed(self, seed: int | None) -> int | None:
-        """``seed``, or a fresh one if none is given and nothing has been seeded yet."""
-        if seed is None and self.engine.episode < 0:
+        """``seed``, which must be one, or a fresh one if none is given and nothing has been seeded yet."""
+        if seed is not None:
+            return checks.integer("seed", seed, 0, 2**64 - 1)
+        if self.engine.episode < 0:
             return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        return seed
+        return None
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode in all worlds; without a seed the next one of the last seed."""

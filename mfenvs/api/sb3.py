@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
 from mfenvs.api.population import Population
 from mfenvs.api.representative import RepresentativeAgents
@@ -23,6 +24,15 @@ except ModuleNotFoundError as error:
 
 class UniformVecEnv(VecEnv):
     """A VecEnv whose environments share all attributes: they are rows of one object."""
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed the next reset; ValueError or TypeError if ``seed`` is neither None nor an integer >= 0.
+
+        Returns
+        -------
+        A seed for each environment. Only the first has an effect: the random numbers of all follow from it.
+        """
+        return super().seed(None if seed is None else checks.integer("seed", seed, 0, 2**64 - 1))
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The value of an attribute, once for each index: all environments share it."""

@@ -101,6 +101,34 @@ class TestActions:
             adapters()[name].step(np.zeros(5, int))
 
 
+@pytest.mark.parametrize(
+    "reset",
+    [
+        lambda seed: make_vec().reset(seed=seed),
+        lambda seed: mfenvs.parallel_env("Epidemic-v0", **SMALL).reset(seed=seed),
+        lambda seed: mfenvs.vec_env("Epidemic-v0", **SMALL).seed(seed),
+        lambda seed: mfenvs.api.gymnasium.RepresentativeAgentEnv("Epidemic-v0", **SMALL).reset(seed=seed),
+    ],
+)
+def test_seeds_that_are_none(reset):
+    for seed, error in (
+        (-1, ValueError),
+        (True, ValueError),
+        (2**64, ValueError),
+        (1.5, TypeError),
+        ("a", TypeError),
+    ):
+        with pytest.raises(error, match=re.escape(f"seed must be an integer in [0, {2**64 - 1}], got {seed!r}")):
+            reset(seed)
+    reset(np.int64(3))
+    reset(2**64 - 1)
+
+
+def test_options_are_a_dict():
+    with pytest.raises(TypeError, match="options must be a dict or None, got 5"):
+        make_vec().reset(options=5)
+
+
 def test_waiting_without_actions():
     vec = mfenvs.vec_env("Epidemic-v0", **SMALL)
     vec.reset()
