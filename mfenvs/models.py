@@ -266,8 +266,9 @@ class Predictions:
             If a policy with memory has missed steps of the episode.
         """
         asked: dict[str, Any] = {"action_masks": masks} if self.takes_masks else {}
+        has_gap = False
         if self._takes_state:
-            asked["state"] = self._recalled(engine)
+            asked["state"], has_gap = self._recalled(engine)
         if self._takes_start:
             asked["episode_start"] = np.full(len(observations), engine.time == 0)
         answer = self._predict(self._trained_on.normalised(observations), **asked)
@@ -279,6 +280,11 @@ class Predictions:
                 f"predict of {self._name} returns a state, which it must be given back in the next step: let it"
                 " take an argument state"
             )
+        if state is not None and has_gap:
+            raise RuntimeError(
+                f"{self._name} has a memory and must act in every step of an episode, got time {engine.time}"
+                f" without time {engine.time - 1}"
+            )
         expected = (len(observations), *self._action_shape)
         chosen = np.asarray(actions)
         if chosen.size != np.prod(expected):
@@ -289,21 +295,18 @@ class Predictions:
         self._when = engine, engine.episode, engine.time
         return chosen.reshape(expected)
 
-    def _recalled(self, engine: Engine) -> Any:
-        """The state with which to predict now: a step that is asked for twice is answered from the same one."""
-        if engine.time == 0:
-            self._before = None
-            return None
+    def _recalled(self, engine: Engine) -> tuple[Any, bool]:
+        """The state with which to predict now, and whether the step before was missed.
+
+        A step that is asked for twice is answered from the same state.
+        """
         where, episode, time = self._when
         is_here = where is engine and episode == engine.episode
-        if is_here and time == engine.time - 1:
-            self._before = self._after
-        elif not (is_here and time == engine.time) and self._after is not None:
-            raise RuntimeError(
-                f"{self._name} has a memory and must act in every step of an episode, got time {engine.time} after"
-                f" time {time}"
-            )
-        return self._before
+        if is_here and time == engine.time:
+            return self._before, False
+        goes_on = is_here and time == engine.time - 1
+        self._before = self._after if goes_on else None
+        return self._before, engine.time > 0 and not goes_on
 
 
 def _refuse_unknown(layer: Any, name: str) -> None:

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
+    SubprocVecEnv,
     VecCheckNan,
     VecEnvWrapper,
     VecFrameStack,
@@ -201,6 +202,7 @@ def single(wrapper=None):
         (lambda: VecFrameStack(vec_env(GAME), 2), "VecFrameStack"),
         (lambda: of_supersuit(lambda env: supersuit.delay_observations_v0(env, 1)), "shared_wrapper_parr"),
         (lambda: DummyVecEnv([lambda: single(Halving)]), "Halving"),
+        (lambda: SubprocVecEnv([lambda: single(Halving)], start_method="fork"), "ObservationWrapper"),
         (lambda: DummyVecEnv([lambda: single(gymnasium.wrappers.NormalizeObservation)]), "NormalizeObservation"),
         (
             lambda: VectorEnvAsVecEnv(Doubling(mfenvs.vector_env(GAME, autoreset_mode="SameStep"))),
@@ -209,12 +211,14 @@ def single(wrapper=None):
     ],
 )
 def test_wrappers_that_cannot_be_rebuilt_are_refused(make_env, wrapper):
-    model = stable_baselines3.PPO("MlpPolicy", make_env(), **SMALL)
+    env = make_env()
+    model = stable_baselines3.PPO("MlpPolicy", env, **SMALL)
     for function in (lambda: evaluate(GAME, model), lambda: deviation_gain(GAME, None, model)):
         with pytest.raises(
             TypeError, match=f"was trained in an environment wrapped in {wrapper}, which may change"
         ):
             function()
+    env.close()
 
 
 def of_supersuit(wrapper=lambda env: env):
@@ -368,8 +372,10 @@ def test_a_memory_with_a_gap_is_refused():
     player.actions(engine)
     for _ in range(2):
         engine.step(np.zeros((1, 5), int))
+    with pytest.raises(RuntimeError, match="got time 2 without time 1"):
+        Player(GAME, RecurrentPPO()).actions(engine)
     with pytest.raises(
-        RuntimeError, match="has a memory and must act in every step of an episode, got time 2 after time 0"
+        RuntimeError, match="has a memory and must act in every step of an episode, got time 2 without time 1"
     ):
         player.actions(engine)
 
