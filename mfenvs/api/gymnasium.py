@@ -113,7 +113,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode in all worlds; without a seed the next one of the last seed.
+        """Begin an episode in all worlds; without a seed the next episode that follows from the last seed.
 
         ``options["reset_mask"]``, as in gymnasium's own vector environments, must select all slots: they
         share one clock. Other options are ignored.
@@ -121,7 +121,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         Returns
         -------
         Observations, shape (num_envs, width of the space), and infos: the share of agents in each of the game's
-        regions, what it reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
+        regions, what the game reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
         """
         if options is not None and not isinstance(options, dict):
             raise TypeError(f"options must be a dict or None, got {options!r}")
@@ -189,7 +189,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return None if frame is None else (frame,) * self.num_envs
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every slot now, shape (num_envs, n_actions).
+        """Action masks of all slots, shape (num_envs, n_actions): False where an action has no use now.
 
         Raises
         ------
@@ -274,7 +274,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode; without a seed the next one of the last seed. There are no ``options``.
+        """Begin an episode; without a seed the next one that follows from the last seed. ``options`` are ignored.
 
         Returns
         -------
@@ -286,7 +286,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], self._info()
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """Take one step: the acting agent takes ``action``, all others draw theirs from their policy.
+        """Take one step: the acting agent takes ``action``, all others act by their policy.
 
         Raises
         ------
@@ -303,7 +303,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose for the acting agent now, shape (n_actions,): sb3-contrib's mask.
+        """Action mask of the acting agent as sb3-contrib reads it, (n_actions,): False where one has no use now.
 
         Raises
         ------

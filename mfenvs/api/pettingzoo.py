@@ -117,7 +117,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
-        """Begin an episode; without a seed the next one of the last seed. There are no ``options``.
+        """Begin an episode; without a seed the next one that follows from the last seed. ``options`` are ignored.
 
         Returns
         -------

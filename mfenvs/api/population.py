@@ -119,13 +119,13 @@ class Population:
         return None
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin an episode in all worlds; without a seed the next one of the last seed."""
+        """Begin an episode in all worlds; without a seed the next one that follows from the last seed."""
         self.engine.reset(self.first_seed(seed))
         self.terminated = self.truncated = False
         self._record(begins=True)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot taken within an episode; what was rendered is forgotten."""
+        """Continue from a snapshot taken within an episode; what was rendered is forgotten."""
         if not 0 <= snapshot.time < self._max_steps or snapshot.episode < 0:
             raise ValueError(
                 f"snapshot must be from within an episode (time below {self._max_steps}), got time"
@@ -198,7 +198,7 @@ class Population:
         return told
 
     def action_masks(self) -> NDArray[np.int8] | None:
-        """1 for every action that serves a purpose, (n_rows, n_actions), as PettingZoo and gymnasium have it.
+        """Action masks, shape (n_rows, n_actions), as PettingZoo and gymnasium have them: 0 where one has no use.
 
         None if the game has no rule ``allowed``.
         """

@@ -157,7 +157,7 @@ class LockstepVecEnv(UniformVecEnv):
         return self._observe_rows(), rewards, dones, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every environment now, (num_envs, n_actions): sb3-contrib's masks.
+        """Action masks as sb3-contrib reads them, shape (num_envs, n_actions): False where an action has no use now.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class LockstepVecEnv(UniformVecEnv):
 class PopulationVecEnv(LockstepVecEnv):
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
-    All run in lockstep. When an episode ends, at the game's horizon or cut before, the next one begins in
+    All environments step together. When an episode ends, at the game's horizon or cut before, the next one begins in
     the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
     (False at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
 
@@ -236,11 +236,11 @@ class PopulationVecEnv(LockstepVecEnv):
         super().__init__(population, population.n_rows)
 
     def snapshot(self) -> Snapshot:
-        """Copy where the environments are, so that :meth:`restore` can go on from there."""
+        """Copy the state of the environments, from which :meth:`restore` can continue."""
         return self.engine.snapshot()
 
     def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Go on from a snapshot of an engine of the same game and number of worlds.
+        """Continue from a snapshot of an environment of the same game and number of worlds.
 
         Returns
         -------

@@ -98,9 +98,9 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         return observations, rewards, dones, rows
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every environment now, (num_envs, n_actions): sb3-contrib's masks.
+        """Action masks as sb3-contrib reads them, shape (num_envs, n_actions): False where an action has no use now.
 
-        They are the environment's ``infos["action_mask"]``; where it has none all actions do.
+        They are the vector environment's ``infos["action_mask"]``; without one all are True.
 
         Raises
         ------

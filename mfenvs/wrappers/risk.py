@@ -160,7 +160,7 @@ class RiskBudget(ObservationBlock):
         self.z = self.z - self.step_size * self.scale * (1.0 - exceeded / self.alpha)
 
     def measures(self, losses: NDArray[np.float64]) -> dict[str, float]:
-        """Means over agents of what losses, shape (n_episodes, n_agents), say about their risk at the present z.
+        """Risk measures of losses, shape (n_episodes, n_agents), at the present budgets z, averaged over agents.
 
         ``cvar`` and ``objective`` are Rockafellar and Uryasev's for this z. Their expectations are upper bounds,
         which are reached where z is the quantile.
@@ -186,7 +186,7 @@ class RiskSnapshot(Snapshot):
 
 
 class RiskAverseVecEnv(PopulationVecEnv):
-    """All agents of all worlds, with rewards whose total has minus the risk-averse objective as its expectation.
+    """All agents of all worlds, with rewards whose expected total is minus the risk-averse objective.
 
     A step pays (1 - gamma) times the game's reward, and the last one - gamma (z + (c - z)+ / alpha) in addition, c
     being the loss of the episode: the total is -((1 - gamma) c + gamma (z + (c - z)+ / alpha)), not discounted.
@@ -242,11 +242,11 @@ class RiskAverseVecEnv(PopulationVecEnv):
         self.engine.keep_returns()
 
     def snapshot(self) -> RiskSnapshot:
-        """Copy where the environments are and what has been learned."""
+        """Copy the state of the environments and the budgets."""
         return RiskSnapshot(**vars(self.engine.snapshot()), z=self.budget.z.copy(), scale=self.budget.scale.copy())
 
     def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Go on from a snapshot of an environment of the same game and number of worlds.
+        """Continue from a snapshot of an environment of the same game and number of worlds.
 
         Returns
         -------

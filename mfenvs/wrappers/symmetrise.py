@@ -81,7 +81,7 @@ class JointPolicy:
 
 
 class SharedPolicy:
-    """A joint policy made one that all agents share: the average of the agents' laws, given the observation.
+    """The average of a joint policy over its agents, as one policy that all share.
 
     It acts as an agent would who draws, in every step anew, at random whose policy to follow.
 
@@ -147,7 +147,7 @@ def joint_policy(policies: Sequence[Any]) -> Any:
 
 
 def shared_policy(joint: Any) -> Any:
-    """Make one policy that all agents share of a joint policy: the average over the agents.
+    """The average of a joint policy over its agents, as one policy that all share.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def shared_policy(joint: Any) -> Any:
 
 
 def rows_of_agents(n_rows: int, n_agents: int, agents: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Which agent each row belongs to: ``agents``, or whole worlds in the agents' order.
+    """The agent of each row of observations: ``agents``, or whole worlds in the agents' order.
 
     Raises
     ------
