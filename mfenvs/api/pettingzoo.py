@@ -122,7 +122,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         Returns
         -------
         Observations, each of shape (width of the space,), and infos, by agent: the share of agents in each of the
-        game's regions, what it reports, and an ``action_mask``, if it has any.
+        game's regions, what the game reports, and an ``action_mask``, if it has any.
         """
         self._population.reset(seed)
         if seed is not None:

@@ -157,7 +157,7 @@ class LockstepVecEnv(UniformVecEnv):
         return self._observe_rows(), rewards, dones, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks as sb3-contrib reads them, shape (num_envs, n_actions): False where an action has no use now.
+        """Action masks as sb3-contrib reads them, (num_envs, n_actions): False where an action has no use now.
 
         Raises
         ------
@@ -193,9 +193,9 @@ class LockstepVecEnv(UniformVecEnv):
 class PopulationVecEnv(LockstepVecEnv):
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
-    All environments step together. When an episode ends, at the game's horizon or cut before, the next one begins in
-    the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
-    (False at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
+    All environments step together. When an episode ends, at the game's horizon or cut before, the next one begins
+    in the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated`` (False
+    at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
 
     Parameters
     ----------

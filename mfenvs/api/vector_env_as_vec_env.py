@@ -98,7 +98,7 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         return observations, rewards, dones, rows
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks as sb3-contrib reads them, shape (num_envs, n_actions): False where an action has no use now.
+        """Action masks as sb3-contrib reads them, (num_envs, n_actions): False where an action has no use now.
 
         They are the vector environment's ``infos["action_mask"]``; without one all are True.
 
