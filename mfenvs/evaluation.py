@@ -1,6 +1,7 @@
-"""What a policy earns when everyone plays it: returns and whereabouts of all agents, with their errors."""
+"""What a policy earns when everyone plays it, and what one agent gains by another: both with their errors."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.api.population import Population
+from mfenvs.engine.engine import Engine
 from mfenvs.game import Game
 from mfenvs.meanfield.n_player import Estimate
 from mfenvs.play import Deviator, Player
@@ -17,7 +19,7 @@ from mfenvs.wrappers.observations import Observe
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` found."""
+    """The episodes that :func:`evaluate` played."""
 
     returns: NDArray[np.float64]
     """Total reward of every agent, discounted by the game's gamma^h, shape (n_worlds, n_agents)."""
@@ -26,11 +28,11 @@ class Evaluation:
 
     @property
     def mean_return(self) -> Estimate:
-        """An agent's expected total reward, averaged over agents; its error is that between worlds."""
+        """Expected total reward, averaged over agents; the standard error is that between worlds."""
         return Estimate.of(self.returns.mean(axis=1))
 
     def summary(self) -> dict[str, Any]:
-        """The main numbers: mean return with its interval, the least and the best agent's, regions' shares."""
+        """The main numbers, for JSON: the mean return and its 95 % interval, the shares of regions at the end."""
         found, per_agent = self.mean_return, self.returns.mean(axis=0)
         return {
             "return": found.value,
@@ -53,59 +55,46 @@ def evaluate(
 ) -> Evaluation:
     """Play one episode in each of ``n_worlds`` worlds with everyone on ``policy``.
 
+    The same seed gives the same result, unless the policy draws numbers of its own (models of Box actions,
+    recurrent ones, and objects that only ``predict``).
+
     Parameters
     ----------
     game:
         A registered name, or a game.
     policy:
-        One for all, or one for each: of any kind that :class:`mfenvs.play.Player` takes. With one that only has
-        SB3's ``predict`` the result differs from call to call: it draws numbers of its own.
+        One policy for all agents, or one for each: of any kind that :class:`mfenvs.play.Player` takes, models of
+        Stable-Baselines3 among them. None for uniformly random actions.
     observe:
-        What the policy sees beside agents' own observations; by default its attribute ``observe``, if any.
+        What the policy sees beside agents' own observations. By default what it says itself (its attribute
+        ``observe``) or what agents saw in a model's training environment; a loaded model does not know it.
     n_worlds:
         Number of independent worlds, at least 2.
     seed:
-        Of the worlds.
+        Random seed of the simulations.
     constants:
         The game's constants, if it is given by name.
+
+    Returns
+    -------
+    Everyone's returns, and where they were.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed.
+        If an argument is not allowed, or the policy cannot be played (:class:`mfenvs.play.Player`).
     """
     made = make(game, **constants)
     n_worlds, seed = checks.integer("n_worlds", n_worlds, 2), checks.integer("seed", seed, 0)
     player = Player(made, policy, observe, "policy")
     returns = np.zeros((n_worlds, made.n_agents))
     shares = {f"share_{name}": np.zeros((n_worlds, made.horizon + 1)) for name in made.regions}
-    for worlds in _batches(n_worlds, made, player.width):
-        population = Population(made, {}, worlds.stop - worlds.start, first_world=worlds.start)
-        population.reset(seed)
-        while True:
+    for worlds, population in _batches(made, n_worlds, player.width):
+        for earned in _episode(population, seed, player.actions):
             for name, now in population.region_shares().items():
                 shares[name][worlds, population.engine.time] = now
-            if population.is_over:
-                break
-            worth = np.float64(made.discount**population.engine.time)
-            returns[worlds] += worth * _step(population, player.actions(population.engine))
+            returns[worlds] = earned
     return Evaluation(returns, shares)
-
-
-BATCH_FEATURES = 2**24
-"""So many numbers are observed at a time: 64 MB."""
-
-
-def _batches(n_worlds: int, game: Game, width: int) -> list[slice]:
-    """Consecutive worlds that are simulated together; which they are does not change what happens in them."""
-    size = max(1, BATCH_FEATURES // (game.n_agents * width))
-    return [slice(first, min(first + size, n_worlds)) for first in range(0, n_worlds, size)]
-
-
-def _step(population: Population, actions: NDArray[Any]) -> NDArray[np.float32]:
-    """Take one step; return the rewards, shape (n_worlds, n_agents)."""
-    rewards = population.step(actions.reshape(population.n_rows, *actions.shape[2:]))
-    return rewards.reshape(actions.shape[:2])
 
 
 def deviation_gain(
@@ -125,25 +114,24 @@ def deviation_gain(
     an agent of its own, the mean difference of its returns estimates J_i(deviation, pi^{-i}) - J_i(pi) without
     bias (Yardim & He, arXiv 2408.15173, Definition 2), and so a lower bound on E_i(pi) for whatever ``deviation``;
     with agents drawn uniformly, a lower bound on the mean of E_i over the agents. ``deviation`` must not have been
-    chosen by looking at the same seed. Policies that only ``predict`` draw numbers of their own: the estimate is
-    then unbiased too, but neither paired nor the same in every call.
+    chosen by looking at the same seed. With policies that draw numbers of their own (:func:`evaluate`) the
+    estimate is without bias too, but neither paired nor the same in every call.
 
     Parameters
     ----------
     game, policy, constants:
         As in :func:`evaluate`.
     deviation:
-        The deviator's policy: an object with ``action_probabilities`` or SB3's ``predict``, which sees the
-        deviators' observations only, one row per world.
+        The deviator's policy: an object with ``action_probabilities``, a model of Stable-Baselines3, or an object
+        with its ``predict``. It is given the deviators' observations only, one row per world.
     agent:
-        Who deviates; None draws an agent in each world.
+        Index of the agent that deviates; None draws one in each world.
     observe:
-        What the deviator sees beside its own observation; by default the deviation's attribute ``observe``, if
-        any.
+        What the deviator sees beside its own observation; by default as in :func:`evaluate`.
     n_worlds:
         Number of independent worlds, at least 2.
     seed:
-        Of the worlds.
+        Random seed of the simulations, and of who deviates.
 
     Returns
     -------
@@ -152,7 +140,7 @@ def deviation_gain(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed.
+        If an argument is not allowed, or a policy cannot be played (:class:`mfenvs.play.Player`).
     """
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0)
@@ -164,15 +152,45 @@ def deviation_gain(
     else:
         who = np.full(n_worlds, checks.integer("agent", agent, 0, made.n_agents - 1))
     gains = np.zeros(n_worlds)
-    for worlds in _batches(n_worlds, made, max(player.width, deviator.width)):
-        population = Population(made, {}, worlds.stop - worlds.start, first_world=worlds.start)
+    for worlds, population in _batches(made, n_worlds, max(player.width, deviator.width)):
         agents = who[worlds]
-        for sign in (-1.0, 1.0):
-            population.reset(seed)
-            while not population.is_over:
-                actions = player.actions(population.engine)
-                worth = np.float64(sign * made.discount**population.engine.time)
-                if sign > 0.0:
-                    actions = deviator.replace(actions, population.engine, agents)
-                gains[worlds] += worth * _step(population, actions)[np.arange(len(agents)), agents]
+        *_, without = _episode(population, seed, player.actions)
+        *_, with_deviator = _episode(
+            population,
+            seed,
+            lambda engine, agents=agents: deviator.replace(player.actions(engine), engine, agents),  # type: ignore[misc]
+        )
+        gains[worlds] = (with_deviator - without)[np.arange(len(agents)), agents]
     return Estimate.of(gains)
+
+
+BATCH_FEATURES = 2**24
+"""So many numbers are observed at a time: 64 MB."""
+
+
+def _batches(game: Game, n_worlds: int, width: int) -> Iterator[tuple[slice, Population]]:
+    """Worlds that are simulated together, and their population: which they are does not change what happens."""
+    size = max(1, BATCH_FEATURES // (game.n_agents * width))
+    for first in range(0, n_worlds, size):
+        worlds = slice(first, min(first + size, n_worlds))
+        yield worlds, Population(game, {}, worlds.stop - first, first_world=first)
+
+
+def _episode(
+    population: Population, seed: int, choose: Callable[[Engine], NDArray[Any]]
+) -> Iterator[NDArray[np.float64]]:
+    """Play an episode in which ``choose`` gives everyone's actions.
+
+    Yields, before the first step and after every one, everyone's rewards so far, discounted by gamma^h: one array
+    of shape (n_worlds, n_agents).
+    """
+    engine, discount = population.engine, population.game.discount
+    population.reset(seed)
+    returns = np.zeros((engine.n_worlds, engine.game.n_agents))
+    yield returns
+    while not population.is_over:
+        worth = np.float64(discount**engine.time)
+        actions = choose(engine)
+        rewards = population.step(actions.reshape(population.n_rows, *actions.shape[2:]))
+        returns += worth * rewards.reshape(returns.shape)
+        yield returns

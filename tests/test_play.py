@@ -288,7 +288,7 @@ def test_a_policy_of_observations_as_a_table():
     assert_allclose(tabulate(GAME, Joint(each)), each, rtol=1e-12)
     joint = joint_policy([Observing(table) for table in each])
     assert_allclose(tabulate(GAME, joint), each, atol=1e-7)
-    with pytest.raises(TypeError, match="needs a policy that observes an agent's state and the time only"):
+    with pytest.raises(TypeError, match="policy observes 'mean-field', which changes with what all agents do"):
         tabulate(GAME, Observing(each[0], "mean-field"))
-    with pytest.raises(TypeError, match="needs a policy that observes an agent's state and the time only"):
+    with pytest.raises(TypeError, match="game must be a FiniteGame, got Taxi"):
         tabulate(CITY, Observing(each[0]))

@@ -323,8 +323,10 @@ class IndependentPPO(PPO):
         ValueError
             If the rows are not whole worlds and ``agents`` is not given, or it is not one agent per row.
         """
+        if self._vec_normalize_env is not None:
+            observations = np.asarray(self._vec_normalize_env.normalize_obs(observations))
         with torch.no_grad():
-            rows = torch.as_tensor(observations, device=self.device)
+            rows = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
             laws: NDArray[np.float32] = self.policy.get_distribution(rows, agents).distribution.probs.cpu().numpy()
         return laws
 

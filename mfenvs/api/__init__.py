@@ -1,1 +1,1 @@
-"""The APIs: thin views of the engine."""
+"""The engine's worlds in the APIs of PettingZoo, gymnasium and Stable-Baselines3."""

@@ -8,7 +8,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population
+from mfenvs.api.parameters import with_common_parameters
+from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population, render_modes
 from mfenvs.api.representative import RepresentativeAgents
 from mfenvs.game import Game
 from mfenvs.registry import make
@@ -18,36 +19,34 @@ Observations = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 
+@with_common_parameters
 class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
-    """All agents of all worlds of a game: one slot per agent, ordered by world, then by agent.
+    """All agents of all worlds of a game: one environment (slot) per agent, ordered by world, then by agent.
 
     All slots run in lockstep. At the game's horizon all terminate: the game is over, and its observation carries
     the time. An infinite game goes on: there they truncate.
 
+    ``gymnasium.make_vec("mfenvs/<Name>-v0")`` makes one where mfenvs has been imported, and
+    ``gymnasium.make_vec("mfenvs:mfenvs/<Name>-v0")`` everywhere, as in worker processes.
+
     Parameters
     ----------
-    game:
-        A registered name, or a game.
+    {game}
     num_envs:
         Number of slots, n_worlds * n_agents, if it is not 1: ``gymnasium.make_vec`` passes 1 by default.
     n_worlds:
         Number of worlds; by default what ``num_envs`` implies, or 1.
-    observe:
-        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
-        (:mod:`mfenvs.wrappers.observations`).
+    {observe}
     autoreset_mode:
-        When ended episodes begin anew: in the next step (whose actions are then ignored), in the
-        same one (the last observations are then in ``infos["final_obs"]``), or not at all.
+        When ended episodes begin anew: ``"NextStep"``, in the next step, whose actions are then ignored;
+        ``"SameStep"``, in the same one, whose last observations are then in ``infos["final_obs"]``; or
+        ``"Disabled"``, not by themselves.
     copy:
         Whether every call returns new arrays. If False the arrays of the last call are overwritten.
-    render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
-    debug:
-        Check the game's probability rows in every step.
-    max_episode_steps:
-        Truncate episodes after so many steps, if the horizon has not come before; by default never.
-    constants:
-        The game's constants, such as ``n_agents=100``, if it is given by name.
+    {render_mode}
+    {debug}
+    {max_episode_steps}
+    {constants}
 
     Raises
     ------
@@ -76,6 +75,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         **constants: Any,
     ) -> None:
         self.game = make(game, **constants)
+        self.copy = checks.boolean("copy", copy)
         self.n_worlds = _number_of_worlds(num_envs, n_worlds, self.game.n_agents)
         self._population = Population(
             self.game,
@@ -91,13 +91,16 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         """What agents see beside their own observation."""
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {
+            **self.metadata,
+            "autoreset_mode": self.autoreset_mode,
+            "render_modes": render_modes(self.game),
+        }
         self.num_envs = self._population.n_rows
         self.single_observation_space = self._population.observation_space
         self.single_action_space = self._population.action_space
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, self.num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, self.num_envs)
-        self.copy = copy
         self._observations: Observations | None = None
         self._rewards: NDArray[np.float32] | None = None
         self._terminations, self._truncations = np.zeros((2, self.num_envs), np.bool_)
@@ -110,7 +113,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode in all worlds; without a seed the next one of the last seed.
+        """Begin an episode in all worlds; without a seed the next episode that follows from the last seed.
 
         ``options["reset_mask"]``, as in gymnasium's own vector environments, must select all slots: they
         share one clock. Other options are ignored.
@@ -118,8 +121,10 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         Returns
         -------
         Observations, shape (num_envs, width of the space), and infos: the share of agents in each of the game's
-        regions, what it reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
+        regions, what the game reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
         """
+        if options is not None and not isinstance(options, dict):
+            raise TypeError(f"options must be a dict or None, got {options!r}")
         if options is not None and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"])
             if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.all():
@@ -175,9 +180,23 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return population.observe(self._observations), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[Any, ...] | None:
-        """World 0 since its last reset: one text or image for all slots, in a tuple, or None."""
+        """World 0 since its last reset, a text or an image: the same one for every slot, or None.
+
+        A video of all slots would show it as often as there are agents: record one with
+        ``gymnasium.wrappers.vector.RecordVideo(env, folder, record_first_only=True)``.
+        """
         frame = self._population.render()
-        return None if frame is None else (frame,)
+        return None if frame is None else (frame,) * self.num_envs
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Action masks of all slots, shape (num_envs, n_actions): False where an action has no use now.
+
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
+        """
+        return self.engine.action_masks().reshape(self.num_envs, -1)
 
     def _infos(self) -> dict[str, Any]:
         """What the game reports, for every slot, as gymnasium's vector environments put it."""
@@ -193,30 +212,25 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return infos
 
 
+@with_common_parameters
 class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
     """One agent of an N-player game; all others play a given policy.
 
     A single-agent learner that maximises its return here computes a best response to the policy. The game,
-    its N agents and their influence on each other are as in every other API.
+    its N agents and their influence on each other are as in every other API. ``info["agent"]`` tells who acts.
+
+    ``gymnasium.make("mfenvs/<Name>-v0")`` makes one where mfenvs has been imported, and
+    ``gymnasium.make("mfenvs:mfenvs/<Name>-v0")`` everywhere, as in worker processes.
 
     Parameters
     ----------
-    game:
-        A registered name, or a game.
-    population_policy:
-        What the others play: a table, an object with ``action_probabilities`` or with SB3's ``predict``, shared by
-        all or one for each, or None for uniformly random actions (:class:`mfenvs.play.Player`).
-    agent:
-        Index of the agent that acts; None draws one uniformly in each episode. ``info["agent"]`` tells.
-    observe:
-        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
-        (:mod:`mfenvs.wrappers.observations`).
-    render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
-    debug:
-        Check the game's probability rows in every step.
-    constants:
-        The game's constants, such as ``n_agents=100``, if it is given by name.
+    {game}
+    {population_policy}
+    {agent}
+    {observe}
+    {render_mode}
+    {debug}
+    {constants}
 
     Raises
     ------
@@ -250,14 +264,17 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         self.game = self._population.game
         self.engine = self._population.engine
         self.agent = self._core.agent
+        self.observe = self._population.observer.blocks
+        """What agents see beside their own observation."""
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_modes": render_modes(self.game)}
         self.observation_space = self._population.observation_space
         self.action_space = self._population.action_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode; without a seed the next one of the last seed. There are no ``options``.
+        """Begin an episode; without a seed the next one that follows from the last seed. ``options`` are ignored.
 
         Returns
         -------
@@ -269,7 +286,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], self._info()
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """Take one step: the acting agent takes ``action``, all others draw theirs from their policy.
+        """Take one step: the acting agent takes ``action``, all others act by their policy.
 
         Raises
         ------
@@ -286,15 +303,18 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose for the acting agent now, shape (n_actions,), as sb3-contrib asks for it.
+        """Action mask of the acting agent as sb3-contrib reads it, (n_actions,): False where one has no use now.
 
-        TypeError if actions are not discrete.
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
         """
         mask: NDArray[np.bool_] = self.engine.action_masks()[0, self._core.acting[0, 0]]
         return mask
 
     def render(self) -> Any:
-        """What happened since the last reset: a text, an image, or None."""
+        """What happened since the last reset: a text, an image (height, width, 3), or None."""
         return self._population.render()
 
     def _info(self) -> dict[str, Any]:
@@ -305,7 +325,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
 
 
 def vector_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVectorEnv:
-    """A game as a gymnasium VectorEnv: see :class:`PopulationVectorEnv`."""
+    """Make a gymnasium VectorEnv of a game; the arguments are those of :class:`PopulationVectorEnv`."""
     return PopulationVectorEnv(game, n_worlds=n_worlds, **kwargs)
 
 

@@ -1,6 +1,7 @@
 """PettingZoo: one world of a game as a ParallelEnv, and through PettingZoo's conversion as an AECEnv.
 
-Dictionaries of a thousand agents are the price of this API, so they are built by C-level iteration only.
+This API wants dictionaries with an entry for each agent, of which there may be thousands: they are built without a
+Python loop over agents.
 """
 
 import operator
@@ -13,12 +14,14 @@ import pettingzoo
 from numpy.typing import NDArray
 from pettingzoo.utils import parallel_to_aec
 
-from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population
+from mfenvs.api.parameters import with_common_parameters
+from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population, render_modes
 from mfenvs.game import Game
 from mfenvs.registry import name_of
 from mfenvs.wrappers.observations import Observe
 
 
+@with_common_parameters
 class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # PettingZoo is untyped
     """One world of a game; all agents act at once.
 
@@ -28,19 +31,13 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
 
     Parameters
     ----------
-    game:
-        A registered name, or a game.
-    observe:
-        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
-        (:mod:`mfenvs.wrappers.observations`).
-    render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
+    {game}
+    {observe}
+    {render_mode}
     max_cycles:
         Truncate episodes after so many steps, if the horizon has not come before; by default never.
-    debug:
-        Check the game's probability rows in every step.
-    constants:
-        The game's constants, such as ``n_agents=100``, if it is given by name.
+    {debug}
+    {constants}
 
     Raises
     ------
@@ -76,11 +73,18 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         self.game = self._population.game
         self.engine = self._population.engine
         self.render_mode = render_mode
-        self.metadata = {**self.metadata, "name": name_of(self.game) or type(self.game).__name__}
+        self.metadata = {
+            **self.metadata,
+            "name": name_of(self.game) or type(self.game).__name__,
+            "render_modes": render_modes(self.game),
+        }
         self.possible_agents = self.game.agent_names
         self.agents: list[str] = []
         self.observation_spaces = dict.fromkeys(self.possible_agents, self._population.observation_space)
         self.action_spaces = dict.fromkeys(self.possible_agents, self._population.action_space)
+        self.state_space = self._population.state_space
+        """The space of :meth:`state`."""
+        self._np_random: np.random.Generator | None = None
         self._all_false = dict.fromkeys(self.possible_agents, False)
         self._actions_in_order = operator.itemgetter(*self.possible_agents)
 
@@ -93,25 +97,36 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
     def max_cycles(self, value: int | None) -> None:
         self._population.max_steps = value
 
+    @property
+    def np_random(self) -> np.random.Generator:
+        """A generator for wrappers that draw random numbers, seeded by :meth:`reset`; the game does not use it."""
+        if self._np_random is None:
+            self._np_random = np.random.default_rng()
+        return self._np_random
+
     def observation_space(self, agent: str) -> "gymnasium.Space[Any]":
         """The observation space, one object for all agents; KeyError if the agent is unknown."""
-        return self.observation_spaces[agent]
+        space: gymnasium.Space[Any] = self.observation_spaces[agent]
+        return space
 
     def action_space(self, agent: str) -> "gymnasium.Space[Any]":
         """The action space, one object for all agents; KeyError if the agent is unknown."""
-        return self.action_spaces[agent]
+        space: gymnasium.Space[Any] = self.action_spaces[agent]
+        return space
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
-        """Begin an episode; without a seed the next one of the last seed. There are no ``options``.
+        """Begin an episode; without a seed the next one that follows from the last seed. ``options`` are ignored.
 
         Returns
         -------
         Observations, each of shape (width of the space,), and infos, by agent: the share of agents in each of the
-        game's regions, what it reports, and an ``action_mask``, if it has any.
+        game's regions, what the game reports, and an ``action_mask``, if it has any.
         """
         self._population.reset(seed)
+        if seed is not None:
+            self._np_random = np.random.default_rng(seed)
         self.agents = list(self.possible_agents)
         return self._by_agent(self._population.observe()), self._infos()
 
@@ -140,10 +155,16 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         RuntimeError
             Before the first reset, or after the end of the episode.
         ValueError, TypeError
-            If agents are missing or unknown, or an action is out of range or of the wrong kind.
+            If ``actions`` is no mapping, agents are missing or unknown, or an action is out of range or of the
+            wrong kind. The world has not moved then.
         """
         population, names = self._population, self.possible_agents
         population.check_playing()
+        if not isinstance(actions, Mapping):
+            raise TypeError(
+                f"actions must be a mapping from each of the {len(names)} live agents to its action, got"
+                f" {actions!r}"
+            )
         try:
             chosen = self._actions_in_order(actions)
         except KeyError:
@@ -158,8 +179,18 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
             truncations = dict.fromkeys(names, population.truncated)
         return self._by_agent(population.observe()), rewards, terminations, truncations, self._infos()
 
+    def state(self) -> NDArray[np.float32]:
+        """The population as one vector in ``state_space``, for centralised critics and mixers (MAPPO, QMIX).
+
+        The share of agents in each place (in a finite game: in each state), or the mean of all agents' own
+        observations where the game has no rule ``place``; then the elapsed time h / horizon. RuntimeError before
+        the first reset.
+        """
+        state: NDArray[np.float32] = self._population.state()[0]
+        return state
+
     def render(self) -> Any:
-        """What happened since the last reset: a text, an image, or None."""
+        """What happened since the last reset: a text, an image (height, width, 3), or None."""
         return self._population.render()
 
     def _by_agent(self, values: Iterable[Any]) -> dict[str, Any]:
@@ -196,7 +227,7 @@ def parallel_env(
     debug: bool = False,
     **constants: Any,
 ) -> PopulationParallelEnv:
-    """A game as a PettingZoo ParallelEnv: see :class:`PopulationParallelEnv`."""
+    """Make a PettingZoo ParallelEnv of a game; the arguments are those of :class:`PopulationParallelEnv`."""
     return PopulationParallelEnv(
         game,
         observe=observe,
@@ -208,9 +239,9 @@ def parallel_env(
 
 
 def env(game: str | Game, **kwargs: Any) -> Any:
-    """A game as a PettingZoo AECEnv, whose agents act one after the other on the same world.
+    """Make a PettingZoo AECEnv of a game, in which agents act one after the other, all on the same population.
 
-    Takes the arguments of :func:`parallel_env`. It costs microseconds per agent: for large N use the
+    The arguments are those of :func:`parallel_env`. A step costs microseconds per agent: with many agents use the
     other APIs.
     """
     return parallel_to_aec(parallel_env(game, **kwargs))

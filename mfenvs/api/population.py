@@ -1,5 +1,6 @@
-"""What every API is a view of: worlds of one game as flat rows of agents, observed, cut short, recorded."""
+"""Worlds of one game as rows of agents that are observed, truncated and rendered: what every API is a view of."""
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -7,19 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.api.terminal import Display
 from mfenvs.engine.engine import Engine, Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.rendering import drawing_classes, make_recorder
 from mfenvs.wrappers.observations import Observe, Observer
 
-RENDER_MODES = ("ansi", "rgb_array")
+RENDER_MODES = ("ansi", "rgb_array", "human")
 FRAMES_PER_SECOND = 4
 """For videos: an episode of 20 steps lasts 5 seconds."""
 
 
 class Population:
-    """``n_worlds`` copies of a game, in which every agent of every world has one row.
+    """Independent copies of a game, the worlds, in which every agent of every world has one row.
 
     Rows are ordered by world, then by agent. All worlds run in lockstep: they begin and end together.
 
@@ -30,15 +32,15 @@ class Population:
     constants:
         The game's constants, if it is given by name.
     n_worlds:
-        Number of copies.
+        Number of worlds.
     observe:
         What agents see beside their own observation (:mod:`mfenvs.wrappers.observations`).
     max_steps:
         Episodes are truncated after so many steps if the horizon has not come before; None for no cut.
     max_steps_name:
-        What the API calls that argument.
+        Name of that argument in the API, for error messages.
     render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
+        None, ``"ansi"``, ``"rgb_array"`` or ``"human"``.
     debug, first_world:
         Passed on to :class:`mfenvs.Engine`.
 
@@ -73,9 +75,11 @@ class Population:
         """Whether the game is over: at the horizon, unless it goes on for ever."""
         self.truncated = False
         """Whether the episode was cut while the game goes on."""
-        self.action_space = self.game.action_space
+        self.action_space = _own(self.game.action_space)
+        """The space of one agent's action, this population's own: spaces are seeded."""
         self.observer = Observer(self.game, observe)
-        self.observation_space = self.observer.space
+        self.observation_space = _own(self.observer.space)
+        """The space of one agent's observation, likewise."""
         width = self.observer.width
         self._observations_shape = (n_worlds, self.game.n_agents, width)
         self._rows_shape = (self.n_rows, width)
@@ -83,6 +87,7 @@ class Population:
         self._actions_shape = (self.n_rows, *action_shape)
         self._world_actions_shape = (n_worlds, self.game.n_agents, *action_shape)
         self._recorder = None if render_mode is None else make_recorder(self.game)
+        self._display = Display() if render_mode == "human" else None
         self._regions = _region_matrix(self.game)
         self._reported = self.game.reported
         self.has_masks = self.game.rules.allowed is not None
@@ -106,21 +111,21 @@ class Population:
         return self.terminated or self.truncated
 
     def first_seed(self, seed: int | None) -> int | None:
-        """``seed``, or a fresh one if none is given and nothing has been seeded yet."""
-        if seed is None and self.engine.episode < 0:
+        """``seed``, which must be one, or a fresh one if none is given and nothing has been seeded yet."""
+        if seed is not None:
+            return checks.integer("seed", seed, 0, 2**64 - 1)
+        if self.engine.episode < 0:
             return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        return seed
+        return None
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin an episode in all worlds; without a seed the next one of the last seed."""
+        """Begin an episode in all worlds; without a seed the next one that follows from the last seed."""
         self.engine.reset(self.first_seed(seed))
         self.terminated = self.truncated = False
-        if self._recorder is not None:
-            self._recorder.clear()
-            self._recorder.record(self.engine)
+        self._record(begins=True)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot taken within an episode; what was rendered is forgotten."""
+        """Continue from a snapshot taken within an episode; what was rendered is forgotten."""
         if not 0 <= snapshot.time < self._max_steps or snapshot.episode < 0:
             raise ValueError(
                 f"snapshot must be from within an episode (time below {self._max_steps}), got time"
@@ -128,9 +133,7 @@ class Population:
             )
         self.engine.restore(snapshot)
         self.terminated = self.truncated = False
-        if self._recorder is not None:
-            self._recorder.clear()
-            self._recorder.record(self.engine)
+        self._record(begins=True)
 
     def check_playing(self) -> None:
         """Raise a RuntimeError if there is no episode to step."""
@@ -167,8 +170,7 @@ class Population:
         is_at_horizon = engine.time >= self.game.horizon
         self.terminated = is_at_horizon and not self.game.is_infinite
         self.truncated = not self.terminated and (is_at_horizon or engine.time >= self._max_steps)
-        if self._recorder is not None:
-            self._recorder.record(engine)
+        self._record()
         return rewards.reshape(-1)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -196,7 +198,7 @@ class Population:
         return told
 
     def action_masks(self) -> NDArray[np.int8] | None:
-        """1 for every action that serves a purpose, (n_rows, n_actions), as PettingZoo and gymnasium have it.
+        """Action masks, shape (n_rows, n_actions), as PettingZoo and gymnasium have them: 0 where one has no use.
 
         None if the game has no rule ``allowed``.
         """
@@ -204,8 +206,43 @@ class Population:
             return None
         return self.engine.action_masks().reshape(self.n_rows, -1).astype(np.int8)
 
+    @property
+    def state_space(self) -> gymnasium.spaces.Box:
+        """The space of :meth:`state` of one world: Box of shape (width,), float32."""
+        game, own = self.game, self.game.observation_space
+        has_places = game.rules.place is not None
+        low = np.zeros(game.n_places, np.float32) if has_places else own.low
+        high = np.ones(game.n_places, np.float32) if has_places else own.high
+        low, high = (np.append(bound, end).astype(np.float32) for bound, end in ((low, 0.0), (high, 1.0)))
+        return gymnasium.spaces.Box(low, high, dtype=np.float32)
+
+    def state(self) -> NDArray[np.float32]:
+        """The population of every world as one vector, shape (n_worlds, width of ``state_space``): a new array.
+
+        The share of agents in each place (in a finite game: in each state), or the mean of all agents' own
+        observations where the game has no rule ``place``; then the elapsed time h / horizon.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset.
+        """
+        engine = self.engine
+        if engine.episode < 0:
+            raise RuntimeError("state() was called before reset(): call reset() first")
+        if self.game.rules.place is not None:
+            population = engine.occupancy()
+        else:
+            own = self.game.observation_space
+            # In double precision and cut: a mean that is rounded may leave the bounds.
+            population = np.clip(engine.observe().mean(axis=1, dtype=np.float64), own.low, own.high)
+        elapsed = np.full((engine.n_worlds, 1), engine.time / self.game.horizon)
+        return np.concatenate([population, elapsed], axis=1).astype(np.float32)
+
     def render(self) -> Any:
         """World 0 since its last reset: a text, an image (height, width, 3) of uint8, or None.
+
+        In the mode ``"human"`` nothing is returned: it is shown in every step.
 
         Raises
         ------
@@ -213,12 +250,38 @@ class Population:
             Before the first reset.
         """
         if self._recorder is None:
-            gymnasium.logger.warn(
-                f"render() shows nothing without a render_mode: choose one of {', '.join(RENDER_MODES)}"
-                " when making the environment"
+            modes = render_modes(self.game)
+            chosen = (
+                f"choose one of {', '.join(modes)} when making the environment" if modes else "this game has none"
             )
+            gymnasium.logger.warn(f"render() shows nothing without a render_mode: {chosen}")
+            return None
+        if self.render_mode == "human":
             return None
         return self._recorder.ansi() if self.render_mode == "ansi" else self._recorder.rgb_array()
+
+    def _record(self, begins: bool = False) -> None:
+        """Record where everyone is for :meth:`render`, if it is to show something; ``begins`` forgets the past."""
+        if self._recorder is None:
+            return
+        if begins:
+            self._recorder.clear()
+        self._recorder.record(self.engine)
+        if self._display is not None:
+            self._display.show(self._recorder.ansi(), anew=begins)
+
+
+def render_modes(game: Game) -> list[str]:
+    """The render modes of a game: none if it has nothing to show."""
+    has_recorder = make_recorder.dispatch(type(game)) is not make_recorder.dispatch(object)
+    return list(RENDER_MODES) if has_recorder or game.rules.place is not None else []
+
+
+def _own(space: Any) -> Any:
+    """A copy of a space, with random numbers of its own: games may give everybody the same one."""
+    mine = copy.deepcopy(space)
+    mine.seed()
+    return mine
 
 
 def _region_matrix(game: Game) -> tuple[list[str], NDArray[np.float64]] | None:

@@ -1,4 +1,4 @@
-"""Single agents who learn among a population that plays a given policy: the core of two APIs."""
+"""Single agents among a population that plays a given policy: what the APIs for best responses share."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from mfenvs.wrappers.observations import Observe
 
 
 class RepresentativeAgents:
-    """In each of ``n_worlds`` copies of a game some agents act; all others play a given policy.
+    """Worlds of a game in which some agents act and all others play a given policy.
 
     Rows are ordered by world, then as the acting agents were drawn.
 
@@ -26,10 +26,10 @@ class RepresentativeAgents:
     agent:
         The agent that acts; None draws the acting agents in every episode.
     n_worlds:
-        Number of copies.
+        Number of independent copies of the game.
     agents_per_world:
-        Number of acting agents in each world. With more than one they meet each other, which none of
-        them would in the game that defines a best response: cheaper to learn from, by O(1/N) another game.
+        Number of acting agents in each world. With more than one they meet each other, which is cheaper to learn
+        from, and by O(1/N) not the game that defines a best response.
     observe:
         What the acting agents see beside their own observation.
 

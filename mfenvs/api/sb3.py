@@ -1,19 +1,19 @@
-"""Stable-Baselines3: many agents as the environments of one VecEnv, without a wrapper between."""
+"""Stable-Baselines3: the agents of a game as the environments of one VecEnv, without a wrapper between."""
 
 import abc
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from mfenvs import checks
+from mfenvs.api.parameters import with_common_parameters
 from mfenvs.api.population import Population
 from mfenvs.api.representative import RepresentativeAgents
 from mfenvs.engine.engine import Snapshot
 from mfenvs.game import Game
-from mfenvs.wrappers.observations import ObservationBlock, Observe
+from mfenvs.wrappers.observations import Observe
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -24,6 +24,15 @@ except ModuleNotFoundError as error:
 
 class UniformVecEnv(VecEnv):
     """A VecEnv whose environments share all attributes: they are rows of one object."""
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed the next reset; ValueError or TypeError if ``seed`` is neither None nor an integer >= 0.
+
+        Returns
+        -------
+        A seed for each environment. Only the first has an effect: the random numbers of all follow from it.
+        """
+        return super().seed(None if seed is None else checks.integer("seed", seed, 0, 2**64 - 1))
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The value of an attribute, once for each index: all environments share it."""
@@ -58,7 +67,7 @@ class UniformVecEnv(VecEnv):
 
 
 class LockstepVecEnv(UniformVecEnv):
-    """What the VecEnvs of this module share: rows that begin and end together.
+    """Base class of VecEnvs that show a population: all environments begin and end together.
 
     When an episode ends, at the game's horizon or cut before, the next one begins in the same step; the infos
     then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, where the
@@ -85,7 +94,7 @@ class LockstepVecEnv(UniformVecEnv):
         """Take one step; return each row's reward."""
 
     def _rows_of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Of values for every agent, (n_worlds, n_agents, any), those of the environments, (num_envs, any)."""
+        """Select the environments' rows (num_envs, any) of an array for all agents (n_worlds, n_agents, any)."""
         return values.reshape(self.num_envs, -1)
 
     @abc.abstractmethod
@@ -117,9 +126,9 @@ class LockstepVecEnv(UniformVecEnv):
 
         Returns
         -------
-        Observations (num_envs, width of the space), rewards and ends of episodes (num_envs,), infos: the share
-        of agents in each of the game's regions and what it reports, if it has any, and at the end of an episode
-        what the class says.
+        Observations (num_envs, width of the space), rewards (num_envs,), whether the episode ended (num_envs,),
+        and infos: the share of agents in each of the game's regions and what the game reports, if it has any; at
+        the end of an episode also ``terminal_observation`` and ``TimeLimit.truncated``.
 
         Raises
         ------
@@ -148,22 +157,25 @@ class LockstepVecEnv(UniformVecEnv):
         return self._observe_rows(), rewards, dones, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve a purpose in every environment now, (num_envs, n_actions), as sb3-contrib asks.
+        """Action masks as sb3-contrib reads them, (num_envs, n_actions): False where an action has no use now.
 
-        TypeError if actions are not discrete.
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
         """
         return self._rows_of(self.engine.action_masks())
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """One image, of world 0, for all environments."""
+        """The image of world 0, once for all environments."""
         return [self._population.render() if self.render_mode == "rgb_array" else None]
 
     def render(self, mode: str | None = None) -> Any:
-        """World 0 since its last reset: a text (``"ansi"``), an image (height, width, 3), or None."""
-        if self.render_mode == "ansi" and mode in (None, "ansi"):
+        """World 0 since its last reset: a text (mode ``"ansi"``), an image (height, width, 3), or None."""
+        if self.render_mode in ("ansi", "human") and mode in (None, self.render_mode):
             return self._population.render()
         return super().render(mode)
 
@@ -177,30 +189,23 @@ class LockstepVecEnv(UniformVecEnv):
         return [info for info in by_world for _ in range(per_world)]
 
 
+@with_common_parameters
 class PopulationVecEnv(LockstepVecEnv):
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
-    All run in lockstep. When an episode ends, at the game's horizon or cut before, the next one begins in
-    the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
-    (False at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
+    All environments step together. When an episode ends, at the game's horizon or cut before, the next one begins
+    in the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated`` (False
+    at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
 
     Parameters
     ----------
-    game:
-        A registered name, or a game.
-    n_worlds:
-        Number of worlds.
-    observe:
-        What agents see beside their own observation, as in ``["one-hot-identity", "mean-field"]``
-        (:mod:`mfenvs.wrappers.observations`).
-    render_mode:
-        None, ``"ansi"`` or ``"rgb_array"``.
-    debug:
-        Check the game's probability rows in every step.
-    max_episode_steps:
-        Truncate episodes after so many steps, if the horizon has not come before; by default never.
-    constants:
-        The game's constants, such as ``n_agents=100``, if it is given by name.
+    {game}
+    {n_worlds}
+    {observe}
+    {render_mode}
+    {debug}
+    {max_episode_steps}
+    {constants}
 
     Raises
     ------
@@ -231,11 +236,11 @@ class PopulationVecEnv(LockstepVecEnv):
         super().__init__(population, population.n_rows)
 
     def snapshot(self) -> Snapshot:
-        """Copy where the environments are, so that :meth:`restore` can go on from there."""
+        """Copy the state of the environments, from which :meth:`restore` can continue."""
         return self.engine.snapshot()
 
     def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Go on from a snapshot of an engine of the same game and number of worlds.
+        """Continue from a snapshot of an environment of the same game and number of worlds.
 
         Returns
         -------
@@ -259,26 +264,26 @@ class PopulationVecEnv(LockstepVecEnv):
         return self._population.observe()
 
 
+@with_common_parameters
 class RepresentativeVecEnv(LockstepVecEnv):
-    """Single agents among a population that plays a given policy, in many worlds at once.
+    """Single agents among a population that plays a given policy: one environment per acting agent.
 
     A learner that maximises its return here computes a best response to the policy: the batched form of
     :class:`mfenvs.api.gymnasium.RepresentativeAgentEnv`.
 
     Parameters
     ----------
-    game, observe, render_mode, debug, constants:
-        As in :class:`PopulationVecEnv`.
-    population_policy:
-        What all others play: a table, an object with ``action_probabilities`` or with SB3's ``predict``, shared by
-        all or one for each, or None for uniformly random actions (:class:`mfenvs.play.Player`).
-    agent:
-        Index of the agent that acts; None draws who acts uniformly in each episode.
-    n_worlds:
-        Number of worlds.
+    {game}
+    {population_policy}
+    {agent}
+    {n_worlds}
     agents_per_world:
         Number of acting agents in each world. With more than one they meet each other: cheaper to learn
         from, and by O(1/N) not the problem of a single deviator.
+    {observe}
+    {render_mode}
+    {debug}
+    {constants}
 
     Raises
     ------
@@ -334,94 +339,6 @@ class RepresentativeVecEnv(LockstepVecEnv):
         return acting.reshape(self.num_envs, -1)
 
 
-class VectorEnvAsVecEnv(UniformVecEnv):
-    """A gymnasium VectorEnv, such as ``gymnasium.make_vec`` makes, as a VecEnv.
-
-    Parameters
-    ----------
-    vector:
-        The environment; ended episodes must begin anew in the same step (``autoreset_mode="SameStep"``), as SB3
-        has it.
-
-    Raises
-    ------
-    ValueError
-        If it resets in another way.
-    """
-
-    def __init__(self, vector: "gymnasium.vector.VectorEnv[Any, Any, Any]") -> None:
-        mode = vector.metadata.get("autoreset_mode")
-        if mode is not AutoresetMode.SAME_STEP:
-            raise ValueError(
-                f"autoreset_mode must be {AutoresetMode.SAME_STEP.value!r} for Stable-Baselines3, got"
-                f" {getattr(mode, 'value', mode)!r}: make the environment with"
-                f" autoreset_mode={AutoresetMode.SAME_STEP.value!r}"
-            )
-        self.vector = vector
-        self.render_mode = vector.render_mode
-        self._actions: NDArray[Any] | None = None
-        super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
-
-    @property
-    def game(self) -> Game:
-        """The game, of one of our environments."""
-        made: Game = self.vector.unwrapped.game  # type: ignore[attr-defined]
-        return made
-
-    @property
-    def observe(self) -> tuple[ObservationBlock, ...]:
-        """What agents see beside their own observation, of one of our environments."""
-        blocks: tuple[ObservationBlock, ...] = getattr(self.vector.unwrapped, "observe", ())
-        return blocks
-
-    def reset(self) -> Any:
-        """Begin anew, with the seed given to :meth:`seed` since then, if any; return the observations."""
-        observations, infos = self.vector.reset(seed=self._seeds[0])
-        self._reset_seeds()
-        self._reset_options()
-        self.reset_infos = self._rows(infos)
-        return observations
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for :meth:`step_wait`."""
-        self._actions = actions
-
-    def step_wait(self) -> Any:
-        """Take one step with the actions of :meth:`step_async`.
-
-        Returns
-        -------
-        Observations, rewards and ends of episodes (num_envs,), infos; where an episode ended with
-        ``terminal_observation`` and ``TimeLimit.truncated``.
-        """
-        if self._actions is None:
-            raise RuntimeError("step_wait() was called without actions: call step_async() first")
-        actions, self._actions = self._actions, None
-        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
-        dones = terminated | truncated
-        rows = self._rows(infos)
-        ended = self._rows(infos["final_info"]) if dones.any() else []
-        for row in np.flatnonzero(dones):
-            cut = bool(truncated[row] and not terminated[row])
-            rows[row] = {**ended[row], "terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": cut}
-        return observations, rewards, dones, rows
-
-    def close(self) -> None:
-        """Close the environment."""
-        self.vector.close()
-
-    def get_images(self) -> Sequence[Any]:
-        """What the environment renders, for all environments."""
-        return list(self.vector.render() or [None])
-
-    def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
-        names = [name for name in infos if not name.startswith("_") and not name.startswith("final_")]
-        if not names:
-            return [{}] * self.num_envs
-        columns = zip(*(infos[name].tolist() for name in names), strict=True)
-        return [dict(zip(names, values, strict=True)) for values in columns]
-
-
 def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVecEnv:
-    """A game as a Stable-Baselines3 VecEnv: see :class:`PopulationVecEnv`."""
+    """Make a Stable-Baselines3 VecEnv of a game; the arguments are those of :class:`PopulationVecEnv`."""
     return PopulationVecEnv(game, n_worlds, **kwargs)

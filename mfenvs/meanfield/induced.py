@@ -14,6 +14,7 @@ from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import FlowArrays, check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, linear_system
+from mfenvs.play import tabulate
 
 Array = NDArray[np.float64]
 
@@ -278,10 +279,13 @@ class InducedGame:
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
     def _policy(self, name: str, policy: Any) -> Array:
-        array = np.asarray(getattr(policy, "probabilities", policy))
-        if self.n_times == 1 and array.ndim == 2:
-            array = array[None]
-        return checks.probabilities(name, array, self.policy_shape)
+        law = tabulate(self.game, policy, name)
+        if law.ndim == 4:
+            raise ValueError(
+                f"{name} must be one policy for all, of shape {self.policy_shape}, got one for each agent, of"
+                f" shape {law.shape}: mfenvs.wrappers.shared_policy makes their average"
+            )
+        return law
 
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""

@@ -36,7 +36,7 @@ from mfenvs.engine.engine import Engine, Trajectories, run_in_threads
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import solve_each
-from mfenvs.play import ObservationPolicy, tabulate
+from mfenvs.play import tabulate
 
 Array = NDArray[np.float64]
 
@@ -123,7 +123,7 @@ def n_player_exploitability(
         A finite game.
     policy:
         One policy for all, shape (T, S, A), or every agent's own, (n_agents, T, S, A), with (T, S, A) the game's
-        ``policy_shape``; or an object with either as its attribute ``probabilities``.
+        ``policy_shape``; or whatever else :func:`mfenvs.tabulate` takes, such as a trained network.
     n_worlds:
         Number K of simulated worlds, at least 2.
     deviators_per_world:
@@ -150,9 +150,7 @@ def n_player_exploitability(
         deviators_per_world = min(16, game.n_agents)
     deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
     table = game.policy_shape
-    if isinstance(policy, ObservationPolicy) and not hasattr(policy, "probabilities"):
-        policy = tabulate(game, policy)
-    law = checks.policy_table("policy", policy, table, game.n_agents).reshape(-1, *table)
+    law = tabulate(game, policy).reshape(-1, *table)
     engine = Engine(game, n_worlds)
 
     played: Array = law[0] if len(law) == 1 else law

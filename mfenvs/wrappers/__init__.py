@@ -1,4 +1,4 @@
-"""Wrappers: what agents observe beside their own state, and one policy for all seen as one for each."""
+"""What agents observe beside their own state; policies for all and for each; rewards on other scales."""
 
 from mfenvs.wrappers.observations import (
     IntegerIdentity,

@@ -1,13 +1,14 @@
-"""What agents may see beside their own observation: who they are, what they are like, where the others are.
+"""Observation blocks: features that agents may see beside their own observation.
 
 Every API takes the argument ``observe``: names or objects of these blocks, whose features are appended to every
-agent's own observation in the order in which they are given. What a neural policy may condition on is chosen here,
-and nowhere else: a shared network that observes its identity is the paper's OH-NN or ID-NN, one that does not is
-Symm-NN (Yardim & He, arXiv 2408.15173, appendix E.2).
+agent's own observation in the order in which they are given. A network that all agents share is OH-NN or ID-NN in
+the terms of Yardim & He (arXiv 2408.15173, appendix E.2) if it observes who the agent is, and Symm-NN if it does
+not.
 """
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -33,6 +34,9 @@ class ObservationBlock(abc.ABC):
 
     name: ClassVar[str]
     """What the block is called where it is asked for by name."""
+    is_fixed: ClassVar[bool] = False
+    """Whether an agent's features never change: they follow from the game and from who the agent is. Policies that
+    observe nothing else beside their own state and the time can be tabulated (:func:`mfenvs.tabulate`)."""
 
     @abc.abstractmethod
     def width(self, game: Game) -> int:
@@ -45,9 +49,10 @@ class ObservationBlock(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class OneHotIdentity(ObservationBlock):
-    """Who the agent is, one-hot: n_agents features (the paper's OH-NN)."""
+    """The agent's index, one-hot: n_agents features (OH-NN in Yardim & He, arXiv 2408.15173)."""
 
     name: ClassVar[str] = "one-hot-identity"
+    is_fixed: ClassVar[bool] = True
 
     def width(self, game: Game) -> int:
         """One feature per agent."""
@@ -66,9 +71,10 @@ class OneHotIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class IntegerIdentity(ObservationBlock):
-    """Who the agent is, as one number: i / (n_agents - 1) (the paper's ID-NN; the scale is ours [O])."""
+    """The agent's index i as one number, i / (n_agents - 1) (ID-NN in Yardim & He; the scale is our choice)."""
 
     name: ClassVar[str] = "integer-identity"
+    is_fixed: ClassVar[bool] = True
 
     def width(self, game: Game) -> int:
         """One feature."""
@@ -81,9 +87,10 @@ class IntegerIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class OwnParameters(ObservationBlock):
-    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 where all are equal [O]."""
+    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 if all agents have the same."""
 
     name: ClassVar[str] = "own-parameters"
+    is_fixed: ClassVar[bool] = True
 
     def width(self, game: Game) -> int:
         """One feature per number in ``game.agents``."""
@@ -100,7 +107,7 @@ class OwnParameters(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class MeanField(ObservationBlock):
-    """Where everyone is: the share of all agents in each place (in a finite game: in each state)."""
+    """The mean field: the share of all agents in each place (in a finite game: in each state)."""
 
     name: ClassVar[str] = "mean-field"
 
@@ -121,7 +128,7 @@ class MeanField(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class TypeMeans(ObservationBlock):
-    """What agents of each type are like on average: a few numbers where the mean field has one for each place.
+    """Averages over the agents of each type: a short summary of the mean field.
 
     For games with a method ``type_means(states)``: states of shape (n_worlds, n_agents) in, numbers in [0, 1] of
     shape (n_worlds, width) out.
@@ -151,11 +158,11 @@ BLOCKS: dict[str, type[ObservationBlock]] = {
 """The blocks that can be asked for by name."""
 
 Observe = str | ObservationBlock | Sequence[str | ObservationBlock]
-"""What the argument ``observe`` takes: names or objects of blocks, one or several."""
+"""The argument ``observe``: names or objects of blocks, one or several."""
 
 
 def observation_blocks(observe: Observe) -> tuple[ObservationBlock, ...]:
-    """The blocks that ``observe`` asks for, in order.
+    """The observation blocks that ``observe`` names, in order.
 
     Raises
     ------
@@ -180,7 +187,7 @@ def observation_blocks(observe: Observe) -> tuple[ObservationBlock, ...]:
 
 
 class Observer:
-    """What every agent of an engine sees: its own observation, then the blocks.
+    """What every agent of an engine sees: its own observation, then the blocks. It can be pickled.
 
     Parameters
     ----------
@@ -196,6 +203,7 @@ class Observer:
     """
 
     def __init__(self, game: Game, observe: Observe = ()) -> None:
+        self._game = game
         self.blocks = observation_blocks(observe)
         widths = [checks.integer(f"the width of {block!r}", block.width(game), 1) for block in self.blocks]
         own = game.observation_space
@@ -209,11 +217,16 @@ class Observer:
         self.width = game.n_features + added
         """Number of features."""
         ends = np.cumsum([game.n_features, *widths]).tolist()
-        self._own = slice(0, game.n_features)
-        self._writes = [
-            (slice(first, last), block.bind(game))
-            for first, last, block in zip(ends[:-1], ends[1:], self.blocks, strict=True)
-        ]
+        self._places = [slice(first, last) for first, last in itertools.pairwise(ends)]
+        self._writes = [block.bind(game) for block in self.blocks]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the functions that write: those are bound anew."""
+        return {name: value for name, value in vars(self).items() if name != "_writes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._writes = [block.bind(self._game) for block in self.blocks]
 
     def __call__(self, engine: Engine, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Observe everyone now, shape (n_worlds, n_agents, width); written to ``out`` if given."""
@@ -221,10 +234,18 @@ class Observer:
             return engine.observe(out)
         if out is None:
             out = np.empty((engine.n_worlds, engine.game.n_agents, self.width), np.float32)
-        engine.observe(out[..., self._own])
-        for place, write in self._writes:
+        engine.observe(out[..., : self._game.n_features])
+        for place, write in zip(self._places, self._writes, strict=True):
             write(out[..., place], engine)
         return out
+
+    def fixed_features(self) -> NDArray[np.float32]:
+        """The blocks' features of every agent, shape (n_agents, any), if all blocks are fixed."""
+        everyone = np.zeros((1, self._game.n_agents, self.width), np.float32)
+        for block, place, write in zip(self.blocks, self._places, self._writes, strict=True):
+            assert block.is_fixed, block
+            write(everyone[..., place], Engine(self._game))
+        return everyone[0, :, self._game.n_features :]
 
 
 def _write_constant(features: NDArray[np.float32]) -> Write:

@@ -1,4 +1,4 @@
-"""Rewards on a scale of each agent's own, for networks that agents of very different size share."""
+"""Rewards divided by a scale of each agent's own, for networks that agents of very different size share."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,18 +11,20 @@ from mfenvs.wrappers.risk import WARM_UP_SEED, losses_of_random_play, spread_of
 
 
 class ScaledRewards(VecEnvWrapper):
-    """Every agent's rewards divided by a positive number of its own, that of all steps of all episodes.
+    """Every agent's rewards divided by a positive constant of its own.
 
-    What each agent wants is left as it is, and so are equilibria; but where one agent's rewards are ten times
-    another's (a business and a home in the energy market), a shared network would learn for the large ones alone.
+    This changes neither what an agent prefers nor the equilibria. Where one agent's rewards are ten times
+    another's (a business and a home in the energy market), a network that both share would otherwise learn for the
+    larger one alone.
 
     Parameters
     ----------
     venv:
-        All agents of all worlds.
+        The environment with all agents of all worlds (:func:`mfenvs.vec_env`).
     scale:
-        Of each agent, > 0, shape (n_agents,); by default the mean distance of its total reward from the median,
-        when everyone acts at random for 64 episodes, over the root of the horizon [O].
+        The number > 0 by which each agent's rewards are divided, shape (n_agents,). By default the mean absolute
+        deviation of its total reward from the median, over 64 episodes of random actions, divided by the square
+        root of the horizon (our choice).
 
     Raises
     ------
@@ -38,17 +40,17 @@ class ScaledRewards(VecEnvWrapper):
         if scale is None:
             scale = spread_of(losses_of_random_play(game, 64, WARM_UP_SEED)) / np.sqrt(game.horizon)
         self.scale: NDArray[np.float64] = checks.shaped("scale", scale, (game.n_agents,), np.float64)
-        """Of each agent, shape (n_agents,)."""
+        """The number by which each agent's rewards are divided, shape (n_agents,)."""
         wrong = np.flatnonzero(~((self.scale > 0.0) & np.isfinite(self.scale)))
         if len(wrong):
             raise ValueError(f"scale must be > 0 and finite, got {self.scale[wrong[0]]} of agent {wrong[0]}")
         self._factors = np.tile(1.0 / self.scale, venv.num_envs // game.n_agents).astype(np.float32)
 
     def reset(self) -> VecEnvObs:
-        """Begin episodes; observations as they are."""
+        """Begin episodes; return the observations, which are left as they are."""
         return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Take the step, with scaled rewards."""
+        """Take the step; return what the environment does, with scaled rewards."""
         observations, rewards, dones, infos = self.venv.step_wait()
         return observations, rewards * self._factors, dones, infos

@@ -1,10 +1,11 @@
-"""Risk aversion by rewards: what agents have left of a budget for losses, and what exceeding it costs them.
+"""Risk-averse agents: conditional value at risk (CVaR) as rewards that any trainer can maximise.
 
-The loss c of an episode is minus an agent's total reward, and its objective J = (1 - gamma) E[c] + gamma
-CVaR_alpha(c) [S]. By Rockafellar and Uryasev (Journal of Risk 2, 2000) CVaR_alpha(c) is the least of
-z + E[(c - z)+] / alpha over the budget z, taken at the (1 - alpha) quantile of c. For a fixed z an agent's problem
-is a Markov decision problem once it sees what is left of the budget (Baeuerle and Ott, Mathematical Methods of
-Operations Research 74, 2011), and z follows the quantile by stochastic gradients from episode to episode.
+The loss c of an episode is minus an agent's total reward, and its objective is J = (1 - gamma) E[c] + gamma
+CVaR_alpha(c), to be minimised ("Math Deep Dive: Understanding Mean-Field-Type Games"). By Rockafellar and Uryasev
+(Journal of Risk 2, 2000) CVaR_alpha(c) is the least of z + E[(c - z)+] / alpha over the budget z, taken at the (1
+- alpha) quantile of c. For a fixed z an agent's problem is a Markov decision problem once it sees what is left of
+the budget (Baeuerle and Ott, Mathematical Methods of Operations Research 74, 2011), and z follows the quantile by
+stochastic gradients from episode to episode.
 """
 
 import dataclasses
@@ -22,32 +23,32 @@ from mfenvs.registry import make
 from mfenvs.wrappers.observations import ObservationBlock, Observe, Write, observation_blocks
 
 WARM_UP_SEED = 2**32
-"""Above the seeds that people choose: what is trained on has not been seen before."""
+"""Random seed of warm-up episodes: above the seeds that people choose, so that training meets other episodes."""
 
 WARM_UP_AGENT_STEPS = 2**16
-"""So many agents are simulated at a time."""
+"""Number of agents that are simulated at a time in the warm-up."""
 
 
 class RiskBudget(ObservationBlock):
     """What is left of each agent's budget for losses, and its risk aversion: two features in [0, 1].
 
     With y = z + the rewards so far, the first is 1/2 + y / (2 (scale + |y|)): 1/2 when the budget is just used up,
-    3/4 when ``scale`` is left [O]. The second is gamma. The object holds all that is learned beside the policy: it
-    is shared by the environment that learns z and the model that observes it, and is saved with the model. Two
-    budgets are equal if they are of the same risk aversions and tail share.
+    3/4 when ``scale`` is left (our choice). The second is gamma. The object holds all that is
+    learned beside the policy: the environment that learns z and the model that observes it share it, and it is
+    saved with the model. Two budgets are equal if their risk aversions and tail shares are.
 
     Parameters
     ----------
     gamma:
         Risk aversion of each agent in [0, 1], shape (n_agents,).
     z:
-        Budget of each agent in the unit of its rewards (EUR in the energy market), shape (n_agents,).
+        Budget z of each agent, in the unit of its rewards (EUR in the energy market), shape (n_agents,).
     scale:
-        Spread of each agent's losses in that unit, > 0, shape (n_agents,); it stays as it is.
+        Spread of each agent's losses in that unit, > 0, shape (n_agents,); it is not learned.
     alpha:
-        Tail share in (0, 1].
+        Tail share of CVaR in (0, 1]: the worst part of episodes that counts.
     step_size:
-        Of :meth:`learn`, relative to ``scale``, > 0 [O]. With W worlds z wanders about the quantile with a
+        Step size of :meth:`learn` relative to ``scale``, > 0. With W worlds z wanders about the quantile with a
         standard deviation of some 2.4 scale sqrt(step_size / W) for normal losses and alpha = .05 (what this
         costs is of second order); an agent that stays within its budget lowers it by ``scale`` in 1 / step_size
         episodes.
@@ -83,7 +84,7 @@ class RiskBudget(ObservationBlock):
         n_episodes: int = 64,
         seed: int = WARM_UP_SEED,
     ) -> Self:
-        """Begin with the losses that agents make when everyone acts at random, much as untrained networks do [O].
+        """Make budgets from the losses when everyone acts at random, much as untrained networks do.
 
         Parameters
         ----------
@@ -97,7 +98,7 @@ class RiskBudget(ObservationBlock):
             Number of simulated episodes, at least 2. Of their losses ``z`` is the (1 - alpha) quantile and
             ``scale`` the mean distance from the median, or 1 for an agent that always loses the same.
         seed:
-            Of the simulations.
+            Random seed of the simulations.
 
         Raises
         ------
@@ -141,7 +142,7 @@ class RiskBudget(ObservationBlock):
         return 2
 
     def bind(self, game: Game) -> Write:
-        """Write what is left of the budget as it is then, and gamma."""
+        """Return the function that writes what is left of the budget at the time of the call, and gamma."""
 
         def write(out: NDArray[np.float32], engine: Engine) -> None:
             engine.keep_returns()
@@ -159,7 +160,7 @@ class RiskBudget(ObservationBlock):
         self.z = self.z - self.step_size * self.scale * (1.0 - exceeded / self.alpha)
 
     def measures(self, losses: NDArray[np.float64]) -> dict[str, float]:
-        """Means over agents of what losses, shape (n_episodes, n_agents), say about their risk at the present z.
+        """Risk measures of losses, shape (n_episodes, n_agents), at the present budgets z, averaged over agents.
 
         ``cvar`` and ``objective`` are Rockafellar and Uryasev's for this z. Their expectations are upper bounds,
         which are reached where z is the quantile.
@@ -176,7 +177,7 @@ class RiskBudget(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RiskSnapshot(Snapshot):
-    """Where a :class:`RiskAverseVecEnv` is."""
+    """The state of a :class:`RiskAverseVecEnv` within an episode, and its budgets."""
 
     z: NDArray[np.float64]
     """The budgets, shape (n_agents,)."""
@@ -185,7 +186,7 @@ class RiskSnapshot(Snapshot):
 
 
 class RiskAverseVecEnv(PopulationVecEnv):
-    """All agents of all worlds, with rewards of which the total is minus a sample of the risk-adjusted objective.
+    """All agents of all worlds, with rewards whose expected total is minus the risk-averse objective.
 
     A step pays (1 - gamma) times the game's reward, and the last one - gamma (z + (c - z)+ / alpha) in addition, c
     being the loss of the episode: the total is -((1 - gamma) c + gamma (z + (c - z)+ / alpha)), not discounted.
@@ -233,7 +234,7 @@ class RiskAverseVecEnv(PopulationVecEnv):
             budgets = [RiskBudget.from_random_play(made)]
             blocks = (*blocks, *budgets)
         self.budget = budgets[0]
-        """The budgets and what goes with them."""
+        """The agents' budgets for losses."""
         self.learns_z = checks.boolean("learns_z", learns_z)
         self.measured: dict[str, float] = {}
         """:meth:`RiskBudget.measures` of the last whole episodes, at the z that they were played with."""
@@ -241,11 +242,11 @@ class RiskAverseVecEnv(PopulationVecEnv):
         self.engine.keep_returns()
 
     def snapshot(self) -> RiskSnapshot:
-        """Copy where the environments are and what has been learned."""
+        """Copy the state of the environments and the budgets."""
         return RiskSnapshot(**vars(self.engine.snapshot()), z=self.budget.z.copy(), scale=self.budget.scale.copy())
 
     def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Go on from a snapshot of an environment of the same game and number of worlds.
+        """Continue from a snapshot of an environment of the same game and number of worlds.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""One policy for all, or one for each: either seen as the other.
+"""One policy for all agents, and one for each: conversions between the two.
 
 A *joint* policy gives every agent its own; a *shared* one is played by all (parameter sharing). Whatever plays or
 evaluates policies (:func:`mfenvs.evaluate`, the representative-agent environments) takes both; these functions
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.play import ObservationPolicy
+from mfenvs.models import ObservationPolicy
 from mfenvs.wrappers.observations import Observe, observation_blocks
 
 
 class JointPolicy:
-    """N policies seen as one: row i of every world is acted on by the policy of agent i.
+    """N policies as one joint policy: in every world agent i acts by policy i.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class JointPolicy:
 
 
 class SharedPolicy:
-    """A joint policy seen as one that all share: the average of the agents' laws, given what is observed.
+    """The average of a joint policy over its agents, as one policy that all share.
 
     It acts as an agent would who draws, in every step anew, at random whose policy to follow.
 
@@ -119,7 +119,7 @@ class SharedPolicy:
 
 
 def joint_policy(policies: Sequence[Any]) -> Any:
-    """N policies seen as one.
+    """Make one joint policy of N policies.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def joint_policy(policies: Sequence[Any]) -> Any:
 
 
 def shared_policy(joint: Any) -> Any:
-    """A joint policy seen as one that all share: the average over the agents.
+    """The average of a joint policy over its agents, as one policy that all share.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def shared_policy(joint: Any) -> Any:
 
 
 def rows_of_agents(n_rows: int, n_agents: int, agents: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Which agent each row belongs to: ``agents``, or whole worlds in the agents' order.
+    """The agent of each row of observations: ``agents``, or whole worlds in the agents' order.
 
     Raises
     ------

@@ -1,57 +1,16 @@
 """A game that is not finite: each agent is on a line, and moves by its action."""
 
-import dataclasses
 import re
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import data_equivalence
+from line import Line
 from pettingzoo.test import parallel_api_test
 
 import mfenvs
-from mfenvs import Game, rule
 from mfenvs.api.gymnasium import RepresentativeAgentEnv
 from mfenvs.api.sb3 import RepresentativeVecEnv
-
-
-@dataclasses.dataclass(kw_only=True)
-class Line(Game):
-    n_agents: int = 3
-    horizon: int = 2
-    agent_dtype = np.dtype([("pace", np.float32)])
-    state_dtype = np.dtype(np.float32)
-    n_cells = 1
-    n_features = 1
-    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
-
-    @property
-    def observation_space(self):
-        return gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32)
-
-    @staticmethod
-    @rule
-    def start(agent, initial, key):
-        return np.float32(0.0)
-
-    @staticmethod
-    @rule
-    def cell(state, action, agent):
-        return 0
-
-    @staticmethod
-    @rule
-    def step(state, action, agent, world, key):
-        return state + agent.pace * action[0], -action[0]
-
-    @staticmethod
-    @rule
-    def observe(out, state, agent, public):
-        out[0] = state
-
-    def draw_agents(self, rng):
-        return np.linspace(0.25, 1.0, self.n_agents, dtype=np.float32).view(self.agent_dtype)
-
 
 PACES = np.array([[0.25], [0.625], [1.0]])
 ACTIONS = np.array([[1.0], [-0.5], [0.5]], np.float32)

@@ -1,7 +1,13 @@
+import contextlib
+import io
 import re
 
+import gymnasium
 import numpy as np
 import pytest
+import supersuit
+from line import Line
+from pettingzoo.test import seed_test
 
 import mfenvs
 
@@ -72,6 +78,83 @@ def test_actions_must_name_the_live_agents(parallel, change, message):
     with pytest.raises(ValueError, match=f"actions must name {message}$|{message}$"):
         parallel.step(actions)
     assert parallel.engine.time == 0
+
+
+@pytest.mark.parametrize("actions", [None, 0, [0, 1, 0, 1], "agent_0"])
+def test_actions_are_a_mapping(parallel, actions):
+    parallel.reset(seed=0)
+    message = f"actions must be a mapping from each of the 4 live agents to its action, got {actions!r}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        parallel.step(actions)
+    assert parallel.engine.time == 0
+
+
+def test_the_state_is_the_mean_field_and_the_time(parallel):
+    with pytest.raises(RuntimeError, match=r"state\(\) was called before reset"):
+        parallel.state()
+    parallel.reset(seed=0)
+    assert parallel.state_space.shape == (3,)
+    for t in range(4):
+        infected = float((parallel.engine.states[0] == 0).mean())
+        assert parallel.state().tolist() == [infected, 1 - infected, np.float32(t / 3)]
+        assert parallel.state() in parallel.state_space
+        if t < 3:
+            parallel.step(all_playing(parallel, t % 2))
+    turns = mfenvs.api.pettingzoo.env("Epidemic-v0", n_agents=4, horizon=3)
+    turns.reset(seed=0)
+    assert turns.state_space == parallel.state_space
+    assert turns.state().shape == (3,)
+
+
+def test_without_places_the_state_is_what_agents_observe_on_average():
+    parallel = mfenvs.parallel_env(Line())
+    parallel.reset()
+    assert parallel.state_space == gymnasium.spaces.Box(np.float32([-2, 0]), np.float32([2, 1]))
+    assert parallel.state().tolist() == [0, 0]
+    parallel.step(dict(zip(parallel.agents, np.float32([[1], [-0.5], [0.5]]), strict=True)))
+    # 0.25 * 1, 0.625 * -0.5 and 1 * 0.5
+    np.testing.assert_allclose(parallel.state(), [0.4375 / 3, 0.5], rtol=1e-6)
+
+
+def test_random_numbers_for_wrappers_follow_the_seed(parallel):
+    parallel.np_random.integers(5)
+    drawn = []
+    for seed in (3, 3, 4):
+        parallel.reset(seed=seed)
+        drawn.append(parallel.np_random.integers(10**9))
+    assert drawn[0] == drawn[1] != drawn[2]
+    parallel.reset()
+    assert parallel.np_random.integers(10**9) != drawn[2]
+    skipping = supersuit.frame_skip_v0(parallel, 2)
+    skipping.reset(seed=0)
+    skipping.step(all_playing(parallel))
+    assert parallel.engine.time == 2
+
+
+def test_environments_of_a_game_with_one_space_have_spaces_of_their_own():
+    """Line declares one object for its class."""
+    makers = [
+        lambda: mfenvs.parallel_env(Line()).action_space("agent_0"),
+        lambda: mfenvs.vector_env(Line()).single_action_space,
+        lambda: mfenvs.vec_env(Line()).action_space,
+        lambda: mfenvs.api.gymnasium.RepresentativeAgentEnv(Line()).action_space,
+    ]
+    Line.action_space.seed(0)
+    for maker in makers:
+        first, second = maker(), maker()
+        assert first is not second
+        assert first == second == Line.action_space
+        assert first.sample() != second.sample()
+        first.seed(1)
+        expected = [first.sample() for _ in range(3)]
+        first.seed(1)
+        found = []
+        for _ in range(3):
+            found.append(first.sample())
+            second.sample()
+        assert found == expected
+    with contextlib.redirect_stdout(io.StringIO()):
+        seed_test(lambda: mfenvs.api.pettingzoo.env(Line()), num_cycles=5)
 
 
 def test_many_missing_agents_are_not_all_listed():

@@ -1,11 +1,18 @@
+import io
+import re
 import subprocess
 import sys
+import types
+from unittest.mock import MagicMock, patch
 
 import gymnasium
 import numpy as np
 import pytest
+from line import Line
+from pettingzoo.test import render_test
 
 import mfenvs
+from mfenvs.api.terminal import Display
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.rendering import ShareRecorder
 
@@ -97,8 +104,10 @@ def play(api, render_mode):
         env = gymnasium.make_vec("mfenvs/Epidemic-v0", n_worlds=2, render_mode=render_mode, **SMALL)
         env.reset(seed=0)
         env.step(np.zeros(8, int))
-        (frame,) = env.render()
-        return env, frame
+        frames = env.render()
+        assert len(frames) == 8
+        assert all(frame is frames[0] for frame in frames)
+        return env, frames[0]
     env = mfenvs.vec_env("Epidemic-v0", 2, render_mode=render_mode, **SMALL)
     env.seed(0)
     env.reset()
@@ -119,18 +128,120 @@ def test_every_api_renders(api):
     image = play(api, "rgb_array")[1]
     assert image.shape == (440, 720, 3)
     assert image.dtype == np.uint8
-    with pytest.raises(ValueError, match="render_mode must be one of None, 'ansi', 'rgb_array', got 'svg'"):
+    with pytest.raises(
+        ValueError, match="render_mode must be one of None, 'ansi', 'rgb_array', 'human', got 'svg'"
+    ):
         play(api, "svg")
 
 
 def test_nothing_without_a_render_mode():
     parallel = mfenvs.parallel_env("Epidemic-v0", **SMALL)
     parallel.reset()
-    with pytest.warns(UserWarning, match="shows nothing without a render_mode: choose one of ansi, rgb_array"):
+    with pytest.warns(
+        UserWarning, match="shows nothing without a render_mode: choose one of ansi, rgb_array, human"
+    ):
         assert parallel.render() is None
     vector = mfenvs.vector_env("Epidemic-v0", **SMALL)
     with pytest.warns(UserWarning, match="shows nothing"):
         assert vector.render() is None
+
+
+class Hidden(Line):
+    """A game without a rule place."""
+
+
+@pytest.mark.parametrize(
+    ("game", "modes"), [(mfenvs.make("Epidemic-v0", **SMALL), ["ansi", "rgb_array", "human"]), (Hidden(), [])]
+)
+def test_metadata_names_the_modes_that_a_game_has(game, modes):
+    apis = mfenvs.parallel_env(game), mfenvs.vector_env(game), mfenvs.api.gymnasium.RepresentativeAgentEnv(game)
+    for env in apis:
+        assert env.metadata["render_modes"] == modes
+        env.reset()
+        with pytest.warns(UserWarning, match="choose one of" if modes else "this game has none"):
+            env.render()
+        for mode in ("ansi", "rgb_array", "human"):
+            if not modes:
+                with pytest.raises(TypeError, match="rendering needs a game with a rule place, got Hidden"):
+                    type(env)(game, render_mode=mode)
+
+
+@pytest.mark.parametrize("api", ["pettingzoo", "single", "vector", "sb3"])
+def test_human_rendering_prints_every_step(api, capsys):
+    env, returned = play(api, "human") if api != "vector" else (None, None)
+    if api == "vector":
+        env = gymnasium.make_vec("mfenvs/Epidemic-v0", n_worlds=2, render_mode="human", **SMALL)
+        env.reset(seed=0)
+        env.step(np.zeros(8, int))
+        returned = env.render()
+    assert returned is None
+    printed = capsys.readouterr().out
+    assert re.findall("time . of 2", printed) == ["time 0 of 2", "time 1 of 2"]
+    assert printed.endswith(play("pettingzoo", "ansi")[1] + "\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_in_a_terminal_a_text_takes_the_place_of_the_last(monkeypatch):
+    waited, screen = [], Terminal()
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("sys.stdout", screen)
+    display = Display()
+    display.show("a\nb", anew=True)
+    display.show("c", anew=False)
+    display.show("d", anew=False)
+    display.show("e", anew=True)
+    assert screen.getvalue() == "a\nb\n" + "\x1b[2F\x1b[Jc\n" + "\x1b[1F\x1b[Jd\n" + "e\n"
+    assert waited == [0.25] * 4
+
+
+def test_pettingzoos_render_test(capsys):
+    for env_fn in (
+        lambda render_mode: mfenvs.api.pettingzoo.env("Epidemic-v0", render_mode=render_mode, **SMALL),
+        lambda render_mode: mfenvs.api.pettingzoo.env("Taxi-v0", render_mode=render_mode, n_agents=2, horizon=4),
+    ):
+        render_test(env_fn)
+    assert "time 1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_gymnasium_records_videos_of_slots(first_only, tmp_path, monkeypatch):
+    """Without moviepy, which only writes the file."""
+    written = []
+    clip = types.ModuleType("moviepy.video.io.ImageSequenceClip")
+    clip.ImageSequenceClip = lambda frames, fps: types.SimpleNamespace(
+        write_videofile=lambda path, logger: written.append((frames, fps, path))
+    )
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, clip.__name__, clip)
+    vector = mfenvs.vector_env("Epidemic-v0", render_mode="rgb_array", **SMALL)
+    record = gymnasium.wrappers.vector.RecordVideo(
+        vector, str(tmp_path), episode_trigger=lambda episode: True, record_first_only=first_only
+    )
+    record.reset(seed=0)
+    for _ in range(2):
+        record.step(np.zeros(4, int))
+    record.close()
+    ((frames, fps, _),) = written
+    assert len(frames) == 3
+    assert fps == 4
+    assert {frame.shape for frame in frames} == {(440, 720, 3) if first_only else (880, 1440, 3)}
+
+
+def test_gymnasium_shows_slots():
+    """Up to what it needs pygame for: it takes a frame for each slot."""
+    vector = mfenvs.vector_env("Epidemic-v0", render_mode="rgb_array", **SMALL)
+    pygame, cv2 = MagicMock(), types.SimpleNamespace(resize=lambda image, size: image[: size[1], : size[0]])
+    with patch.dict(sys.modules, {"pygame": pygame, "cv2": cv2}):
+        shown = gymnasium.wrappers.vector.HumanRendering(vector)
+        shown.reset(seed=0)
+        shown.step(np.zeros(4, int))
+        shown.close()
+    assert pygame.display.flip.call_count == 2
 
 
 def test_nothing_before_reset():

@@ -41,6 +41,7 @@ def test_num_envs_counts_agents_of_all_worlds(given, n_worlds):
         ({"n_worlds": 1.5}, TypeError, "n_worlds must be an integer >= 1, got 1.5"),
         ({"autoreset_mode": "Never"}, ValueError, "'NextStep', 'SameStep', 'Disabled', got 'Never'"),
         ({"max_episode_steps": 0}, ValueError, "max_episode_steps must be an integer >= 1, got 0"),
+        ({"copy": "a"}, TypeError, "copy must be True or False, got 'a'"),
         ({"n_agent": 3}, TypeError, "did you mean 'n_agents'?"),
         ({"n_agents": 1}, ValueError, "n_agents must be an integer in [2, 16777216], got 1"),
         ({"recovery": -0.5}, ValueError, "recovery must"),
@@ -98,6 +99,34 @@ class TestActions:
     def test_none_before_reset(self, name):
         with pytest.raises(RuntimeError, match=r"step\(\) was called before reset\(\): call reset\(\) first"):
             adapters()[name].step(np.zeros(5, int))
+
+
+@pytest.mark.parametrize(
+    "reset",
+    [
+        lambda seed: make_vec().reset(seed=seed),
+        lambda seed: mfenvs.parallel_env("Epidemic-v0", **SMALL).reset(seed=seed),
+        lambda seed: mfenvs.vec_env("Epidemic-v0", **SMALL).seed(seed),
+        lambda seed: mfenvs.api.gymnasium.RepresentativeAgentEnv("Epidemic-v0", **SMALL).reset(seed=seed),
+    ],
+)
+def test_seeds_that_are_none(reset):
+    for seed, error in (
+        (-1, ValueError),
+        (True, ValueError),
+        (2**64, ValueError),
+        (1.5, TypeError),
+        ("a", TypeError),
+    ):
+        with pytest.raises(error, match=re.escape(f"seed must be an integer in [0, {2**64 - 1}], got {seed!r}")):
+            reset(seed)
+    reset(np.int64(3))
+    reset(2**64 - 1)
+
+
+def test_options_are_a_dict():
+    with pytest.raises(TypeError, match="options must be a dict or None, got 5"):
+        make_vec().reset(options=5)
 
 
 def test_waiting_without_actions():

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pettingzoo
 import pytest
-from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
+from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test, state_test
 from replay import random_actions
 
 import mfenvs
@@ -34,6 +34,10 @@ def test_aec_api(case, observe):
         warnings.filterwarnings("ignore", message="Observation space for each agent probably should be")
         warnings.filterwarnings("ignore", message="Action space for each agent probably should be")
         api_test(env(case.name, observe=observe, **case.constants), num_cycles=40)
+
+
+def test_states(case):
+    state_test(env(case.name, **case.constants), mfenvs.parallel_env(case.name, **case.constants), num_cycles=5)
 
 
 def test_aec_seeds(case):

@@ -1,4 +1,4 @@
-"""The repeated auction as PettingZoo users expect a game.
+"""The repeated auction as a module, as PettingZoo has its own games.
 
 ``from mfenvs import auction_v0; auction_v0.parallel_env(n_agents=9)``
 """
@@ -8,9 +8,10 @@ import functools
 from mfenvs.api import pettingzoo
 
 parallel_env = functools.partial(pettingzoo.parallel_env, "Auction-v0")
-"""Arguments of :func:`mfenvs.api.pettingzoo.parallel_env` but the game."""
+"""Make a ParallelEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.parallel_env` but for the game."""
 env = functools.partial(pettingzoo.env, "Auction-v0")
-"""Likewise, of :func:`mfenvs.api.pettingzoo.env`."""
+"""Make an AECEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.env` but for the game."""
 raw_env = env
+"""PettingZoo's name of the environment without wrappers; here there are none."""
 
 __all__ = ["env", "parallel_env", "raw_env"]

@@ -1011,8 +1011,10 @@ def test_a_policy_for_each_agent_is_not_one_for_all(tmp_path):
 def test_observations_of_another_shape_are_refused():
     model = PPO("MlpPolicy", make("Taxi-v0", n_agents=4, horizon=4), device="cpu", seed=0)
     small_city = make("Taxi-v0", n_agents=4, horizon=4, city=("1S2",))
-    with pytest.raises(ValueError, match=r"observations must have shape \(n_rows, 64\).*got \(8, 10\)"):
+    with pytest.raises(ValueError, match=r"trained on observations of shape \(64,\), but agents observe \(10,\)"):
         evaluate(small_city, model, n_worlds=2)
+    with pytest.raises(ValueError, match=r"observations must have shape \(n_rows, 64\).*got \(8, 10\)"):
+        model.action_probabilities(np.zeros((8, 10), np.float32))
 
 
 @pytest.mark.parametrize("name", ["Taxi-v1", "taxi"])
