@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.model import check_model, follow
+from mfenvs.engine.model import follow
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
-from mfenvs.meanfield.induced import ON_AVERAGE, InducedGame
+from mfenvs.meanfield.induced import Flow, InducedGame
 
 from ..config import TrainerConfig
 from ..policies import TabularPolicy
@@ -101,19 +101,24 @@ class MeanFieldSolver(Trainer[Any]):
     def _advance_checked(self, n_iterations: int) -> None:
         """Do iterations one by one; ValueError that says why one leaves numbers that are not finite."""
         for n_before in range(self.iteration, self.iteration + n_iterations):
+            before = {name: array.copy() for name, array in self._state().items()}
             self._advance(n_before, 1)
             if not self._is_finite():
-                # What the rules returned in the last population, in which all was still right.
-                arrays = self._work[1]
-                check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
-                largest = np.abs(arrays.rewards).max()
+                self._set_state(before)
+                largest = np.abs(self._faced().rewards).max()
                 raise ValueError(
                     f"the values of {type(self.game).__name__} overflow in iteration {n_before + 1} of"
                     f" {type(self).__name__}: its rewards are too large, of up to {largest:g}"
                 )
 
+    def _faced(self) -> Flow:
+        """The decision problem that the next iteration solves; ValueError if a rule returns what it must not."""
+        return self.induced.flow(self._law)
+
     def _is_finite(self) -> bool:
-        return all(bool(np.isfinite(array).all()) for array in self._state().values())
+        """Whether all that the last iteration computed are finite numbers."""
+        computed = (self._work[0], *self._state().values())
+        return all(bool(np.isfinite(array).all()) for array in computed)
 
     @classmethod
     def _state_specification(

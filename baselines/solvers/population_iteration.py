@@ -27,6 +27,7 @@ from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.contraction import ContractionModuli, contraction_moduli
 from mfenvs.meanfield.dynamic_programming import optimise
+from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.net import round_to_net
 from mfenvs.meanfield.responses import respond_rule
 
@@ -35,6 +36,9 @@ from ..trainer import LARGEST
 from .fixed_point import MeanFieldSolver
 
 Array = NDArray[np.float64]
+
+MOST_PAIRS = 2**16
+"""The most pairs from which moduli are estimated: each takes a fraction of a millisecond or more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ class ThreeStepConfig(TrainerConfig):
         if self.inverse_temperature != math.inf:
             checks.real("inverse_temperature", self.inverse_temperature, 0.0, exclude_low=True)
         checks.real("tolerance", self.tolerance, 0.0)
-        checks.integer("n_pairs", self.n_pairs, 1)
+        checks.integer("n_pairs", self.n_pairs, 1, MOST_PAIRS)
 
 
 class PopulationIteration(MeanFieldSolver):
@@ -117,6 +121,9 @@ class PopulationIteration(MeanFieldSolver):
             *(population, population.reshape(len(population), -1), self._remainders, arrays, exact),
         )
         return float(error)
+
+    def _faced(self) -> Flow:
+        return self.induced.frozen(self._population)
 
     def _iterate(self) -> dict[str, float]:
         before = self._population.copy()

@@ -18,7 +18,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, advance_world_rule, own_count_rules, start_world_rule
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame, Rules
+from mfenvs.game import FiniteGame, Game, Rules
 from mfenvs.meanfield.responses import respond
 from mfenvs.rules import World, rule
 
@@ -33,6 +33,8 @@ TABULATED_STEPS = 4096
 """The steps of so many visits are looked up, those of later ones computed."""
 SMALLEST_WEIGHT = 1e-30
 """A row's weights are computed anew when the largest of them leaves [this, 1 / this]."""
+MOST_STEPS = 2**31 - 1
+"""The most steps of an episode."""
 MOST_VISITS = 2**31 - 1
 """What 32 bits can count: the number of visits stays there."""
 
@@ -90,6 +92,12 @@ class _TabularLearners(Trainer[Any]):
     The tables are large and change in place, so an iteration that fails is not undone: the trainer is then of no
     further use, and says so.
     """
+
+    @classmethod
+    def _check_game(cls, game: Game) -> FiniteGame:
+        finite = super()._check_game(game)
+        checks.integer("horizon", finite.horizon, 1, MOST_STEPS)
+        return finite
 
     @property
     def timesteps_per_iteration(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import uint64
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
@@ -75,6 +76,13 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
         world = World(frozen.counts[h], frozen.signals[h], frozen.constants, h, -1, 0.0, 1.0, 1.0)
         return step(s, a, agent, world, key)
 
+    @rule
+    def wrong(successor: Any, reward: Any, beyond: Any, h: Any, s: Any, a: Any) -> Any:
+        """What of a transition is not allowed."""
+        if uint64(successor) >= beyond:
+            return STATE, np.float64(successor), h, s, a
+        return REWARD, np.float64(reward), h, s, a
+
     @kernel
     def sweep(q: Any, v: Any, frozen: Any, n_sweeps: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Do synchronous sweeps on Q (T, S, A): every entry learns from one transition and the Q before the sweep.
@@ -84,7 +92,7 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
         sweep, entry).
         """
         horizon, n_states, n_actions = q.shape
-        is_infinite = frozen.discount < 1.0
+        is_infinite, beyond = frozen.discount < 1.0, uint64(n_states)
         v[horizon] = 0.0
         for t in range(n_sweeps):
             rate = (t + 1.0) ** -exponent
@@ -99,10 +107,9 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
                         entry = (h * n_states + s) * n_actions + a
                         key, who = agent_key(moves, entry), agent_key(draws, entry)
                         successor, reward = sample(h, s, a, frozen, key, who)
-                        if successor < 0 or successor >= n_states:
-                            return STATE, np.float64(successor), h, s, a
-                        if not math.isfinite(reward):
-                            return REWARD, np.float64(reward), h, s, a
+                        # A state below 0 is beyond all states as an unsigned number.
+                        if uint64(successor) >= beyond or not math.isfinite(reward):
+                            return wrong(successor, reward, beyond, h, s, a)
                         target = reward + frozen.discount * ahead[successor]
                         q[h, s, a] += rate * (target - q[h, s, a])
         return FINE, 0.0, 0, 0, 0
@@ -114,7 +121,7 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
         ``visits`` (T, S, A) counts those of every entry, whose step is 1 / visits^exponent. Returns as ``sweep``.
         """
         horizon, n_states, n_actions = q.shape
-        is_infinite = frozen.discount < 1.0
+        is_infinite, beyond = frozen.discount < 1.0, uint64(n_states)
         h, s = 0, 0
         for t in range(n_updates):
             acts = agent_key(step_key(seed, stage, t, 0, ACT), 0)
@@ -128,10 +135,8 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
             key = agent_key(step_key(seed, stage, t, 0, ADVANCE), 0)
             who = agent_key(step_key(seed, stage, t, 0, START), 0)
             successor, reward = sample(h, s, a, frozen, key, who)
-            if successor < 0 or successor >= n_states:
-                return STATE, np.float64(successor), h, s, a
-            if not math.isfinite(reward):
-                return REWARD, np.float64(reward), h, s, a
+            if uint64(successor) >= beyond or not math.isfinite(reward):
+                return wrong(successor, reward, beyond, h, s, a)
             target = np.float64(reward)
             if is_infinite:
                 target += frozen.discount * greatest(q[0, successor])

@@ -570,7 +570,7 @@ def test_what_was_taken_does_not_change(name) -> None:
             for value in (0.5, 1.5)
         ),
         ("three-step", "tolerance", -1.0, "tolerance must be a finite number"),
-        ("three-step", "n_pairs", 0, "n_pairs must be an integer >= 1"),
+        ("three-step", "n_pairs", 0, r"n_pairs must be an integer in \[1, 65536\], got 0"),
         *(
             (name, "episodes", 0, r"episodes must be an integer in \[1, 4194304\], got 0")
             for name in ("independent-q", "mf-q")

@@ -252,6 +252,18 @@ class Strays(Tabulated):
     step = staticmethod(nowhere)
 
 
+@rule
+def below(state, action, agent, world, key):
+    return -1, np.float32(0.0)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Falls(Tabulated):
+    """Steps to a state below all states."""
+
+    step = staticmethod(below)
+
+
 @dataclasses.dataclass(kw_only=True)
 class MeetsNobody(Tabulated):
     """Says that it met a mean action that there is not."""
@@ -270,6 +282,11 @@ def test_a_step_to_no_state_is_refused(trainer):
 def test_a_step_to_no_state_is_refused_in_a_frozen_population(trainer, asynchronous):
     with pytest.raises(ValueError, match=r"Strays.step must return a state in \[0, 2\], got 200"):
         trainer(Strays(), asynchronous=asynchronous).learn(1)
+
+
+def test_a_step_to_a_state_below_zero_is_refused_in_a_frozen_population():
+    with pytest.raises(ValueError, match=r"Falls.step must return a state in \[0, 2\], got -1 at time 0"):
+        GMFQ(Falls()).learn(1)
 
 
 def test_a_step_to_no_state_is_refused_by_the_engine():
