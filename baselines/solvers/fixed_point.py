@@ -29,7 +29,7 @@ class MirrorDescentConfig(TrainerConfig):
     """Hyper-parameters of online mirror descent."""
 
     learning_rate: float = 0.1
-    """Step alpha > 0 on the accumulated values; too large a step diverges (A-RPS: at 1)."""
+    """Step size alpha > 0 on the accumulated values; too large a step diverges (A-RPS: at 1)."""
     temperature: float = 0.0
     """Entropy regularisation tau >= 0; alpha tau < 1. With tau > 0 a fixed point is the equilibrium of the
     regularised game, which is at most 2 tau H log|A|-exploitable (Yardim & He, Lemma 11)."""
@@ -45,7 +45,7 @@ class FictitiousPlayConfig(TrainerConfig):
     """Hyper-parameters of fictitious play."""
 
     temperature: float = 0.0
-    """Answer with the soft best response at this tau >= 0; 0 is the exact one."""
+    """tau >= 0 of the soft best responses; 0 for exact best responses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -43,12 +43,12 @@ MOST_PAIRS = 2**16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GMFVConfig(TrainerConfig):
-    """Hyper-parameters of GMF-V; the paper publishes no values."""
+    """Hyper-parameters of GMF-V; Guo et al. publish no values."""
 
     inverse_temperature: float = 4.0
-    """c of softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j), positive [O]."""
+    """c > 0 of softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j) [O]."""
     net: int = 10_000
-    """m: populations are projected to multiples of 1/m [O]; 0: no projection."""
+    """m of the eps-net: populations are projected to multiples of 1/m [O]; 0 for no projection."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,7 +61,7 @@ class ThreeStepConfig(TrainerConfig):
     """Hyper-parameters of the three-step fixed-point iteration."""
 
     inverse_temperature: float = math.inf
-    """c of the answer softmax_c, positive; infinite: the optimal policy (argmax-e), as in the paper."""
+    """c of the answer softmax_c, positive; infinite for the optimal policy (argmax-e), as in Guo et al."""
     tolerance: float = 1e-10
     """Stop when a step changes the population by no more than this, in l1."""
     n_pairs: int = 32
@@ -155,7 +155,7 @@ class GMFV(PopulationIteration):
     """GMF-V: Q by value iteration on the model, softmax_c, projection to an eps-net.
 
     Guo et al., arXiv 1901.09585. Hyper-parameters: :class:`GMFVConfig`. Q is computed until nothing changes, in
-    the place of a number of iterations (the paper's 5000 are beyond that).
+    the place of a fixed number of iterations (Guo et al.'s 5000 go beyond that).
     """
 
     config_class: ClassVar[type[GMFVConfig]] = GMFVConfig

@@ -21,12 +21,12 @@ class QLearningConfig(TrainerConfig):
     """Hyper-parameters of Q-learning in a frozen population."""
 
     inner_iterations: int = 2000
-    """T_k, Q-learning iterations on each population [O]."""
+    """T_k, number of Q-learning iterations on each population [O]."""
     asynchronous: bool = False
-    """What such an iteration is: a sweep that samples one transition for every (h, s, a) [R], or, asynchronous, a
-    single update on the path of one agent who acts at random [O]."""
+    """Whether an iteration of Q-learning is a single update on the path of one agent who acts at random [O]; else
+    it is a sweep that samples one transition for every (h, s, a) [R]."""
     step_exponent: float = STEP_EXPONENT
-    """omega: steps are 1 / (t + 1)^omega, 1/2 < omega <= 1 [R]."""
+    """omega of the step sizes 1 / (t + 1)^omega, 1/2 < omega <= 1 [R]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,7 +44,8 @@ class NaiveQConfig(QLearningConfig):
     """Hyper-parameters of the naive algorithm."""
 
     exact: bool = False
-    """Use the exact Q of the model in the place of Q-learning: then it ends in a cycle, rather than in noise."""
+    """Whether the exact Q of the model takes the place of Q-learning: then the algorithm ends in a cycle, else in
+    noise."""
 
 
 class _QLearner(PopulationIteration):
@@ -86,8 +87,8 @@ class GMFQ(_QLearner, GMFV):
     """GMF-Q: Q-learning on the frozen population, softmax_c, projection to an eps-net.
 
     Guo et al., arXiv 1901.09585, algorithm 2. Hyper-parameters: :class:`GMFQConfig`. Logs ``train/q_error``, the
-    relative l2 distance of the learned Q to the exact one. The step of the population is that of the model, the
-    paper's simulator G.
+    relative l2 distance of the learned Q to the exact one. The next population is computed by the model, which
+    takes the place of Guo et al.'s simulator G.
     """
 
     config_class = GMFQConfig

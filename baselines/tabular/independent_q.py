@@ -30,13 +30,13 @@ from .q_learning import STEP_EXPONENT, greatest
 Array = NDArray[np.float64]
 
 TABULATED_STEPS = 4096
-"""The steps of so many visits are looked up, those of later ones computed."""
+"""Step sizes of so many visits are tabulated; those of later visits are computed."""
 SMALLEST_WEIGHT = 1e-30
-"""A row's weights are computed anew when the largest of them leaves [this, 1 / this]."""
+"""The weights of a row are computed anew when the largest of them leaves [this, 1 / this]."""
 MOST_STEPS = 2**31 - 1
 """The most steps of an episode."""
 MOST_VISITS = 2**31 - 1
-"""What 32 bits can count: the number of visits stays there."""
+"""The largest number of visits that is counted, in 32 bits; further ones have the step size of this one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class IndependentQConfig(TrainerConfig):
     inverse_temperature: float = 4.0
     """c of the Boltzmann policy softmax_c(Q) with which agents act [O: as GMF-Q's]."""
     episodes: int = 20
-    """Episodes, of ``horizon`` rounds each, of an iteration."""
+    """Number of episodes, of ``horizon`` rounds each, in an iteration."""
     step_exponent: float = STEP_EXPONENT
-    """omega: the step of an entry's n-th visit is 1 / n^omega, 1/2 < omega <= 1 [O: as GMF-Q's]."""
+    """omega of the step size 1 / n^omega at an entry's n-th visit, 1/2 < omega <= 1 [O: as GMF-Q's]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +62,7 @@ class MFQConfig(IndependentQConfig):
     """Hyper-parameters of MF-Q."""
 
     n_bins: int = 0
-    """Into how many bins the mean action is sorted; 0: as many as there are actions [O]."""
+    """Number of bins into which the mean action is sorted; 0 for as many as there are actions [O]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,17 +73,18 @@ class Tables(NamedTuple):
     """What the agents have learned, and what they need to go on."""
 
     q: Any
-    """Shape (n_agents, T, S, B, A), with B bins of the mean action."""
+    """Q values, shape (n_agents, T, S, B, A), with B bins of the mean action."""
     visits: Any
-    """How often an entry was updated."""
+    """Number of updates of every entry, shaped like ``q``."""
     seen: Any
-    """How often an agent was in a state with a mean action in mind, (n_agents, T, S, B)."""
+    """Number of times that an agent acted in a state with a mean action in mind, shape (n_agents, T, S, B)."""
     bins: Any
-    """The mean action that every agent has in mind, (n_agents,): that of its last round, or a middling one."""
+    """Bin of the mean action that every agent has in mind, shape (n_agents,): that of its last round, at first the
+    middle one."""
     weights: Any
-    """exp(c (q - level)), like ``q``: to have it costs one exponential an update, not A a decision."""
+    """exp(c (q - level)), shaped like ``q``: kept so that an update takes one exponential, and a decision none."""
     levels: Any
-    """The level of every row, (n_agents, T, S, B): its largest value when the row was last computed."""
+    """Level of every row, shape (n_agents, T, S, B): its largest value when its weights were last made anew."""
 
 
 class _TabularLearners(Trainer[Any]):
@@ -120,7 +121,7 @@ class _TabularLearners(Trainer[Any]):
         return TabularPolicy(np.einsum("itsb,itsba->itsa", weights, laws))
 
     looks_at_others: ClassVar[bool]
-    """Whether the tables tell mean actions apart, and look ahead by the policy; else by the maximum."""
+    """Whether tables tell mean actions apart and look ahead by the policy, rather than by the maximum."""
 
     @staticmethod
     def _n_bins(game: FiniteGame, config: Any) -> int:

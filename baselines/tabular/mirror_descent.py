@@ -30,22 +30,22 @@ impossible for ever."""
 class PMDConfig(TrainerConfig):
     """Hyper-parameters of policy mirror descent.
 
-    tau, M and the scale of rewards are not published by the paper [O].
+    Yardim & He publish neither tau, nor M, nor the scale of rewards: the defaults are our own choice [O].
     """
 
     temperature: float = 0.02
     """Entropy regularisation tau, 0 <= tau < 1 so that tau xi_t < 1 [O on the value]."""
     episodes: int = 20
-    """M, episodes of all agents that an epoch simulates [O]."""
+    """M, the number of episodes that an epoch simulates, with all agents [O]."""
     agents: Literal["all", "first"] = "all"
-    """Whose transitions a shared Q learns from: every agent's [O], or the first agent's as analysed."""
+    """Whose transitions a shared Q learns from: all agents' [O], or the first agent's, as Yardim & He analyse."""
     delta: float | None = None
-    """None: TD steps 1 / visit count [R]. Else the paper's schedule (2/delta) / (m + 2/delta) [S]."""
+    """TD step sizes: 1 / (number of visits) if None [R], else Yardim & He's (2/delta) / (m + 2/delta) [S]."""
     mixing: Literal["shifted", "paper", "none"] = "shifted"
-    """Weight of the uniform policy that is mixed in after epoch t: 1/(t+2) [R]; "paper" is the printed
-    1/(t+1), which makes pi_1 uniform; "none" mixes nothing."""
+    """Weight of the uniform policy that is mixed in after epoch t: "shifted" is 1/(t+2) [R], "none" is 0, "paper"
+    is the 1/(t+1) that Yardim & He print, which makes pi_1 uniform."""
     reward_scale: float = 1.0
-    """Factor on the rewards that Q is learned from; 1 is raw rewards [O]."""
+    """Factor on the rewards from which Q is learned [O]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +88,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
     @staticmethod
     @abc.abstractmethod
     def _n_tables(game: FiniteGame) -> int:
-        """How many policies are learned: one, or one per agent."""
+        """Number of policies that are learned: one, or one per agent."""
 
     @property
     def n_tables(self) -> int:
@@ -128,7 +128,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
             delta=config.delta,
             reward_scale=config.reward_scale,
         )
-        # The paper's q = Q - tau H(pi) differs from Q by a constant over actions, which the step ignores.
+        # Yardim & He's q = Q - tau H(pi) differs from Q by a constant over actions, which the step ignores.
         stepped = mirror_descent_step(law, estimate.q, self.iteration, config.temperature)
         weight = {"shifted": 1.0 / (self.iteration + 2), "paper": 1.0 / (self.iteration + 1), "none": 0.0}[
             config.mixing

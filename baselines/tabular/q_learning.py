@@ -32,19 +32,20 @@ FINE, STATE, REWARD = range(3)
 
 
 class FrozenPopulation(NamedTuple):
-    """What a game's rules read of a population at every time, and who may meet it."""
+    """What a game's rules read of a population at every time, and the agents who may meet it."""
 
     counts: Any
-    """Shape (T, n_cells)."""
+    """Mass counted in each cell, shape (T, n_cells)."""
     signals: Any
-    """Shape (T, n_signals)."""
+    """The public signal, shape (T, n_signals)."""
     agents: Any
     """All agents' parameters, (n_agents,)."""
     constants: Any
     """The game's ``constants``."""
     initial: Any
-    """The law of the first state, (S,)."""
+    """The law of the first state, shape (S,)."""
     discount: Any
+    """The game's discount."""
 
 
 class QKernels(NamedTuple):
@@ -191,14 +192,14 @@ def q_learning(
     population:
         L, shape (T, S, A).
     n_iterations:
-        Number of sweeps over all (h, s, a), each of which samples one transition for every entry [R]; if
-        ``asynchronous``, number of single updates.
+        Number of sweeps, each of which samples one transition for every (h, s, a) [R]; if ``asynchronous``, number
+        of single updates.
     asynchronous:
         Update along the path of one agent who acts uniformly at random [O on its behaviour].
     step_exponent:
         omega in (1/2, 1]: steps are 1 / (t + 1)^omega at sweep t, or at the t-th visit of an entry.
     seed, stage:
-        Of the transitions: equal pairs draw the same.
+        Random seed, and the number of the population: with equal pairs the same transitions are drawn.
 
     Returns
     -------

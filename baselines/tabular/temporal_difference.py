@@ -35,7 +35,7 @@ def td_kernel(
     first: Any,
     last: Any,
 ) -> None:
-    """Take the trajectories of the agents ``first <= i < last`` into Q, one after the other.
+    """Update Q by the trajectories of the agents ``first <= i < last``, one after the other.
 
     states (W, H + 1, N), actions and rewards (W, H, N). ``bonus`` (1 or N, H, S) is tau H(pi_h(.|s)), ``q`` and
     ``visits`` (1 or N, H S A): the agents learn in one table, or each in its own. The step is
@@ -65,17 +65,18 @@ def td_kernel(
 
 @dataclasses.dataclass(frozen=True)
 class QEstimate:
-    """Q values that trajectories have gone into; tables are (1, H, S, A), or (n_agents, H, S, A)."""
+    """Q values estimated from trajectories: one table (1, H, S, A), or one per agent (n_agents, H, S, A)."""
 
     q: Array
+    """The estimates."""
     visits: NDArray[np.int64]
-    """How often (h, s, a) was visited."""
+    """Number of visits of every (h, s, a), shaped like ``q``."""
     n_trajectories: int = 0
-    """Number of trajectories that have gone into each table."""
+    """Number of trajectories from which each table was estimated."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "QEstimate":
-        """Before the first trajectory; ``shape`` is a table's."""
+        """The estimate before the first trajectory, zeros of this shape."""
         return cls(np.zeros(shape), np.zeros(shape, np.int64))
 
 
@@ -89,7 +90,7 @@ def td_update(
     delta: float | None = None,
     reward_scale: float = 1.0,
 ) -> QEstimate:
-    """Take the trajectories of a run into an estimate, which is left as it is.
+    """Update an estimate by the trajectories of a run.
 
     Parameters
     ----------
@@ -100,18 +101,18 @@ def td_update(
     policy:
         Shape (1 or n_agents, H, S, A), as many tables as ``estimate``.
     temperature:
-        tau of the entropy regularisation.
+        tau of the entropy regularisation, >= 0.
     agents:
-        Whose trajectories go into a shared table: "all", or the "first" agent's as analysed in the paper. Tables
-        per agent always take their own agent's.
+        Whose trajectories go into a shared table: those of "all" agents, or of the "first", as Yardim & He
+        analyse. A table per agent always takes its own agent's.
     delta:
-        None for steps 1 / n(h, s, a); else the paper's schedule (2/delta) / (m + 2/delta).
+        Step sizes: 1 / n(h, s, a) if None, else Yardim & He's schedule (2/delta) / (m + 2/delta).
     reward_scale:
         Factor on the rewards.
 
     Returns
     -------
-    The new estimate.
+    A new estimate; the given one is left as it is.
 
     Raises
     ------
@@ -153,12 +154,12 @@ class TDConfig(TrainerConfig):
     temperature: float = 0.0
     """Entropy regularisation tau >= 0."""
     episodes: int = 20
-    """Episodes of all agents that an iteration simulates."""
+    """Number of episodes that an iteration simulates, with all agents."""
     agents: Literal["all", "first"] = "all"
-    """Use every agent's transitions, or the first agent's only as in the paper's analysis [O]."""
+    """Whose transitions are used: all agents' [O], or the first agent's only, as in Yardim & He's analysis."""
     delta: float | None = None
-    """None: steps 1 / visit count [R]. Else the paper's schedule (2/delta) / (m + 2/delta), where delta is the
-    smallest probability of a visited (h, s, a) [S]."""
+    """Step sizes: 1 / (number of visits) if None [R], else Yardim & He's (2/delta) / (m + 2/delta), where delta is
+    the smallest probability of a visited (h, s, a) [S]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
