@@ -29,12 +29,11 @@ from .policies import TabularPolicy
 
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 
-
 MOST_ITERATIONS = 2**40
 """More than any training does, and few enough to count everything in 64 bits."""
 
 MOST_EPISODES = 2**22
-"""The most episodes of an iteration."""
+"""The largest number of episodes in an iteration."""
 
 LARGEST = 1e300
 """The largest value that a saved table may hold: it leaves room for the next iteration."""
@@ -66,9 +65,10 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     Notes
     -----
-    An iteration is all or nothing: the state that is saved is that after the last whole iteration. All
-    randomness is a function of (seed, iteration), so that a run which is saved, loaded and continued ends
-    where an uninterrupted one does.
+    An iteration is all or nothing: the state that is saved is that after the last whole iteration. (Trainers with
+    a table for every agent, which is not copied before each iteration, are of no further use after one that
+    failed, and say so.) All randomness is a function of (seed, iteration), so that a run which is saved, loaded
+    and continued ends where an uninterrupted one does.
 
     A subclass declares what its state consists of (``_state_specification``): a file is loaded only if its arrays
     are exactly those.
@@ -76,9 +76,9 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     config_class: ClassVar[type[TrainerConfig]]
     name: ClassVar[str]
-    """What the command line calls the algorithm."""
+    """Name of the algorithm on the command line."""
     needs_horizon: ClassVar[bool] = False
-    """Whether it learns only games that end, not infinite ones (``discount`` < 1)."""
+    """Whether it learns only games that end, and no infinite ones (``discount`` < 1)."""
 
     def __init__(self, game: FiniteGame | str, config: ConfigT | None = None, **overrides: Any) -> None:
         made = self._check_game(make(game))
@@ -92,7 +92,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         """Number of timesteps done, over all calls of :meth:`learn`."""
         self.logger: Logger = configure(None)
         self.measured: dict[str, float] = {}
-        """What the last iteration logged."""
+        """Metrics that the last iteration logged, by name."""
         self._set_up()
 
     @classmethod
@@ -114,11 +114,11 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     @property
     @abc.abstractmethod
     def policy(self) -> TabularPolicy:
-        """What has been learned so far: the policy that the algorithm outputs."""
+        """The policy that the algorithm has learned so far."""
 
     @property
     def has_converged(self) -> bool:
-        """Whether there is nothing left to do, so that :meth:`learn` ends; never, by default."""
+        """Whether nothing is left to do, so that :meth:`learn` ends; by default False."""
         return False
 
     @abc.abstractmethod
@@ -169,15 +169,15 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         Parameters
         ----------
         total_timesteps:
-            How much more to train, in agent-steps (in iterations for a solver that simulates nothing). Less is
-            done by an algorithm that notices that it has converged.
+            How long to train, in agent-steps (in iterations for a solver that simulates nothing). An algorithm
+            that notices that it has converged ends earlier.
         callback:
             As in SB3: a callback, a list of them, or a function of (locals, globals); called after
             every iteration; training stops when it returns False.
         progress_bar:
-            Show one.
+            Whether to show a progress bar.
         log_interval:
-            Log every so many iterations.
+            Number of iterations from one logged row to the next, >= 1.
 
         Returns
         -------
@@ -241,7 +241,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         return f"{type(self).__name__}({self.game!r}, {self.config!r}), {self.iteration} iterations done"
 
     def get_env(self) -> None:
-        """SB3's callbacks ask for the environment; a tabular trainer simulates with the engine and has none."""
+        """None: a tabular trainer simulates with the engine. SB3's callbacks ask for the environment."""
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file from which :meth:`load` continues."""

@@ -201,9 +201,12 @@ class _TabularLearners(Trainer[Any]):
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
         tables = Tables(**state)
-        greatest_weights = tables.weights.max(axis=-1)
-        if not (greatest_weights >= SMALLEST_WEIGHT).all():
+        if not (tables.weights.max(axis=-1) >= SMALLEST_WEIGHT).all():
             raise ValueError(f"weights must be at least {SMALLEST_WEIGHT:g} for some action of every row")
+        with np.errstate(over="ignore"):
+            exponents = self.config.inverse_temperature * (tables.q - tables.levels[..., None])
+        if not np.allclose(tables.weights, np.exp(np.minimum(exponents, 700.0)), rtol=1e-6, atol=1e-300):
+            raise ValueError("weights must be exp(c (q - level)), c being the inverse temperature")
         self._tables, self._failure = tables, None
 
 

@@ -334,3 +334,35 @@ def test_an_iteration_that_is_interrupted_is_undone(monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         trainer.learn(1)
     assert all(np.array_equal(array, before[name]) for name, array in learned(trainer).items())
+
+
+def test_nothing_is_made_for_a_file_that_promises_a_long_game(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "run.npz"
+    small(ALGORITHMS["omd"]).save(path)
+    with np.load(path) as file:
+        members = dict(file)
+    header = members["header"].tobytes().replace(b'"horizon": 3', b'"horizon": 300000000000')
+    np.savez(path, **{**members, "header": np.frombuffer(header, np.uint8)})
+    monkeypatch.setattr(ALGORITHMS["omd"], "_set_up", lambda _: pytest.fail("made a trainer"))
+    with pytest.raises(ValueError, match=r"law must have shape \(300000000000, 2, 2\), got \(3, 2, 2\)"):
+        ALGORITHMS["omd"].load(path)
+
+
+@pytest.mark.parametrize("name", ["independent-q", "mf-q"])
+def test_weights_in_a_file_are_those_of_the_values(name: str, tmp_path) -> None:
+    path = tmp_path / "run.npz"
+    trainer = small(ALGORITHMS[name]).learn(1)
+    trainer.save(path)
+    with np.load(path) as file:
+        members = dict(file)
+    for changed, message in (
+        ({"q": members["q"] + 0.1}, r"weights must be exp\(c \(q - level\)\)"),
+        ({"weights": members["weights"] * 1.001}, r"weights must be exp\(c \(q - level\)\)"),
+        (
+            {"weights": members["weights"] * 0.0, "levels": members["levels"] + 1e3},
+            "weights must be at least 1e-30",
+        ),
+    ):
+        np.savez(path, **{**members, **changed})
+        with pytest.raises(ValueError, match=rf"run\.npz is not a saved trainer: {message}"):
+            ALGORITHMS[name].load(path)
