@@ -1,6 +1,6 @@
 """Tabular policies: a law over actions for every time and state, shared by all agents or one per agent.
 
-Of (T, S, A) entries, with T the horizon H, or 1 for the stationary policies of infinite games.
+A table has (T, S, A) entries: T is the horizon H, or 1 for the stationary policies of infinite games.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 from mfenvs.game import FiniteGame
-
-from .files import read_arrays, replacing
 
 
 class TabularPolicy:
@@ -25,17 +24,19 @@ class TabularPolicy:
     probabilities:
         Shape (T, S, A) for one policy that all agents share, or (n_agents, T, S, A) for every agent's own.
     seed:
-        Of the actions that :meth:`predict` samples.
+        Random seed of the actions that :meth:`predict` samples.
 
     Raises
     ------
-    ValueError
-        If the array has another number of axes or its last axis does not hold probabilities.
+    TypeError, ValueError
+        If the array has another number of axes or its last axis does not hold probabilities, or the seed is no
+        integer >= 0.
     """
 
     def __init__(self, probabilities: ArrayLike, seed: int = 0) -> None:
-        array = np.asarray(probabilities)
-        if array.ndim not in (3, 4):
+        seed = checks.integer("seed", seed, 0)
+        array = _array("probabilities", probabilities)
+        if array.ndim not in (3, 4) or not array.size:
             raise ValueError(f"probabilities must have shape (T, S, A) or (n_agents, T, S, A), got {array.shape}")
         # A copy: solvers go on changing theirs in place, and so may the caller.
         self.probabilities = checks.probabilities("probabilities", array, array.shape).copy()
@@ -44,7 +45,9 @@ class TabularPolicy:
 
     @classmethod
     def uniform(cls, game: FiniteGame) -> TabularPolicy:
-        """Every action with the same probability, always."""
+        """Every action with the same probability, always; TypeError if the game is not finite."""
+        if not isinstance(game, FiniteGame):
+            raise TypeError(f"game must be a FiniteGame, got {game!r}")
         return cls(np.full(game.policy_shape, 1.0 / game.n_actions))
 
     @property
@@ -87,10 +90,13 @@ class TabularPolicy:
 
         Raises
         ------
-        ValueError
-            If the observations have the wrong shape.
+        TypeError, ValueError
+            If the observations are no numbers or have the wrong shape, or ``deterministic`` is no boolean.
         """
-        features = np.asarray(observation)
+        deterministic = checks.boolean("deterministic", deterministic)
+        features = _array("observation", observation)
+        if features.dtype.kind not in "biuf":
+            raise TypeError(f"observation must be an array of numbers, got dtype {features.dtype}")
         needed = self.n_states + (self.n_times > 1)
         if features.ndim < 1 or features.shape[-1] < needed:
             raise ValueError(f"observation must have shape (..., at least {needed}), got {features.shape}")
@@ -118,13 +124,21 @@ class TabularPolicy:
 
     def save(self, path: str | Path) -> None:
         """Write the table to an ``.npz`` file (array ``probabilities``)."""
-        with replacing(path) as file:
-            np.savez_compressed(file, probabilities=self.probabilities)
+        write_arrays(path, {"probabilities": self.probabilities})
 
     @classmethod
     def load(cls, path: str | Path, seed: int = 0) -> TabularPolicy:
-        """Read a table that :meth:`save` wrote; ValueError if the file holds none."""
-        arrays = read_arrays(path, cls.__name__)
-        if "probabilities" not in arrays:
-            raise ValueError(f"{path} is not a saved {cls.__name__}: it has no array 'probabilities'")
-        return cls(arrays["probabilities"], seed)
+        """Read a table that :meth:`save` wrote; ValueError that names the file if it holds none."""
+        with SavedArrays(path, cls.__name__) as saved, saved.blamed():
+            n_axes = len(saved.shape("probabilities"))
+            if n_axes not in (3, 4):
+                raise ValueError(f"probabilities must have 3 or 4 axes, got {n_axes}")
+            law = ArraySpecification(np.float64, (None,) * n_axes, low=0.0, total=1.0)
+            return cls(saved.arrays({"probabilities": law})["probabilities"], seed)
+
+
+def _array(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of unequal lengths
+        raise ValueError(f"{name} must be an array: {error}") from None

@@ -1,6 +1,8 @@
 """Policy mirror descent from samples of the N-player game: Symm-PMD and IPMD (Yardim & He, Algorithm 2)."""
 
+import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -8,42 +10,47 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
+from mfenvs.files import ArraySpecification
+from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
+from ..config import TrainerConfig
 from ..policies import TabularPolicy
-from ..trainer import Trainer, TrainerConfig
+from ..trainer import MOST_EPISODES, Trainer
 from .temporal_difference import QEstimate, td_update
 
 Array = NDArray[np.float64]
+
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""The least probability of an action. Its logarithm is taken in the next epoch: underflow must not make an action
+impossible for ever."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PMDConfig(TrainerConfig):
     """Hyper-parameters of policy mirror descent.
 
-    tau, M and the scale of rewards are not published by the paper [O].
+    Yardim & He publish neither tau, nor M, nor the scale of rewards: the defaults are our own choice [O].
     """
 
     temperature: float = 0.02
     """Entropy regularisation tau, 0 <= tau < 1 so that tau xi_t < 1 [O on the value]."""
     episodes: int = 20
-    """M, episodes of all agents that an epoch simulates [O]."""
+    """M, the number of episodes that an epoch simulates, with all agents [O]."""
     agents: Literal["all", "first"] = "all"
-    """Whose transitions a shared Q learns from: every agent's [O], or the first agent's as analysed."""
+    """Whose transitions a shared Q learns from: all agents' [O], or the first agent's, as Yardim & He analyse."""
     delta: float | None = None
-    """None: TD steps 1 / visit count [R]. Else the paper's schedule (2/delta) / (m + 2/delta) [S]."""
+    """TD step sizes: 1 / (number of visits) if None [R], else Yardim & He's (2/delta) / (m + 2/delta) [S]."""
     mixing: Literal["shifted", "paper", "none"] = "shifted"
-    """Weight of the uniform policy that is mixed in after epoch t: 1/(t+2) [R]; "paper" is the printed
-    1/(t+1), which makes pi_1 uniform; "none" mixes nothing."""
+    """Weight of the uniform policy that is mixed in after epoch t: "shifted" is 1/(t+2) [R], "none" is 0, "paper"
+    is the 1/(t+1) that Yardim & He print, which makes pi_1 uniform."""
     reward_scale: float = 1.0
-    """Factor on the rewards that Q is learned from; 1 is raw rewards [O]."""
+    """Factor on the rewards from which Q is learned [O]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("temperature", self.temperature, 0.0, 1.0, exclude_high=True)
-        checks.integer("episodes", self.episodes, 1)
-        checks.choice("agents", self.agents, ("all", "first"))
-        checks.choice("mixing", self.mixing, ("shifted", "paper", "none"))
+        checks.integer("episodes", self.episodes, 1, MOST_EPISODES)
         checks.real("reward_scale", self.reward_scale, 0.0, exclude_low=True)
         if self.delta is not None:
             checks.real("delta", self.delta, 0.0, 1.0, exclude_low=True)
@@ -78,10 +85,15 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
     config_class = PMDConfig
     needs_horizon = True
 
+    @staticmethod
+    @abc.abstractmethod
+    def _n_tables(game: FiniteGame) -> int:
+        """Number of policies that are learned: one, or one per agent."""
+
     @property
     def n_tables(self) -> int:
-        """How many policies are learned: one, or one per agent."""
-        raise TypeError(f"{type(self).__name__} must declare n_tables")
+        """Number of policies that are learned: one, or one per agent."""
+        return self._n_tables(self.game)
 
     @property
     def policy(self) -> TabularPolicy:
@@ -116,13 +128,12 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
             delta=config.delta,
             reward_scale=config.reward_scale,
         )
-        # The paper's q = Q - tau H(pi) differs from Q by a constant over actions, which the step ignores.
+        # Yardim & He's q = Q - tau H(pi) differs from Q by a constant over actions, which the step ignores.
         stepped = mirror_descent_step(law, estimate.q, self.iteration, config.temperature)
         weight = {"shifted": 1.0 / (self.iteration + 2), "paper": 1.0 / (self.iteration + 1), "none": 0.0}[
             config.mixing
         ]
-        # Underflow must not make an action impossible for ever: its logarithm is taken in the next epoch.
-        mixed = np.maximum((1.0 - weight) * stepped + weight / self.game.n_actions, np.finfo(np.float64).tiny)
+        mixed = np.maximum((1.0 - weight) * stepped + weight / self.game.n_actions, SMALLEST)
         self._law, self._sum = mixed, self._sum + mixed
         return {
             "train/return": float(run.returns.mean()),
@@ -132,6 +143,16 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 
     def _squeezed(self, tables: Array) -> Array:
         return tables[0] if self.n_tables == 1 else tables
+
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: PMDConfig, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        shape = (cls._n_tables(game), *game.policy_shape)
+        return {
+            "law": ArraySpecification(np.float64, shape, low=SMALLEST, total=1.0),
+            "sum": ArraySpecification(np.float64, shape, low=SMALLEST, total=iteration + 1.0),
+        }
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"law": self._law, "sum": self._sum}
@@ -149,9 +170,8 @@ class SymmPMD(_PolicyMirrorDescent):
 
     name = "symm-pmd"
 
-    @property
-    def n_tables(self) -> int:
-        """One."""
+    @staticmethod
+    def _n_tables(game: FiniteGame) -> int:
         return 1
 
     def _set_up(self) -> None:
@@ -173,7 +193,6 @@ class IPMD(_PolicyMirrorDescent):
 
     name = "ipmd"
 
-    @property
-    def n_tables(self) -> int:
-        """One per agent."""
-        return self.game.n_agents
+    @staticmethod
+    def _n_tables(game: FiniteGame) -> int:
+        return game.n_agents

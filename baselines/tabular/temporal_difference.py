@@ -1,6 +1,7 @@
 """TD learning of mean-field Q values from trajectories of the N-player game (Yardim & He, Algorithm 1)."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
+from ..config import TrainerConfig
 from ..policies import TabularPolicy
-from ..trainer import Trainer, TrainerConfig
+from ..trainer import LARGEST, MOST_EPISODES, Trainer
 
 Array = NDArray[np.float64]
 
@@ -32,7 +35,7 @@ def td_kernel(
     first: Any,
     last: Any,
 ) -> None:
-    """Take the trajectories of the agents ``first <= i < last`` into Q, one after the other.
+    """Update Q by the trajectories of the agents ``first <= i < last``, one after the other.
 
     states (W, H + 1, N), actions and rewards (W, H, N). ``bonus`` (1 or N, H, S) is tau H(pi_h(.|s)), ``q`` and
     ``visits`` (1 or N, H S A): the agents learn in one table, or each in its own. The step is
@@ -62,17 +65,18 @@ def td_kernel(
 
 @dataclasses.dataclass(frozen=True)
 class QEstimate:
-    """Q values that trajectories have gone into; tables are (1, H, S, A), or (n_agents, H, S, A)."""
+    """Q values estimated from trajectories: one table (1, H, S, A), or one per agent (n_agents, H, S, A)."""
 
     q: Array
+    """The estimates."""
     visits: NDArray[np.int64]
-    """How often (h, s, a) was visited."""
+    """Number of visits of every (h, s, a), shaped like ``q``."""
     n_trajectories: int = 0
-    """Number of trajectories that have gone into each table."""
+    """Number of trajectories from which each table was estimated."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "QEstimate":
-        """Before the first trajectory; ``shape`` is a table's."""
+        """The estimate before the first trajectory, zeros of this shape."""
         return cls(np.zeros(shape), np.zeros(shape, np.int64))
 
 
@@ -86,7 +90,7 @@ def td_update(
     delta: float | None = None,
     reward_scale: float = 1.0,
 ) -> QEstimate:
-    """Take the trajectories of a run into an estimate, which is left as it is.
+    """Update an estimate by the trajectories of a run.
 
     Parameters
     ----------
@@ -97,15 +101,25 @@ def td_update(
     policy:
         Shape (1 or n_agents, H, S, A), as many tables as ``estimate``.
     temperature:
-        tau of the entropy regularisation.
+        tau of the entropy regularisation, >= 0.
     agents:
-        Whose trajectories go into a shared table: "all", or the "first" agent's as analysed in the paper. Tables
-        per agent always take their own agent's.
+        Whose trajectories go into a shared table: those of "all" agents, or of the "first", as Yardim & He
+        analyse. A table per agent always takes its own agent's.
     delta:
-        None for steps 1 / n(h, s, a); else the paper's schedule (2/delta) / (m + 2/delta).
+        Step sizes: 1 / n(h, s, a) if None, else Yardim & He's schedule (2/delta) / (m + 2/delta).
     reward_scale:
         Factor on the rewards.
+
+    Returns
+    -------
+    A new estimate; the given one is left as it is.
+
+    Raises
+    ------
+    ValueError
+        If a reward is not finite, or Q values overflow.
     """
+    _check_rewards(run)
     q, visits = estimate.q.copy(), estimate.visits.copy()
     n_tables, n_agents = len(q), run.actions.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -115,8 +129,22 @@ def td_update(
         *(run.states, run.actions, run.rewards, bonus, q.reshape(n_tables, -1), visits.reshape(n_tables, -1)),
         *(0.0 if delta is None else delta, reward_scale, estimate.n_trajectories, 0, learners),
     )
+    if not np.isfinite(q).all():
+        largest = float(np.abs(run.rewards).max())
+        raise ValueError(f"Q values overflow: rewards of up to {largest:g}, times {reward_scale:g}, are too large")
     taken = len(run.actions) * (learners if n_tables == 1 else 1)
     return QEstimate(q, visits, estimate.n_trajectories + taken)
+
+
+def _check_rewards(run: Trajectories) -> None:
+    """Refuse rewards that are not finite: one of them would spoil a table for good."""
+    finite = np.isfinite(run.rewards)
+    if not finite.all():
+        world, step, agent = (int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"reward must be finite, got {run.rewards[world, step, agent]} at step {step} for agent {agent}, in"
+            f" state {run.states[world, step, agent]} with action {run.actions[world, step, agent]}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,18 +154,17 @@ class TDConfig(TrainerConfig):
     temperature: float = 0.0
     """Entropy regularisation tau >= 0."""
     episodes: int = 20
-    """Episodes of all agents that an iteration simulates."""
+    """Number of episodes that an iteration simulates, with all agents."""
     agents: Literal["all", "first"] = "all"
-    """Use every agent's transitions, or the first agent's only as in the paper's analysis [O]."""
+    """Whose transitions are used: all agents' [O], or the first agent's only, as in Yardim & He's analysis."""
     delta: float | None = None
-    """None: steps 1 / visit count [R]. Else the paper's schedule (2/delta) / (m + 2/delta), where delta is the
-    smallest probability of a visited (h, s, a) [S]."""
+    """Step sizes: 1 / (number of visits) if None [R], else Yardim & He's (2/delta) / (m + 2/delta), where delta is
+    the smallest probability of a visited (h, s, a) [S]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("temperature", self.temperature, 0.0)
-        checks.integer("episodes", self.episodes, 1)
-        checks.choice("agents", self.agents, ("all", "first"))
+        checks.integer("episodes", self.episodes, 1, MOST_EPISODES)
         if self.delta is not None:
             checks.real("delta", self.delta, 0.0, 1.0, exclude_low=True)
 
@@ -209,13 +236,25 @@ class TDLearning(Trainer[TDConfig]):
             "train/rms_error": float(np.sqrt(np.mean(error**2))),
         }
 
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: TDConfig, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        shape = game.policy_shape
+        return {
+            "law": ArraySpecification(np.float64, shape, low=0.0, total=1.0),
+            "q": ArraySpecification(np.float64, (1, *shape), -LARGEST, LARGEST),
+            "visits": ArraySpecification(np.int64, (1, *shape), 0, 2**62),
+            "n_trajectories": ArraySpecification(np.int64, (), 0, 2**62),
+        }
+
     def _state(self) -> dict[str, NDArray[Any]]:
         estimate = self._estimate
         return {
             "law": self._law,
             "q": estimate.q,
             "visits": estimate.visits,
-            "n_trajectories": np.array(estimate.n_trajectories),
+            "n_trajectories": np.array(estimate.n_trajectories, np.int64),
         }
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:

@@ -29,9 +29,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
 from baselines import PPO, OnlineMirrorDescent, RiskAversePPO, SymmPMD
-from baselines.files import versions, write_json
 from baselines.market.policies import BinnedPolicy, Idle, SelfConsumption
 from baselines.market.student_t_network import StudentTHead
+from baselines.versions import versions
 from benchmarks.reproduce import energy_page
 from benchmarks.reproduce.energy_figures import order_book
 from benchmarks.reproduce.tasks import Tasks, run_all
@@ -51,6 +51,7 @@ from mfenvs.energy.outcomes import (
 )
 from mfenvs.energy.record import MarketRecord, record_days
 from mfenvs.energy.welfare import no_trade, pareto_front, plan
+from mfenvs.files import write_json
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL
 from mfenvs.games.energy.market import EnergyMarket

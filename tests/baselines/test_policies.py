@@ -111,3 +111,68 @@ def test_a_stationary_policy_reads_the_state_only() -> None:
 def test_uniform_of_an_infinite_game_is_stationary() -> None:
     game = make("RockPaperScissors-v0", horizon=4, discount=0.5)
     assert np.array_equal(TabularPolicy.uniform(game).probabilities, np.full((1, 3, 3), 1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda policy: TabularPolicy([[[1.0], [0.5, 0.5]]]), "probabilities must be an array: .*inhomogeneous"),
+        (lambda policy: TabularPolicy(np.ones((1, 0, 2))), r"probabilities must have shape .*, got \(1, 0, 2\)"),
+        (lambda policy: TabularPolicy(np.ones((1, 2, 0))), r"probabilities must have shape .*, got \(1, 2, 0\)"),
+        (lambda policy: TabularPolicy([[["a", "b"]]]), "probabilities must be an array of numbers, got dtype <U1"),
+        (lambda policy: TabularPolicy(policy.probabilities, seed=-1), "seed must be an integer >= 0, got -1"),
+        (lambda policy: TabularPolicy(policy.probabilities, seed=None), "seed must be an integer >= 0, got None"),
+        (lambda policy: TabularPolicy.uniform("Epidemic-v0"), "game must be a FiniteGame, got 'Epidemic-v0'"),
+        (lambda policy: policy.predict([[1.0], [1.0, 2.0]]), "observation must be an array: .*inhomogeneous"),
+        (
+            lambda policy: policy.predict([["a", "b", "c"]]),
+            "observation must be an array of numbers, got",
+        ),
+        (lambda policy: policy.predict(np.ones((1, 3)), deterministic=2), "deterministic must be True or False"),
+    ],
+)
+def test_wrong_arguments_are_named(use, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        use(TabularPolicy(deterministic_table()))
+
+
+def test_a_policy_for_every_agent_comes_back(tmp_path) -> None:
+    table = np.stack([deterministic_table()] * 2)
+    TabularPolicy(table).save(tmp_path / "policy.npz")
+    assert np.array_equal(TabularPolicy.load(tmp_path / "policy.npz").probabilities, table)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"other": deterministic_table()}, "it has no array 'probabilities'"),
+        ({"probabilities": deterministic_table(), "other": np.ones(1)}, "it must hold the arrays 'probabilities'"),
+        ({"probabilities": np.array(1.0)}, "probabilities must have 3 or 4 axes, got 0"),
+        ({"probabilities": np.ones((1, 1, 1, 1, 1))}, "probabilities must have 3 or 4 axes, got 5"),
+        ({"probabilities": np.ones((1, 0, 1))}, r"probabilities must have shape .*, got \(1, 0, 1\)"),
+        ({"probabilities": np.ones((1, 1, 2))}, r"probabilities\[0, 0\] must sum to 1, got 2\.0"),
+        ({"probabilities": np.full((1, 1, 2), np.nan)}, r"probabilities\[0, 0, 0\] must be .*, got nan"),
+        ({"probabilities": np.array([[[1.5, -0.5]]])}, r"probabilities\[0, 0, 1\] must be .*, got -0\.5"),
+        ({"probabilities": np.ones((1, 1, 1), np.float32)}, "probabilities must have dtype float64"),
+        ({"probabilities": np.ones((1, 1, 1), "M8[s]")}, "probabilities must have dtype float64"),
+        ({"probabilities": np.ones((1, 1, 1), object)}, r"probabilities must have dtype float64 \(<f8\), got \|O"),
+    ],
+)
+def test_a_file_that_holds_no_policy_is_refused(members, message: str, tmp_path) -> None:
+    np.savez(tmp_path / "policy.npz", **members)
+    with pytest.raises(ValueError, match=rf"policy\.npz is not a saved TabularPolicy: {message}"):
+        TabularPolicy.load(tmp_path / "policy.npz")
+
+
+def test_damaged_files_are_refused(tmp_path) -> None:
+    path = tmp_path / "policy.npz"
+    TabularPolicy(deterministic_table()).save(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place])
+        with pytest.raises(ValueError, match=r"policy\.npz is not a saved TabularPolicy"):
+            TabularPolicy.load(path)
+    start = whole.index(b"probabilities.npy") + 60
+    path.write_bytes(whole[:start] + b"\xff" * 8 + whole[start + 8 :])
+    with pytest.raises(ValueError, match=r"policy\.npz is not a saved TabularPolicy"):
+        TabularPolicy.load(path)

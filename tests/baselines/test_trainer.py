@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 
-import baselines.files
 from baselines.callbacks import ExploitabilityCallback
 from baselines.logging import MetricsFile, configure
 from baselines.runs import ALGORITHMS
@@ -207,12 +206,6 @@ def test_learn_refuses_numbers_below_one(argument: str) -> None:
         small(ALGORITHMS["omd"]).learn(**arguments)
 
 
-def test_json_that_cannot_be_written_leaves_nothing(tmp_path) -> None:
-    with pytest.raises(TypeError, match="cannot write"):
-        baselines.files.write_json(tmp_path / "x.json", {"a": object()})
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("name", ["symm-pmd", "ipmd", "td"])
 def test_algorithms_that_need_a_horizon_refuse_infinite_games(name: str) -> None:
     trainer = ALGORITHMS[name]
@@ -234,3 +227,142 @@ def test_solvers_of_infinite_games_learn_stationary_policies_and_resume(name: st
     # The policy acts on what the game's agents observe: their state.
     actions, _ = whole.predict(np.eye(2)[[0, 1, 1]])
     assert actions.shape == (3,)
+
+
+@trainers
+def test_a_state_is_loaded_into_another_game_only_if_it_fits(trainer_class, tmp_path) -> None:
+    path = tmp_path / "run.npz"
+    trainer = small(trainer_class).learn(1)
+    trainer.save(path)
+    same_size = make("Epidemic-v0", n_agents=20, horizon=3, initial_infected=0.5)
+    taken_over = trainer_class.load(path, game=same_size)
+    assert taken_over.game == same_size
+    assert (taken_over.iteration, taken_over.num_timesteps) == (trainer.iteration, trainer.num_timesteps)
+    taken_over.learn(1)
+    for other in (
+        make("Epidemic-v0", n_agents=20, horizon=4),
+        make("RockPaperScissors-v0", n_agents=20, horizon=3),
+    ):
+        with pytest.raises(ValueError, match=r"run\.npz is not a saved trainer of this \w+: \w+ must have shape"):
+            trainer_class.load(path, game=other)
+    for other in (make("Epidemic-v0", n_agents=500, horizon=3), "Epidemic-v0"):
+        if trainer_class.__name__ in ("IPMD", "IndependentQ", "MFQ"):  # one table for each of 20 agents
+            with pytest.raises(ValueError, match=r"\w+ must have shape \(\d+, .*\), got \(20, 3, 2"):
+                trainer_class.load(path, game=other)
+    with pytest.raises(ValueError, match=r"needs a game that ends|must have shape \(.*\), got"):
+        trainer_class.load(path, game=make("Epidemic-v0", n_agents=20, horizon=3, discount=0.9))
+    with pytest.raises(TypeError, match="name must be a registered name or a Game, got 3"):
+        trainer_class.load(path, game=3)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Unwritable(Epidemic):
+    """An epidemic with a constant that JSON cannot hold."""
+
+    strain: object = dataclasses.field(default_factory=object)
+
+
+def test_a_game_that_no_file_can_hold_is_passed_to_load(tmp_path, monkeypatch) -> None:
+    game = Unwritable(n_agents=10, horizon=2)
+    trainer = ALGORITHMS["omd"](game).learn(1)
+    trainer.save(tmp_path / "run.npz")
+    monkeypatch.setattr("baselines.trainer.registered_games", lambda: {"Unwritable-v0": Unwritable})
+    monkeypatch.setattr("baselines.trainer.name_of", lambda _: "Unwritable-v0")
+    trainer.save(tmp_path / "named.npz")
+    with pytest.raises(
+        ValueError, match=r"named\.npz does not hold the constants of its game, Unwritable-v0: pass"
+    ):
+        ALGORITHMS["omd"].load(tmp_path / "named.npz")
+    assert_equal(ALGORITHMS["omd"].load(tmp_path / "named.npz", game=game), trainer)
+
+
+@pytest.mark.parametrize("callback", [True, 3, "x", [True], [lambda *_: True], ({},), {}])
+def test_what_is_no_callback_is_refused(callback) -> None:
+    trainer = small(ALGORITHMS["omd"])
+    with pytest.raises(TypeError, match=r"callback(\[0\])? must be (None, )?a BaseCallback"):
+        trainer.learn(1, callback=callback)
+    assert trainer.iteration == 0
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda t: t.learn(1, progress_bar="no"), "progress_bar must be True or False, got 'no'"),
+        (lambda t: t.learn("1"), "total_timesteps must be an integer >= 1, got '1'"),
+        (lambda t: t.learn(None), "total_timesteps must be an integer >= 1, got None"),
+        (lambda t: t.learn(float("nan")), "total_timesteps must be an integer >= 1, got nan"),
+        (lambda t: t.learn(1, log_interval=1.5), r"log_interval must be an integer >= 1, got 1\.5"),
+        (lambda t: t.set_logger("csv"), "logger must be a Logger of stable_baselines3, got 'csv'"),
+        (lambda t: t.save(True), "path must be a string or a Path, got True"),
+        (lambda t: t.load(None), "path must be a string or a Path, got None"),
+        (lambda t: type(t)(t.game, {"learning_rate": 1}), "config must be a MirrorDescentConfig, got {"),
+        (lambda t: type(t)("Taxi-v0"), "OnlineMirrorDescent needs a finite game, got Taxi"),
+        (lambda t: t.run(1.5), r"n_iterations must be an integer >= 0, got 1\.5"),
+    ],
+)
+def test_wrong_arguments_are_named(use, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        use(small(ALGORITHMS["omd"]))
+
+
+def test_timesteps_may_be_floats_of_numpy() -> None:
+    assert small(ALGORITHMS["omd"]).learn(np.float32(3)).num_timesteps == 3
+
+
+@trainers
+def test_a_state_that_is_not_as_specified_is_not_saved(trainer_class, tmp_path, monkeypatch) -> None:
+    trainer = small(trainer_class)
+    whole = trainer._state()
+    name = next(iter(whole))
+    monkeypatch.setattr(trainer, "_state", lambda: {**whole, "forgotten": np.zeros(1)})
+    with pytest.raises(TypeError, match=r"must specify \[.*'forgotten'.*\], got \["):
+        trainer.save(tmp_path / "run.npz")
+    monkeypatch.setattr(trainer, "_state", lambda: {**whole, name: np.zeros((1, 9))})
+    with pytest.raises(ValueError, match=rf"{name} must have shape \(.*\), got \(1, 9\)"):
+        trainer.save(tmp_path / "run.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_iteration_that_is_interrupted_is_undone(monkeypatch) -> None:
+    trainer = small(ALGORITHMS["symm-pmd"]).learn(1)
+    before = learned(trainer)
+
+    def interrupt(policy):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer._induced, "exploitability", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.learn(1)
+    assert all(np.array_equal(array, before[name]) for name, array in learned(trainer).items())
+
+
+def test_nothing_is_made_for_a_file_that_promises_a_long_game(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "run.npz"
+    small(ALGORITHMS["omd"]).save(path)
+    with np.load(path) as file:
+        members = dict(file)
+    header = members["header"].tobytes().replace(b'"horizon": 3', b'"horizon": 300000000000')
+    np.savez(path, **{**members, "header": np.frombuffer(header, np.uint8)})
+    monkeypatch.setattr(ALGORITHMS["omd"], "_set_up", lambda _: pytest.fail("made a trainer"))
+    with pytest.raises(ValueError, match=r"law must have shape \(300000000000, 2, 2\), got \(3, 2, 2\)"):
+        ALGORITHMS["omd"].load(path)
+
+
+@pytest.mark.parametrize("name", ["independent-q", "mf-q"])
+def test_weights_in_a_file_are_those_of_the_values(name: str, tmp_path) -> None:
+    path = tmp_path / "run.npz"
+    trainer = small(ALGORITHMS[name]).learn(1)
+    trainer.save(path)
+    with np.load(path) as file:
+        members = dict(file)
+    for changed, message in (
+        ({"q": members["q"] + 0.1}, r"weights must be exp\(c \(q - level\)\)"),
+        ({"weights": members["weights"] * 1.001}, r"weights must be exp\(c \(q - level\)\)"),
+        (
+            {"weights": members["weights"] * 0.0, "levels": members["levels"] + 1e3},
+            "weights must be at least 1e-30",
+        ),
+    ):
+        np.savez(path, **{**members, **changed})
+        with pytest.raises(ValueError, match=rf"run\.npz is not a saved trainer: {message}"):
+            ALGORITHMS[name].load(path)

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from tabulated import RING, Tabulated, optimal_q, softmax, tabulated_arrays
 
-from baselines.tabular.gmf_q import GMFQ, GMFV, NaiveQ
+from baselines.solvers.population_iteration import GMFV
+from baselines.tabular.gmf_q import GMFQ, NaiveQ
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from mfenvs import Engine, make, rule
 from mfenvs.engine.random import ACT, ADVANCE, agent_key, step_key, uniform
@@ -251,6 +252,18 @@ class Strays(Tabulated):
     step = staticmethod(nowhere)
 
 
+@rule
+def below(state, action, agent, world, key):
+    return -1, np.float32(0.0)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Falls(Tabulated):
+    """Steps to a state below all states."""
+
+    step = staticmethod(below)
+
+
 @dataclasses.dataclass(kw_only=True)
 class MeetsNobody(Tabulated):
     """Says that it met a mean action that there is not."""
@@ -269,6 +282,11 @@ def test_a_step_to_no_state_is_refused(trainer):
 def test_a_step_to_no_state_is_refused_in_a_frozen_population(trainer, asynchronous):
     with pytest.raises(ValueError, match=r"Strays.step must return a state in \[0, 2\], got 200"):
         trainer(Strays(), asynchronous=asynchronous).learn(1)
+
+
+def test_a_step_to_a_state_below_zero_is_refused_in_a_frozen_population():
+    with pytest.raises(ValueError, match=r"Falls.step must return a state in \[0, 2\], got -1 at time 0"):
+        GMFQ(Falls()).learn(1)
 
 
 def test_a_step_to_no_state_is_refused_by_the_engine():
