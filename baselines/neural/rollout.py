@@ -53,6 +53,8 @@ class TensorRollout:
         action_dtype = torch.int64 if discrete else torch.float32
         self.observations = torch.zeros(*shape, *observation_space.shape, device=self.device)
         self.actions = torch.zeros(*shape, *action_shape, dtype=action_dtype, device=self.device)
+        self.numbers = torch.zeros(6, *shape, device=self.device)
+        """The six tensors below in one: what must be finite."""
         (
             self.rewards,
             self.value_estimates,
@@ -60,7 +62,7 @@ class TensorRollout:
             self.episode_starts,
             self.advantages,
             self.value_targets,
-        ) = torch.zeros(6, *shape, device=self.device)
+        ) = self.numbers
 
     @property
     def values(self) -> NDArray[np.float32]:

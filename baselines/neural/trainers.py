@@ -22,8 +22,10 @@ from mfenvs.wrappers.observations import observation_blocks
 from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 
 from ..trainer import TrainerConfig
+from .checkpoint import load_checkpoint, save_checkpoint
+from .hyper_parameters import TABLE_2
 from .independent_ppo import IndependentPPO
-from .ppo import PPO, TABLE_2
+from .ppo import PPO
 from .risk_ppo import RiskAversePPO
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -148,13 +150,10 @@ class PPOTrainer:
 
     @classmethod
     def load(cls, path: str | Path, game: Game, config: PPOConfig) -> Self:
-        """Go on with a saved model; ValueError if the file is none."""
-        env = cls.make_env(game, config)
-        try:
-            model = cls.model_class.load(path, env=env, device=config.device)
-        except Exception as error:
-            raise ValueError(f"{path} is not a saved {cls.model_class.__name__}: {error}") from error
-        return cls(game, config, model)
+        """Go on where :meth:`save` wrote a checkpoint; ValueError if the file is none of this game and config."""
+        trainer = cls(game, config)
+        load_checkpoint(path, trainer.model)
+        return trainer
 
     @property
     def num_timesteps(self) -> int:
@@ -194,8 +193,8 @@ class PPOTrainer:
         self.model.set_logger(logger)
 
     def save(self, path: str | Path) -> None:
-        """Write the model."""
-        self.model.save(path)
+        """Write a checkpoint: data only, from which :meth:`load` goes on."""
+        save_checkpoint(path, self.model)
 
 
 class IndependentPPOTrainer(PPOTrainer):

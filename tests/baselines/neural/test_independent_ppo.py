@@ -17,8 +17,9 @@ from torch import nn
 
 import mfenvs
 from baselines import IndependentPPO
+from baselines.neural.hyper_parameters import TABLE_2
 from baselines.neural.independent_ppo import IndependentNetworks, IndependentPolicies
-from baselines.neural.ppo import PPO, TABLE_2
+from baselines.neural.ppo import PPO
 from mfenvs import FiniteGame, rule
 from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.evaluation import evaluate

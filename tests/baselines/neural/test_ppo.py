@@ -22,9 +22,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 from torch import nn
 
 import mfenvs
+from baselines.neural.hyper_parameters import TABLE_2
 from baselines.neural.independent_ppo import IndependentPPO
 from baselines.neural.perceptrons import PolicyAndValue
-from baselines.neural.ppo import PPO, TABLE_2
+from baselines.neural.ppo import PPO
 from baselines.neural.rollout import TensorRollout
 from mfenvs import FiniteGame, Game, make, rule, vec_env
 from mfenvs.evaluation import evaluate
