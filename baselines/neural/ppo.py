@@ -23,11 +23,11 @@ from torch import nn
 
 from mfenvs import checks
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
+from mfenvs.files import replacing
 from mfenvs.game import Game
 from mfenvs.registry import NAMESPACE, make
 from mfenvs.wrappers.observations import Observe, observation_blocks
 
-from ..files import replacing
 from .checkpoint import is_checkpoint
 from .collecting import RolloutCollector, is_refusal_of_torch
 from .finite import ParameterBackup, check_update, first_not_finite, tensors_within, update_error

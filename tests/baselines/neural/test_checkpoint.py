@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -77,6 +78,14 @@ def npy(array, **kwargs):
     return buffer.getvalue()
 
 
+def header_of(members):
+    return json.loads(np.load(io.BytesIO(members["header.npy"])).tobytes())
+
+
+def with_header(members, text):
+    return members | {"header.npy": npy(np.frombuffer(text, np.uint8))}
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A trainer after one update, and its checkpoint."""
@@ -144,12 +153,9 @@ def test_a_checkpoint_needs_one_of_our_environments():
 
 def test_it_holds_arrays_and_numbers_only(checkpoint):
     members = members_of(checkpoint[1])
-    assert {name.rsplit(".", 1)[1] for name in members} == {"json", "npy"}
-    header = json.loads(members["header.json"])
-    assert header["num_timesteps"] == 60
-    for name, content in members.items():
-        if name.endswith(".npy"):
-            np.load(io.BytesIO(content), allow_pickle=False)
+    assert header_of(members)["num_timesteps"] == 60
+    for content in members.values():
+        assert np.load(io.BytesIO(content), allow_pickle=False).dtype.kind in "biuf"
 
 
 class Payload:
@@ -199,18 +205,22 @@ WRONG = {
     "another shape": ("parameters/action_net.weight", lambda a: a[:, :-1], "must have shape"),
     "transposed": ("parameters/action_net.weight", lambda a: a.T.copy(), "must have shape"),
     "flat": ("parameters/action_net.weight", np.ravel, "must have shape"),
-    "columns first": ("parameters/action_net.weight", np.asfortranarray, "must have shape"),
-    "double precision": ("parameters/action_net.bias", lambda a: a.astype(np.float64), "must have shape"),
-    "another byte order": ("parameters/action_net.bias", lambda a: a.astype(">f4"), "must have shape"),
-    "nan": ("parameters/action_net.bias", lambda a: a * np.nan, "parameters/action_net.bias must be finite"),
-    "infinite moments": ("optimizer/action_net.bias/exp_avg", lambda a: a + np.inf, "must be finite"),
-    "negative squares": ("optimizer/action_net.bias/exp_avg_sq", lambda a: a - 1, "must not be negative"),
-    "negative steps": ("optimizer/action_net.bias/step", lambda a: np.float32(-1.0), "must not be negative"),
+    "columns first": ("parameters/action_net.weight", np.asfortranarray, "is described by"),
+    "double precision": ("parameters/action_net.bias", lambda a: a.astype(np.float64), "must have dtype float32"),
+    "another byte order": ("parameters/action_net.bias", lambda a: a.astype(">f4"), "must have dtype float32"),
+    "nan": ("parameters/action_net.bias", lambda a: a * np.nan, "action_net.bias\\[0\\] must be a finite"),
+    "infinite moments": ("optimizer/action_net.bias/exp_avg", lambda a: a + np.inf, "must be a finite number"),
+    "negative squares": ("optimizer/action_net.bias/exp_avg_sq", lambda a: a - 1, "must be a finite number in"),
+    "negative steps": (
+        "optimizer/action_net.bias/step",
+        lambda a: np.float32(-1.0),
+        "step must be a finite",
+    ),
     "fewer agents": ("snapshot/states", lambda a: a[:, 1:], "must have shape"),
-    "other states": ("snapshot/states", lambda a: a["cell"], "must have shape"),
+    "other states": ("snapshot/states", lambda a: a[..., :4], "must have shape"),
     "fewer returns": ("returns", lambda a: a[:-1], "must have shape"),
-    "returns that are not finite": ("returns", lambda a: a + np.nan, "returns must be finite"),
-    "dates": ("episode_starts", lambda a: a.astype("M8[s]"), "must have shape"),
+    "returns that are not finite": ("returns", lambda a: a + np.nan, "returns\\[0\\] must be a finite"),
+    "dates": ("episode_starts", lambda a: a.astype("M8[s]"), "must have dtype bool"),
 }
 
 
@@ -229,11 +239,11 @@ def test_arrays_of_another_kind_are_refused(tmp_path, checkpoint, what):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("z", np.nan, "snapshot/z must be finite"),
-        ("scale", np.inf, "snapshot/scale must be finite"),
-        ("scale", 0.0, "snapshot/scale must be positive"),
-        ("signal", np.nan, "snapshot/signal must be finite"),
-        ("returns", -np.inf, "snapshot/returns must be finite"),
+        ("z", np.nan, "snapshot/z[2] must be a finite number"),
+        ("scale", np.inf, "snapshot/scale[2] must be a finite number"),
+        ("scale", 0.0, "snapshot/scale[2] must be a finite number"),
+        ("signal", np.nan, "snapshot/signal[0, 2] must be a finite number"),
+        ("returns", -np.inf, "snapshot/returns[0, 2] must be a finite number"),
     ],
 )
 def test_budgets_and_signals_are_checked(tmp_path, name, value, message):
@@ -244,7 +254,7 @@ def test_budgets_and_signals_are_checked(tmp_path, name, value, message):
     array = np.load(io.BytesIO(members[f"snapshot/{name}.npy"]))
     array.reshape(-1)[2] = value
     write(tmp_path / "checkpoint.zip", members | {f"snapshot/{name}.npy": npy(array)})
-    with pytest.raises(ValueError, match=rf"checkpoint.zip is not a saved RiskAversePPO: {message}"):
+    with pytest.raises(ValueError, match=rf"checkpoint.zip is not a saved RiskAversePPO: {re.escape(message)}"):
         loaded(tmp_path / "checkpoint.zip", trainer)
 
 
@@ -252,9 +262,9 @@ def test_arrays_that_are_missing_or_too_many_are_named(tmp_path, checkpoint):
     trainer, path = checkpoint
     bias = "parameters/value_net.bias.npy"
     for change, message in (
-        (lambda members: members.pop(bias), "different: parameters/value_net.bias.npy"),
-        (lambda members: members.update({"more.npy": members[bias]}), "different: more.npy"),
-        (lambda members: members.pop("header.json"), "header.json"),
+        (lambda members: members.pop(bias), "it must hold the arrays .*'parameters/value_net.bias'"),
+        (lambda members: members.update({"more.npy": members[bias]}), "got 'episode_starts', 'more', "),
+        (lambda members: members.pop("header.npy"), "it has no header"),
     ):
         members = members_of(path)
         change(members)
@@ -265,7 +275,7 @@ def test_arrays_that_are_missing_or_too_many_are_named(tmp_path, checkpoint):
     write(twice, members_of(path))
     with zipfile.ZipFile(twice, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr(bias, members_of(path)[bias])
-    with pytest.raises(ValueError, match="a name twice"):
+    with pytest.raises(ValueError, match="not the only one of this name"):
         loaded(twice, trainer)
 
 
@@ -292,7 +302,7 @@ def test_arrays_that_are_missing_or_too_many_are_named(tmp_path, checkpoint):
 def test_headers_of_another_kind_are_refused(tmp_path, checkpoint, changes, message):
     trainer, path = checkpoint
     members = members_of(path)
-    members["header.json"] = json.dumps(json.loads(members["header.json"]) | changes)
+    members = with_header(members, json.dumps(header_of(members) | changes).encode())
     write(tmp_path / "checkpoint.zip", members)
     with pytest.raises(ValueError, match=rf"checkpoint.zip is not a saved PPO: .*{message}"):
         loaded(tmp_path / "checkpoint.zip", trainer)
@@ -301,7 +311,7 @@ def test_headers_of_another_kind_are_refused(tmp_path, checkpoint, changes, mess
 @pytest.mark.parametrize("header", ["", "[]", "nothing", "[" * 20_000, "\xff\xfe", "1e999", "{}"])
 def test_headers_that_are_no_json_objects_are_refused(tmp_path, checkpoint, header):
     trainer, path = checkpoint
-    write(tmp_path / "checkpoint.zip", members_of(path) | {"header.json": header.encode("latin-1")})
+    write(tmp_path / "checkpoint.zip", with_header(members_of(path), header.encode("latin-1")))
     with pytest.raises(ValueError, match=r"checkpoint.zip is not a saved PPO: "):
         loaded(tmp_path / "checkpoint.zip", trainer)
 
@@ -317,21 +327,23 @@ def test_checkpoints_of_other_networks_games_and_classes_are_refused(tmp_path, c
         IndependentPPOTrainer.load(path, trainer.game, trainer.config)
 
 
-@pytest.mark.parametrize("name", ["header.json", "parameters/action_net.bias.npy", "returns.npy"])
+@pytest.mark.parametrize("name", ["header.npy", "parameters/action_net.bias.npy", "returns.npy"])
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused_before_it_is_unpacked(tmp_path, checkpoint, name):
     trainer, path = checkpoint
-    content = members_of(path)[name] + bytes(40_000_000)
+    content = npy(np.zeros(300_000_000, np.uint8))
     write(tmp_path / "bomb.zip", members_of(path) | {name: content}, zipfile.ZIP_DEFLATED)
-    assert (tmp_path / "bomb.zip").stat().st_size < 200_000
-    with pytest.raises(ValueError, match=r"bomb.zip is not a saved PPO: .* bytes"):
+    assert (tmp_path / "bomb.zip").stat().st_size < 500_000
+    with pytest.raises(ValueError, match=r"bomb.zip is not a saved PPO: its content would take \d+ bytes"):
         loaded(tmp_path / "bomb.zip", trainer)
 
 
-def test_a_file_that_is_too_large_is_not_read(tmp_path, checkpoint):
-    path = tmp_path / "large.zip"
-    path.write_bytes(checkpoint[1].read_bytes() + bytes(8_000_000))
-    with pytest.raises(ValueError, match=r"more than the .* of the largest checkpoint of this model"):
-        loaded(path, checkpoint[0])
+def test_numbers_behind_those_of_an_array_are_refused(tmp_path, checkpoint):
+    trainer, path = checkpoint
+    members = members_of(path)
+    members["returns.npy"] += b"0"
+    write(tmp_path / "checkpoint.zip", members)
+    with pytest.raises(ValueError, match="returns does not have the length of its shape"):
+        loaded(tmp_path / "checkpoint.zip", trainer)
 
 
 def test_damaged_files_are_refused_or_are_not_different(tmp_path, checkpoint):
@@ -358,7 +370,7 @@ def test_each_kind_of_file_is_told_from_the_other(tmp_path, checkpoint):
     with pytest.raises(ValueError, match=r"is the checkpoint of a run folder.*baselines.runs.read_run"):
         PPO.load(path)
     trainer.model.save(tmp_path / "model.zip")
-    with pytest.raises(ValueError, match=r"model.zip is not a saved PPO: .*header.json"):
+    with pytest.raises(ValueError, match=r"model.zip is not a saved PPO: .*is no array"):
         loaded(tmp_path / "model.zip", trainer)
-    with pytest.raises(ValueError, match=r"none.zip is not a saved PPO: .*No such file"):
+    with pytest.raises(ValueError, match=r"cannot read .*none.zip: No such file"):
         loaded(tmp_path / "none.zip", trainer)
