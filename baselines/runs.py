@@ -9,18 +9,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from mfenvs.files import read_json, write_json
 from mfenvs.game import Game
 from mfenvs.registry import make, name_of
 
-from .files import read_json, versions, write_json
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from .policies import TabularPolicy
 from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
-from .tabular.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
+from .tabular.gmf_q import GMFQ, NaiveQ
 from .tabular.independent_q import MFQ, IndependentQ
 from .tabular.mirror_descent import IPMD, SymmPMD
 from .tabular.temporal_difference import TDLearning
 from .trainer import Trainer
+from .versions import versions
 
 AnyTrainer = Trainer[Any] | PPOTrainer
 

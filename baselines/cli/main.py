@@ -178,7 +178,7 @@ def _train(trainer_class: Any, game: Game, config: Any, flags: RunFlags) -> int:
 
 def _left_to_do(folder: Path, trainer: Any) -> int:
     """How many timesteps a run in this folder has left of those that it was asked for."""
-    from ..files import read_json
+    from mfenvs.files import read_json
 
     if not (folder / "config.json").exists():
         return 0
@@ -191,7 +191,8 @@ def _settings_to_resume(words: list[str]) -> tuple[dict[str, Any], dict[str, Any
     """Constants and hyper-parameters of the run that ``train`` is to resume; empty if it resumes none."""
     if "--resume" not in words or "--help" in words or "-h" in words:
         return {}, {}
-    from ..files import read_json
+    from mfenvs.files import read_json
+
     from ..runs import as_tuples
 
     places = [i for i, word in enumerate(words[:-1]) if word == "--folder"]
@@ -248,9 +249,9 @@ def evaluate(words: list[str]) -> int:
     import tyro
 
     from mfenvs import checks
+    from mfenvs.files import write_json
     from mfenvs.play import tabulate
 
-    from ..files import write_json
     from ..runs import read_run
 
     folder, rest = _run_folder("evaluate", words)
@@ -365,10 +366,10 @@ def render(words: list[str]) -> int:
     from matplotlib.image import imsave
 
     from mfenvs.engine.engine import Engine
+    from mfenvs.files import replacing
     from mfenvs.play import Player
     from mfenvs.rendering import make_recorder
 
-    from ..files import replacing
     from ..runs import read_run
 
     folder, rest = _run_folder("render", words)

@@ -15,7 +15,10 @@ from torch import nn
 
 from mfenvs import checks
 
-MAX_SEED = 2**63 - 1
+LARGEST_SEED = 2**63 - 1
+
+LARGEST_COUNT = 2**31 - 1
+"""The most steps, rows, passes or neurons: more than memory holds, and few enough for every library to count."""
 
 TABLE_2: dict[str, Any] = {
     "learning_rate": LinearSchedule(2.5e-4, 0.0, 1.0),
@@ -49,7 +52,7 @@ def _not_negative(name: str, value: Any) -> float:
     return checks.real(name, value, 0.0)
 
 
-def _at_least(low: int, high: int | None = None) -> Callable[[str, Any], int]:
+def _at_least(low: int, high: int = LARGEST_COUNT) -> Callable[[str, Any], int]:
     return lambda name, value: checks.integer(name, value, low, high)
 
 
@@ -139,11 +142,30 @@ def checked_seed(seed: Any) -> int:
     """A seed as an int; one drawn by chance in the place of None."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    return checks.integer("seed", seed, 0, MAX_SEED)
+    return checks.integer("seed", seed, 0, LARGEST_SEED)
+
+
+def parsed_device(device: Any) -> str | torch.device:
+    """A device, which this machine need not have, or "auto".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no device.
+    """
+    allowed = "'auto', 'cpu', 'cuda', 'cuda:1', ... or a torch.device"
+    if isinstance(device, str) and device == "auto":
+        return "auto"
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device must be {allowed}, got {device!r}")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be {allowed}, got {device!r}") from None
 
 
 def checked_device(device: Any) -> str | torch.device:
-    """A device on which tensors can be made, or "auto".
+    """A device of this machine, or "auto".
 
     As in SB3 "cuda" stands for the CPU on a machine without a GPU, so that a model is loaded anywhere.
 
@@ -152,16 +174,8 @@ def checked_device(device: Any) -> str | torch.device:
     TypeError, ValueError
         If it is no device, or one that this machine has not.
     """
-    allowed = "'auto', 'cpu', 'cuda', 'cuda:1', ... or a torch.device"
-    if isinstance(device, str) and device == "auto":
-        return "auto"
-    if not isinstance(device, str | torch.device):
-        raise TypeError(f"device must be {allowed}, got {device!r}")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device must be {allowed}, got {device!r}") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
+    found = parsed_device(device)
+    if isinstance(found, str) or (found.type == "cuda" and not torch.cuda.is_available()):
         return found
     try:
         if found.type == "meta":

@@ -31,7 +31,14 @@ from mfenvs.wrappers.observations import Observe, observation_blocks
 from .checkpoint import is_checkpoint
 from .collecting import RolloutCollector, is_refusal_of_torch
 from .finite import ParameterBackup, check_update, first_not_finite, tensors_within, update_error
-from .hyper_parameters import TABLE_2, checked_callback, checked_device, checked_hyper_parameters, checked_seed
+from .hyper_parameters import (
+    LARGEST_COUNT,
+    TABLE_2,
+    checked_callback,
+    checked_device,
+    checked_hyper_parameters,
+    checked_seed,
+)
 from .perceptrons import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 from .rollout import TensorRollout
@@ -116,7 +123,8 @@ class PPO(RolloutCollector):
         if n_steps is None:
             n_steps = game.horizon if isinstance(game, Game) else 128
         checked = checked_hyper_parameters({**TABLE_2, **hyper_parameters, "n_steps": n_steps})
-        if _init_setup_model and checked["normalize_advantage"] and n_steps * getattr(given, "num_envs", 1) < 2:
+        n_rows = checked["n_steps"] * getattr(given, "num_envs", 1)
+        if _init_setup_model and checked["normalize_advantage"] and n_rows < 2:
             raise ValueError("n_steps must be at least 2 with one agent, where advantages are normalised, got 1")
         self.observe: Observe = getattr(given, "observe", ())
         """What agents see beside their own observation (of our VecEnvs)."""
@@ -236,7 +244,7 @@ class PPO(RolloutCollector):
         ValueError
             If a reward, an observation or a parameter after an update is not finite.
         """
-        if isinstance(total_timesteps, float) and total_timesteps.is_integer():
+        if isinstance(total_timesteps, float | np.floating) and total_timesteps.is_integer():
             total_timesteps = int(total_timesteps)  # 1e6 is how people write it
         if not isinstance(tb_log_name, str):
             raise TypeError(f"tb_log_name must be a string, got {tb_log_name!r}")
@@ -385,7 +393,7 @@ class PPO(RolloutCollector):
         """The environment that is learned in, which is made if ``env`` is one of our games."""
         is_name = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
         if isinstance(env, Game) or is_name:
-            worlds = 1 if n_worlds is None else checks.integer("n_worlds", n_worlds, 1)
+            worlds = 1 if n_worlds is None else checks.integer("n_worlds", n_worlds, 1, LARGEST_COUNT)
             return cls._vec_env(env, worlds, observe)
         if not isinstance(env, VecEnv | gymnasium.Env | str):
             raise TypeError(f"env must be a VecEnv, a game or the name of a registered one, got {env!r}")

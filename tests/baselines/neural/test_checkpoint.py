@@ -12,13 +12,8 @@ from numpy.testing import assert_array_equal
 
 from baselines import PPO
 from baselines.neural.checkpoint import save_checkpoint
-from baselines.neural.trainers import (
-    IndependentPPOTrainer,
-    PPOConfig,
-    PPOTrainer,
-    RiskAversePPOConfig,
-    RiskAversePPOTrainer,
-)
+from baselines.neural.config import PPOConfig, RiskAversePPOConfig
+from baselines.neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from baselines.runs import read_run, save_results, write_config
 from mfenvs import make
 from mfenvs.evaluation import evaluate

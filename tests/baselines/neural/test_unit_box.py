@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose
 
 import mfenvs
 from baselines import PPO
-from baselines.neural.trainers import PPOConfig, PPOTrainer
+from baselines.neural.config import PPOConfig
+from baselines.neural.trainers import PPOTrainer
 from baselines.neural.unit_box import UnitBoxPolicy
 
 
