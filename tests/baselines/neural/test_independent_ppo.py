@@ -18,7 +18,8 @@ from torch import nn
 import mfenvs
 from baselines import IndependentPPO
 from baselines.neural.hyper_parameters import TABLE_2
-from baselines.neural.independent_ppo import IndependentNetworks, IndependentPolicies
+from baselines.neural.independent_networks import IndependentNetworks
+from baselines.neural.independent_policies import IndependentPolicies
 from baselines.neural.ppo import PPO
 from mfenvs import FiniteGame, rule
 from mfenvs.api.sb3 import RepresentativeVecEnv
