@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from mfenvs.api.sb3 import PopulationVecEnv
+from mfenvs.api.sb3 import LockstepVecEnv, PopulationVecEnv
 
 from .rollout import TensorRollout
 
@@ -253,10 +253,11 @@ def update_error(name: str, rollout: TensorRollout, learning_rate: float) -> Val
 def _place(env: VecEnv, row: int) -> str:
     """Which agent of which world a row of the environment is."""
     ours = env.unwrapped
-    if not isinstance(ours, PopulationVecEnv):
+    if not isinstance(ours, LockstepVecEnv):
         return f"environment {row}"
-    world, agent = divmod(row, ours.game.n_agents)
-    return f"agent {agent} in world {world}"
+    world, place = divmod(row, ours.num_envs // ours.n_worlds)
+    # Of a few deviators among many agents, others may act in the next episode, which may have begun.
+    return f"{'agent' if isinstance(ours, PopulationVecEnv) else 'deviator'} {place} in world {world}"
 
 
 def _moment(rollout: TensorRollout, step: int, row: int, first_time: int | None) -> str:

@@ -16,6 +16,7 @@ import mfenvs
 from baselines import PPO, IndependentPPO, RiskAversePPO
 from baselines.neural.perceptrons import PolicyAndValue
 from mfenvs import FiniteGame, rule, share
+from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.evaluation import evaluate
 from mfenvs.wrappers.risk import RiskAverseVecEnv
 
@@ -179,6 +180,14 @@ def test_an_observation_that_is_not_finite_is_found(trainer, path, step, time):
         model.learn(1000)
     assert f"at time {time} (step {step + 1} of the rollout)" in str(e.value)
     assert_unchanged(model, before)
+
+
+def test_a_deviator_is_named_by_its_world(monkeypatch):
+    env = RepresentativeVecEnv("Epidemic-v0", None, None, 3, 2, n_agents=AGENTS, horizon=HORIZON)
+    advance = env._advance
+    monkeypatch.setattr(env, "_advance", lambda actions: advance(actions) * [1, 1, 1, 1, 1, np.nan])
+    with pytest.raises(ValueError, match="rewards must be finite, got nan of deviator 1 in world 2 at time 0"):
+        PPO("MlpPolicy", env, **SMALL).learn(100)
 
 
 def test_the_last_observation_of_a_truncated_episode_is_checked():
