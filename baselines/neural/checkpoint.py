@@ -116,7 +116,7 @@ def _state_of(model: RolloutCollector) -> tuple[dict[str, Any], Arrays]:
         for key, value in optimizer.state.get(parameter, {}).items():
             arrays[f"optimizer/{name}/{key}"] = _as_array(value)
     if header["has_begun"]:
-        boundary = model._boundary or model._where_it_is(env)
+        boundary = model._rollout_start or model._training_position(env)
         snapshot: Snapshot = boundary["snapshot"]
         header["num_timesteps"] = boundary["num_timesteps"]
         header |= {name: getattr(snapshot, name) for name in ("seed", "episode", "time")}

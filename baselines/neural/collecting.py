@@ -36,7 +36,7 @@ class RolloutCollector(stable_baselines3.PPO):
     """The policy's networks as compiled code takes them, or None where torch runs the policy."""
     _returns: NDArray[np.float64]
     """Total rewards of the present episodes so far, (n_envs,)."""
-    _boundary: dict[str, Any]
+    _rollout_start: dict[str, Any]
     """Where the rollout began that is being collected or trained on, or that a loaded run is to begin with."""
 
     def collect_rollouts(
@@ -58,11 +58,11 @@ class RolloutCollector(stable_baselines3.PPO):
             If a reward, an observation or an output of the networks is not finite. On our VecEnvs the model and
             the environment are then as they were before the rollout.
         """
-        self._boundary = self._where_it_is(env)
+        self._rollout_start = self._training_position(env)
         try:
             return self._fill(env, callback, rollout_buffer, n_rollout_steps)
         except ValueError:
-            self._take_back(env)
+            self._undo_rollout(env)
             raise
 
     def _fill(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, n_steps: int) -> bool:
@@ -74,7 +74,7 @@ class RolloutCollector(stable_baselines3.PPO):
                 if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
                     self.policy.reset_noise(env.num_envs)
                 if not self._collect_step(env, callback, rollout, step):
-                    self._go_back(env)
+                    self._return_to_rollout_start(env)
                     return False
             self._estimate_advantages(rollout)
         last = torch.as_tensor(self._last_obs, device=self.device)
@@ -182,7 +182,7 @@ class RolloutCollector(stable_baselines3.PPO):
                     torch.cuda.manual_seed(number)
             yield
 
-    def _where_it_is(self, env: VecEnv) -> dict[str, Any]:
+    def _training_position(self, env: VecEnv) -> dict[str, Any]:
         """What to go back to if the rollout that begins now is not completed."""
         ours = population_env(env)
         return {
@@ -192,9 +192,9 @@ class RolloutCollector(stable_baselines3.PPO):
             "snapshot": None if ours is None else ours.snapshot(),
         }
 
-    def _go_back(self, env: VecEnv) -> None:
+    def _return_to_rollout_start(self, env: VecEnv) -> None:
         """Go back to the boundary, if the environment is one of ours and of the same size."""
-        boundary, self._boundary = self._boundary, {}
+        boundary, self._rollout_start = self._rollout_start, {}
         snapshot: Snapshot | None = boundary.get("snapshot")
         ours = population_env(env)
         if ours is None or snapshot is None:
@@ -205,14 +205,14 @@ class RolloutCollector(stable_baselines3.PPO):
             self._last_obs = ours.restore(snapshot)
             self._last_episode_starts = boundary["episode_starts"]
 
-    def _take_back(self, env: VecEnv | None) -> None:
+    def _undo_rollout(self, env: VecEnv | None) -> None:
         """Go back to the boundary after an error; on environments of others that is left to the next ``learn``."""
-        if env is not None and self._boundary and population_env(env) is not None:
-            self._go_back(env)
+        if env is not None and self._rollout_start and population_env(env) is not None:
+            self._return_to_rollout_start(env)
 
     def _first_time(self) -> int | None:
         """The time within the episode at which the rollout began; None where that is not known."""
-        snapshot: Snapshot | None = self._boundary.get("snapshot")
+        snapshot: Snapshot | None = self._rollout_start.get("snapshot")
         return None if snapshot is None else snapshot.time
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .independent_kernels import Scratch, Settings, Trajectories, act, improve
+from .independent_kernels import Scratch, Settings, Trajectories, act, update_networks
 from .independent_policies import IndependentPolicies
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, Floats
 
@@ -56,11 +56,11 @@ class IndependentNetworks:
                 values[:, block] = found.squeeze(-1).t()
 
     def update(self, trajectories: Trajectories, orders: torch.Tensor, settings: Settings) -> NDArray[np.float64]:
-        """Improve every agent's networks from its own rows, as :func:`improve_by_autograd` does."""
+        """Update every agent's networks from its own rows, as :func:`update_by_autograd` does."""
         policies = self._policies
         sums = np.zeros((orders.shape[1], 5))
         state = _adam_state(policies)
-        improve(
+        update_networks(
             self._parameters,
             state["exp_avg"].numpy(),
             state["exp_avg_sq"].numpy(),
@@ -71,10 +71,10 @@ class IndependentNetworks:
             orders.numpy(),
             settings,
             policies.slope,
-            self._scratch(trajectories.observations, settings.minibatch),
+            self._scratch(trajectories.observations, settings.minibatch_size),
             sums,
         )
-        state["step"] += orders.shape[1] * -(-orders.shape[2] // settings.minibatch)
+        state["step"] += orders.shape[1] * -(-orders.shape[2] // settings.minibatch_size)
         return sums
 
     def _scratch(self, observations: torch.Tensor, minibatch: int) -> Scratch:
@@ -85,13 +85,13 @@ class IndependentNetworks:
             inputs=_aligned(n_rows, n_features),
             batch_inputs=_aligned(minibatch * n_features),
             outputs=_aligned(n_layers, minibatch * self._width),
-            gradients=_aligned(n_layers, minibatch * self._width),
-            turned=_aligned(minibatch * self._width),
-            turned_back=_aligned(minibatch * self._width),
+            output_gradients=_aligned(n_layers, minibatch * self._width),
+            transposed_gradient=_aligned(minibatch * self._width),
+            transposed_input_gradient=_aligned(minibatch * self._width),
         )
 
 
-def improve_by_autograd(
+def update_by_autograd(
     policies: IndependentPolicies, trajectories: Trajectories, orders: torch.Tensor, settings: Settings
 ) -> NDArray[np.float64]:
     """PPO's update of every agent from its own rows, each step for all agents at a time.
@@ -115,21 +115,21 @@ def improve_by_autograd(
     agents = torch.arange(len(orders), device=policies.device)[:, None]
     sums = np.zeros((orders.shape[1], 5))
     for which in range(orders.shape[1]):
-        for rows in torch.split(orders[:, which], settings.minibatch, dim=1):
+        for rows in torch.split(orders[:, which], settings.minibatch_size, dim=1):
             batch = Trajectories(*(tensor[rows, agents] for tensor in trajectories))
             figures = _losses(policies, batch, settings)
             sums[which] += [float(figure.detach().sum()) for figure in figures]
             by_agent = (
                 figures[POLICY_LOSS].mean(dim=1)
-                - float(settings.entropy) * figures[ENTROPY].mean(dim=1)
-                + float(settings.value) * figures[VALUE_LOSS].mean(dim=1)
+                - float(settings.entropy_weight) * figures[ENTROPY].mean(dim=1)
+                + float(settings.value_weight) * figures[VALUE_LOSS].mean(dim=1)
             )
             policies.optimizer.zero_grad()
             torch.autograd.backward(by_agent.sum())
             gradient = policies.flat.grad
             assert gradient is not None
             norms = gradient.norm(dim=1, keepdim=True)
-            gradient.mul_((float(settings.max_norm) / (norms + 1e-6)).clamp(max=1.0))
+            gradient.mul_((float(settings.max_gradient_norm) / (norms + 1e-6)).clamp(max=1.0))
             policies.optimizer.step()
     return sums
 
@@ -137,7 +137,7 @@ def improve_by_autograd(
 def _losses(policies: IndependentPolicies, batch: Trajectories, settings: Settings) -> list[torch.Tensor]:
     """What the log adds up, of every row of a minibatch, (n_agents, size) each; it contains PPO's losses."""
     advantages, clip_range = batch.advantages, float(settings.clip_range)
-    if settings.normalise and advantages.shape[1] > 1:
+    if settings.normalise_advantages and advantages.shape[1] > 1:
         deviations = advantages.std(dim=1, keepdim=True)
         advantages = (advantages - advantages.mean(dim=1, keepdim=True)) / (deviations + 1e-8)
     log_laws = policies.run(policies.policy_layers, policies.flat, batch.observations).log_softmax(dim=-1)

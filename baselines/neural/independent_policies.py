@@ -18,7 +18,7 @@ from torch import nn
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
 from .independent_kernels import TANH
-from .perceptrons import leak_of
+from .perceptrons import slope_below_zero
 
 ALIGNED = 16
 """Every tensor of an agent begins at a multiple of so many numbers: 64 bytes, a line of the cache."""
@@ -44,7 +44,7 @@ class IndependentPolicies(BasePolicy):
     action_space:
         Discrete.
     lr_schedule:
-        The learning rate as a function of the remaining progress.
+        The learning rate as a function of the remaining progress (from 1 to 0).
     n_agents:
         Number of agents.
     net_arch:
@@ -83,7 +83,7 @@ class IndependentPolicies(BasePolicy):
             net_arch = {"pi": net_arch, "vf": net_arch}
         self.n_agents, self.net_arch, self.activation_fn = n_agents, net_arch, activation_fn
         self.activation = activation_fn()
-        leak = leak_of(self.activation)
+        leak = slope_below_zero(self.activation)
         self.slope: np.float32 = TANH if leak is None else leak
         n_features = int(np.prod(observation_space.shape))
         self.policy_layers, middle = _layout([n_features, *net_arch["pi"], int(action_space.n)], 0)

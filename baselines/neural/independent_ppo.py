@@ -13,7 +13,7 @@ from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.game import Game
 
 from .independent_kernels import Settings, Trajectories
-from .independent_networks import IndependentNetworks, flushing_denormals, improve_by_autograd
+from .independent_networks import IndependentNetworks, flushing_denormals, update_by_autograd
 from .independent_policies import IndependentPolicies
 from .ppo import PPO, loss_weights
 from .ppo_kernels import KL
@@ -136,7 +136,7 @@ class IndependentPPO(PPO):
             if self._networks is not None:
                 sums = self._networks.update(trajectories, orders, settings)
             else:
-                sums = improve_by_autograd(self.policy, trajectories, orders, settings)
+                sums = update_by_autograd(self.policy, trajectories, orders, settings)
         self._n_updates += self.n_epochs
         means = sums / (n_rows * n_agents)
         loss = float(means[-1] @ loss_weights(self.ent_coef, self.vf_coef))
@@ -157,16 +157,16 @@ class IndependentPPO(PPO):
         group = self.policy.optimizer.param_groups[0]
         smallest = 2 if self.normalize_advantage else 1
         return Settings(
-            minibatch=min(max(self.batch_size // self.n_agents, smallest), n_rows),
-            normalise=bool(self.normalize_advantage),
+            minibatch_size=min(max(self.batch_size // self.n_agents, smallest), n_rows),
+            normalise_advantages=bool(self.normalize_advantage),
             clip_range=np.float32(clip_range),
-            entropy=np.float32(self.ent_coef),
-            value=np.float32(self.vf_coef),
-            max_norm=np.float32(self.max_grad_norm),
+            entropy_weight=np.float32(self.ent_coef),
+            value_weight=np.float32(self.vf_coef),
+            max_gradient_norm=np.float32(self.max_grad_norm),
             learning_rate=float(group["lr"]),
             beta1=float(group["betas"][0]),
             beta2=float(group["betas"][1]),
-            eps=np.float32(group["eps"]),
+            epsilon=np.float32(group["eps"]),
         )
 
     def _draw_orders(self, n_rows: int) -> torch.Tensor:

@@ -135,7 +135,7 @@ class PPO(RolloutCollector):
         """Called after every update, before its log is written."""
         self._to_log: int | None = None
         self._returns: NDArray[np.float64] = np.zeros(0)
-        self._boundary: dict[str, Any] = {}
+        self._rollout_start: dict[str, Any] = {}
         self._backup = ParameterBackup()
         with warnings.catch_warnings():
             # The paper's minibatch does not divide its batch either.
@@ -177,7 +177,7 @@ class PPO(RolloutCollector):
         if networks is not None:
             self._networks = networks
             networks.refresh()
-            return networks.laws(rows.flatten(1))
+            return networks.action_probabilities(rows.flatten(1))
         self.policy.set_training_mode(False)
         with torch.no_grad():
             found: Any = self.policy.get_distribution(rows)
@@ -198,9 +198,9 @@ class PPO(RolloutCollector):
                 self._update_to_finite()
         except BaseException:
             self._n_updates = n_updates
-            self._take_back(self.env)
+            self._undo_rollout(self.env)
             raise
-        self._boundary = {}
+        self._rollout_start = {}
         for function in self.after_update:
             function()
         if self._to_log is not None:
@@ -361,11 +361,11 @@ class PPO(RolloutCollector):
         if begins or self._last_obs is None or len(self._returns) != self.n_envs:
             self._returns = np.zeros(self.n_envs)
         # An exception may have ended the last call in the middle of a rollout.
-        self.num_timesteps = self._boundary.get("num_timesteps", self.num_timesteps)
+        self.num_timesteps = self._rollout_start.get("num_timesteps", self.num_timesteps)
         found = super()._setup_learn(*args, **kwargs)
-        if self._boundary and not begins and self.env is not None:
-            self._go_back(self.env)
-        self._boundary = {}
+        if self._rollout_start and not begins and self.env is not None:
+            self._return_to_rollout_start(self.env)
+        self._rollout_start = {}
         return found
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
@@ -434,7 +434,7 @@ class PPO(RolloutCollector):
             kl_of_pass.clear()
             for rows in self.rollout_buffer.minibatches(self.batch_size):
                 batch = self._minibatch(rows)
-                means = networks.take_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
+                means = networks.compute_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
                 log.append(means)
                 kl_of_pass.append(means[KL])
                 if self.target_kl is not None and means[KL] > 1.5 * self.target_kl:
@@ -481,14 +481,14 @@ class PPO(RolloutCollector):
         )
 
     def _save_to(self, file: Any, exclude: Any, include: Any) -> None:
-        kept = self._boundary, self.num_timesteps
-        if not self._boundary and self.env is not None and self._last_obs is not None:
-            self._boundary = self._where_it_is(self.env)
+        kept = self._rollout_start, self.num_timesteps
+        if not self._rollout_start and self.env is not None and self._last_obs is not None:
+            self._rollout_start = self._training_position(self.env)
         try:
-            self.num_timesteps = self._boundary.get("num_timesteps", self.num_timesteps)
+            self.num_timesteps = self._rollout_start.get("num_timesteps", self.num_timesteps)
             super().save(file, exclude, include)
         finally:
-            self._boundary, self.num_timesteps = kept
+            self._rollout_start, self.num_timesteps = kept
 
 
 def loss_weights(entropy: float, value: float) -> NDArray[np.float64]:
