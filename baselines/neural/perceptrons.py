@@ -3,7 +3,7 @@
 With small networks most of PPO's time goes into passing activations through memory: autograd keeps those of a
 whole minibatch. Here a minibatch is processed in blocks of rows whose activations stay in the core's cache; matrix
 products add up the weights' gradients over the blocks, and the loops between the products are compiled. The
-numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser remain the policy's
+numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser are the policy's
 own.
 """
 
