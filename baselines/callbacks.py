@@ -1,4 +1,4 @@
-"""Callbacks for the trainers."""
+"""Callbacks for the trainers: measurements during training, saving, stopping."""
 
 import time
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from mfenvs import checks
 from mfenvs.evaluation import Evaluation, evaluate
+from mfenvs.game import Game
 from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
 
 from .neural.ppo import PPO
@@ -14,27 +15,44 @@ from .trainer import Trainer
 
 
 class ExploitabilityCallback(BaseCallback):
-    """Measures the N-player exploitability of the policy learned so far, and logs it.
+    """Measures the N-player exploitability of a tabular trainer's policy during training, and logs it.
 
     Parameters
     ----------
     every:
-        Measure after every so many iterations.
-    n_worlds, deviators_per_world, seed:
-        See :func:`mfenvs.n_player_exploitability`.
+        Number of iterations between measurements.
+    n_worlds:
+        Number of simulated worlds, at least 2.
+    deviators_per_world:
+        Number of agents that deviate in each world, one at a time; at most all are.
+    seed:
+        Random seed of the simulations (:func:`mfenvs.n_player_exploitability`).
 
     Attributes
     ----------
     measured:
-        What was measured, as (iteration, exploitability) in order.
+        The measurements in order, as (number of iterations, exploitability).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed; by ``learn``, if the trainer is not a tabular one.
     """
 
     def __init__(self, every: int = 1, *, n_worlds: int = 16, deviators_per_world: int = 4, seed: int = 0) -> None:
         super().__init__()
         self.every = checks.integer("every", every, 1)
-        self.n_worlds, self.deviators_per_world = n_worlds, deviators_per_world
+        self.n_worlds = checks.integer("n_worlds", n_worlds, 2)
+        self.deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1)
         self.seed = checks.integer("seed", seed, 0)
         self.measured: list[tuple[int, Exploitability]] = []
+
+    def _on_training_start(self) -> None:
+        if not isinstance(self.model, Trainer):
+            raise TypeError(
+                f"ExploitabilityCallback is for tabular trainers, got {type(self.model).__name__}: use"
+                " EvaluationCallback"
+            )
 
     def _on_step(self) -> bool:
         trainer = self.model
@@ -55,19 +73,26 @@ class ExploitabilityCallback(BaseCallback):
 
 
 class EvaluationCallback(BaseCallback):
-    """Measures what the network learned so far earns in fresh worlds, and logs it.
+    """Measures what the networks of a :class:`baselines.PPO` earn in fresh worlds during training, and logs it.
 
     Parameters
     ----------
     every:
-        Measure after every so many updates.
-    n_worlds, seed:
-        See :func:`mfenvs.evaluate`.
+        Number of updates between measurements.
+    n_worlds:
+        Number of simulated worlds, at least 2.
+    seed:
+        Random seed of the simulations (:func:`mfenvs.evaluate`).
 
     Attributes
     ----------
     measured:
-        What was measured, as (number of updates, evaluation) in order.
+        The measurements in order, as (number of updates, evaluation).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed; by ``learn``, if the trainer is no PPO of ours on a game of mfenvs.
     """
 
     def __init__(self, every: int = 1, *, n_worlds: int = 4, seed: int = 0) -> None:
@@ -78,20 +103,38 @@ class EvaluationCallback(BaseCallback):
         self.measured: list[tuple[int, Evaluation]] = []
 
     def _on_training_start(self) -> None:
-        assert isinstance(self.model, PPO)
-        self.model.after_update.append(self._measure)
+        model = self.model
+        if not isinstance(model, PPO):
+            raise TypeError(
+                f"EvaluationCallback is for baselines.PPO and its subclasses, got {type(model).__name__}:"
+                " use ExploitabilityCallback for tabular trainers"
+            )
+        self._game()
+        # An error may have ended the last training before its end.
+        if self._measure not in model.after_update:
+            model.after_update.append(self._measure)
 
     def _on_training_end(self) -> None:
         assert isinstance(self.model, PPO)
         self.model.after_update.remove(self._measure)
+
+    def _game(self) -> Game:
+        try:
+            game = self.training_env.get_attr("game", [0])[0]
+        except AttributeError:
+            game = None
+        if not isinstance(game, Game):
+            raise TypeError(
+                f"EvaluationCallback needs an environment of a game of mfenvs, got {self.training_env!r}"
+            )
+        return game
 
     def _measure(self) -> None:
         model = self.model
         assert isinstance(model, PPO)
         done = model.num_timesteps // (model.n_steps * model.n_envs)
         if done % self.every == 0:
-            game = self.training_env.get_attr("game", [0])[0]
-            found = evaluate(game, model, n_worlds=self.n_worlds, seed=self.seed)
+            found = evaluate(self._game(), model, n_worlds=self.n_worlds, seed=self.seed)
             self.measured.append((done, found))
             self.logger.record("eval/return", found.mean_return.value)
             for name, shares in found.region_shares.items():
@@ -102,11 +145,27 @@ class EvaluationCallback(BaseCallback):
 
 
 class SaveEvery(BaseCallback):
-    """Calls ``save`` after the first iteration that ends so many seconds after the last save."""
+    """Saves a training run now and then.
+
+    Parameters
+    ----------
+    seconds:
+        Time between two saves: ``save`` is called in the first step that ends so much later than the last one.
+    save:
+        Function that saves.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
 
     def __init__(self, seconds: float, save: Callable[[], None]) -> None:
         super().__init__()
-        self.seconds, self.save = seconds, save
+        self.seconds = checks.real("seconds", seconds, 0.0)
+        if not callable(save):
+            raise TypeError(f"save must be a function without arguments, got {save!r}")
+        self.save = save
         self._saved = time.monotonic()
 
     def _on_step(self) -> bool:
@@ -117,11 +176,12 @@ class SaveEvery(BaseCallback):
 
 
 class StopOnInterrupt(BaseCallback):
-    """Ends training after the current iteration once :meth:`interrupt` was called, as by a signal handler."""
+    """Ends training in the step after which :meth:`interrupt` was called, as by a signal handler."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_interrupted = False
+        """Whether training was asked to end."""
 
     def interrupt(self) -> None:
         """Ask training to end."""

@@ -326,8 +326,9 @@ def ppo(repetitions: int) -> Iterator[Row]:
     import supersuit
     import torch
 
+    from baselines.neural.hyper_parameters import TABLE_2
     from baselines.neural.independent_ppo import IndependentPPO
-    from baselines.neural.ppo import PPO, TABLE_2
+    from baselines.neural.ppo import PPO
     from mfenvs.api.pettingzoo import parallel_env
     from mfenvs.api.sb3 import vec_env
 

@@ -1,4 +1,4 @@
-"""Approximate best responses in games without tables: one deviator, trained against a frozen population."""
+"""Approximate best responses: one deviator, trained by PPO against a population that does not learn."""
 
 import dataclasses
 from typing import Any
@@ -14,23 +14,25 @@ from mfenvs.meanfield.n_player import Estimate
 from mfenvs.registry import make
 from mfenvs.wrappers.observations import Observe
 
+from .hyper_parameters import checked_callback
 from .ppo import PPO
 
 MINIBATCHES = 8
-"""Minibatches a pass, as the paper's 16384 of 128000 samples."""
+"""Minibatches a pass over a rollout: as many as 16384 of 128000 rows make (Yardim & He, arXiv 2408.15173)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BestResponse:
-    """What :func:`approximate_best_response` found."""
+    """A trained deviation from a population's policy, and what it gains."""
 
     gain: Estimate
-    """What the deviator gains in fresh paired simulations, in units of reward an episode: a lower bound on the
-    exploitability of the agent, or on its mean over agents, with the interval of ``gain.interval``."""
+    """How much more the deviator earns in an episode than by the population's policy, in units of the reward,
+    estimated in paired simulations with other random numbers than those of the training. Its expected value is a
+    lower bound on the exploitability of ``agent``, or on the mean exploitability of all agents."""
     policy: PPO
-    """What it plays."""
+    """The deviator's trained policy."""
     agent: int | None
-    """Who deviates; None: agents drawn uniformly."""
+    """Index of the deviating agent; None for agents that were drawn uniformly."""
 
 
 def approximate_best_response(
@@ -50,47 +52,61 @@ def approximate_best_response(
 ) -> BestResponse:
     """Train one deviator by PPO against a population that plays ``policy``, and measure what it gains.
 
-    The deviator learns in the representative-agent environment (:class:`mfenvs.api.sb3.RepresentativeVecEnv`) and
-    is evaluated in worlds of seeds that it has not seen, each with a single deviator, beside the same worlds
-    without it. However well it has learned, its mean gain is a lower bound on exploitability without bias; how
-    tight it is is not known. The paper does not say how it would do this in A-Taxi: all defaults are ours [O].
+    The deviator learns in the representative-agent environment (:class:`mfenvs.api.sb3.RepresentativeVecEnv`). It
+    is evaluated in worlds that it has not seen, each with a single deviator, beside the same worlds without it.
+    However well it has learned, the mean gain is an unbiased estimate of a lower bound on exploitability; how
+    tight the bound is, is not known. Yardim & He (arXiv 2408.15173) do not say how they would do this in A-Taxi:
+    all defaults are ours [O].
 
     Parameters
     ----------
     game:
-        A game, or the name of a registered one, with discrete actions.
+        A game with discrete actions, or the name of a registered one.
     policy:
-        What the population plays, of any kind that :class:`mfenvs.play.Player` takes.
+        The population's policy, of any kind that :class:`mfenvs.play.Player` takes.
     agent:
-        Who deviates; None for an agent drawn in each episode: the bound is then on the mean over agents.
+        Index of the deviating agent; None draws one in each episode: the bound is then on the mean over agents.
     total_timesteps:
-        Steps of the deviators in training, over all worlds.
-    n_worlds, deviators_per_world:
-        Worlds that are simulated together in training, and deviators in each (1 if ``agent`` is given, by
-        default else one in fifty agents, at most 16): more than one disturb each other, which costs tightness,
-        never validity.
+        Length of the training in steps of deviators, over all worlds.
+    n_worlds:
+        Number of worlds that are simulated together in training.
+    deviators_per_world:
+        Number of deviators in each world of the training; by default 1 if ``agent`` is given, else one in fifty
+        agents, at least 1 and at most 16. More than one disturb each other, which makes the bound less tight, but
+        no less valid.
     evaluation_worlds:
-        Worlds of the paired evaluation.
+        Number of worlds of the paired evaluation, at least 2.
     observe:
         What the deviator sees beside its own observation; by default what ``policy`` sees.
     warm_start:
-        Begin with the networks of ``policy``, if it is a :class:`baselines.PPO` of the same shape.
+        Whether the deviator begins with the networks of ``policy``, if that is a :class:`baselines.PPO` of the
+        same shape.
     seed:
-        Of training and evaluation.
+        Random seed of the training and the evaluation.
     callback:
-        For the training, as of SB3's ``learn``.
+        Callback of the training, as of SB3's ``learn``.
     hyper_parameters:
-        Of :class:`baselines.PPO`.
+        Hyper-parameters of :class:`baselines.PPO` by name.
+
+    Returns
+    -------
+    The gain with its standard error, and the deviator's policy.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not allowed.
+
+    References
+    ----------
+    Yardim & He, arXiv 2408.15173, Definition 2 (exploitability of the N-player game).
     """
     made = make(game)
     total_timesteps = checks.integer("total_timesteps", total_timesteps, 1)
     evaluation_worlds = checks.integer("evaluation_worlds", evaluation_worlds, 2)
     seed = checks.integer("seed", seed, 0)
+    warm_start = checks.boolean("warm_start", warm_start)
+    callback = checked_callback(callback)
     if deviators_per_world is None:
         deviators_per_world = max(1, min(16, made.n_agents // 50)) if agent is None else 1
     most = made.n_agents if agent is None else 1

@@ -1,9 +1,9 @@
-"""PPO of many agents with networks of their own, compiled: one agent after the other.
+"""Compiled PPO updates of many agents with networks of their own, one agent after the other.
 
-Agents do not meet in an update, so one agent's optimiser steps are all taken before the next agent's: its
-parameters, gradient and Adam's moments (.8 MB with Table 2's networks) stay in the core's cache, whereas steps for
-all agents at a time would pass everything through memory in every step. What lies between the matrix products is
-that of :mod:`baselines.neural.ppo_kernels`.
+In an update agents do not depend on each other, so that all optimiser steps of one agent are taken before those of
+the next: its parameters, gradient and Adam's moments (0.8 MB with the networks of Yardim & He) stay in the core's
+cache, whereas steps for all agents at a time would pass everything through memory in every step. The loops between
+the matrix products are those of :mod:`baselines.neural.ppo_kernels`.
 """
 
 from typing import Any, NamedTuple
@@ -16,66 +16,71 @@ from .ppo_kernels import (
     ONE,
     ZERO,
     Floats,
-    add_bias_and_leak,
-    back_through_leak,
-    back_through_tanh,
+    add_bias_and_leaky_relu,
+    leaky_relu_backward,
     policy_gradient,
     sample_actions,
+    tanh_backward,
     value_gradient,
 )
 
 TANH = np.float32(-1.0)
-"""Stands for tanh where a kernel takes the slope below zero of a (leaky) ReLU."""
+"""Value of the argument ``slope`` that stands for tanh; others are the slope below zero of a (leaky) ReLU."""
 
 
 class Trajectories(NamedTuple):
-    """What was collected: (n_rows, n_agents) each, the rows of one agent being its steps in all worlds."""
+    """A rollout by agent: the rows of an agent are its steps in all worlds."""
 
     observations: Any
-    """With the features as a third axis."""
+    """Shape (n_rows, n_agents, n_features)."""
     actions: Any
+    """Shape (n_rows, n_agents), as all below."""
     log_probs: Any
+    """Log-probabilities of the actions under the policies that drew them."""
     advantages: Any
     returns: Any
+    """Targets of the value estimates."""
 
 
 class Settings(NamedTuple):
-    """The hyper-parameters of an update, in the precision in which kernels compute."""
+    """Hyper-parameters of an update, in the precision in which kernels compute."""
 
-    minibatch: int
-    """Rows of one agent; the last minibatch of a pass may be smaller."""
-    normalise: bool
+    minibatch_size: int
+    """Rows of one agent in a minibatch; the last one of a pass may be smaller."""
+    normalise_advantages: bool
     clip_range: np.float32
-    entropy: np.float32
-    value: np.float32
-    max_norm: np.float32
+    entropy_weight: np.float32
+    value_weight: np.float32
+    max_gradient_norm: np.float32
     learning_rate: float
-    # In double precision: 1 - float32(.999) is off by 1e-5.
+    # Adam's are in double precision: 1 - float32(0.999) is off by 1e-5.
     beta1: float
     beta2: float
-    eps: np.float32
+    epsilon: np.float32
 
 
 class Scratch(NamedTuple):
-    """Buffers for one agent's rows, in one dimension where they are cut to different shapes."""
+    """Buffers for one agent's rows; buffers that are cut to several shapes have one axis for all numbers."""
 
     gradient: Floats
-    """(n_parameters,)"""
+    """Gradient of all parameters, (n_parameters,)."""
     inputs: Floats
-    """(n_rows, n_features)"""
+    """Observations of the agent's rows, (n_rows, n_features)."""
     batch_inputs: Floats
+    """Observations of a minibatch, (minibatch_size * n_features,)."""
     outputs: Floats
-    """(n_layers, minibatch * width), width being that of the widest layer"""
-    gradients: Floats
-    """The same."""
-    turned: Floats
-    """(minibatch * width,)"""
-    turned_back: Floats
+    """Outputs of the layers, (n_layers, minibatch_size * width), ``width`` being that of the widest layer."""
+    output_gradients: Floats
+    """Gradients of the layers' outputs, with the same shape."""
+    transposed_gradient: Floats
+    """Transposed gradient of a layer's output, (minibatch_size * width,)."""
+    transposed_input_gradient: Floats
+    """Transposed gradient of a layer's input, (minibatch_size * width,)."""
 
 
 @solver
 def add_bias_and_tanh(h: Any, bias: Any) -> None:
-    """H <- tanh of h + bias, in place."""
+    """Replace h by tanh(h + bias)."""
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
             h[i, j] = np.tanh(h[i, j] + bias[j])
@@ -83,7 +88,10 @@ def add_bias_and_tanh(h: Any, bias: Any) -> None:
 
 @solver
 def forward(p: Any, layers: Any, x: Any, outputs: Any, slope: Any) -> Any:
-    """The last layer's product with its weights, without its bias; activations of the others go to ``outputs``."""
+    """The product of the last layer's input with its weights, without its bias.
+
+    The outputs of all layers are written to ``outputs``.
+    """
     n_rows, last, h = x.shape[0], layers.shape[0] - 1, x
     for k in range(last + 1):
         n_in, n_out, weights, bias = layers[k]
@@ -91,7 +99,7 @@ def forward(p: Any, layers: Any, x: Any, outputs: Any, slope: Any) -> Any:
         np.dot(h, p[weights : weights + n_in * n_out].reshape(n_in, n_out), out)
         if k < last:
             if slope >= ZERO:
-                add_bias_and_leak(out, p[bias : bias + n_out], slope)
+                add_bias_and_leaky_relu(out, p[bias : bias + n_out], slope)
             else:
                 add_bias_and_tanh(out, p[bias : bias + n_out])
         h = out
@@ -100,7 +108,7 @@ def forward(p: Any, layers: Any, x: Any, outputs: Any, slope: Any) -> Any:
 
 @solver
 def transpose(a: Any, out: Any) -> None:
-    """Write the transpose."""
+    """Write the transpose of a matrix."""
     for j in range(a.shape[1]):
         for i in range(a.shape[0]):
             out[j, i] = a[i, j]
@@ -110,12 +118,12 @@ def transpose(a: Any, out: Any) -> None:
 def backward(p: Any, g: Any, layers: Any, x: Any, scratch: Any, slope: Any) -> None:
     """Write the gradients of one network's weights, and add those of its hidden layers' biases.
 
-    ``scratch`` holds what :func:`forward` left, and the gradient of the last layer's output.
+    ``scratch`` holds the outputs that :func:`forward` wrote, and the gradient of the last layer's output.
     """
     n_rows = x.shape[0]
     for k in range(layers.shape[0] - 1, -1, -1):
         n_in, n_out, weights, _ = layers[k]
-        by_output = scratch.gradients[k, : n_rows * n_out].reshape(n_rows, n_out)
+        by_output = scratch.output_gradients[k, : n_rows * n_out].reshape(n_rows, n_out)
         by_weights = g[weights : weights + n_in * n_out].reshape(n_in, n_out)
         if k == 0:
             np.dot(x.T, by_output, by_weights)
@@ -123,17 +131,21 @@ def backward(p: Any, g: Any, layers: Any, x: Any, scratch: Any, slope: Any) -> N
         h = scratch.outputs[k - 1, : n_rows * n_in].reshape(n_rows, n_in)
         np.dot(h.T, by_output, by_weights)
         # g W^T as the transpose of W g^T: with 16 rows the product with a transposed W takes 2.4 times as long.
-        turned = scratch.turned[: n_out * n_rows].reshape(n_out, n_rows)
-        transpose(by_output, turned)
-        turned_back = scratch.turned_back[: n_in * n_rows].reshape(n_in, n_rows)
-        np.dot(p[weights : weights + n_in * n_out].reshape(n_in, n_out), turned, turned_back)
-        by_input = scratch.gradients[k - 1, : n_rows * n_in].reshape(n_rows, n_in)
-        transpose(turned_back, by_input)
+        transposed_gradient = scratch.transposed_gradient[: n_out * n_rows].reshape(n_out, n_rows)
+        transpose(by_output, transposed_gradient)
+        transposed_input_gradient = scratch.transposed_input_gradient[: n_in * n_rows].reshape(n_in, n_rows)
+        np.dot(
+            p[weights : weights + n_in * n_out].reshape(n_in, n_out),
+            transposed_gradient,
+            transposed_input_gradient,
+        )
+        by_input = scratch.output_gradients[k - 1, : n_rows * n_in].reshape(n_rows, n_in)
+        transpose(transposed_input_gradient, by_input)
         bias = layers[k - 1, 3]
         if slope >= ZERO:
-            back_through_leak(by_input, h, slope, g[bias : bias + n_in])
+            leaky_relu_backward(by_input, h, slope, g[bias : bias + n_in])
         else:
-            back_through_tanh(by_input, h, slope, g[bias : bias + n_in])
+            tanh_backward(by_input, h, slope, g[bias : bias + n_in])
 
 
 @solver
@@ -145,7 +157,7 @@ def clear_biases(g: Any, layers: Any) -> None:
 
 @solver
 def normalise(x: Any) -> None:
-    """X <- x less its mean, over its standard deviation."""
+    """Replace x by (x - mean) / standard deviation."""
     mean = 0.0
     for i in range(x.shape[0]):
         mean += x[i]
@@ -162,7 +174,7 @@ def normalise(x: Any) -> None:
 def adam(p: Any, g: Any, m: Any, v: Any, scale: Any, step: Any, settings: Any) -> None:
     """One step of ``torch.optim.Adam``, in place; the gradient is ``scale`` times ``g``."""
     new1, new2 = np.float32(1.0 - settings.beta1), np.float32(1.0 - settings.beta2)
-    old2, eps = np.float32(settings.beta2), settings.eps
+    old2, eps = np.float32(settings.beta2), settings.epsilon
     size = np.float32(settings.learning_rate / (1.0 - settings.beta1**step))
     correction = np.float32(1.0 / np.sqrt(1.0 - settings.beta2**step))
     for i in range(p.shape[0]):
@@ -174,7 +186,7 @@ def adam(p: Any, g: Any, m: Any, v: Any, scale: Any, step: Any, settings: Any) -
 
 
 @solver
-def improve(
+def update_networks(
     parameters: Any,
     first_moments: Any,
     second_moments: Any,
@@ -195,21 +207,27 @@ def improve(
     parameters, first_moments, second_moments:
         Shape (n_agents, n_parameters), changed in place.
     step:
-        How many steps Adam has taken.
+        Number of steps that Adam has taken.
     policy, value:
-        The layers: inputs, outputs, where the weights begin and where the biases, (n_layers, 4).
+        The layers of both networks: number of inputs, number of outputs, first index of the weights and of the
+        biases among the parameters, shape (n_layers, 4).
     trajectories:
         The rollouts, :class:`Trajectories`.
     orders:
-        In which order rows are taken, shape (n_agents, n_passes, n_rows).
-    settings, slope, scratch:
-        Hyper-parameters; of the activation below zero, or ``TANH``; buffers.
+        The order in which each agent's rows are taken in each pass, shape (n_agents, n_passes, n_rows).
+    settings:
+        Hyper-parameters, :class:`Settings`.
+    slope:
+        Slope of the activation below zero, or ``TANH``.
+    scratch:
+        Buffers, :class:`Scratch`.
     sums:
-        What is added up for the log, shape (n_passes, 5).
+        Sums over all rows for the log, which are added to, shape (n_passes, 5); the columns are those of
+        :mod:`baselines.neural.ppo_kernels`.
     """
     observations = trajectories.observations
     n_rows, n_agents, n_features = observations.shape
-    size = min(settings.minibatch, n_rows)
+    size = min(settings.minibatch_size, n_rows)
     rollout = np.empty((3, n_rows), np.float32)
     batch = np.empty((3, size), np.float32)
     actions, batch_actions = np.empty(n_rows, np.int64), np.empty(size, np.int64)
@@ -236,9 +254,9 @@ def improve(
                     batch_actions[i] = actions[row]
                     for k in range(3):
                         batch[k, i] = rollout[k, row]
-                if settings.normalise and n > 1:
+                if settings.normalise_advantages and n > 1:
                     normalise(batch[1, :n])
-                per_row = ONE / np.float32(n)
+                row_weight = ONE / np.float32(n)
                 clear_biases(g, policy)
                 policy_gradient(
                     forward(p, policy, x, scratch.outputs, slope),
@@ -247,9 +265,9 @@ def improve(
                     batch[0],
                     batch[1],
                     settings.clip_range,
-                    settings.entropy,
-                    per_row,
-                    scratch.gradients[policy.shape[0] - 1, : n * policy_head[1]].reshape(n, policy_head[1]),
+                    settings.entropy_weight,
+                    row_weight,
+                    scratch.output_gradients[policy.shape[0] - 1, : n * policy_head[1]].reshape(n, policy_head[1]),
                     g[policy_bias],
                     sums[which],
                 )
@@ -259,14 +277,14 @@ def improve(
                     forward(p, value, x, scratch.outputs, slope),
                     p[value_bias],
                     batch[2],
-                    settings.value,
-                    per_row,
-                    scratch.gradients[value.shape[0] - 1, :n].reshape(n, 1),
+                    settings.value_weight,
+                    row_weight,
+                    scratch.output_gradients[value.shape[0] - 1, :n].reshape(n, 1),
                     g[value_bias],
                     sums[which],
                 )
                 backward(p, g, value, x, scratch, slope)
-                scale = min(settings.max_norm / (np.sqrt(np.dot(g, g)) + np.float32(1e-6)), ONE)
+                scale = min(settings.max_gradient_norm / (np.sqrt(np.dot(g, g)) + np.float32(1e-6)), ONE)
                 taken += 1
                 adam(p, g, m, v, scale, taken, settings)
 
@@ -307,7 +325,7 @@ def act(
     Parameters
     ----------
     parameters, layers, slope:
-        As in :func:`improve`, the layers being the policy's.
+        As in :func:`update_networks`, the layers being the policy's.
     observations:
         Shape (n_worlds, n_agents, n_features).
     draws:

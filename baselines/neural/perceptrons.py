@@ -1,10 +1,10 @@
 """PPO's gradients for a policy and a value network on one CPU core, without autograd.
 
 With small networks most of PPO's time goes into passing activations through memory: autograd keeps those of a
-whole minibatch. Here a minibatch is walked in blocks of rows whose activations stay in the core's cache; matrix
-products add up the weights' gradients over the blocks, and what lies between the products is one compiled pass
-each. The numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser remain
-the policy's own.
+whole minibatch. Here a minibatch is processed in blocks of rows whose activations stay in the core's cache; matrix
+products add up the weights' gradients over the blocks, and the loops between the products are compiled. The
+numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser are the policy's
+own.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from torch import nn
 from .ppo_kernels import (
     ZERO,
     Floats,
-    add_bias_and_leak,
-    back_through_leak,
-    back_through_tanh,
+    add_bias_and_leaky_relu,
+    leaky_relu_backward,
     policy_gradient,
     sample_actions,
     softmax,
+    tanh_backward,
     value_gradient,
 )
 
@@ -35,7 +35,7 @@ BLOCK_ROWS = 1024
 """Rows whose activations (two layers of 128: 1 MB) stay in the second-level cache; 512 are as good."""
 
 
-def leak_of(module: nn.Module) -> np.float32 | None:
+def slope_below_zero(module: nn.Module) -> np.float32 | None:
     """The slope below zero of an activation; None for tanh.
 
     Raises
@@ -54,14 +54,14 @@ def leak_of(module: nn.Module) -> np.float32 | None:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Activations and gradients of the layers for so many rows: views of one buffer, as tensors and as arrays."""
+    """The layers' outputs and their gradients for a number of rows: views of buffers, as tensors and arrays."""
 
     outputs: list[torch.Tensor]
     output_arrays: list[Floats]
     gradients: list[torch.Tensor]
     gradient_arrays: list[Floats]
-    turned_gradients: list[torch.Tensor]
-    """The gradients transposed."""
+    transposed_gradients: list[torch.Tensor]
+    """Transposed views of the gradients."""
 
 
 class Network:
@@ -83,7 +83,7 @@ class Network:
     def __init__(self, hidden: nn.Sequential, head: nn.Module) -> None:
         modules = list(hidden)
         layers = [*modules[0::2], head]
-        self._leaks = [leak_of(activation) for activation in modules[1::2]]
+        self._leaks = [slope_below_zero(activation) for activation in modules[1::2]]
         self._weights, self._biases = [], []
         self._weight_gradients, self._bias_gradient_tensors = [], []
         for layer in layers:
@@ -103,7 +103,7 @@ class Network:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take over parameters that have changed."""
+        """Read the parameters again, after they have changed."""
         for transposed, weight in zip(self._transposed, self._weights, strict=True):
             transposed.copy_(weight.t())
 
@@ -112,7 +112,7 @@ class Network:
         torch._foreach_zero_([*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient])
 
     def finish_gradients(self) -> None:
-        """Put what :meth:`backward` has accumulated where the optimiser looks for it."""
+        """Write the first layer's gradient, which :meth:`backward` accumulates transposed, to its parameter."""
         self._weight_gradients[0].copy_(self._first_gradient.t())
 
     @property
@@ -122,7 +122,7 @@ class Network:
 
     @property
     def head_bias_gradient(self) -> Floats:
-        """Its gradient, which :meth:`backward` leaves to the caller."""
+        """The gradient of the last layer's bias, which :meth:`backward` leaves to the caller."""
         return self._bias_gradients[-1]
 
     def forward(self, x: torch.Tensor) -> Floats:
@@ -138,7 +138,7 @@ class Network:
             if leak is None:
                 h.add_(torch.from_numpy(self._biases[k])).tanh_()
             else:
-                add_bias_and_leak(block.output_arrays[k], self._biases[k], leak)
+                add_bias_and_leaky_relu(block.output_arrays[k], self._biases[k], leak)
             x = h
         torch.mm(x, self._transposed[last], out=block.outputs[last])
         return block.output_arrays[last]
@@ -147,10 +147,10 @@ class Network:
         """Add the gradients of the parameters, from that of the output, which is in ``block(len(x))``."""
         block = self.block(x.shape[0])
         for k in range(len(self._weights) - 1, 0, -1):
-            self._weight_gradients[k].addmm_(block.turned_gradients[k], block.outputs[k - 1])
+            self._weight_gradients[k].addmm_(block.transposed_gradients[k], block.outputs[k - 1])
             torch.mm(block.gradients[k], self._weights[k], out=block.gradients[k - 1])
             leak = self._leaks[k - 1]
-            back = back_through_tanh if leak is None else back_through_leak
+            back = tanh_backward if leak is None else leaky_relu_backward
             slope = ZERO if leak is None else leak
             back(block.gradient_arrays[k - 1], block.output_arrays[k - 1], slope, self._bias_gradients[k - 1])
         # With fewer inputs than outputs this product is faster than its transpose.
@@ -173,16 +173,16 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Minibatch:
-    """What a gradient is taken of; all but the observations indexed like ``rows``."""
+    """A minibatch of a rollout; everything but the observations has one entry for each of ``rows``."""
 
     observations: torch.Tensor
-    """Those of the whole rollout, (n, n_features)."""
+    """Observations of the whole rollout, (n, n_features)."""
     rows: torch.Tensor
-    """Which of them are in the minibatch, (size,)."""
+    """Indices of the rows of the minibatch, (size,)."""
     actions: NDArray[np.int64]
     old_log_probs: Floats
     advantages: Floats
-    """Normalised, if they are to be."""
+    """Advantages, normalised if that is asked for."""
     returns: Floats
 
 
@@ -229,7 +229,7 @@ class PolicyAndValue:
         return all(len(network) > 0 for network in networks)
 
     def refresh(self) -> None:
-        """Take over parameters that have changed."""
+        """Read the parameters again, after they have changed."""
         self.policy.refresh()
         self.value.refresh()
 
@@ -244,7 +244,7 @@ class PolicyAndValue:
             sample_actions(logits, self.policy.head_bias, draws[rows], actions[rows], log_probs[rows])
         self.evaluate(observations, values)
 
-    def laws(self, observations: torch.Tensor) -> Floats:
+    def action_probabilities(self, observations: torch.Tensor) -> Floats:
         """Probabilities of the actions, shape (len(observations), n_actions)."""
         out = np.empty((len(observations), len(self.policy.head_bias)), np.float32)
         for first, x in _blocks(observations):
@@ -256,14 +256,14 @@ class PolicyAndValue:
         for first, x in _blocks(observations):
             np.add(self.value.forward(x)[:, 0], self.value.head_bias[0], out=values[first : first + len(x)])
 
-    def take_gradients(
+    def compute_gradients(
         self, batch: Minibatch, clip_range: float, entropy_coefficient: float, value_coefficient: float
     ) -> NDArray[np.float64]:
         """Set every parameter's ``grad`` to that of PPO's loss on a minibatch; return the log's sums, (5,)."""
         sums = np.zeros(5)
         self.policy.clear_gradients()
         self.value.clear_gradients()
-        clip, per_row = np.float32(clip_range), np.float32(1.0 / len(batch.rows))
+        clip, row_weight = np.float32(clip_range), np.float32(1.0 / len(batch.rows))
         entropy_weight, value_weight = np.float32(entropy_coefficient), np.float32(value_coefficient)
         policy, value = self.policy, self.value
         for first, rows in _blocks(batch.rows):
@@ -277,7 +277,7 @@ class PolicyAndValue:
                 batch.advantages[part],
                 clip,
                 entropy_weight,
-                per_row,
+                row_weight,
                 policy.block(x.shape[0]).gradient_arrays[-1],
                 policy.head_bias_gradient,
                 sums,
@@ -288,7 +288,7 @@ class PolicyAndValue:
                 value.head_bias,
                 batch.returns[part],
                 value_weight,
-                per_row,
+                row_weight,
                 value.block(x.shape[0]).gradient_arrays[-1],
                 value.head_bias_gradient,
                 sums,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,51 +14,47 @@ import stable_baselines3
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import LinearSchedule, explained_variance
-from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
+from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from mfenvs import checks
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
-from mfenvs.engine.engine import Snapshot
 from mfenvs.files import replacing
 from mfenvs.game import Game
 from mfenvs.registry import NAMESPACE, make
 from mfenvs.wrappers.observations import Observe, observation_blocks
-from mfenvs.wrappers.rewards import ScaledRewards
 
+from .checkpoint import is_checkpoint
+from .collecting import RolloutCollector, is_refusal_of_torch
+from .finite import ParameterBackup, check_update, first_not_finite, tensors_within, update_error
+from .hyper_parameters import (
+    LARGEST_COUNT,
+    TABLE_2,
+    checked_callback,
+    checked_device,
+    checked_hyper_parameters,
+    checked_seed,
+)
 from .perceptrons import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 from .rollout import TensorRollout
 from .unit_box import UnitBoxPolicy
 
-TABLE_2: dict[str, Any] = {
-    "learning_rate": LinearSchedule(2.5e-4, 0.0, 1.0),
-    "batch_size": 16_384,
-    "n_epochs": 4,
-    "gamma": 0.999,
-    "gae_lambda": 0.95,
-    "clip_range": 0.2,
-    "normalize_advantage": True,
-    "ent_coef": 6e-3,
-    "vf_coef": 0.9,
-    "max_grad_norm": 0.5,
-    "policy_kwargs": {"net_arch": {"pi": [128, 128], "vf": [128, 128]}, "activation_fn": nn.LeakyReLU},
-}
-"""Hyper-parameters of Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S]: the defaults of :class:`PPO`.
+MAX_TIMESTEPS = 2**62
 
-That policy and value have a network each is the paper's too [S]; how these are initialised (as SB3 does) and
-Adam's epsilon 1e-5 (SB3's and CleanRL's) are not in the paper [O].
-"""
+LOSSES = ("loss", "value_loss", "policy_gradient_loss")
+"""What must be finite of what an update logs: gradients of infinite losses are clipped to nothing."""
 
 
-class PPO(stable_baselines3.PPO):
+class PPO(RolloutCollector):
     """PPO with one network that all agents share; symmetrised PPO, if agents do not observe who they are.
 
-    Everything that holds for SB3's PPO holds here: ``policy_kwargs``, callbacks, ``save`` and ``load``,
-    TensorBoard, any VecEnv whose observations are arrays. What differs:
+    Everything that holds for Stable-Baselines3's PPO holds here: ``policy_kwargs``, callbacks, ``save`` and
+    ``load``, TensorBoard, any VecEnv whose observations are arrays. What differs:
 
     * Hyper-parameters that are not given are the paper's (``TABLE_2``), and ``n_steps`` is the game's horizon: one
       trajectory of all agents an update. Of an infinite game ``gamma`` is the discount. The learning rate of an
@@ -72,23 +67,29 @@ class PPO(stable_baselines3.PPO):
     * All randomness follows from ``seed`` and the number of timesteps. The random state of the caller's process is
       left alone, and a run that is saved, loaded and continued on one of our VecEnvs ends where an uninterrupted
       one does. ``save`` keeps the state at the beginning of the current update's rollout.
+    * Numbers that are not finite are refused: ``learn`` raises a ValueError that names the agent and the time of a
+      reward or an observation before it learns from it, and one that names the likely cause of an update that
+      would make parameters infinite or not a number. The networks are then as they were before.
 
     Parameters
     ----------
     policy:
         As in SB3; for Box actions also ``"UnitBoxPolicy"`` (:class:`baselines.neural.unit_box.UnitBoxPolicy`).
     env:
-        A VecEnv, or a game or its name, of which one world is made.
+        A VecEnv, or a game or its name.
     n_steps:
         Steps per update; by default the horizon of the environment's game, else 128.
+    n_worlds:
+        If ``env`` is a game: number of worlds that are simulated together, by default 1.
     observe:
         If ``env`` is a game: what agents see beside their own observation.
     seed:
-        Of everything; drawn by chance if it is None.
+        Random seed of the networks, the environment and the training, in [0, 2^63 - 1]; by default drawn by
+        chance.
     device:
-        "auto", "cpu", "cuda", ...
+        Where networks are trained: "auto", "cpu", "cuda", ...
     hyper_parameters:
-        The other arguments of SB3's PPO.
+        The other arguments of SB3's PPO, except those of its rollout buffer.
 
     Raises
     ------
@@ -96,7 +97,6 @@ class PPO(stable_baselines3.PPO):
         If an argument is not allowed.
     """
 
-    rollout_buffer: TensorRollout  # type: ignore[assignment]
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **stable_baselines3.PPO.policy_aliases,
         "UnitBoxPolicy": UnitBoxPolicy,
@@ -108,27 +108,25 @@ class PPO(stable_baselines3.PPO):
         env: VecEnv | Game | str | None = None,
         *,
         n_steps: int | None = None,
+        n_worlds: int | None = None,
         observe: Observe = (),
         seed: int | None = None,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
         **hyper_parameters: Any,
     ) -> None:
-        is_ours = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
-        if isinstance(env, Game) or (isinstance(env, str) and is_ours):
-            env = self._vec_env(env, 1, observe)
-        elif env is None and _init_setup_model:
-            raise TypeError("env must be a VecEnv, a game or the name of a registered one, got None")
-        elif observe:
-            raise ValueError(f"observe={observe!r} is for a game: give it to the VecEnv that was made")
-        game = getattr(env, "game", None)
-        if n_steps is None:
-            n_steps = game.horizon if isinstance(game, Game) else 128
+        self._check_policy(policy)
+        given = self._environment(env, n_worlds, observe) if _init_setup_model else env
+        game = getattr(given, "game", None)
         if isinstance(game, Game) and game.is_infinite:
             hyper_parameters = {"gamma": game.discount, **hyper_parameters}
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
-        self.observe: Observe = getattr(env, "observe", ())
+        if n_steps is None:
+            n_steps = game.horizon if isinstance(game, Game) else 128
+        checked = checked_hyper_parameters({**TABLE_2, **hyper_parameters, "n_steps": n_steps})
+        n_rows = checked["n_steps"] * getattr(given, "num_envs", 1)
+        if _init_setup_model and checked["normalize_advantage"] and n_rows < 2:
+            raise ValueError("n_steps must be at least 2 with one agent, where advantages are normalised, got 1")
+        self.observe: Observe = getattr(given, "observe", ())
         """What agents see beside their own observation (of our VecEnvs)."""
         self._networks: PolicyAndValue | None = None
         self.measured: dict[str, float] = {}
@@ -137,20 +135,19 @@ class PPO(stable_baselines3.PPO):
         """Called after every update, before its log is written."""
         self._to_log: int | None = None
         self._returns: NDArray[np.float64] = np.zeros(0)
-        self._boundary: dict[str, Any] = {}
-        """Where the rollout began that is being collected or trained on, or that a loaded run is to begin with."""
+        self._rollout_start: dict[str, Any] = {}
+        self._backup = ParameterBackup()
         with warnings.catch_warnings():
             # The paper's minibatch does not divide its batch either.
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
             super().__init__(
                 policy,
-                env,  # type: ignore[arg-type]
-                n_steps=n_steps,
-                seed=seed,
-                device=device,
+                given,  # type: ignore[arg-type]
+                seed=checked_seed(seed),
+                device=checked_device(device),
                 rollout_buffer_class=TensorRollout,  # type: ignore[arg-type]
                 _init_setup_model=_init_setup_model,
-                **{**TABLE_2, **hyper_parameters},
+                **checked,
             )
 
     def action_probabilities(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -180,42 +177,30 @@ class PPO(stable_baselines3.PPO):
         if networks is not None:
             self._networks = networks
             networks.refresh()
-            return networks.laws(rows.flatten(1))
+            return networks.action_probabilities(rows.flatten(1))
         self.policy.set_training_mode(False)
         with torch.no_grad():
             found: Any = self.policy.get_distribution(rows)
         laws: NDArray[np.float32] = found.distribution.probs.cpu().numpy()
         return laws
 
-    def collect_rollouts(
-        self,
-        env: VecEnv,
-        callback: BaseCallback,
-        rollout_buffer: TensorRollout,  # type: ignore[override]
-        n_rollout_steps: int,
-    ) -> bool:
-        """Fill the rollout; False if a callback stopped it, and then nothing of it is kept (on our VecEnvs)."""
-        self._boundary = self._where_it_is(env)
-        with self._own_randomness(0):
-            self.policy.set_training_mode(False)
-            self._networks = self._build_networks()
-            callback.on_rollout_start()
-            for step in range(n_rollout_steps):
-                if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
-                    self.policy.reset_noise(env.num_envs)
-                if not self._collect_step(env, callback, rollout_buffer, step):
-                    self._go_back(env)
-                    return False
-            self._estimate_advantages(rollout_buffer)
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        return True
-
     def train(self) -> None:
-        """Update the networks from the rollout."""
-        with self._own_randomness(1):
-            self._update()
-        self._boundary = {}
+        """Update the networks from the rollout, wholly or not at all.
+
+        Raises
+        ------
+        ValueError
+            If the update would make parameters that are not finite.
+        """
+        n_updates = self._n_updates
+        try:
+            with self._own_randomness(1), self._backup.restored_on_error(self.policy):
+                self._update_to_finite()
+        except BaseException:
+            self._n_updates = n_updates
+            self._undo_rollout(self.env)
+            raise
+        self._rollout_start = {}
         for function in self.after_update:
             function()
         if self._to_log is not None:
@@ -226,19 +211,50 @@ class PPO(stable_baselines3.PPO):
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         callback: MaybeCallback = None,
-        log_interval: int = 1,
+        log_interval: int | None = 1,
         tb_log_name: str = "PPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
         """Train for ``total_timesteps`` agent-steps, rounded up to whole updates: as SB3's.
 
-        With ``reset_num_timesteps=False`` for so many more, where the last call or the saved run had stopped.
+        Parameters
+        ----------
+        total_timesteps:
+            How long to train, in agent-steps.
+        callback:
+            A callback of SB3, a list of them, or a function of (locals, globals), called after every step;
+            training stops when it returns False.
+        log_interval:
+            Log after every so many updates; None: never.
+        tb_log_name:
+            Name of the run for TensorBoard.
+        reset_num_timesteps:
+            True begins anew to count timesteps, and new episodes. False trains for so many more, from where the
+            last call or the saved run had stopped.
+        progress_bar:
+            Show one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not allowed.
+        ValueError
+            If a reward, an observation or a parameter after an update is not finite.
         """
+        if isinstance(total_timesteps, float | np.floating) and total_timesteps.is_integer():
+            total_timesteps = int(total_timesteps)  # 1e6 is how people write it
+        if not isinstance(tb_log_name, str):
+            raise TypeError(f"tb_log_name must be a string, got {tb_log_name!r}")
         return super().learn(
-            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+            checks.integer("total_timesteps", total_timesteps, 0, MAX_TIMESTEPS),
+            checked_callback(callback),
+            None if log_interval is None else checks.integer("log_interval", log_interval, 1),  # type: ignore[arg-type]
+            tb_log_name,
+            checks.boolean("reset_num_timesteps", reset_num_timesteps),
+            checks.boolean("progress_bar", progress_bar),
         )
 
     def dump_logs(self, iteration: int = 0) -> None:
@@ -246,7 +262,12 @@ class PPO(stable_baselines3.PPO):
         self._to_log = iteration
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
-        """Write everything from which :meth:`load` continues to a zip file, at once or not at all."""
+        """Write everything from which :meth:`load` continues to a zip file, at once or not at all.
+
+        The file is one of Stable-Baselines3: it holds pickled Python objects, and loading it can run any code.
+        Whom you give it to must trust you. A checkpoint that holds data only is written by
+        :func:`baselines.neural.checkpoint.save_checkpoint`, as in the run folders of the command line.
+        """
         if isinstance(path, io.BufferedIOBase):
             self._save_to(path, exclude, include)
             return
@@ -260,11 +281,22 @@ class PPO(stable_baselines3.PPO):
     def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
         """Read what :meth:`save` wrote: as SB3's; ``env`` may be a game, or the name of one.
 
+        Warnings
+        --------
+        Stable-Baselines3's loader unpickles Python objects: a file from someone you do not trust can run any code
+        on your machine. Run folders (``mfenvs evaluate RUN``, :func:`baselines.runs.read_run`) hold data only.
+
         Raises
         ------
         ValueError
-            If the file holds another class's model, or ``env`` shows agents other things than it was trained on.
+            If the file holds another class's model or parameters that are not finite, or ``env`` shows agents
+            other things than it was trained on.
         """
+        if is_checkpoint(path):
+            raise ValueError(
+                f"{path} is the checkpoint of a run folder, which holds no game and no hyper-parameters: read the"
+                " folder by baselines.runs.read_run"
+            )
         seen: Any = None
         if env is None or isinstance(env, VecEnv | gymnasium.Env):
             model: Self = super().load(path, env, *args, **kwargs)
@@ -282,6 +314,24 @@ class PPO(stable_baselines3.PPO):
         if seen is not None and observation_blocks(seen) != observation_blocks(model.observe):
             raise ValueError(f"env must show agents {model.observe!r}, as the saved model observes, got {seen!r}")
         return model
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
+    ) -> None:
+        """Take over parameters and the optimiser's state, from a file or a dict: as SB3's.
+
+        Raises
+        ------
+        ValueError
+            If one is not finite, or they do not fit. If they are not finite, nothing has changed.
+        """
+        found = load_path_or_dict
+        if not isinstance(found, dict):
+            found = load_from_zip_file(found, device=device, load_data=False)[1]
+        name = first_not_finite(tensors_within(found))
+        if name is not None:
+            raise ValueError(f"parameters must be finite, those of {name} are not")
+        super().set_parameters(found, exact_match, device)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed the environment; unlike SB3's, leave the random state of the process alone."""
@@ -311,11 +361,11 @@ class PPO(stable_baselines3.PPO):
         if begins or self._last_obs is None or len(self._returns) != self.n_envs:
             self._returns = np.zeros(self.n_envs)
         # An exception may have ended the last call in the middle of a rollout.
-        self.num_timesteps = self._boundary.get("num_timesteps", self.num_timesteps)
+        self.num_timesteps = self._rollout_start.get("num_timesteps", self.num_timesteps)
         found = super()._setup_learn(*args, **kwargs)
-        if self._boundary and not begins and self.env is not None:
-            self._go_back(self.env)
-        self._boundary = {}
+        if self._rollout_start and not begins and self.env is not None:
+            self._return_to_rollout_start(self.env)
+        self._rollout_start = {}
         return found
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
@@ -326,75 +376,45 @@ class PPO(stable_baselines3.PPO):
         """SB3 advises against GPUs for its own loop; with rollouts of thousands of rows they serve."""
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_networks", "after_update"]
+        return [*super()._excluded_save_params(), "_networks", "_backup", "after_update"]
 
-    def _build_networks(self) -> PolicyAndValue | None:
-        """The policy's networks with gradients of their own, or None if it is left to autograd."""
-        return PolicyAndValue(self.policy) if PolicyAndValue.supports(self.policy) else None
+    @classmethod
+    def _check_policy(cls, policy: Any) -> None:
+        """Refuse what is neither the name of a policy nor a class of policies."""
+        names = ", ".join(repr(name) for name in cls.policy_aliases)
+        if isinstance(policy, str):
+            if policy not in cls.policy_aliases:
+                raise ValueError(f"policy must be one of {names}, or a class of policies, got {policy!r}")
+        elif not (isinstance(policy, type) and issubclass(policy, BasePolicy)):
+            raise TypeError(f"policy must be one of {names}, or a class of policies, got {policy!r}")
 
-    def _collect_step(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, step: int) -> bool:
-        assert self._last_obs is not None
-        observations = rollout.observations[step]
-        observations.copy_(torch.from_numpy(self._last_obs))
-        rollout.episode_starts[step] = torch.from_numpy(self._last_episode_starts)
-        if self._networks is not None:
-            actions = rollout.actions[step].numpy()
-            log_probs, values = rollout.log_probs[step].numpy(), rollout.value_estimates[step].numpy()
-            self._networks.act(observations, actions, log_probs, values)
-        else:
-            with torch.no_grad():
-                chosen, value, log_prob = self.policy(observations)
-            rollout.actions[step] = chosen.reshape(rollout.actions[step].shape)
-            rollout.value_estimates[step], rollout.log_probs[step] = value.flatten(), log_prob
-            actions = chosen.cpu().numpy()
-            if self.policy.squash_output:
-                actions = self.policy.unscale_action(actions)
-            elif isinstance(self.action_space, spaces.Box):
-                actions = np.clip(actions, self.action_space.low, self.action_space.high)
-        new_obs, rewards, dones, infos = env.step(actions)
-        dones = dones.astype(np.bool_, copy=False)  # SuperSuit's are numbers
-        self.num_timesteps += env.num_envs
-        callback.update_locals(locals())
-        if not callback.on_step():
-            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-            return False
-        self._returns += rewards
-        if dones.any():
-            self._update_info_buffer(infos, dones)
-            self.logger.record("rollout/ep_rew_mean", float(self._returns[dones].mean()))
-            self._returns[dones] = 0.0
-            rewards = self._bootstrapped(rewards, dones, infos)
-        rollout.rewards[step] = torch.from_numpy(rewards)
-        self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-        return True
+    @classmethod
+    def _environment(cls, env: Any, n_worlds: int | None, observe: Observe) -> Any:
+        """The environment that is learned in, which is made if ``env`` is one of our games."""
+        is_name = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
+        if isinstance(env, Game) or is_name:
+            worlds = 1 if n_worlds is None else checks.integer("n_worlds", n_worlds, 1, LARGEST_COUNT)
+            return cls._vec_env(env, worlds, observe)
+        if not isinstance(env, VecEnv | gymnasium.Env | str):
+            raise TypeError(f"env must be a VecEnv, a game or the name of a registered one, got {env!r}")
+        for name, value, default in (("n_worlds", n_worlds, None), ("observe", observe, ())):
+            if value != default:
+                raise ValueError(f"{name}={value!r} is for a game: give it to the VecEnv that is made")
+        return env
 
-    def _estimate_advantages(self, rollout: TensorRollout) -> None:
-        """Finish a rollout that has been collected."""
-        last = torch.as_tensor(self._last_obs, dtype=torch.float32, device=self.device)
-        ended = torch.as_tensor(self._last_episode_starts, dtype=torch.float32, device=self.device)
-        rollout.estimate_advantages(self._values(last), ended)
-
-    def _bootstrapped(
-        self, rewards: NDArray[np.float32], dones: NDArray[np.bool_], infos: list[dict[str, Any]]
-    ) -> NDArray[np.float32]:
-        """Rewards with the discounted value of where truncated episodes were cut."""
-        rows = [row for row in np.flatnonzero(dones).tolist() if infos[row].get("TimeLimit.truncated", False)]
-        if not rows:
-            return rewards
-        last = np.stack([infos[row]["terminal_observation"] for row in rows])
-        rewards = rewards.copy()
-        seen = torch.from_numpy(last).to(self.device, torch.float32)
-        rewards[rows] += self.gamma * self._values(seen, rows).cpu().numpy()
-        return rewards
-
-    def _values(self, observations: torch.Tensor, rows: Sequence[int] | None = None) -> torch.Tensor:
-        """The values of observations that were made in these rows of the VecEnv, by default in all."""
-        if self._networks is not None:
-            values = np.empty(len(observations), np.float32)
-            self._networks.evaluate(observations, values)
-            return torch.from_numpy(values)
-        with torch.no_grad():
-            return self.policy.predict_values(observations).flatten()
+    def _update_to_finite(self) -> None:
+        """Update the networks; raise if they are not finite then."""
+        optimizer = self.policy.optimizer
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+                self._update()
+        except ValueError as error:
+            if is_refusal_of_torch(error):
+                rate = optimizer.param_groups[0]["lr"]
+                raise update_error("the probabilities of actions", self.rollout_buffer, rate) from error
+            raise
+        losses = {name: self.logger.name_to_value.get(f"train/{name}", 0.0) for name in LOSSES}
+        check_update(self.policy, losses, self.rollout_buffer, optimizer.param_groups[0]["lr"])
 
     def _update(self) -> None:
         if self._networks is None or self.clip_range_vf is not None:
@@ -414,7 +434,7 @@ class PPO(stable_baselines3.PPO):
             kl_of_pass.clear()
             for rows in self.rollout_buffer.minibatches(self.batch_size):
                 batch = self._minibatch(rows)
-                means = networks.take_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
+                means = networks.compute_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
                 log.append(means)
                 kl_of_pass.append(means[KL])
                 if self.target_kl is not None and means[KL] > 1.5 * self.target_kl:
@@ -460,59 +480,15 @@ class PPO(stable_baselines3.PPO):
             rollout.value_targets.numpy().reshape(-1)[chosen],
         )
 
-    @contextlib.contextmanager
-    def _own_randomness(self, purpose: int) -> Iterator[None]:
-        """Make torch's random numbers follow from the seed, the timesteps and the purpose; restore them after."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            entropy = (int(self.seed or 0), self.num_timesteps, purpose)
-            number = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-            # torch.manual_seed would also seed every GPU of a process that trains on the CPU.
-            torch.default_generator.manual_seed(number)
-            if devices:
-                with torch.cuda.device(self.device):
-                    torch.cuda.manual_seed(number)
-            yield
-
-    def _where_it_is(self, env: VecEnv) -> dict[str, Any]:
-        """What to go back to if the rollout that begins now is not completed."""
-        ours = _ours(env)
-        return {
-            "num_timesteps": self.num_timesteps,
-            "returns": self._returns.copy(),
-            "episode_starts": np.copy(self._last_episode_starts),  # type: ignore[arg-type]
-            "snapshot": None if ours is None else ours.snapshot(),
-        }
-
-    def _go_back(self, env: VecEnv) -> None:
-        """Go back to the boundary, if the environment is one of ours and of the same size."""
-        boundary, self._boundary = self._boundary, {}
-        snapshot: Snapshot | None = boundary["snapshot"]
-        ours = _ours(env)
-        if ours is None or snapshot is None:
-            return
-        if snapshot.states.shape == ours.engine.states.shape:
-            self.num_timesteps = boundary["num_timesteps"]
-            self._returns = boundary["returns"]
-            self._last_obs = ours.restore(snapshot)
-            self._last_episode_starts = boundary["episode_starts"]
-
     def _save_to(self, file: Any, exclude: Any, include: Any) -> None:
-        kept = self._boundary, self.num_timesteps
-        if not self._boundary and self.env is not None and self._last_obs is not None:
-            self._boundary = self._where_it_is(self.env)
+        kept = self._rollout_start, self.num_timesteps
+        if not self._rollout_start and self.env is not None and self._last_obs is not None:
+            self._rollout_start = self._training_position(self.env)
         try:
-            self.num_timesteps = self._boundary.get("num_timesteps", self.num_timesteps)
+            self.num_timesteps = self._rollout_start.get("num_timesteps", self.num_timesteps)
             super().save(file, exclude, include)
         finally:
-            self._boundary, self.num_timesteps = kept
-
-
-def _ours(env: VecEnv) -> PopulationVecEnv | None:
-    """Our VecEnv, if nothing between it and the trainer changes what is observed (as VecNormalize does)."""
-    while isinstance(env, VecMonitor | VecCheckNan | ScaledRewards):
-        env = env.venv
-    return env if isinstance(env, PopulationVecEnv) else None
+            self._rollout_start, self.num_timesteps = kept
 
 
 def loss_weights(entropy: float, value: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What lies between PPO's matrix products, one compiled pass each: activations, laws, gradients of the losses."""
+"""The compiled loops between PPO's matrix products: activations, action probabilities, gradients of the losses."""
 
 import math
 from typing import Any
@@ -13,12 +13,12 @@ Floats = NDArray[np.float32]
 ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 
 POLICY_LOSS, ENTROPY, CLIPPED, KL, VALUE_LOSS = range(5)
-"""What is summed over the rows of a minibatch, for the log."""
+"""The columns of the sums over rows that are logged."""
 
 
 @solver
-def add_bias_and_leak(h: Any, bias: Any, slope: Any) -> None:
-    """Replace h by the leaky ReLU of h + bias; slope 0 is ReLU."""
+def add_bias_and_leaky_relu(h: Any, bias: Any, slope: Any) -> None:
+    """Replace h by the leaky ReLU of h + bias; slope 0 makes it a ReLU."""
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
             x = h[i, j] + bias[j]
@@ -26,8 +26,8 @@ def add_bias_and_leak(h: Any, bias: Any, slope: Any) -> None:
 
 
 @solver
-def back_through_leak(g: Any, h: Any, slope: Any, bias_gradient: Any) -> None:
-    """Multiply g by the derivative at output h (slope >= 0); add its column sums to the bias's gradient."""
+def leaky_relu_backward(g: Any, h: Any, slope: Any, bias_gradient: Any) -> None:
+    """Multiply g by the derivative of a leaky ReLU with output h; add g's column sums to the bias's gradient."""
     sums = np.zeros(h.shape[1], np.float32)
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
@@ -39,8 +39,8 @@ def back_through_leak(g: Any, h: Any, slope: Any, bias_gradient: Any) -> None:
 
 
 @solver
-def back_through_tanh(g: Any, h: Any, slope: Any, bias_gradient: Any) -> None:
-    """The same for tanh, whose derivative is 1 - h^2."""
+def tanh_backward(g: Any, h: Any, slope: Any, bias_gradient: Any) -> None:
+    """Multiply g by the derivative 1 - h^2 of tanh with output h; add g's column sums to the bias's gradient."""
     sums = np.zeros(h.shape[1], np.float32)
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
@@ -60,15 +60,15 @@ def policy_gradient(
     advantages: Any,
     clip_range: Any,
     entropy_coefficient: Any,
-    per_row: Any,
+    row_weight: Any,
     out: Any,
     bias_gradient: Any,
     sums: Any,
 ) -> None:
     """Write the gradient of PPO's clipped objective and entropy bonus with respect to the logits.
 
-    ``logits`` lack their ``bias``. ``per_row`` is one over the minibatch's size: the loss is a mean. Where the
-    ratio is clipped and the clipped term is the smaller one, the objective does not depend on the logits.
+    ``bias`` is still to be added to ``logits``. ``row_weight`` is 1 / minibatch size: the loss is a mean. Where
+    the ratio is clipped and the clipped term is the smaller one, the objective does not depend on the logits.
     """
     n_actions = logits.shape[1]
     p, log_p = np.empty(n_actions, np.float32), np.empty(n_actions, np.float32)
@@ -96,9 +96,9 @@ def policy_gradient(
         sums[ENTROPY] += entropy
         sums[CLIPPED] += abs(ratio - ONE) > clip_range
         sums[KL] += (ratio - ONE) - log_ratio
-        slope = -gain * per_row if (clipped == ratio or gain < clipped_gain) else ZERO
+        slope = -gain * row_weight if (clipped == ratio or gain < clipped_gain) else ZERO
         for j in range(n_actions):
-            x = entropy_coefficient * per_row * p[j] * (log_p[j] + entropy) - slope * p[j]
+            x = entropy_coefficient * row_weight * p[j] * (log_p[j] + entropy) - slope * p[j]
             if j == actions[i]:
                 x += slope
             out[i, j] = x
@@ -113,17 +113,17 @@ def value_gradient(
     bias: Any,
     returns: Any,
     coefficient: Any,
-    per_row: Any,
+    row_weight: Any,
     out: Any,
     bias_gradient: Any,
     sums: Any,
 ) -> None:
-    """Write the gradient of the mean squared error of the values, which lack their ``bias``."""
+    """Write the gradient of the mean squared error of the values, to which ``bias`` is still to be added."""
     added, squares = ZERO, 0.0
     for i in range(values.shape[0]):
         error = values[i, 0] + bias[0] - returns[i]
         squares += error * error
-        out[i, 0] = TWO * coefficient * per_row * error
+        out[i, 0] = TWO * coefficient * row_weight * error
         added += out[i, 0]
     bias_gradient[0] += added
     sums[VALUE_LOSS] += squares
@@ -131,7 +131,10 @@ def value_gradient(
 
 @solver
 def sample_actions(logits: Any, bias: Any, draws: Any, actions: Any, log_probs: Any) -> None:
-    """Sample one action per row by inversion of its law's distribution function; write its log-probability too."""
+    """Sample an action for every row by inverting the cumulated probabilities; write its log-probability too.
+
+    ``bias`` is still to be added to ``logits``; ``draws`` are uniform random numbers in [0, 1).
+    """
     n_actions = logits.shape[1]
     p = np.empty(n_actions, np.float32)
     for i in range(logits.shape[0]):
@@ -152,7 +155,7 @@ def sample_actions(logits: Any, bias: Any, draws: Any, actions: Any, log_probs: 
 
 @solver
 def softmax(logits: Any, bias: Any, out: Any) -> None:
-    """Write the law that each row of logits, which lack their ``bias``, stands for."""
+    """Write the action probabilities of each row of logits, to which ``bias`` is still to be added."""
     n_actions = logits.shape[1]
     for i in range(logits.shape[0]):
         largest = logits[i, 0] + bias[0]

@@ -31,11 +31,11 @@ class RiskAversePPO(PPO):
 
     Parameters
     ----------
-    policy, observe, hyper_parameters:
-        As in :class:`baselines.PPO`.
+    policy, n_steps, n_worlds, observe, seed, device, hyper_parameters:
+        As in :class:`baselines.PPO`; all but ``policy`` and ``observe`` are among ``hyper_parameters``.
     env:
         A :class:`RiskAverseVecEnv`, or one in SB3's wrappers, or a game whose agents have a ``risk_aversion``, or
-        its name, of which one world is made.
+        its name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What PPO has collected: tensors of shape (steps, environments) on the training device."""
+"""The rollout buffer of PPO: tensors of shape (steps, environments) on the training device."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,11 +19,11 @@ class TensorRollout:
     buffer_size:
         Number of steps.
     observation_space, action_space:
-        Of one environment.
+        The spaces of one environment.
     device:
-        Where the tensors are.
+        Device of the tensors.
     gamma, gae_lambda:
-        Of generalised advantage estimation.
+        Discount and weight lambda of generalised advantage estimation.
     n_envs:
         Number of environments.
 
@@ -53,6 +53,8 @@ class TensorRollout:
         action_dtype = torch.int64 if discrete else torch.float32
         self.observations = torch.zeros(*shape, *observation_space.shape, device=self.device)
         self.actions = torch.zeros(*shape, *action_shape, dtype=action_dtype, device=self.device)
+        self.numbers = torch.zeros(6, *shape, device=self.device)
+        """The six tensors below in one, (6, n_steps, n_envs); all of its numbers must be finite."""
         (
             self.rewards,
             self.value_estimates,
@@ -60,7 +62,7 @@ class TensorRollout:
             self.episode_starts,
             self.advantages,
             self.value_targets,
-        ) = torch.zeros(6, *shape, device=self.device)
+        ) = self.numbers
 
     @property
     def values(self) -> NDArray[np.float32]:

@@ -13,12 +13,12 @@ class UnitBoxPolicy(ActorCriticPolicy):
 
     A Gaussian of unit scale fits [-1, 1]: where bounds are as different as a battery's power and a price in
     EUR/kWh, SB3's own policy, which cuts actions off at the bounds, plays little but bounds. Here they are cut off
-    at -1 and 1, then scaled; as in SB3 the law that is learned is that of actions before.
+    at -1 and 1, then scaled; as in SB3 probabilities are those of actions before they are cut off.
 
     Raises
     ------
     TypeError
-        If actions are no Box.
+        If the action space is no Box.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -29,7 +29,7 @@ class UnitBoxPolicy(ActorCriticPolicy):
         self._squash_output = True
 
     def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
-        """What is played in the place of an action of the network."""
+        """Actions of the network, cut off at -1 and 1 and scaled to the bounds of the Box."""
         assert isinstance(self.action_space, spaces.Box)
         played = super().unscale_action(scaled_action)
         # Actions beyond -1 and 1 are beyond the bounds, and by rounding those at -1 and 1 may be.

@@ -2,7 +2,7 @@
 
 Five variants of PPO that differ by what agents observe, or by who shares a network: Symm-NN (no identity), OH-NN
 (one-hot identity), ID-NN (integer identity), Ind-NN (a network each) and Symm-NN-NR (no entropy bonus).
-Hyper-parameters are the paper's (``baselines.neural.ppo.TABLE_2``).
+Hyper-parameters are the paper's (``baselines.neural.hyper_parameters.TABLE_2``).
 
 Where this differs from the paper, by need. Layer sizes apart, the paper does not publish its network's
 initialisation (ours: orthogonal, as CleanRL and SB3), the laws of the agents' parameters, what exactly

@@ -150,6 +150,8 @@ def test_a_model_of_the_same_shape_is_where_the_deviator_begins():
             r"deviators_per_world must be an integer in \[1, 1\]",
         ),
         ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
+        ({"warm_start": 1}, TypeError, "warm_start must be True or False, got 1"),
+        ({"callback": True}, TypeError, "callback must be None, a callback of .* got True"),
         ({"agent": AGENTS}, ValueError, r"agent must be an integer in \[0, 11\], got 12"),
     ],
 )

@@ -17,8 +17,10 @@ from torch import nn
 
 import mfenvs
 from baselines import IndependentPPO
-from baselines.neural.independent_ppo import IndependentNetworks, IndependentPolicies
-from baselines.neural.ppo import PPO, TABLE_2
+from baselines.neural.hyper_parameters import TABLE_2
+from baselines.neural.independent_networks import IndependentNetworks
+from baselines.neural.independent_policies import IndependentPolicies
+from baselines.neural.ppo import PPO
 from mfenvs import FiniteGame, rule
 from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.evaluation import evaluate
@@ -488,7 +490,7 @@ def test_defaults_are_the_papers():
     assert "n_agents" not in TABLE_2["policy_kwargs"]
     assert isinstance(model, PPO)
     settings = model._settings(n_rows=20, clip_range=0.2)
-    assert settings.minibatch == 20
+    assert settings.minibatch_size == 20
     assert settings.learning_rate == 2.5e-4
 
 
@@ -496,11 +498,11 @@ def test_minibatches_share_the_batch_among_the_agents():
     model = IndependentPPO(
         "MlpPolicy", mfenvs.make("Epidemic-v0", n_agents=1000), policy_kwargs={"net_arch": [4]}, device="cpu"
     )
-    assert model._settings(n_rows=128, clip_range=0.2).minibatch == 16
+    assert model._settings(n_rows=128, clip_range=0.2).minibatch_size == 16
     model.batch_size = 1500
-    assert model._settings(n_rows=128, clip_range=0.2).minibatch == 2
+    assert model._settings(n_rows=128, clip_range=0.2).minibatch_size == 2
     model.normalize_advantage = False
-    assert model._settings(n_rows=128, clip_range=0.2).minibatch == 1
+    assert model._settings(n_rows=128, clip_range=0.2).minibatch_size == 1
 
 
 @contextlib.contextmanager

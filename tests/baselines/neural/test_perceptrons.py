@@ -81,7 +81,7 @@ def by_autograd(policy, batch, clip_range, entropy_coefficient, value_coefficien
 
 def assert_gradients(policy, batch, clip_range=0.2, entropy=0.05, value=0.7, networks=None):
     networks = networks or PolicyAndValue(policy)
-    sums = networks.take_gradients(batch, clip_range, entropy, value)
+    sums = networks.compute_gradients(batch, clip_range, entropy, value)
     gradients, means = by_autograd(policy, batch, clip_range, entropy, value)
     for name, parameter in policy.named_parameters():
         scale = np.abs(gradients[name]).max()
@@ -116,7 +116,7 @@ def test_coefficients_weigh_the_parts_of_the_loss(clip_range, entropy, value):
     policy = make_policy(vf=(7,))
     batch = make_batch(policy, 500, 400)
     networks = PolicyAndValue(policy)
-    networks.take_gradients(batch, clip_range, entropy, value)
+    networks.compute_gradients(batch, clip_range, entropy, value)
     if value == 0:
         for name, parameter in policy.named_parameters():
             if "value" in name:

@@ -16,7 +16,8 @@ from torch import nn
 import mfenvs
 from baselines import PPO, RiskAversePPO
 from baselines.cli.main import main
-from baselines.neural.trainers import RiskAversePPOConfig, RiskAversePPOTrainer
+from baselines.neural.config import RiskAversePPOConfig
+from baselines.neural.trainers import RiskAversePPOTrainer
 from baselines.runs import read_run
 from mfenvs import evaluate, make, vec_env
 from mfenvs.energy.risk_measures import risk_adjusted

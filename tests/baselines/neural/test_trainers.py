@@ -10,8 +10,9 @@ import pytest
 from baselines import PPO
 from baselines.callbacks import EvaluationCallback
 from baselines.cli.main import main
-from baselines.neural.ppo import TABLE_2
-from baselines.neural.trainers import PPOConfig, PPOTrainer
+from baselines.neural.config import PPOConfig
+from baselines.neural.hyper_parameters import TABLE_2
+from baselines.neural.trainers import PPOTrainer
 from baselines.runs import read_run, save_results
 from mfenvs import make
 

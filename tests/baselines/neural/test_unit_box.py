@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 import mfenvs
 from baselines import PPO
+from baselines.neural.config import PPOConfig
 from baselines.neural.trainers import PPOTrainer
 from baselines.neural.unit_box import UnitBoxPolicy
 
@@ -47,13 +48,16 @@ def test_what_is_played_in_training_is_what_is_scaled():
 def test_it_is_the_policy_of_box_games_and_is_saved(tmp_path):
     trainer = PPOTrainer(mfenvs.make("EnergyMarket-v0", n_agents=20, horizon=4))
     assert isinstance(trainer.model.policy, UnitBoxPolicy)
-    trainer.save(tmp_path / "model.zip")
-    again = PPO.load(tmp_path / "model.zip", device="cpu")
-    assert isinstance(again.policy, UnitBoxPolicy)
+    trainer.save(tmp_path / "checkpoint.zip")
+    trainer.model.save(tmp_path / "model.zip")
     rows = trainer.model.env.reset()
-    assert_allclose(
-        again.predict(rows, deterministic=True)[0], trainer.model.predict(rows, deterministic=True)[0], rtol=0
-    )
+    expected = trainer.model.predict(rows, deterministic=True)[0]
+    for again in (
+        PPO.load(tmp_path / "model.zip", device="cpu"),
+        PPOTrainer.load(tmp_path / "checkpoint.zip", trainer.game, PPOConfig(seed=1)).model,
+    ):
+        assert isinstance(again.policy, UnitBoxPolicy)
+        assert_allclose(again.predict(rows, deterministic=True)[0], expected, rtol=0)
     assert type(PPOTrainer(mfenvs.make("Epidemic-v0", n_agents=20)).model.policy) is not UnitBoxPolicy
 
 

@@ -1,0 +1,216 @@
+"""Checkpoints of neural trainers that hold data only: reading one runs no code of whoever wrote it.
+
+A checkpoint holds a header of counters, and arrays of the networks' parameters, the optimiser's moments and where
+the environment was, in the format of :mod:`mfenvs.files`. Everything else is made again from the game and the
+hyper-parameters, so that the name, shape and dtype of every array are known before it is read; a file that holds
+anything else is refused. Stable-Baselines3's own files, which :meth:`baselines.PPO.save` writes, hold pickled
+Python objects instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.api.sb3 import PopulationVecEnv
+from mfenvs.engine.engine import Snapshot
+from mfenvs.files import HEADER, ArraySpecification, SavedArrays, replacing
+from mfenvs.wrappers.risk import RiskSnapshot
+
+from .collecting import RolloutCollector, population_env
+
+FORMAT = 1
+
+COUNTERS = {
+    "num_timesteps": 2**63 - 1,
+    "n_updates": 2**63 - 1,
+    "seed": 2**64 - 1,
+    "episode": 2**63 - 1,
+    "time": 2**63 - 1,
+}
+"""The numbers of the header, and the largest of each: what was trained, and where the environment is."""
+
+ADAM = ("exp_avg", "exp_avg_sq", "step")
+"""What Adam keeps of every parameter: the first two moments of its gradient, and the number of steps."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def save_checkpoint(path: str | Path, model: RolloutCollector) -> None:
+    """Write everything from which training can go on, at once or not at all.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    model:
+        A model on one of our VecEnvs. Within a rollout, the state at its beginning is written.
+
+    Raises
+    ------
+    TypeError
+        If its environment is another.
+    """
+    header, arrays = _state_of(model)
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with replacing(path) as file:
+        # Not compressed: weights hardly shrink, and those of many agents take seconds.
+        np.savez(file, **{HEADER: text, **arrays})  # type: ignore[arg-type]
+
+
+def load_checkpoint(path: str | Path, model: RolloutCollector) -> None:
+    """Put a new model where the one was that :func:`save_checkpoint` wrote.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    model:
+        A model of the same class, game and hyper-parameters. It is changed only if the whole file is in order.
+
+    Raises
+    ------
+    mfenvs.files.FileError
+        If the file is damaged or was written for another model, or one of its numbers is not allowed.
+    TypeError
+        If the environment of ``model`` is not one of our VecEnvs.
+    """
+    env = _environment(model)
+    with SavedArrays(path, type(model).__name__) as saved, saved.blamed():
+        header = _checked_header(saved.header(), model)
+        arrays = saved.arrays(_specifications(model, env, header))
+        _set_state(model, env, header, arrays)
+
+
+def is_checkpoint(path: Any) -> bool:
+    """Whether a file is one that :func:`save_checkpoint` wrote, and not one of Stable-Baselines3."""
+    try:
+        with zipfile.ZipFile(path) as members:
+            return f"{HEADER}.npy" in members.namelist()
+    except (OSError, TypeError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def _state_of(model: RolloutCollector) -> tuple[dict[str, Any], Arrays]:
+    env, optimizer = _environment(model), model.policy.optimizer
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "algorithm": type(model).__name__,
+        "num_timesteps": model.num_timesteps,
+        "n_updates": model._n_updates,
+        "optimized": [name for name, parameter in _trained(model) if parameter in optimizer.state],
+        "has_begun": model._last_obs is not None,
+        **{"seed": 0, "episode": 0, "time": 0},
+    }
+    arrays = {f"parameters/{name}": _as_array(value) for name, value in model.policy.state_dict().items()}
+    for name, parameter in _trained(model):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            arrays[f"optimizer/{name}/{key}"] = _as_array(value)
+    if header["has_begun"]:
+        boundary = model._rollout_start or model._training_position(env)
+        snapshot: Snapshot = boundary["snapshot"]
+        header["num_timesteps"] = boundary["num_timesteps"]
+        header |= {name: getattr(snapshot, name) for name in ("seed", "episode", "time")}
+        arrays |= {name: np.asarray(boundary[name]) for name in ("returns", "episode_starts")}
+        arrays |= {f"snapshot/{name}": array for name, array in _arrays_of(snapshot).items()}
+        arrays["snapshot/states"] = _as_bytes(snapshot.states)
+    return header, arrays
+
+
+def _set_state(model: RolloutCollector, env: PopulationVecEnv, header: dict[str, Any], arrays: Arrays) -> None:
+    if header["has_begun"]:
+        content: dict[str, Any] = {name: header[name] for name in ("seed", "episode", "time")}
+        content |= {name: arrays[f"snapshot/{name}"] for name in _arrays_of(env.snapshot())}
+        content["states"] = content["states"].view(env.engine.states.dtype)[..., 0]
+        model._last_obs = env.restore((RiskSnapshot if "z" in content else Snapshot)(**content))
+        model._returns, model._last_episode_starts = arrays["returns"], arrays["episode_starts"]
+    model.num_timesteps, model._n_updates = header["num_timesteps"], header["n_updates"]
+    with torch.no_grad():
+        for name, tensor in model.policy.state_dict().items():
+            tensor.copy_(torch.from_numpy(arrays[f"parameters/{name}"]))
+    parameters = dict(_trained(model))
+    for name in header["optimized"]:
+        parameter = parameters[name]
+        first, second, step = (torch.from_numpy(arrays[f"optimizer/{name}/{key}"]) for key in ADAM)
+        state = {"step": step, "exp_avg": first.to(parameter.device), "exp_avg_sq": second.to(parameter.device)}
+        model.policy.optimizer.state[parameter] = state
+
+
+def _specifications(
+    model: RolloutCollector, env: PopulationVecEnv, header: dict[str, Any]
+) -> dict[str, ArraySpecification]:
+    """What the arrays of a checkpoint of this model must be."""
+    found = {
+        f"parameters/{name}": ArraySpecification(np.float32, tuple(value.shape))
+        for name, value in model.policy.state_dict().items()
+    }
+    shapes = {name: tuple(parameter.shape) for name, parameter in _trained(model)}
+    for name in header["optimized"]:
+        moments = f"optimizer/{name}"
+        found[f"{moments}/exp_avg"] = ArraySpecification(np.float32, shapes[name])
+        found[f"{moments}/exp_avg_sq"] = ArraySpecification(np.float32, shapes[name], low=0.0)
+        found[f"{moments}/step"] = ArraySpecification(np.float32, (), low=0.0)
+    if header["has_begun"]:
+        found["returns"] = ArraySpecification(np.float64, (model.n_envs,))
+        found["episode_starts"] = ArraySpecification(np.bool_, (model.n_envs,))
+        for name, array in _arrays_of(env.snapshot()).items():
+            # Whether states are possible ones, the environment finds out when it goes on from them.
+            content = _as_bytes(array) if name == "states" else array
+            low = np.finfo(np.float64).tiny if name == "scale" else -np.inf
+            found[f"snapshot/{name}"] = ArraySpecification(content.dtype, content.shape, low=low)
+    return found
+
+
+def _checked_header(header: Any, model: RolloutCollector) -> dict[str, Any]:
+    fields = {"format", "algorithm", "optimized", "has_begun", *COUNTERS}
+    if not isinstance(header, dict) or set(header) != fields:
+        raise ValueError(f"its header must have the fields {', '.join(sorted(fields))}, got {header!r:.200}")
+    if header["format"] != FORMAT:
+        raise ValueError(f"its format is {header['format']!r}; this version of mfenvs reads {FORMAT}")
+    if header["algorithm"] != type(model).__name__:
+        raise ValueError(f"it holds a model of {header['algorithm']!r}")
+    checks.boolean("has_begun", header["has_begun"])
+    for name, most in COUNTERS.items():
+        checks.integer(name, header[name], 0, most)
+    known = [name for name, _ in _trained(model)]
+    optimized = header["optimized"]
+    if not isinstance(optimized, list) or any(name not in known for name in optimized):
+        raise ValueError(f"optimized must be names of parameters ({', '.join(known)}), got {optimized!r:.200}")
+    if len(set(optimized)) != len(optimized):
+        raise ValueError(f"optimized must name each parameter once, got {optimized!r}")
+    return header
+
+
+def _environment(model: RolloutCollector) -> PopulationVecEnv:
+    env = None if model.env is None else population_env(model.env)
+    if env is None:
+        raise TypeError(f"a checkpoint needs a model on a VecEnv of mfenvs.vec_env, got {model.env!r}")
+    return env
+
+
+def _arrays_of(snapshot: Snapshot) -> Arrays:
+    named = {field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)}
+    return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+
+
+def _trained(model: RolloutCollector) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return model.policy.named_parameters()
+
+
+def _as_array(value: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = value.detach().cpu().numpy()
+    return array
+
+
+def _as_bytes(states: NDArray[Any]) -> NDArray[np.uint8]:
+    """States of any dtype as bytes, shape (n_worlds, n_agents, bytes of a state)."""
+    return np.ascontiguousarray(states)[..., None].view(np.uint8)

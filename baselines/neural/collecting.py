@@ -1,0 +1,228 @@
+"""How PPO collects rollouts: as tensors, from a seed, and so that an unfinished one can be taken back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import stable_baselines3
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
+
+from mfenvs.api.sb3 import PopulationVecEnv
+from mfenvs.engine.engine import Snapshot
+from mfenvs.wrappers.rewards import ScaledRewards
+
+from .finite import check_observations, check_rewards, check_rollout
+from .perceptrons import PolicyAndValue
+from .rollout import TensorRollout
+
+
+class RolloutCollector(stable_baselines3.PPO):
+    """Stable-Baselines3's PPO with rollouts of many agents in mind; :class:`baselines.PPO` is built on it.
+
+    Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
+    truncated episodes are bootstrapped in one batch. A rollout that is not completed, because a callback or an
+    exception stopped it or a number in it is not finite, is taken back on our VecEnvs: nothing of it is kept.
+    """
+
+    rollout_buffer: TensorRollout  # type: ignore[assignment]
+    _networks: PolicyAndValue | None
+    """The policy's networks as compiled code takes them, or None where torch runs the policy."""
+    _returns: NDArray[np.float64]
+    """Total rewards of the present episodes so far, (n_envs,)."""
+    _rollout_start: dict[str, Any]
+    """Where the rollout began that is being collected or trained on, or that a loaded run is to begin with."""
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: TensorRollout,  # type: ignore[override]
+        n_rollout_steps: int,
+    ) -> bool:
+        """Fill the rollout.
+
+        Returns
+        -------
+        False if a callback stopped it; on our VecEnvs nothing of it is kept then.
+
+        Raises
+        ------
+        ValueError
+            If a reward, an observation or an output of the networks is not finite. On our VecEnvs the model and
+            the environment are then as they were before the rollout.
+        """
+        self._rollout_start = self._training_position(env)
+        try:
+            return self._fill(env, callback, rollout_buffer, n_rollout_steps)
+        except ValueError:
+            self._undo_rollout(env)
+            raise
+
+    def _fill(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, n_steps: int) -> bool:
+        with self._own_randomness(0):
+            self.policy.set_training_mode(False)
+            self._networks = self._build_networks()
+            callback.on_rollout_start()
+            for step in range(n_steps):
+                if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
+                    self.policy.reset_noise(env.num_envs)
+                if not self._collect_step(env, callback, rollout, step):
+                    self._return_to_rollout_start(env)
+                    return False
+            self._estimate_advantages(rollout)
+        last = torch.as_tensor(self._last_obs, device=self.device)
+        check_rollout(rollout, last, env, self._first_time(), self.policy.named_parameters())
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _collect_step(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, step: int) -> bool:
+        assert self._last_obs is not None
+        observations = rollout.observations[step]
+        observations.copy_(torch.from_numpy(self._last_obs))
+        rollout.episode_starts[step] = torch.from_numpy(self._last_episode_starts)
+        actions = self._act(env, rollout, step)
+        new_obs, rewards, dones, infos = env.step(actions)
+        normalised = self._vec_normalize_env
+        paid = rewards if normalised is None else normalised.get_original_reward()
+        check_rewards(paid, rollout, step, env, self._first_time())
+        dones = dones.astype(np.bool_, copy=False)  # SuperSuit's are numbers
+        self.num_timesteps += env.num_envs
+        callback.update_locals(locals())
+        if not callback.on_step():
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+            return False
+        self._returns += rewards
+        if dones.any():
+            self._update_info_buffer(infos, dones)
+            self.logger.record("rollout/ep_rew_mean", float(self._returns[dones].mean()))
+            self._returns[dones] = 0.0
+            rewards = self._bootstrapped(rewards, dones, infos)
+        rollout.rewards[step] = torch.from_numpy(rewards)
+        self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        return True
+
+    def _act(self, env: VecEnv, rollout: TensorRollout, step: int) -> NDArray[Any]:
+        """Draw the actions of a step; write them, their log-probabilities and the values to the rollout."""
+        observations = rollout.observations[step]
+        if self._networks is not None:
+            actions: NDArray[np.int64] = rollout.actions[step].numpy()
+            log_probs, values = rollout.log_probs[step].numpy(), rollout.value_estimates[step].numpy()
+            self._networks.act(observations, actions, log_probs, values)
+            return actions
+        try:
+            with torch.no_grad():
+                chosen, value, log_prob = self.policy(observations)
+        except ValueError as error:
+            if is_refusal_of_torch(error):
+                seen = rollout.observations[: step + 1]
+                check_observations(seen, rollout, env, self._first_time(), self.policy.named_parameters())
+            raise
+        rollout.actions[step] = chosen.reshape(rollout.actions[step].shape)
+        rollout.value_estimates[step], rollout.log_probs[step] = value.flatten(), log_prob
+        played: NDArray[Any] = chosen.cpu().numpy()
+        if self.policy.squash_output:
+            played = self.policy.unscale_action(played)
+        elif isinstance(self.action_space, spaces.Box):
+            played = np.clip(played, self.action_space.low, self.action_space.high)
+        return played
+
+    def _estimate_advantages(self, rollout: TensorRollout) -> None:
+        """Finish a rollout that has been collected."""
+        last = torch.as_tensor(self._last_obs, dtype=torch.float32, device=self.device)
+        ended = torch.as_tensor(self._last_episode_starts, dtype=torch.float32, device=self.device)
+        rollout.estimate_advantages(self._values(last), ended)
+
+    def _bootstrapped(
+        self, rewards: NDArray[np.float32], dones: NDArray[np.bool_], infos: list[dict[str, Any]]
+    ) -> NDArray[np.float32]:
+        """Rewards with the discounted value of where truncated episodes were cut."""
+        rows = [row for row in np.flatnonzero(dones).tolist() if infos[row].get("TimeLimit.truncated", False)]
+        if not rows:
+            return rewards
+        last = np.stack([infos[row]["terminal_observation"] for row in rows])
+        if not np.isfinite(last).all():
+            raise ValueError("observations must be finite, got one that is not at the end of a truncated episode")
+        rewards = rewards.copy()
+        seen = torch.from_numpy(last).to(self.device, torch.float32)
+        rewards[rows] += self.gamma * self._values(seen, rows).cpu().numpy()
+        return rewards
+
+    def _values(self, observations: torch.Tensor, rows: Sequence[int] | None = None) -> torch.Tensor:
+        """The values of observations that were made in these rows of the VecEnv, by default in all."""
+        if self._networks is not None:
+            values = np.empty(len(observations), np.float32)
+            self._networks.evaluate(observations, values)
+            return torch.from_numpy(values)
+        with torch.no_grad():
+            return self.policy.predict_values(observations).flatten()
+
+    def _build_networks(self) -> PolicyAndValue | None:
+        """The policy's networks with gradients of their own, or None if it is left to autograd."""
+        return PolicyAndValue(self.policy) if PolicyAndValue.supports(self.policy) else None
+
+    @contextlib.contextmanager
+    def _own_randomness(self, purpose: int) -> Iterator[None]:
+        """Make torch's random numbers follow from the seed, the timesteps and the purpose; restore them after."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            entropy = (int(self.seed or 0), self.num_timesteps, purpose)
+            number = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+            # torch.manual_seed would also seed every GPU of a process that trains on the CPU.
+            torch.default_generator.manual_seed(number)
+            if devices:
+                with torch.cuda.device(self.device):
+                    torch.cuda.manual_seed(number)
+            yield
+
+    def _training_position(self, env: VecEnv) -> dict[str, Any]:
+        """What to go back to if the rollout that begins now is not completed."""
+        ours = population_env(env)
+        return {
+            "num_timesteps": self.num_timesteps,
+            "returns": self._returns.copy(),
+            "episode_starts": np.copy(self._last_episode_starts),  # type: ignore[arg-type]
+            "snapshot": None if ours is None else ours.snapshot(),
+        }
+
+    def _return_to_rollout_start(self, env: VecEnv) -> None:
+        """Go back to the boundary, if the environment is one of ours and of the same size."""
+        boundary, self._rollout_start = self._rollout_start, {}
+        snapshot: Snapshot | None = boundary.get("snapshot")
+        ours = population_env(env)
+        if ours is None or snapshot is None:
+            return
+        if snapshot.states.shape == ours.engine.states.shape:
+            self.num_timesteps = boundary["num_timesteps"]
+            self._returns = boundary["returns"]
+            self._last_obs = ours.restore(snapshot)
+            self._last_episode_starts = boundary["episode_starts"]
+
+    def _undo_rollout(self, env: VecEnv | None) -> None:
+        """Go back to the boundary after an error; on environments of others that is left to the next ``learn``."""
+        if env is not None and self._rollout_start and population_env(env) is not None:
+            self._return_to_rollout_start(env)
+
+    def _first_time(self) -> int | None:
+        """The time within the episode at which the rollout began; None where that is not known."""
+        snapshot: Snapshot | None = self._rollout_start.get("snapshot")
+        return None if snapshot is None else snapshot.time
+
+
+def population_env(env: VecEnv) -> PopulationVecEnv | None:
+    """Our VecEnv, if nothing between it and the trainer changes what is observed (as VecNormalize does)."""
+    while isinstance(env, VecMonitor | VecCheckNan | ScaledRewards):
+        env = env.venv
+    return env if isinstance(env, PopulationVecEnv) else None
+
+
+def is_refusal_of_torch(error: ValueError) -> bool:
+    """Whether torch refused a law because its parameters are not finite."""
+    return "found invalid values" in str(error)

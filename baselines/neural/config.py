@@ -1,0 +1,136 @@
+"""Hyper-parameters of the neural trainers as the command line and run folders hold them: plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
+from torch import nn
+
+from mfenvs import checks
+from mfenvs.wrappers.observations import observation_blocks
+
+from ..config import TrainerConfig
+from .hyper_parameters import TABLE_2, parsed_device
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig(TrainerConfig):
+    """Hyper-parameters of PPO; defaults are table 2 and appendix E.2 of Yardim & He, arXiv 2408.15173 [S].
+
+    An episode per update, one world and the layers are the paper's too [S].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not of its field's type or not allowed; the message names the field.
+    """
+
+    observe: tuple[str, ...] = ()
+    """What agents see beside their own observation: one-hot-identity, integer-identity, own-parameters,
+    mean-field, type-means."""
+    n_worlds: int = 1
+    """Number of worlds that are simulated together."""
+    n_steps: int | None = None
+    """Steps of a rollout, after which there is an update; by default the game's horizon."""
+    learning_rate: float = 2.5e-4
+    """Learning rate of Adam at the beginning."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """Schedule of the learning rate; linear: it falls to 0 over the run."""
+    batch_size: int = TABLE_2["batch_size"]
+    """Rows of a minibatch, over all agents."""
+    n_epochs: int = TABLE_2["n_epochs"]
+    """Passes over a rollout in an update."""
+    gamma: float | None = None
+    """Discount; by default that of an infinite game, else the paper's 0.999."""
+    gae_lambda: float = TABLE_2["gae_lambda"]
+    """Weight lambda of generalised advantage estimation."""
+    clip_range: float = TABLE_2["clip_range"]
+    """How far the ratio of new to old probabilities may be from 1 before it is clipped."""
+    ent_coef: float = TABLE_2["ent_coef"]
+    """Weight of the entropy bonus in the loss."""
+    vf_coef: float = TABLE_2["vf_coef"]
+    """Weight of the value loss."""
+    max_grad_norm: float = TABLE_2["max_grad_norm"]
+    """Norm to which gradients are clipped."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers, of the policy network and of the value network."""
+    activation: Literal["leaky-relu", "relu", "tanh"] = "leaky-relu"
+    """Activation of the hidden layers."""
+    device: str = "auto"
+    """Where networks are trained: auto, cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("observe", "hidden"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise TypeError(f"{name} must be a tuple, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in self.observe:
+            if not isinstance(name, str):
+                raise TypeError(f"observe must hold names of what is observed, got {name!r}")
+        observation_blocks(self.observe)
+        checks.integer("n_worlds", self.n_worlds, 1)
+        if self.n_steps is not None:
+            checks.integer("n_steps", self.n_steps, 1)
+        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
+        checks.choice("schedule", self.schedule, ("linear", "constant"))
+        checks.integer("batch_size", self.batch_size, 2)
+        checks.integer("n_epochs", self.n_epochs, 1)
+        if self.gamma is not None:
+            checks.real("gamma", self.gamma, 0.0, 1.0)
+        checks.real("gae_lambda", self.gae_lambda, 0.0, 1.0)
+        checks.real("clip_range", self.clip_range, 0.0, exclude_low=True)
+        checks.real("ent_coef", self.ent_coef, 0.0)
+        checks.real("vf_coef", self.vf_coef, 0.0)
+        checks.real("max_grad_norm", self.max_grad_norm, 0.0, exclude_low=True)
+        for layer, size in enumerate(self.hidden):
+            checks.integer(f"hidden[{layer}]", size, 1)
+        checks.choice("activation", self.activation, tuple(ACTIVATIONS))
+        parsed_device(self.device)
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """The arguments of :class:`baselines.PPO` that follow from these."""
+        linear = self.schedule == "linear"
+        rate = LinearSchedule(self.learning_rate, 0.0, 1.0) if linear else ConstantSchedule(self.learning_rate)
+        alike = ("n_steps", "batch_size", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
+        network = {"pi": list(self.hidden), "vf": list(self.hidden)}
+        return {
+            **{name: getattr(self, name) for name in (*alike, "max_grad_norm", "seed", "device")},
+            **({} if self.gamma is None else {"gamma": self.gamma}),
+            "learning_rate": rate,
+            "policy_kwargs": {"net_arch": network, "activation_fn": ACTIVATIONS[self.activation]},
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RiskAversePPOConfig(PPOConfig):
+    """Hyper-parameters of risk-averse PPO: those of PPO, and those of the risk measure.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not of its field's type or not allowed; the message names the field.
+    """
+
+    gamma: float | None = None
+    """Discount; by default 1, since risk is that of the total reward."""
+    risk_aversion: float | None = None
+    """Weight of the tail (CVaR) in every agent's objective, from 0 to 1; by default each agent has its own."""
+    alpha: float = 0.05
+    """Share of the worst episodes whose mean loss is the CVaR."""
+    step_size: float = 0.02
+    """Step size with which the budgets z follow the quantile, relative to the spread of losses."""
+    warm_up_episodes: int = 64
+    """Episodes of random play, from whose losses the budgets begin."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.risk_aversion is not None:
+            checks.real("risk_aversion", self.risk_aversion, 0.0, 1.0)
+        checks.real("alpha", self.alpha, 0.0, 1.0, exclude_low=True)
+        checks.real("step_size", self.step_size, 0.0, exclude_low=True)
+        checks.integer("warm_up_episodes", self.warm_up_episodes, 2)
