@@ -102,17 +102,22 @@ class EvaluationCallback(BaseCallback):
 
 
 class SaveEvery(BaseCallback):
-    """Calls ``save`` after the first iteration that ends so many seconds after the last save."""
+    """Calls ``save`` before the first iteration that begins so many seconds after the last save.
+
+    The iteration before it has been logged by then, so that no row of a log is lost if the process is killed.
+    """
 
     def __init__(self, seconds: float, save: Callable[[], None]) -> None:
         super().__init__()
         self.seconds, self.save = seconds, save
         self._saved = time.monotonic()
 
-    def _on_step(self) -> bool:
+    def _on_rollout_start(self) -> None:
         if time.monotonic() - self._saved >= self.seconds:
             self.save()
             self._saved = time.monotonic()
+
+    def _on_step(self) -> bool:
         return True
 
 

@@ -1,16 +1,17 @@
 """Run folders: what a training run leaves behind, and how to read it again.
 
-``config.json`` (algorithm, game, constants, hyper-parameters, seed, versions), ``metrics.csv``, and of tabular
-trainers ``policy.npz`` (the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run can go
-on), of neural ones ``checkpoint.zip``, which is both.
+``config.json`` (:class:`RunConfig`), ``metrics.csv`` (a row an iteration), and of tabular trainers ``policy.npz``
+(the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run can go on), of neural ones
+``checkpoint.zip``, which is both.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
+from mfenvs import checks
 from mfenvs.game import Game
-from mfenvs.registry import make, name_of
+from mfenvs.registry import game_class_of, make, name_of, registered_games
 
 from .files import read_json, versions, write_json
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
@@ -53,20 +54,76 @@ def algorithm(name: str) -> type[Trainer[Any]] | type[PPOTrainer]:
     return ALGORITHMS[name]
 
 
-def write_config(folder: Path, trainer: AnyTrainer, total_timesteps: int) -> None:
+class RunConfig(TypedDict):
+    """What ``config.json`` holds."""
+
+    algorithm: str
+    """A key of :data:`ALGORITHMS`."""
+    game: str
+    """The game's registered name."""
+    module: str | None
+    """The module that registers the game, as it was named on the command line; None for a game of mfenvs."""
+    constants: dict[str, Any]
+    """The game's constants, all of them (:meth:`mfenvs.Game.describe`)."""
+    hyper_parameters: dict[str, Any]
+    """The fields of the algorithm's config, all of them."""
+    seed: int
+    """Seed of everything random in the training."""
+    total_timesteps: int
+    """For how many timesteps the run was asked in all."""
+    versions: dict[str, str]
+    """Versions of Python and the packages that a result depends on."""
+
+
+MAX_CONFIG_BYTES = 2**24
+"""Larger files are not read: a configuration takes a few thousand bytes."""
+
+
+def write_config(folder: Path, trainer: AnyTrainer, total_timesteps: int, module: str | None = None) -> None:
     """Write ``config.json``."""
-    write_json(
-        folder / "config.json",
-        {
-            "algorithm": trainer.name,
-            "game": name_of(trainer.game),
-            "constants": trainer.game.describe(),
-            "hyper_parameters": dataclasses.asdict(trainer.config),
-            "seed": trainer.config.seed,
-            "total_timesteps": total_timesteps,
-            "versions": versions(),
-        },
+    name = name_of(trainer.game)
+    if name is None:
+        raise ValueError(f"a run needs a registered game, got {trainer.game!r}: register() its class first")
+    config = RunConfig(
+        algorithm=trainer.name,
+        game=name,
+        module=module,
+        constants=trainer.game.describe(),
+        hyper_parameters=dataclasses.asdict(trainer.config),
+        seed=trainer.config.seed,
+        total_timesteps=total_timesteps,
+        versions=versions(),
     )
+    write_json(folder / "config.json", config)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read ``config.json`` of a run folder.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the file is missing, or does not hold exactly the keys of :class:`RunConfig` with values of their types;
+        the message names the file and the key.
+    """
+    path = folder / "config.json"
+    if path.is_file() and path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: it is not a run's configuration")
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    _check_names(content, list(get_type_hints(RunConfig)), f"{path}", "key")
+    for name, kind in (("algorithm", str), ("game", str), ("constants", dict), ("hyper_parameters", dict)):
+        _check_kind(content[name], kind, f"{path}: {name}")
+    if content["module"] is not None:
+        _check_kind(content["module"], str, f"{path}: module")
+    _check_kind(content["versions"], dict, f"{path}: versions")
+    for package, version in content["versions"].items():
+        _check_kind(version, str, f"{path}: versions: {package}")
+    checks.integer(f"{path}: seed", content["seed"], 0, 2**63 - 1)
+    checks.integer(f"{path}: total_timesteps", content["total_timesteps"], 1, 2**63 - 1)
+    config: RunConfig = content  # type: ignore[assignment]
+    return config
 
 
 def save_results(folder: Path, trainer: AnyTrainer) -> None:
@@ -86,10 +143,9 @@ def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer
     ValueError
         If there is no checkpoint, or it was made with another game or other hyper-parameters.
     """
-    saved_config = read_json(folder / "config.json")
-    saved_game = make(saved_config["game"], **saved_config["constants"])
+    saved_config = read_config(folder)
     trainer_class = algorithm(name)
-    saved_parameters = trainer_class.config_class(**as_tuples(saved_config["hyper_parameters"]))
+    saved_game, saved_parameters = make_game(folder, saved_config), make_hyper_parameters(folder, saved_config)
     for what, saved, given in (("game", saved_game, game), ("hyper-parameters", saved_parameters, config)):
         if saved != given:
             raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
@@ -98,23 +154,65 @@ def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer
     return trainer_class.load(folder / "checkpoint.npz")
 
 
-def read_run(folder: Path) -> tuple[Game, Any, dict[str, Any]]:
+def read_run(folder: Path) -> tuple[Game, Any, RunConfig]:
     """Read the game, the learned policy (a table, or a PPO model) and the configuration of a run.
+
+    A policy that was learned on a GPU is read onto one where there is one, else onto the CPU.
 
     Raises
     ------
     ValueError
-        If the folder is not a run folder, or has no policy yet.
+        If the folder is not a run folder, has no policy yet, or is of a game that is not registered: no module
+        that the folder names is imported.
     """
-    config = read_json(folder / "config.json")
-    game = make(config["game"], **config["constants"])
+    config = read_config(folder)
+    game, hyper_parameters = make_game(folder, config), make_hyper_parameters(folder, config)
     trainer_class = algorithm(config["algorithm"])
     if issubclass(trainer_class, PPOTrainer):
-        hyper_parameters = trainer_class.config_class(**as_tuples(config["hyper_parameters"]))
+        hyper_parameters = dataclasses.replace(hyper_parameters, device="auto")
         return game, trainer_class.load(folder / "checkpoint.zip", game, hyper_parameters).model, config
     return game, TabularPolicy.load(folder / "policy.npz"), config
 
 
-def as_tuples(hyper_parameters: dict[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters as they were before JSON made lists of tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in hyper_parameters.items()}
+def make_game(folder: Path, config: RunConfig) -> Game:
+    """Make the game of a run; ValueError, naming the file, if a constant is missing or not allowed."""
+    path, name = folder / "config.json", config["game"]
+    if name not in registered_games() and config["module"] is not None:
+        raise ValueError(f"{path}: game {name!r} is not registered: import the module that registers it first")
+    try:
+        allowed = [field.name for field in dataclasses.fields(game_class_of(name)) if field.init]
+        _check_names(config["constants"], allowed, "constants", f"constant of {name}")
+        return make(name, **config["constants"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def make_hyper_parameters(folder: Path, config: RunConfig) -> Any:
+    """Make the algorithm's config of a run; ValueError, naming the file, if a field is missing or not allowed."""
+    try:
+        config_class: type[Any] = algorithm(config["algorithm"]).config_class
+        allowed = [field.name for field in dataclasses.fields(config_class)]
+        _check_names(config["hyper_parameters"], allowed, "hyper_parameters", f"field of {config_class.__name__}")
+        # JSON makes lists of tuples.
+        found = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config["hyper_parameters"].items()
+        }
+        return config_class(**found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
+
+
+def _check_names(content: dict[str, Any], allowed: list[str], where: str, what: str) -> None:
+    """Raise a ValueError unless the keys of ``content`` are the names that are allowed, and all of them."""
+    for name in allowed:
+        if name not in content:
+            raise ValueError(f"{where} lacks the {what} {name!r}")
+    for name in content:
+        if name not in allowed:
+            raise ValueError(f"{where} has no {what} {name!r}; allowed: {', '.join(allowed)}")
+
+
+def _check_kind(value: Any, kind: type, name: str) -> None:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")

@@ -63,8 +63,8 @@ def test_resume_ends_where_an_uninterrupted_run_does(tmp_path) -> None:
 
 def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch) -> None:
     train(tmp_path / "whole", "--total-timesteps", str(4 * 1800))
-    monkeypatch.setattr("baselines.cli.main.SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr("baselines.runs.save_results", dying_after(3))
+    monkeypatch.setattr("baselines.cli.train.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("baselines.cli.train.save_results", dying_after(4))
     with pytest.raises(SystemError, match="killed"):
         train(tmp_path / "killed", "--total-timesteps", str(4 * 1800))
     monkeypatch.undo()
@@ -81,7 +81,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch)
 
 
 def dying_after(n_saves: int) -> Callable:
-    """Save so many times (the first is before training), then die without saving."""
+    """Save so many times (before training, and before each iteration), then die without saving."""
     left = [n_saves]
 
     def save(folder, trainer):
@@ -182,7 +182,7 @@ def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
     command = [
         sys.executable,
         "-m",
-        "baselines.cli.main",
+        "baselines.cli",
         "train",
         "omd",
         "Epidemic-v0",
