@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import (
     TensorBoardOutputFormat,
 )
 
-from .files import replacing
+from mfenvs.files import replacing
 
 FORMATS = ("csv", "tensorboard", "stdout")
 

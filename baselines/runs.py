@@ -5,15 +5,18 @@
 ``checkpoint.zip``, which is both.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
 from mfenvs import checks
+from mfenvs.files import FileError, read_json, write_json
 from mfenvs.game import Game
 from mfenvs.registry import game_class_of, make, name_of, registered_games
 
-from .files import read_json, versions, write_json
+from .files import versions
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from .policies import TabularPolicy
 from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
@@ -75,10 +78,6 @@ class RunConfig(TypedDict):
     """Versions of Python and the packages that a result depends on."""
 
 
-MAX_CONFIG_BYTES = 2**24
-"""Larger files are not read: a configuration takes a few thousand bytes."""
-
-
 def write_config(folder: Path, trainer: AnyTrainer, total_timesteps: int, module: str | None = None) -> None:
     """Write ``config.json``."""
     name = name_of(trainer.game)
@@ -102,27 +101,25 @@ def read_config(folder: Path) -> RunConfig:
 
     Raises
     ------
-    TypeError, ValueError
+    FileError
         If the file is missing, or does not hold exactly the keys of :class:`RunConfig` with values of their types;
         the message names the file and the key.
     """
     path = folder / "config.json"
-    if path.is_file() and path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: it is not a run's configuration")
     content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    _check_names(content, list(get_type_hints(RunConfig)), f"{path}", "key")
-    for name, kind in (("algorithm", str), ("game", str), ("constants", dict), ("hyper_parameters", dict)):
-        _check_kind(content[name], kind, f"{path}: {name}")
-    if content["module"] is not None:
-        _check_kind(content["module"], str, f"{path}: module")
-    _check_kind(content["versions"], dict, f"{path}: versions")
-    for package, version in content["versions"].items():
-        _check_kind(version, str, f"{path}: versions: {package}")
-    checks.integer(f"{path}: seed", content["seed"], 0, 2**63 - 1)
-    checks.integer(f"{path}: total_timesteps", content["total_timesteps"], 1, 2**63 - 1)
-    config: RunConfig = content  # type: ignore[assignment]
+    with _blaming(path):
+        _check_kind("the content", content, dict)
+        _check_names("it", "key", content, list(get_type_hints(RunConfig)))
+        for name, kind in (("algorithm", str), ("game", str), ("constants", dict), ("hyper_parameters", dict)):
+            _check_kind(name, content[name], kind)
+        if content["module"] is not None:
+            _check_kind("module", content["module"], str)
+        _check_kind("versions", content["versions"], dict)
+        for package, version in content["versions"].items():
+            _check_kind(f"versions: {package}", version, str)
+        checks.integer("seed", content["seed"], 0, 2**63 - 1)
+        checks.integer("total_timesteps", content["total_timesteps"], 1, 2**63 - 1)
+    config: RunConfig = content
     return config
 
 
@@ -151,7 +148,11 @@ def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer
             raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
     if issubclass(trainer_class, PPOTrainer):
         return trainer_class.load(folder / "checkpoint.zip", game, config)
-    return trainer_class.load(folder / "checkpoint.npz")
+    trainer = trainer_class.load(folder / "checkpoint.npz")
+    for what, saved, given in (("game", trainer.game, game), ("hyper-parameters", trainer.config, config)):
+        if saved != given:
+            raise FileError(f"{folder / 'checkpoint.npz'} is of another run: its {what}: {saved}, not {given}")
+    return trainer
 
 
 def read_run(folder: Path) -> tuple[Game, Any, RunConfig]:
@@ -175,44 +176,51 @@ def read_run(folder: Path) -> tuple[Game, Any, RunConfig]:
 
 
 def make_game(folder: Path, config: RunConfig) -> Game:
-    """Make the game of a run; ValueError, naming the file, if a constant is missing or not allowed."""
-    path, name = folder / "config.json", config["game"]
-    if name not in registered_games() and config["module"] is not None:
-        raise ValueError(f"{path}: game {name!r} is not registered: import the module that registers it first")
-    try:
+    """Make the game of a run; FileError if it is not registered, or a constant is missing or not allowed."""
+    name, module = config["game"], config["module"]
+    with _blaming(folder / "config.json"):
+        if name not in registered_games() and module is not None:
+            raise ValueError(f"game {name!r} is not registered: import {module}, which registers it")
         allowed = [field.name for field in dataclasses.fields(game_class_of(name)) if field.init]
-        _check_names(config["constants"], allowed, "constants", f"constant of {name}")
+        _check_names("constants", "constant", config["constants"], allowed)
         return make(name, **config["constants"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def make_hyper_parameters(folder: Path, config: RunConfig) -> Any:
-    """Make the algorithm's config of a run; ValueError, naming the file, if a field is missing or not allowed."""
-    try:
+    """Make the config of a run's algorithm; FileError if it is unknown, or a field is missing or not allowed."""
+    with _blaming(folder / "config.json"):
         config_class: type[Any] = algorithm(config["algorithm"]).config_class
         allowed = [field.name for field in dataclasses.fields(config_class)]
-        _check_names(config["hyper_parameters"], allowed, "hyper_parameters", f"field of {config_class.__name__}")
-        # JSON makes lists of tuples.
-        found = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in config["hyper_parameters"].items()
-        }
-        return config_class(**found)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'}: {error}") from None
+        _check_names("hyper_parameters", "hyper-parameter", config["hyper_parameters"], allowed)
+        return config_class(**{name: _without_lists(value) for name, value in config["hyper_parameters"].items()})
 
 
-def _check_names(content: dict[str, Any], allowed: list[str], where: str, what: str) -> None:
-    """Raise a ValueError unless the keys of ``content`` are the names that are allowed, and all of them."""
+def _without_lists(value: Any) -> Any:
+    """A hyper-parameter as it was before JSON made a list of a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+@contextlib.contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with what a file holds into an error that names the file."""
+    try:
+        yield
+    except (FileError, ImportError):
+        raise
+    except Exception as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _check_names(where: str, what: str, content: dict[str, Any], allowed: list[str]) -> None:
+    """Raise a ValueError unless the keys of ``content`` are those that are allowed, all of them."""
     for name in allowed:
         if name not in content:
-            raise ValueError(f"{where} lacks the {what} {name!r}")
+            raise ValueError(f"{where} must have the {what} {name!r}")
     for name in content:
         if name not in allowed:
-            raise ValueError(f"{where} has no {what} {name!r}; allowed: {', '.join(allowed)}")
+            raise ValueError(f"{where} must have no {what} {name!r}; allowed: {', '.join(allowed)}")
 
 
-def _check_kind(value: Any, kind: type, name: str) -> None:
+def _check_kind(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+        raise ValueError(f"{name} must be {'an object' if kind is dict else 'a string'}, got {value!r:.100}")

@@ -10,13 +10,13 @@ from rich.table import Table
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.evaluation import evaluate
+from mfenvs.files import write_json
 from mfenvs.game import FiniteGame, Game
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.play import tabulate
 
-from ..files import write_json
 from ..neural.best_response import approximate_best_response
 from ..runs import read_run
 from .saved_run import READS_ONLY_DATA, SavedRunFlags, folder_and_flags, register_game_of_run

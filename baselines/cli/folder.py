@@ -56,13 +56,6 @@ def check_is_unused(folder: Path) -> None:
         )
 
 
-def remove_unfinished_files(folder: Path) -> None:
-    """Remove what a killed process was writing: files get their names only when they are complete."""
-    for name in RUN_FILES:
-        for unfinished in folder.glob(f".{name}.*"):
-            unfinished.unlink(missing_ok=True)
-
-
 if sys.platform == "win32":
     import msvcrt
 

@@ -7,10 +7,10 @@ from matplotlib.image import imsave
 
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
+from mfenvs.files import replacing
 from mfenvs.play import Player
 from mfenvs.rendering import make_recorder
 
-from ..files import replacing
 from ..runs import read_run
 from .saved_run import READS_ONLY_DATA, SavedRunFlags, folder_and_flags, register_game_of_run
 

@@ -31,7 +31,7 @@ from ..runs import (
     save_results,
     write_config,
 )
-from .folder import RUN_FILES, check_is_unused, locked, make_folder, remove_unfinished_files
+from .folder import RUN_FILES, check_is_unused, locked, make_folder
 from .games import game_class_and_module, plain_name
 from .measures import describe
 
@@ -147,7 +147,6 @@ def _resume(name: str, game: Game, config: Any, flags: RunFlags, module: str | N
             print(f"finished before: {_progress(trainer)}, in {folder}; --total-timesteps trains it further")
             return 0
         total = flags.total_timesteps or left
-        remove_unfinished_files(folder)
         metrics = folder / "metrics.csv"
         missing = continue_from(metrics, trainer.num_timesteps, trainer.timesteps_per_iteration)
         if missing:

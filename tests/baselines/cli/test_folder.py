@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.cli.folder import check_is_unused, locked, make_folder, remove_unfinished_files
+from baselines.cli.folder import check_is_unused, locked, make_folder
 
 MAKE = """
 import sys
@@ -110,11 +110,3 @@ def test_a_file_of_a_run_is_enough_to_refuse_a_folder(tmp_path) -> None:
     (tmp_path / "run" / "metrics.csv").touch()
     with pytest.raises(ValueError, match=r"run already holds a run \(metrics.csv\): choose another"):
         check_is_unused(tmp_path / "run")
-
-
-def test_only_unfinished_files_of_training_are_removed(tmp_path) -> None:
-    kept = ("config.json", "checkpoint.npz", ".lock", ".evaluation.json.x1", "notes")
-    for name in (*kept, ".checkpoint.npz.h3k_", ".metrics.csv.0abc"):
-        (tmp_path / name).touch()
-    remove_unfinished_files(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(kept)
