@@ -21,6 +21,8 @@ from ..neural.best_response import approximate_best_response
 from ..runs import read_run
 from .saved_run import READS_ONLY_DATA, SavedRunFlags, folder_and_flags, register_game_of_run
 
+MEANING_OF_E = "E_i: what agent i could gain by deviating alone, 0 at an equilibrium."
+
 
 @dataclasses.dataclass(kw_only=True)
 class EvaluateFlags(SavedRunFlags):
@@ -31,8 +33,8 @@ class EvaluateFlags(SavedRunFlags):
     deviators_per_world: int = 16
     """Agents that deviate in each world, one at a time, for the lower bound on the mean (of tabular policies)."""
     best_response_timesteps: int = 0
-    """Where there is no table: timesteps for which a deviator is trained, whose gain bounds exploitability from
-    below; 0: none is trained."""
+    """Where there is no table: timesteps for which a deviator is trained; 0: none is trained.
+    What it gains is a lower bound of exploitability."""
     seed: int = 0
     """Random seed of the simulations."""
 
@@ -71,11 +73,16 @@ def run(words: list[str]) -> int:
 def _evaluate_network(game: Game, policy: Any, flags: EvaluateFlags, title: str) -> dict[str, Any]:
     found = evaluate(game, policy, n_worlds=flags.n_worlds, seed=flags.seed)
     summary = found.summary()
-    table = Table(*("measure", "value", "95 % interval"), title=title)
+    trains_deviator = flags.best_response_timesteps > 0
+    table = Table(
+        *("measure", "value", "95 % interval"),
+        title=title,
+        caption=MEANING_OF_E if trains_deviator else "--best-response-timesteps bounds exploitability from below.",
+    )
     table.add_row("mean return of an agent", f"{found.mean_return.value:.4f}", _interval(found.mean_return))
     for name, shares in found.region_shares.items():
         table.add_row(f"{name} at the end", f"{shares[:, -1].mean():.1%}", "")
-    if flags.best_response_timesteps:
+    if trains_deviator:
         best = approximate_best_response(
             game,
             policy,
@@ -103,8 +110,8 @@ def _evaluate_table(game: FiniteGame, law: Any, flags: EvaluateFlags, title: str
     table = Table(
         *("measure", "value", "95 % interval"),
         title=title,
-        caption="E_i: what agent i could gain by deviating alone, 0 at an equilibrium. Estimates average simulated"
-        " worlds (error O(1/N) and noise); lower bounds are gains of found deviations in fresh simulations.",
+        caption=f"{MEANING_OF_E} Estimates average simulated worlds (error O(1/N) and noise); lower bounds are"
+        " gains of found deviations in fresh simulations.",
     )
     table.add_row("mean return of an agent", f"{mean_return.value:.4f}", _interval(mean_return))
     table.add_row("max_i E_i, estimate", f"{found.max:.4f}", "")

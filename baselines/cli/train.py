@@ -46,13 +46,13 @@ class RunFlags:
     """What a training run does beside learning."""
 
     total_timesteps: int | None = None
-    """How long to train (more), at least 1, in agent-steps (in iterations for solvers that simulate nothing),
-    rounded up to whole iterations; by default 50 iterations, or what a resumed run has left to do."""
+    """How long to train (more), in agent-steps (in iterations for solvers that simulate nothing); at least 1.
+    Rounded up to whole iterations; by default 50 iterations, or what a resumed run has left to do."""
     folder: Path | None = None
     """Run folder; by default a new one, runs/<algorithm>-<game>-<date>-<time>."""
     resume: bool = False
-    """Go on with the run in --folder, with its game and hyper-parameters. Nothing is left to do in a run that has
-    done what it was asked for, unless --total-timesteps asks for more."""
+    """Go on with the run in --folder, with its game and hyper-parameters.
+    A run that has done what it was asked for does nothing more, unless --total-timesteps asks for it."""
     evaluate_every: int = 0
     """Measure exploitability (of neural policies: the return) after every so many iterations; 0: never."""
     tensorboard: bool = False

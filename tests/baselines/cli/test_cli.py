@@ -318,30 +318,27 @@ def test_help_is_no_error(capsys) -> None:
     assert "Entropy regularisation tau" in shown  # the field's docstring
 
 
-def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "baselines.cli",
-        "train",
-        "omd",
-        "Epidemic-v0",
-        "--folder",
-        str(tmp_path / "run"),
-    ]
+def started(folder: Path) -> "subprocess.Popen[str]":
+    """A process that trains, with the first rows of its metrics written."""
+    words = ["train", "omd", "Epidemic-v0", "--folder", str(folder), *SMALL, "--total-timesteps", "100000000"]
     process = subprocess.Popen(
-        [*command, *SMALL, "--total-timesteps", "100000000"],
+        [sys.executable, "-m", "baselines.cli", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    metrics = tmp_path / "run" / "metrics.csv"
+    metrics = folder / "metrics.csv"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.stat().st_size > 500):
         assert time.monotonic() < deadline, "training did not begin"
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
+    return process
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
+    process = started(tmp_path / "run")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -349,3 +346,15 @@ def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
     with np.load(tmp_path / "run" / "policy.npz") as arrays:
         assert arrays["probabilities"].shape == (3, 2, 2)
     assert (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_leaves_a_run_that_can_be_continued(tmp_path, capsys) -> None:
+    process = started(tmp_path)
+    resume = ["--resume", "--total-timesteps", "3"]
+    assert train(tmp_path, *resume, algorithm="omd") == 2
+    assert "belongs to a run that is going on" in capsys.readouterr().err
+    process.kill()
+    process.communicate()
+    assert train(tmp_path, *resume, algorithm="omd") == 0
+    assert iterations(tmp_path) == ["1", "2", "3"]
