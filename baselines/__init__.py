@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .neural.risk_ppo import RiskAversePPO
     from .policies import TabularPolicy
     from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
-    from .tabular.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+    from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
+    from .tabular.gmf_q import GMFQ, NaiveQ
     from .tabular.independent_q import MFQ, IndependentQ
     from .tabular.mirror_descent import IPMD, SymmPMD
     from .tabular.temporal_difference import TDLearning
@@ -21,7 +22,7 @@ _HOME = {
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "solvers.fixed_point",
     "GMFQ": "tabular.gmf_q",
-    "GMFV": "tabular.gmf_q",
+    "GMFV": "solvers.population_iteration",
     "IPMD": "tabular.mirror_descent",
     "IndependentPPO": "neural.independent_ppo",
     "IndependentQ": "tabular.independent_q",
@@ -33,7 +34,7 @@ _HOME = {
     "SymmPMD": "tabular.mirror_descent",
     "TDLearning": "tabular.temporal_difference",
     "TabularPolicy": "policies",
-    "ThreeStepFixedPoint": "tabular.gmf_q",
+    "ThreeStepFixedPoint": "solvers.population_iteration",
     "approximate_best_response": "neural.best_response",
 }
 

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 from mfenvs.game import FiniteGame
-
-from .files import read_arrays, replacing
 
 
 class TabularPolicy:
@@ -118,13 +117,14 @@ class TabularPolicy:
 
     def save(self, path: str | Path) -> None:
         """Write the table to an ``.npz`` file (array ``probabilities``)."""
-        with replacing(path) as file:
-            np.savez_compressed(file, probabilities=self.probabilities)
+        write_arrays(path, {"probabilities": self.probabilities})
 
     @classmethod
     def load(cls, path: str | Path, seed: int = 0) -> TabularPolicy:
-        """Read a table that :meth:`save` wrote; ValueError if the file holds none."""
-        arrays = read_arrays(path, cls.__name__)
-        if "probabilities" not in arrays:
-            raise ValueError(f"{path} is not a saved {cls.__name__}: it has no array 'probabilities'")
-        return cls(arrays["probabilities"], seed)
+        """Read a table that :meth:`save` wrote; ValueError that names the file if it holds none."""
+        with SavedArrays(path, cls.__name__) as saved, saved.blamed():
+            n_axes = len(saved.shape("probabilities"))
+            if n_axes not in (3, 4):
+                raise ValueError(f"probabilities must have 3 or 4 axes, got {n_axes}")
+            law = ArraySpecification(np.float64, (None,) * n_axes, low=0.0, total=1.0)
+            return cls(saved.arrays({"probabilities": law})["probabilities"], seed)

@@ -16,15 +16,16 @@ from mfenvs.files import FileError, read_json, write_json
 from mfenvs.game import Game
 from mfenvs.registry import game_class_of, make, name_of, registered_games
 
-from .files import versions
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from .policies import TabularPolicy
 from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
-from .tabular.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
+from .tabular.gmf_q import GMFQ, NaiveQ
 from .tabular.independent_q import MFQ, IndependentQ
 from .tabular.mirror_descent import IPMD, SymmPMD
 from .tabular.temporal_difference import TDLearning
 from .trainer import Trainer
+from .versions import versions
 
 AnyTrainer = Trainer[Any] | PPOTrainer
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -18,29 +19,29 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.logger import Logger
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.files import ArraySpecification, FileError, SavedArrays, plain, write_arrays
+from mfenvs.game import FiniteGame, Game
 from mfenvs.registry import make, name_of, registered_games
 
-from .files import read_arrays, replacing
+from .config import TrainerConfig
 from .logging import configure
 from .policies import TabularPolicy
 
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainerConfig:
-    """Hyper-parameters that all trainers have."""
+MOST_ITERATIONS = 2**40
+"""More than any training does, and few enough to count everything in 64 bits."""
 
-    seed: int = 0
-    """Seed of everything random in the training."""
+MOST_EPISODES = 2**22
+"""The most episodes of an iteration."""
 
-    def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0, 2**63 - 1)
-        for field in dataclasses.fields(self):
-            if field.type == "bool" or field.type is bool:
-                checks.boolean(field.name, getattr(self, field.name))
+LARGEST = 1e300
+"""The largest value that a saved table may hold: it leaves room for the next iteration."""
 
+SAVED = ("trainer", "game", "constants", "config", "iteration", "num_timesteps")
+"""What the header of a saved trainer holds: the class's name, its game's name and constants, and the trainer's own
+hyper-parameters and counters."""
 
 ConfigT = TypeVar("ConfigT", bound=TrainerConfig)
 
@@ -68,6 +69,9 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     An iteration is all or nothing: the state that is saved is that after the last whole iteration. All
     randomness is a function of (seed, iteration), so that a run which is saved, loaded and continued ends
     where an uninterrupted one does.
+
+    A subclass declares what its state consists of (``_state_specification``): a file is loaded only if its arrays
+    are exactly those.
     """
 
     config_class: ClassVar[type[TrainerConfig]]
@@ -77,13 +81,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     """Whether it learns only games that end, not infinite ones (``discount`` < 1)."""
 
     def __init__(self, game: FiniteGame | str, config: ConfigT | None = None, **overrides: Any) -> None:
-        made = make(game)
-        if not isinstance(made, FiniteGame):
-            raise TypeError(f"{type(self).__name__} needs a finite game, got {type(made).__name__}")
-        if self.needs_horizon and made.is_infinite:
-            raise ValueError(
-                f"{type(self).__name__} needs a game that ends: make it with discount=1, got {made.discount:g}"
-            )
+        made = self._check_game(make(game))
         if config is not None and not isinstance(config, self.config_class):
             raise TypeError(f"config must be a {self.config_class.__name__}, got {config!r}")
         self.game = made
@@ -96,6 +94,17 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         self.measured: dict[str, float] = {}
         """What the last iteration logged."""
         self._set_up()
+
+    @classmethod
+    def _check_game(cls, game: Game) -> FiniteGame:
+        """``game``, which must be one that the algorithm can learn."""
+        if not isinstance(game, FiniteGame):
+            raise TypeError(f"{cls.__name__} needs a finite game, got {type(game).__name__}")
+        if cls.needs_horizon and game.is_infinite:
+            raise ValueError(
+                f"{cls.__name__} needs a game that ends: make it with discount=1, got {game.discount:g}"
+            )
+        return game
 
     @property
     @abc.abstractmethod
@@ -124,9 +133,29 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     def _state(self) -> dict[str, NDArray[Any]]:
         """Everything that the next iteration depends on, except the iteration's number."""
 
+    @contextlib.contextmanager
+    def _undone_if_it_fails(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """A block after whose failure the state is again as before, of which it is given a copy."""
+        before = {name: array.copy() for name, array in self._state().items()}
+        try:
+            yield before
+        except BaseException:
+            self._set_state(before)
+            raise
+
+    @classmethod
+    @abc.abstractmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: Any, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        """What :meth:`_state` consists of after ``iteration`` iterations: every array, and what it may hold."""
+
     @abc.abstractmethod
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take over what :meth:`_state` returned."""
+        """Take over what :meth:`_state` returned; the arrays are as specified.
+
+        ValueError if they do not fit each other.
+        """
 
     def learn(
         self,
@@ -156,12 +185,14 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
         Raises
         ------
-        ValueError, TypeError
-            If a number is not allowed.
+        TypeError, ValueError
+            If an argument is not allowed, or the game's rules return something that is not, such as a reward
+            that is not finite. The trainer is then as after its last whole iteration.
         """
-        if isinstance(total_timesteps, float) and total_timesteps.is_integer():
+        if isinstance(total_timesteps, float | np.floating) and total_timesteps.is_integer():
             total_timesteps = int(total_timesteps)  # 1e6 is how people write it
         total_timesteps = checks.integer("total_timesteps", total_timesteps, 1)
+        progress_bar = checks.boolean("progress_bar", progress_bar)
         log_interval = checks.integer("log_interval", log_interval, 1)
         n_iterations = math.ceil(total_timesteps / self.timesteps_per_iteration)
         hook = _as_callback(callback)
@@ -174,7 +205,9 @@ class Trainer(abc.ABC, Generic[ConfigT]):
                 if self.has_converged:
                     break
                 hook.on_rollout_start()
-                measured = self.measured = self._iterate()
+                with self._undone_if_it_fails():
+                    measured = self._iterate()
+                self.measured = measured
                 self.iteration += 1
                 self.num_timesteps += self.timesteps_per_iteration
                 hook.update_locals(locals())
@@ -199,7 +232,9 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def set_logger(self, logger: Logger) -> None:
-        """Log with another logger (:func:`baselines.logging.configure`)."""
+        """Log with another logger (:func:`baselines.logging.configure`); TypeError if it is none."""
+        if not isinstance(logger, Logger):
+            raise TypeError(f"logger must be a Logger of stable_baselines3, got {logger!r}")
         self.logger = logger
 
     def __repr__(self) -> str:
@@ -210,19 +245,24 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file from which :meth:`load` continues."""
+        state = self._state()
+        specification = self._state_specification(self.game, self.config, self.iteration)
+        if state.keys() != specification.keys():
+            raise TypeError(f"{type(self).__name__} must specify {sorted(state)}, got {sorted(specification)}")
+        for name, array in state.items():
+            specification[name].check_form(name, array.dtype.str, array.shape)
         header = {
             "trainer": type(self).__name__,
             "game": name_of(self.game),
-            "constants": self.game.describe(),
+            "constants": _constants(self.game),
             "config": dataclasses.asdict(self.config),
             "iteration": self.iteration,
             "num_timesteps": self.num_timesteps,
         }
-        with replacing(path) as file:
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **self._state())  # type: ignore[arg-type]
+        write_arrays(_path(path), state, header)
 
     @classmethod
-    def load(cls, path: str | Path, game: FiniteGame | None = None) -> Self:
+    def load(cls, path: str | Path, game: FiniteGame | str | None = None) -> Self:
         """Read a trainer that :meth:`save` wrote.
 
         Parameters
@@ -230,31 +270,32 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         path:
             The file.
         game:
-            The game to go on with; by default it is made again from its registered name and constants.
+            The game to go on with, which must have as many states, actions and times as the saved one; by default
+            that one is made again from its registered name and constants.
 
         Raises
         ------
         ValueError
-            If the file is not a saved trainer of this class, or its game is not registered and none is given.
+            If the file is not a saved trainer of this class, is damaged, or does not fit ``game``; or if its game
+            cannot be made again and none is given. The message names the file.
         """
-        state = read_arrays(path, "trainer")
-        if "header" not in state:
-            raise ValueError(f"{path} is not a saved trainer: it has no header")
-        header = json.loads(str(state.pop("header")))
-        if header["trainer"] != cls.__name__:
-            raise ValueError(f"{path} holds a {header['trainer']}, not a {cls.__name__}")
-        if game is None:
-            if header["game"] not in registered_games():
-                raise ValueError(
-                    f"the game of {path} ({header['game'] or 'without a name'}) is not registered: import the"
-                    " module that registers it, or pass the game as game="
-                )
-            made = make(header["game"], **header["constants"])
-            assert isinstance(made, FiniteGame)
-            game = made
-        trainer = cls(game, **header["config"])
-        trainer._set_state(state)
-        trainer.iteration, trainer.num_timesteps = header["iteration"], header["num_timesteps"]
+        given = None if game is None else make(game)
+        what = "trainer" if given is None else f"trainer of this {type(given).__name__}"
+        with SavedArrays(_path(path), what) as saved:
+            with saved.blamed():
+                header = _checked_header(saved.header())
+            if header["trainer"] != cls.__name__:
+                raise FileError(f"{path} holds a {header['trainer']}, not a {cls.__name__}")
+            made = _game_of(path, saved, header) if given is None else given
+            with saved.blamed():
+                iteration = checks.integer("iteration", header["iteration"], 0, MOST_ITERATIONS)
+                num_timesteps = checks.integer("num_timesteps", header["num_timesteps"], 0)
+                config = cls.config_class(**_exactly("config", header["config"], cls.config_class))
+                learnable = cls._check_game(made)
+                state = saved.arrays(cls._state_specification(learnable, config, iteration))
+                trainer = cls(learnable, config)  # type: ignore[arg-type]
+                trainer._set_state(state)
+        trainer.iteration, trainer.num_timesteps = iteration, num_timesteps
         return trainer
 
     def _log(self, measured: dict[str, float], seconds: float) -> None:
@@ -274,7 +315,68 @@ def _override(config: TrainerConfig, overrides: dict[str, Any]) -> TrainerConfig
     return dataclasses.replace(config, **overrides)
 
 
-def _as_callback(callback: MaybeCallback) -> BaseCallback:
-    if isinstance(callback, list):
-        return CallbackList(callback)
-    return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
+def _as_callback(callback: Any) -> BaseCallback:
+    if isinstance(callback, list | tuple):
+        for place, entry in enumerate(callback):
+            if not isinstance(entry, BaseCallback):
+                raise TypeError(f"callback[{place}] must be a BaseCallback of stable_baselines3, got {entry!r}")
+        return CallbackList(list(callback))
+    if isinstance(callback, BaseCallback):
+        return callback
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            "callback must be None, a BaseCallback of stable_baselines3, a list of them or a function of (locals,"
+            f" globals), got {callback!r}"
+        )
+    return ConvertCallback(callback)
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | Path):
+        raise TypeError(f"path must be a string or a Path, got {path!r}")
+    return Path(path)
+
+
+def _constants(game: FiniteGame) -> dict[str, Any] | None:
+    """The constants of a game as JSON keeps them; None if it cannot: then the game is given when loading."""
+    constants = game.describe()
+    try:
+        json.dumps(constants, default=plain)
+    except (TypeError, ValueError):
+        return None
+    return constants
+
+
+def _checked_header(header: Any) -> dict[str, Any]:
+    """The header of a saved trainer, of which the names and kinds are right."""
+    if not isinstance(header, dict) or set(header) != set(SAVED):
+        found = ", ".join(map(repr, header)) if isinstance(header, dict) else repr(header)
+        raise ValueError(f"its header must hold {', '.join(map(repr, SAVED))}, got {found}")
+    kinds = {"trainer": str, "game": str | None, "constants": dict | None, "config": dict}
+    for name, kind in kinds.items():
+        if not isinstance(header[name], kind):
+            raise ValueError(f"{name} in its header must be a {kind}, got {header[name]!r}")
+    return header
+
+
+def _game_of(path: str | Path, saved: SavedArrays, header: dict[str, Any]) -> Game:
+    """Make the game of a saved trainer again."""
+    name, constants = header["game"], header["constants"]
+    if name not in registered_games():
+        raise FileError(
+            f"the game of {path} ({name or 'without a name'}) is not registered: import the module that registers"
+            " it, or pass the game as game="
+        )
+    if constants is None:
+        raise FileError(f"{path} does not hold the constants of its game, {name}: pass the game as game=")
+    with saved.blamed():
+        game_class = registered_games()[name]
+        return make(name, **_exactly("constants", constants, game_class))
+
+
+def _exactly(what: str, values: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """``values``, which must have the names of a dataclass's fields."""
+    expected = {field.name for field in dataclasses.fields(kind) if field.init}
+    if values.keys() != expected:
+        raise ValueError(f"{what} in its header must hold {sorted(expected)}, got {sorted(values)}")
+    return values

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from baselines.files import versions, write_json
 from baselines.solvers.fixed_point import OnlineMirrorDescent
-from baselines.tabular.gmf_q import GMFV
+from baselines.solvers.population_iteration import GMFV
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from baselines.tabular.q_learning import q_learning
 from baselines.tabular.temporal_difference import QEstimate, td_update
+from baselines.versions import versions
 from benchmarks.peers import (
     LibraryEpidemic,
     LibraryRockPaperScissors,
@@ -35,6 +35,7 @@ from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, unif
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.engine.random import agent_key, step_key
+from mfenvs.files import write_json
 from mfenvs.meanfield.induced import InducedGame
 
 RESULTS = Path("runs") / "speed.json"

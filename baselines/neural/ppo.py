@@ -24,12 +24,12 @@ from torch import nn
 
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
 from mfenvs.engine.engine import Snapshot
+from mfenvs.files import replacing
 from mfenvs.game import Game
 from mfenvs.registry import NAMESPACE, make
 from mfenvs.wrappers.observations import Observe, observation_blocks
 from mfenvs.wrappers.rewards import ScaledRewards
 
-from ..files import replacing
 from .perceptrons import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 from .rollout import TensorRollout

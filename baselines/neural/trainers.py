@@ -21,7 +21,7 @@ from mfenvs.registry import make
 from mfenvs.wrappers.observations import observation_blocks
 from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 
-from ..trainer import TrainerConfig
+from ..config import TrainerConfig
 from .independent_ppo import IndependentPPO
 from .ppo import PPO, TABLE_2
 from .risk_ppo import RiskAversePPO

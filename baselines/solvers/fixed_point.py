@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.model import follow
+from mfenvs.engine.model import check_model, follow
+from mfenvs.files import ArraySpecification
+from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
-from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.induced import ON_AVERAGE, InducedGame
 
+from ..config import TrainerConfig
 from ..policies import TabularPolicy
-from ..trainer import Trainer, TrainerConfig
+from ..trainer import LARGEST, Trainer
 
 Array = NDArray[np.float64]
 
@@ -69,19 +72,60 @@ class MeanFieldSolver(Trainer[Any]):
         self._work = np.empty(self.induced.policy_shape), self.induced.flow_arrays()
 
     @abc.abstractmethod
-    def _advance(self, n_iterations: int) -> None:
-        """Do iterations in place."""
+    def _advance(self, n_before: int, n_iterations: int) -> None:
+        """Do iterations in place, after ``n_before`` that have been done."""
 
     def run(self, n_iterations: int) -> None:
-        """Do iterations in compiled code, without logging, callbacks or measuring in between."""
+        """Do iterations in compiled code, without logging, callbacks or measuring in between.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the number is not allowed, or something overflows or is not a number; then nothing is done.
+        """
         n_iterations = checks.integer("n_iterations", n_iterations, 0)
-        self._advance(n_iterations)
+        if n_iterations == 0:
+            return
+        with self._undone_if_it_fails() as before:
+            self._advance(self.iteration, n_iterations)
+            if not self._is_finite():
+                self._set_state({name: array.copy() for name, array in before.items()})
+                self._advance_checked(n_iterations)
         self.iteration += n_iterations
         self.num_timesteps += n_iterations * self.timesteps_per_iteration
 
     def _iterate(self) -> dict[str, float]:
-        self._advance(1)
+        self._advance_checked(1)
         return {"eval/mean_field_exploitability": self.induced.exploitability(self._law)}
+
+    def _advance_checked(self, n_iterations: int) -> None:
+        """Do iterations one by one; ValueError that says why one leaves numbers that are not finite."""
+        for n_before in range(self.iteration, self.iteration + n_iterations):
+            self._advance(n_before, 1)
+            if not self._is_finite():
+                # What the rules returned in the last population, in which all was still right.
+                arrays = self._work[1]
+                check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
+                largest = np.abs(arrays.rewards).max()
+                raise ValueError(
+                    f"the values of {type(self.game).__name__} overflow in iteration {n_before + 1} of"
+                    f" {type(self).__name__}: its rewards are too large, of up to {largest:g}"
+                )
+
+    def _is_finite(self) -> bool:
+        return all(bool(np.isfinite(array).all()) for array in self._state().values())
+
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: Any, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        return {"law": ArraySpecification(np.float64, game.policy_shape, low=0.0, total=1.0)}
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"law": self._law}
+
+    def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._law = state["law"]
 
 
 class OnlineMirrorDescent(MeanFieldSolver):
@@ -100,16 +144,24 @@ class OnlineMirrorDescent(MeanFieldSolver):
         self._y = np.zeros(self.induced.policy_shape)
         self._kernel = _mirror_descent_kernel(self.induced.kernels.flow_rule)
 
-    def _advance(self, n_iterations: int) -> None:
+    def _advance(self, n_before: int, n_iterations: int) -> None:
         self._kernel(
             n_iterations, self._law, self._y, self.config.learning_rate, self.config.temperature, *self._work
         )
 
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: Any, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        accumulated = ArraySpecification(np.float64, game.policy_shape, -LARGEST, LARGEST)
+        return {**super()._state_specification(game, config, iteration), "y": accumulated}
+
     def _state(self) -> dict[str, NDArray[Any]]:
-        return {"law": self._law, "y": self._y}
+        return {**super()._state(), "y": self._y}
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        self._law, self._y = state["law"], state["y"]
+        super()._set_state(state)
+        self._y = state["y"]
 
 
 class FictitiousPlay(MeanFieldSolver):
@@ -130,16 +182,26 @@ class FictitiousPlay(MeanFieldSolver):
         self._answer, self._mass = np.empty(shape), np.zeros(shape)
         self._kernel = _fictitious_play_kernel(self.induced.kernels.flow_rule)
 
-    def _advance(self, n_iterations: int) -> None:
-        if self.iteration == 0:
+    def _advance(self, n_before: int, n_iterations: int) -> None:
+        if n_before == 0:
             self._mass = self.induced.flow(self._law).mu
         self._kernel(n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._work)
 
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: Any, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        # The first policy's mass of 1 is added with the first answer's.
+        total = iteration + 1.0 if iteration else 0.0
+        mass = ArraySpecification(np.float64, game.policy_shape, low=0.0, total=total, summed_axes=2)
+        return {**super()._state_specification(game, config, iteration), "mass": mass}
+
     def _state(self) -> dict[str, NDArray[Any]]:
-        return {"law": self._law, "mass": self._mass}
+        return {**super()._state(), "mass": self._mass}
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        self._law, self._mass = state["law"], state["mass"]
+        super()._set_state(state)
+        self._mass = state["mass"]
 
 
 @functools.cache

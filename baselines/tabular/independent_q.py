@@ -3,10 +3,11 @@
 The baselines of Guo et al. (arXiv 1901.09585). All agents learn at once, in one compiled loop over the rounds.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,12 +17,14 @@ from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.cpu import Layout, advance_world_rule, own_count_rules, start_world_rule
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
+from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame, Rules
 from mfenvs.meanfield.responses import respond
 from mfenvs.rules import World, rule
 
+from ..config import TrainerConfig
 from ..policies import TabularPolicy
-from ..trainer import Trainer, TrainerConfig
+from ..trainer import LARGEST, MOST_EPISODES, Trainer
 from .q_learning import STEP_EXPONENT, greatest
 
 Array = NDArray[np.float64]
@@ -30,6 +33,8 @@ TABULATED_STEPS = 4096
 """The steps of so many visits are looked up, those of later ones computed."""
 SMALLEST_WEIGHT = 1e-30
 """A row's weights are computed anew when the largest of them leaves [this, 1 / this]."""
+MOST_VISITS = 2**31 - 1
+"""What 32 bits can count: the number of visits stays there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ class IndependentQConfig(TrainerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("inverse_temperature", self.inverse_temperature, 0.0, exclude_low=True)
-        checks.integer("episodes", self.episodes, 1)
+        checks.integer("episodes", self.episodes, 1, MOST_EPISODES)
         checks.real("step_exponent", self.step_exponent, 0.5, 1.0, exclude_low=True)
 
 
@@ -59,7 +64,7 @@ class MFQConfig(IndependentQConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.integer("n_bins", self.n_bins, 0)
+        checks.integer("n_bins", self.n_bins, 0, 2**31 - 1)
 
 
 class Tables(NamedTuple):
@@ -80,7 +85,11 @@ class Tables(NamedTuple):
 
 
 class _TabularLearners(Trainer[Any]):
-    """N agents with a Q table each; an iteration is a number of episodes of one world."""
+    """N agents with a Q table each; an iteration is a number of episodes of one world.
+
+    The tables are large and change in place, so an iteration that fails is not undone: the trainer is then of no
+    further use, and says so.
+    """
 
     @property
     def timesteps_per_iteration(self) -> int:
@@ -95,24 +104,26 @@ class _TabularLearners(Trainer[Any]):
         Where it depends on the mean action of the last round, the average over those that the agent has had in
         mind in that state (over all where it never was).
         """
-        seen = self._tables.seen.astype(np.float64)
+        tables = self._whole_tables()
+        seen = tables.seen.astype(np.float64)
         weights = np.where(seen.sum(axis=-1, keepdims=True) > 0, seen, 1.0)
         weights /= weights.sum(axis=-1, keepdims=True)
-        laws = respond(self._tables.q, self.config.inverse_temperature)
+        laws = respond(tables.q, self.config.inverse_temperature)
         return TabularPolicy(np.einsum("itsb,itsba->itsa", weights, laws))
 
     looks_at_others: ClassVar[bool]
     """Whether the tables tell mean actions apart, and look ahead by the policy; else by the maximum."""
 
-    @property
-    def _n_bins(self) -> int:
+    @staticmethod
+    def _n_bins(game: FiniteGame, config: Any) -> int:
         """Number B of bins of the mean action."""
         return 1
 
     def _set_up(self) -> None:
-        game, n_bins = self.game, self._n_bins
+        game, n_bins = self.game, self._n_bins(self.game, self.config)
         n_times, n_states, n_actions = game.policy_shape
         shape = (game.n_agents, n_times, n_states, n_bins, n_actions)
+        self._failure: str | None = None
         self._tables = Tables(
             q=np.zeros(shape),
             visits=np.zeros(shape, np.int32),
@@ -127,7 +138,7 @@ class _TabularLearners(Trainer[Any]):
     def _iterate(self) -> dict[str, float]:
         game, config = self.game, self.config
         n = game.n_agents
-        total, wrong, value = self._kernel(
+        total, wrong, value, *where = self._kernel(
             *self._tables,
             *(np.empty((2, n), game.state_dtype), np.empty(n, np.int32), np.empty(n, np.float32)),
             *(np.empty(game.n_cells, np.float32), np.empty(game.n_signals, np.float32)),
@@ -135,17 +146,56 @@ class _TabularLearners(Trainer[Any]):
             *(config.inverse_temperature, config.step_exponent, self._steps),
             *(config.seed, self.iteration * config.episodes, config.episodes),
         )
-        _refuse(game, wrong, value)
+        _refuse(game, wrong, value, *where)
         return {
             "train/return": float(total / (n * config.episodes)),
             "train/unvisited": float((self._tables.visits == 0).mean()),
         }
 
+    @contextlib.contextmanager
+    def _undone_if_it_fails(self) -> Iterator[dict[str, NDArray[Any]]]:
+        self._whole_tables()
+        try:
+            yield {}
+        except BaseException as error:
+            self._failure = str(error) or type(error).__name__
+            raise
+
+    def _whole_tables(self) -> Tables:
+        """The tables, as after the last whole iteration; ValueError if one has failed."""
+        if self._failure is not None:
+            raise ValueError(
+                f"{type(self).__name__} stopped within an iteration ({self._failure}), so its tables are of no"
+                " use: make it anew, or load what was saved before"
+            )
+        return self._tables
+
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: Any, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        n_bins = cls._n_bins(game, config)
+        n_times, n_states, n_actions = game.policy_shape
+        rows = (game.n_agents, n_times, n_states, n_bins)
+        entries = (*rows, n_actions)
+        return {
+            "q": ArraySpecification(np.float64, entries, -LARGEST, LARGEST),
+            "visits": ArraySpecification(np.int32, entries, 0, MOST_VISITS),
+            "seen": ArraySpecification(np.int32, rows, 0, MOST_VISITS),
+            "bins": ArraySpecification(np.int32, (game.n_agents,), 0, n_bins - 1),
+            "weights": ArraySpecification(np.float64, entries, 0.0, 1.0 / SMALLEST_WEIGHT),
+            "levels": ArraySpecification(np.float64, rows, -LARGEST, LARGEST),
+        }
+
     def _state(self) -> dict[str, NDArray[Any]]:
-        return self._tables._asdict()
+        return self._whole_tables()._asdict()
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        self._tables = Tables(**state)
+        tables = Tables(**state)
+        greatest_weights = tables.weights.max(axis=-1)
+        if not (greatest_weights >= SMALLEST_WEIGHT).all():
+            raise ValueError(f"weights must be at least {SMALLEST_WEIGHT:g} for some action of every row")
+        self._tables, self._failure = tables, None
 
 
 class IndependentQ(_TabularLearners):
@@ -163,7 +213,7 @@ class IndependentQ(_TabularLearners):
     @property
     def q(self) -> Array:
         """Q of every agent, shape (n_agents, T, S, A)."""
-        return self._tables.q[:, :, :, 0].copy()  # type: ignore[no-any-return]
+        return self._whole_tables().q[:, :, :, 0].copy()  # type: ignore[no-any-return]
 
 
 class MFQ(_TabularLearners):
@@ -184,23 +234,26 @@ class MFQ(_TabularLearners):
     @property
     def q(self) -> Array:
         """Q of every agent, shape (n_agents, T, S, B, A)."""
-        return self._tables.q.copy()  # type: ignore[no-any-return]
+        return self._whole_tables().q.copy()  # type: ignore[no-any-return]
 
-    @property
-    def _n_bins(self) -> int:
-        return self.config.n_bins or self.game.n_actions
-
-
-FINE, MET, STEP = range(3)
-"""What the kernel found: a game's own rules are right, or which is not."""
+    @staticmethod
+    def _n_bins(game: FiniteGame, config: MFQConfig) -> int:
+        return config.n_bins or game.n_actions
 
 
-def _refuse(game: FiniteGame, wrong: int, value: float) -> None:
+FINE, MET, STEP, REWARD = range(4)
+"""What the kernel found: the game's own rules are right, or which returned something that is not allowed."""
+
+
+def _refuse(game: FiniteGame, wrong: int, value: float, step: int, agent: int, state: int, action: int) -> None:
     kind, last = type(game).__name__, game.n_actions - 1
+    where = f"at step {step} for agent {agent}, in state {state} with action {action}"
     if wrong == MET:
-        raise ValueError(f"{kind}.met must return a mean action in [0, {last}], got {value:g}")
+        raise ValueError(f"{kind}.met must return a mean action in [0, {last}], got {value:g} {where}")
     if wrong == STEP:
-        raise ValueError(f"{kind}.step must return a state in [0, {game.n_states - 1}], got {value:g}")
+        raise ValueError(f"{kind}.step must return a state in [0, {game.n_states - 1}], got {value:g} {where}")
+    if wrong == REWARD:
+        raise ValueError(f"{kind}'s reward must be finite, got {value:g} {where}")
 
 
 @rule
@@ -321,8 +374,9 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
     ) -> Any:
         """Play episodes of world 0 and learn from every step; return the sum of all agents' (discounted) returns.
 
-        Also which of the game's rules returned something that is not allowed, 0 for none, and what; then all
-        stops. The tables are changed in place. Random numbers are those of the engine's world 0 with this seed.
+        Also which of the game's rules returned something that is not allowed, FINE for none, what it was, and at
+        which step, for which agent, in which state with which action; then all stops. The tables are changed in
+        place. Random numbers are those of the engine's world 0 with this seed.
         """
         n_agents, n_states, is_infinite = len(actions), q.shape[2], discount < 1.0
         returns = 0.0
@@ -336,19 +390,21 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                 total = 0
                 for i in range(n_agents):
                     actions[i] = draw_by(weights[i, t, now[i], bins[i]], uniform(agent_key(acts, i), 0))
-                    seen[i, t, now[i], bins[i]] += 1
+                    seen[i, t, now[i], bins[i]] = min(seen[i, t, now[i], bins[i]], MOST_VISITS - 1) + 1
                     total += actions[i]
                 advance_world(now, actions, then, rewards, agents, constants, counts, signal, h, moves)
                 for i in range(n_agents):
                     state, action, following, bin_now = now[i], actions[i], then[i], 0
                     if following >= n_states:
-                        return returns, STEP, np.float64(following)
+                        return returns, STEP, np.float64(following), h, i, np.int64(state), np.int64(action)
+                    if not math.isfinite(rewards[i]):
+                        return returns, REWARD, np.float64(rewards[i]), h, i, np.int64(state), np.int64(action)
                     if looks_at_others:
                         mean = mean_action(
                             i, state, actions, total, agents[i], counts, signal, constants, h, agent_key(moves, i)
                         )
                         if not (0.0 <= mean <= last_action):
-                            return returns, MET, np.float64(mean)
+                            return returns, MET, np.float64(mean), h, i, np.int64(state), np.int64(action)
                         bin_now = int(mean / last_action * (n_bins - 1) + 0.5)
                         bins[i] = bin_now
                     target = np.float64(rewards[i])
@@ -359,7 +415,8 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                             target += discount * mean_by(weights[i, after, following, bin_now], ahead)
                         else:
                             target += discount * greatest(ahead)
-                    row, n = q[i, t, state, bin_now], visits[i, t, state, bin_now, action] + 1
+                    row = q[i, t, state, bin_now]
+                    n = min(visits[i, t, state, bin_now, action], MOST_VISITS - 1) + 1
                     visits[i, t, state, bin_now, action] = n
                     step = steps[n - 1] if n <= len(steps) else np.float64(n) ** -exponent
                     row[action] += step * (target - row[action])
@@ -373,6 +430,6 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                     returns += worth * rewards[i]
                 worth *= discount
                 now, then = then, now
-        return returns, FINE, 0.0
+        return returns, FINE, 0.0, 0, 0, np.int64(0), np.int64(0)
 
     return learn

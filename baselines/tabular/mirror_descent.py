@@ -1,6 +1,8 @@
 """Policy mirror descent from samples of the N-player game: Symm-PMD and IPMD (Yardim & He, Algorithm 2)."""
 
+import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -8,13 +10,20 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
+from mfenvs.files import ArraySpecification
+from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
+from ..config import TrainerConfig
 from ..policies import TabularPolicy
-from ..trainer import Trainer, TrainerConfig
+from ..trainer import MOST_EPISODES, Trainer
 from .temporal_difference import QEstimate, td_update
 
 Array = NDArray[np.float64]
+
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""The least probability of an action. Its logarithm is taken in the next epoch: underflow must not make an action
+impossible for ever."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,9 +50,7 @@ class PMDConfig(TrainerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("temperature", self.temperature, 0.0, 1.0, exclude_high=True)
-        checks.integer("episodes", self.episodes, 1)
-        checks.choice("agents", self.agents, ("all", "first"))
-        checks.choice("mixing", self.mixing, ("shifted", "paper", "none"))
+        checks.integer("episodes", self.episodes, 1, MOST_EPISODES)
         checks.real("reward_scale", self.reward_scale, 0.0, exclude_low=True)
         if self.delta is not None:
             checks.real("delta", self.delta, 0.0, 1.0, exclude_low=True)
@@ -78,10 +85,15 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
     config_class = PMDConfig
     needs_horizon = True
 
+    @staticmethod
+    @abc.abstractmethod
+    def _n_tables(game: FiniteGame) -> int:
+        """How many policies are learned: one, or one per agent."""
+
     @property
     def n_tables(self) -> int:
-        """How many policies are learned: one, or one per agent."""
-        raise TypeError(f"{type(self).__name__} must declare n_tables")
+        """Number of policies that are learned: one, or one per agent."""
+        return self._n_tables(self.game)
 
     @property
     def policy(self) -> TabularPolicy:
@@ -121,8 +133,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
         weight = {"shifted": 1.0 / (self.iteration + 2), "paper": 1.0 / (self.iteration + 1), "none": 0.0}[
             config.mixing
         ]
-        # Underflow must not make an action impossible for ever: its logarithm is taken in the next epoch.
-        mixed = np.maximum((1.0 - weight) * stepped + weight / self.game.n_actions, np.finfo(np.float64).tiny)
+        mixed = np.maximum((1.0 - weight) * stepped + weight / self.game.n_actions, SMALLEST)
         self._law, self._sum = mixed, self._sum + mixed
         return {
             "train/return": float(run.returns.mean()),
@@ -132,6 +143,16 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 
     def _squeezed(self, tables: Array) -> Array:
         return tables[0] if self.n_tables == 1 else tables
+
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: PMDConfig, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        shape = (cls._n_tables(game), *game.policy_shape)
+        return {
+            "law": ArraySpecification(np.float64, shape, low=SMALLEST, total=1.0),
+            "sum": ArraySpecification(np.float64, shape, low=SMALLEST, total=iteration + 1.0),
+        }
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"law": self._law, "sum": self._sum}
@@ -149,9 +170,8 @@ class SymmPMD(_PolicyMirrorDescent):
 
     name = "symm-pmd"
 
-    @property
-    def n_tables(self) -> int:
-        """One."""
+    @staticmethod
+    def _n_tables(game: FiniteGame) -> int:
         return 1
 
     def _set_up(self) -> None:
@@ -173,7 +193,6 @@ class IPMD(_PolicyMirrorDescent):
 
     name = "ipmd"
 
-    @property
-    def n_tables(self) -> int:
-        """One per agent."""
-        return self.game.n_agents
+    @staticmethod
+    def _n_tables(game: FiniteGame) -> int:
+        return game.n_agents

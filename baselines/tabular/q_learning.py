@@ -6,6 +6,7 @@ simulator, from the mean-field world of L and an agent drawn from the game's: no
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ Array = NDArray[np.float64]
 
 STEP_EXPONENT = 0.87
 """Steps are 1 / (t + 1)^0.87 [R]."""
+
+FINE, STATE, REWARD = range(3)
+"""What the kernels found: the game's ``step`` is right, or what it returned that is not allowed."""
 
 
 class FrozenPopulation(NamedTuple):
@@ -75,8 +79,9 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
     def sweep(q: Any, v: Any, frozen: Any, n_sweeps: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Do synchronous sweeps on Q (T, S, A): every entry learns from one transition and the Q before the sweep.
 
-        Returns a state that the game's ``step`` returned and that does not exist, or -1.
-        ``v`` (T + 1, S) is scratch. Random numbers follow (seed, stage, sweep, entry).
+        Returns what the game's ``step`` returned that is not allowed, FINE for nothing, its value, and at which
+        time, in which state and for which action. ``v`` (T + 1, S) is scratch. Random numbers follow (seed, stage,
+        sweep, entry).
         """
         horizon, n_states, n_actions = q.shape
         is_infinite = frozen.discount < 1.0
@@ -94,11 +99,13 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
                         entry = (h * n_states + s) * n_actions + a
                         key, who = agent_key(moves, entry), agent_key(draws, entry)
                         successor, reward = sample(h, s, a, frozen, key, who)
-                        if successor >= n_states:
-                            return successor
+                        if successor < 0 or successor >= n_states:
+                            return STATE, np.float64(successor), h, s, a
+                        if not math.isfinite(reward):
+                            return REWARD, np.float64(reward), h, s, a
                         target = reward + frozen.discount * ahead[successor]
                         q[h, s, a] += rate * (target - q[h, s, a])
-        return -1
+        return FINE, 0.0, 0, 0, 0
 
     @kernel
     def walk(q: Any, visits: Any, frozen: Any, n_updates: Any, exponent: Any, seed: Any, stage: Any) -> Any:
@@ -121,8 +128,10 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
             key = agent_key(step_key(seed, stage, t, 0, ADVANCE), 0)
             who = agent_key(step_key(seed, stage, t, 0, START), 0)
             successor, reward = sample(h, s, a, frozen, key, who)
-            if successor >= n_states:
-                return successor
+            if successor < 0 or successor >= n_states:
+                return STATE, np.float64(successor), h, s, a
+            if not math.isfinite(reward):
+                return REWARD, np.float64(reward), h, s, a
             target = np.float64(reward)
             if is_infinite:
                 target += frozen.discount * greatest(q[0, successor])
@@ -133,7 +142,7 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
             s = successor
             if not is_infinite:
                 h += 1
-        return -1
+        return FINE, 0.0, 0, 0, 0
 
     return QKernels(freeze, sweep, walk)
 
@@ -193,7 +202,8 @@ def q_learning(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or the game's ``step`` returns a state that there is not.
+        If an argument is not allowed, or the game's ``step`` returns a state that there is not or a reward that is
+        not finite, or Q values overflow.
     """
     n = checks.integer("n_iterations", n_iterations, 1)
     exponent = checks.real("step_exponent", step_exponent, 0.5, 1.0, exclude_low=True)
@@ -201,12 +211,19 @@ def q_learning(
     frozen, kernels = freeze(induced, population), q_kernels(induced.game)
     q = np.zeros(induced.policy_shape)
     if asynchronous:
-        wrong = kernels.walk(q, np.zeros(q.shape, np.int64), frozen, n, exponent, seed, stage)
+        found = kernels.walk(q, np.zeros(q.shape, np.int64), frozen, n, exponent, seed, stage)
     else:
         v = np.empty((induced.n_times + 1, induced.n_states))
-        wrong = kernels.sweep(q, v, frozen, n, exponent, seed, stage)
-    if wrong >= 0:
-        raise ValueError(
-            f"{type(induced.game).__name__}.step must return a state in [0, {induced.n_states - 1}], got {wrong}"
-        )
+        found = kernels.sweep(q, v, frozen, n, exponent, seed, stage)
+    _refuse(induced, *found)
+    if not np.isfinite(q).all():
+        raise ValueError(f"the Q values of {type(induced.game).__name__} overflow: its rewards are too large")
     return q
+
+
+def _refuse(induced: InducedGame, wrong: int, value: float, time: int, state: int, action: int) -> None:
+    kind, where = type(induced.game).__name__, f"at time {time}, in state {state} with action {action}"
+    if wrong == STATE:
+        raise ValueError(f"{kind}.step must return a state in [0, {induced.n_states - 1}], got {value:g} {where}")
+    if wrong == REWARD:
+        raise ValueError(f"{kind}'s reward must be finite, got {value:g} {where}")

@@ -1,6 +1,7 @@
 """TD learning of mean-field Q values from trajectories of the N-player game (Yardim & He, Algorithm 1)."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
+from ..config import TrainerConfig
 from ..policies import TabularPolicy
-from ..trainer import Trainer, TrainerConfig
+from ..trainer import LARGEST, MOST_EPISODES, Trainer
 
 Array = NDArray[np.float64]
 
@@ -105,7 +108,17 @@ def td_update(
         None for steps 1 / n(h, s, a); else the paper's schedule (2/delta) / (m + 2/delta).
     reward_scale:
         Factor on the rewards.
+
+    Returns
+    -------
+    The new estimate.
+
+    Raises
+    ------
+    ValueError
+        If a reward is not finite, or Q values overflow.
     """
+    _check_rewards(run)
     q, visits = estimate.q.copy(), estimate.visits.copy()
     n_tables, n_agents = len(q), run.actions.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -115,8 +128,22 @@ def td_update(
         *(run.states, run.actions, run.rewards, bonus, q.reshape(n_tables, -1), visits.reshape(n_tables, -1)),
         *(0.0 if delta is None else delta, reward_scale, estimate.n_trajectories, 0, learners),
     )
+    if not np.isfinite(q).all():
+        largest = float(np.abs(run.rewards).max())
+        raise ValueError(f"Q values overflow: rewards of up to {largest:g}, times {reward_scale:g}, are too large")
     taken = len(run.actions) * (learners if n_tables == 1 else 1)
     return QEstimate(q, visits, estimate.n_trajectories + taken)
+
+
+def _check_rewards(run: Trajectories) -> None:
+    """Refuse rewards that are not finite: one of them would spoil a table for good."""
+    finite = np.isfinite(run.rewards)
+    if not finite.all():
+        world, step, agent = (int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"reward must be finite, got {run.rewards[world, step, agent]} at step {step} for agent {agent}, in"
+            f" state {run.states[world, step, agent]} with action {run.actions[world, step, agent]}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,8 +163,7 @@ class TDConfig(TrainerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("temperature", self.temperature, 0.0)
-        checks.integer("episodes", self.episodes, 1)
-        checks.choice("agents", self.agents, ("all", "first"))
+        checks.integer("episodes", self.episodes, 1, MOST_EPISODES)
         if self.delta is not None:
             checks.real("delta", self.delta, 0.0, 1.0, exclude_low=True)
 
@@ -209,13 +235,25 @@ class TDLearning(Trainer[TDConfig]):
             "train/rms_error": float(np.sqrt(np.mean(error**2))),
         }
 
+    @classmethod
+    def _state_specification(
+        cls, game: FiniteGame, config: TDConfig, iteration: int
+    ) -> Mapping[str, ArraySpecification]:
+        shape = game.policy_shape
+        return {
+            "law": ArraySpecification(np.float64, shape, low=0.0, total=1.0),
+            "q": ArraySpecification(np.float64, (1, *shape), -LARGEST, LARGEST),
+            "visits": ArraySpecification(np.int64, (1, *shape), 0, 2**62),
+            "n_trajectories": ArraySpecification(np.int64, (), 0, 2**62),
+        }
+
     def _state(self) -> dict[str, NDArray[Any]]:
         estimate = self._estimate
         return {
             "law": self._law,
             "q": estimate.q,
             "visits": estimate.visits,
-            "n_trajectories": np.array(estimate.n_trajectories),
+            "n_trajectories": np.array(estimate.n_trajectories, np.int64),
         }
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:

@@ -23,10 +23,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from baselines.files import replacing, versions, write_json
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.tabular.mirror_descent import IPMD, SymmPMD
+from baselines.versions import versions
 from mfenvs import FiniteGame, make, n_player_exploitability
+from mfenvs.files import replacing, write_json
 
 RESULTS = Path("runs") / "asymmetric-games"
 

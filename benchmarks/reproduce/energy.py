@@ -29,9 +29,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
 from baselines import PPO, OnlineMirrorDescent, RiskAversePPO, SymmPMD
-from baselines.files import versions, write_json
 from baselines.market.policies import BinnedPolicy, Idle, SelfConsumption
 from baselines.market.student_t_network import StudentTHead
+from baselines.versions import versions
 from benchmarks.reproduce import energy_page
 from benchmarks.reproduce.energy_figures import order_book
 from benchmarks.reproduce.tasks import Tasks, run_all
@@ -50,6 +50,7 @@ from mfenvs.energy.outcomes import (
 from mfenvs.energy.record import MarketRecord, record_days
 from mfenvs.energy.series import germany_2018, homes
 from mfenvs.energy.welfare import no_trade, pareto_front, plan
+from mfenvs.files import write_json
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import FEED_IN, RETAIL, EnergyMarket
 from mfenvs.games.energy.prosumer_types import TYPES

@@ -22,11 +22,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from baselines.files import replacing, versions
+from baselines.versions import versions
 from benchmarks.reproduce.energy_figures import mean_interval, without_nan
 from mfenvs import checks
 from mfenvs.energy.forecast_scores import INTERVALS, Evaluation
 from mfenvs.energy.settlement import SettlementSummary
+from mfenvs.files import replacing
 
 MOST_BYTES = 5_000_000
 """Of a page."""

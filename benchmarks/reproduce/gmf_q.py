@@ -27,12 +27,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from baselines.files import versions, write_json
-from baselines.tabular.gmf_q import GMFQ, GMFV, NaiveQ
+from baselines.solvers.population_iteration import GMFV
+from baselines.tabular.gmf_q import GMFQ, NaiveQ
 from baselines.tabular.independent_q import MFQ, IndependentQ
+from baselines.versions import versions
 from benchmarks.reproduce.gmf_q_figures import draw_comparison, draw_fluctuation, draw_tables, interval
 from benchmarks.reproduce.tasks import run_all
 from mfenvs import FiniteGame, make, relative_exploitability
+from mfenvs.files import write_json
 
 RESULTS = Path("runs") / "gmf-q"
 GAME = "Auction-v0"

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from baselines.files import replacing
+from mfenvs.files import replacing
 
 COLOURS = {"GMF-Q": "#0b6fa4", "MF-Q": "#2b8a3e", "IL": "#c2571a", "naive": "#c2571a", "exact": "0.2"}
 

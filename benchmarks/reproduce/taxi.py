@@ -33,8 +33,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from baselines.files import read_json, replacing, versions, write_json
+from baselines.versions import versions
 from mfenvs import make
+from mfenvs.files import read_json, replacing, write_json
 
 RESULTS = Path("runs") / "taxi"
 GAME = "Taxi-v0"

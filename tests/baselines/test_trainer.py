@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 
-import baselines.files
 from baselines.callbacks import ExploitabilityCallback
 from baselines.logging import MetricsFile, configure
 from baselines.runs import ALGORITHMS
@@ -205,12 +204,6 @@ def test_learn_refuses_numbers_below_one(argument: str) -> None:
     arguments = {"total_timesteps": 1, "log_interval": 1, argument: 0}
     with pytest.raises(ValueError, match=rf"{argument} must be an integer >= 1, got 0"):
         small(ALGORITHMS["omd"]).learn(**arguments)
-
-
-def test_json_that_cannot_be_written_leaves_nothing(tmp_path) -> None:
-    with pytest.raises(TypeError, match="cannot write"):
-        baselines.files.write_json(tmp_path / "x.json", {"a": object()})
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["symm-pmd", "ipmd", "td"])

@@ -14,7 +14,8 @@ from scipy import optimize
 from tabulated import CORRIDOR, HOME, Tabulated, optimal_q, softmax, tabulated_arrays
 
 from baselines.logging import configure
-from baselines.tabular.gmf_q import GMFQ, GMFV, NaiveQ, ThreeStepFixedPoint
+from baselines.solvers.population_iteration import GMFV, ThreeStepFixedPoint
+from baselines.tabular.gmf_q import GMFQ, NaiveQ
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from mfenvs import FiniteGame, InducedGame, make, registered_games
 
@@ -560,7 +561,7 @@ def test_what_was_taken_does_not_change(name) -> None:
         ),
         *((name, "net", -1, "net must be an integer in") for name in ("gmf-q", "gmf-v")),
         *(
-            (name, "inner_iterations", 0, "inner_iterations must be an integer >= 1")
+            (name, "inner_iterations", 0, r"inner_iterations must be an integer in \[1, 1099511627776\], got 0")
             for name in ("gmf-q", "naive-q")
         ),
         *(
@@ -570,8 +571,11 @@ def test_what_was_taken_does_not_change(name) -> None:
         ),
         ("three-step", "tolerance", -1.0, "tolerance must be a finite number"),
         ("three-step", "n_pairs", 0, "n_pairs must be an integer >= 1"),
-        *((name, "episodes", 0, "episodes must be an integer >= 1") for name in ("independent-q", "mf-q")),
-        ("mf-q", "n_bins", -1, "n_bins must be an integer >= 0"),
+        *(
+            (name, "episodes", 0, r"episodes must be an integer in \[1, 4194304\], got 0")
+            for name in ("independent-q", "mf-q")
+        ),
+        ("mf-q", "n_bins", -1, r"n_bins must be an integer in \[0, 2147483647\], got -1"),
     ],
 )
 def test_hyper_parameters_that_are_refused(name, argument, value, message) -> None:

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from tabulated import RING, Tabulated, optimal_q, softmax, tabulated_arrays
 
-from baselines.tabular.gmf_q import GMFQ, GMFV, NaiveQ
+from baselines.solvers.population_iteration import GMFV
+from baselines.tabular.gmf_q import GMFQ, NaiveQ
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from mfenvs import Engine, make, rule
 from mfenvs.engine.random import ACT, ADVANCE, agent_key, step_key, uniform
