@@ -5,12 +5,14 @@ import os
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import baselines
 from baselines import SymmPMD, TabularPolicy
+from baselines.cli.main import main
 from mfenvs.games.epidemic import Epidemic
 
 CLONE = Path(__file__).parents[2]
@@ -26,6 +28,12 @@ def test_both_names_mean_the_same_modules_and_classes() -> None:
     assert mirror_descent.SymmPMD is SymmPMD is importlib.import_module("mfenvs.baselines").SymmPMD
     trainer = SymmPMD(Epidemic(n_agents=20, horizon=3))
     assert isinstance(pickle.loads(pickle.dumps(trainer.policy)), Installed)
+
+
+def test_the_installed_command_is_the_one_that_is_tested() -> None:
+    script = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]["scripts"]["mfenvs"]
+    module, _, function = script.partition(":")
+    assert getattr(importlib.import_module(module), function) is main
 
 
 def test_a_module_that_is_not_there_is_not_found() -> None:
