@@ -4,6 +4,7 @@ It imports nothing outside the core installation; a command's own module may.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,9 @@ is imported first.
 EXTRA_PACKAGES = ("matplotlib", "rich", "stable_baselines3", "supersuit", "tensorboard", "torch", "tqdm", "tyro")
 """What `pip install mfenvs[baselines]` adds to the core installation, as it is imported."""
 
+SIGPIPE = 13
+"""Number of the signal that ends a process whose output nobody reads; Windows has no such signal."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit status: 0, 2 for an error in the input, 130 if interrupted.
+    The exit status: 0, 2 for an error in the input, 130 if interrupted, 141 if nobody reads the output on.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -47,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         status: int = importlib.import_module(f".{command}", __package__).run(words[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # Whoever read the output has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + SIGPIPE
     except (ValueError, TypeError, OSError) as error:
         print(f"mfenvs {command}: error: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:

@@ -93,3 +93,18 @@ def test_it_needs_no_more_than_the_core_installation(tmp_path) -> None:
     ]
     assert "run `pip install mfenvs[baselines]`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_output_that_nobody_reads_is_no_error(tmp_path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "baselines.cli", "list"],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
