@@ -107,6 +107,11 @@ class City:
         """The places where taxis may start."""
         return tuple(place for place, symbol in enumerate(self.symbols) if symbol == START)
 
+    @property
+    def zone_places(self) -> tuple[int, ...]:
+        """The places of all zones."""
+        return tuple(place for place, symbol in enumerate(self.symbols) if symbol in ZONES)
+
     def places(self, zone: int) -> tuple[int, ...]:
         """The places of a zone, 0 for the one that the map calls 1."""
         return tuple(place for place, symbol in enumerate(self.symbols) if symbol == ZONES[zone])
