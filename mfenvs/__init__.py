@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
-from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import uniform
+from mfenvs.engine.trajectories import Trajectories
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games

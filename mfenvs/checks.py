@@ -274,8 +274,9 @@ def buffer(name: str, value: Any, shape: tuple[int, ...], dtypes: tuple[np.dtype
         raise TypeError(f"{name} must be a numpy array to write to, got {shown(value)}")
     if value.shape != shape or value.dtype not in dtypes:
         kinds = " or ".join(map(str, dtypes))
+        article = "an" if kinds.startswith("i") else "a"
         raise ValueError(
-            f"{name} must be a {kinds} array of shape {shape}, got shape {value.shape} of {value.dtype}"
+            f"{name} must be {article} {kinds} array of shape {shape}, got shape {value.shape} of {value.dtype}"
         )
     if not value.flags.writeable:
         raise ValueError(f"{name} must be an array to write to, got a read-only one")

@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
 from torch import nn
 
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
-from mfenvs.engine.engine import Snapshot
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import NAMESPACE, make
 from mfenvs.wrappers.observations import Observe, observation_blocks

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.cpu import Layout, advance_world_rule, own_count_rules, start_world_rule
+from mfenvs.engine.counting import new_sums, own_count_rules
+from mfenvs.engine.cpu import advance_world_rule, start_world_rule
+from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
 from mfenvs.game import FiniteGame, Rules
 from mfenvs.meanfield.responses import respond
@@ -130,7 +132,8 @@ class _TabularLearners(Trainer[Any]):
         total, wrong, value = self._kernel(
             *self._tables,
             *(np.empty((2, n), game.state_dtype), np.empty(n, np.int32), np.empty(n, np.float32)),
-            *(np.empty(game.n_cells, np.float32), np.empty(game.n_signals, np.float32)),
+            *(np.empty(game.n_cells, np.float32), new_sums(game.rules, 1, game.n_cells)[0]),
+            np.empty(game.n_signals, np.float32),
             *(game.agents.view(np.ndarray), game.constants, game.initial, game.discount, game.horizon),
             *(config.inverse_temperature, config.step_exponent, self._steps),
             *(config.seed, self.iteration * config.episodes, config.episodes),
@@ -306,6 +309,7 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
         actions: Any,
         rewards: Any,
         counts: Any,
+        sums: Any,
         signal: Any,
         agents: Any,
         constants: Any,
@@ -338,7 +342,7 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                     actions[i] = draw_by(weights[i, t, now[i], bins[i]], uniform(agent_key(acts, i), 0))
                     seen[i, t, now[i], bins[i]] += 1
                     total += actions[i]
-                advance_world(now, actions, then, rewards, agents, constants, counts, signal, h, moves)
+                advance_world(now, actions, then, rewards, agents, constants, counts, sums, signal, h, moves)
                 for i in range(n_agents):
                     state, action, following, bin_now = now[i], actions[i], then[i], 0
                     if following >= n_states:

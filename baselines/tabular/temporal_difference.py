@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.engine.engine import Engine
+from mfenvs.engine.trajectories import Trajectories
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 

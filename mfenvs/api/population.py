@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.engine.engine import Engine, Snapshot
+from mfenvs.engine.engine import Engine
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.rendering import drawing_classes, make_recorder

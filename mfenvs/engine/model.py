@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.cpu import Layout, count_rule, no_aggregate, own_count_rules
+from mfenvs.engine.counting import count_rule, no_aggregate, own_count_rules
+from mfenvs.engine.layout import Layout
 from mfenvs.game import FiniteGame, Rule, Rules
 from mfenvs.rules import World, plain, rule
 
@@ -132,7 +133,7 @@ def _rows_kernel(rules: Rules, layout: Layout, transition: Rule, n_states: int) 
         n_agents = len(states)
         per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
         everyone = World(counts, signal, constants, time, -1, 0.0, per_other, per_agent)
-        count(states, actions, agents, everyone)
+        count(states, actions, agents, everyone, counts)
         aggregate(everyone, signal)
         for i in range(n_agents):
             state, action, agent = states[i], actions[i], agents[i]

@@ -20,9 +20,9 @@ from scipy import stats
 import mfenvs
 from mfenvs import Engine, InducedGame, World, uniform
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.engine import Snapshot
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.engine.random import ADVANCE, agent_key, step_key
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.games.auction import FULFILMENT, MOST_BIDDERS, ROUND, Auction
 
 AGGREGATE, TRANSITION, REWARD = Auction.aggregate, Auction.transition, Auction.reward

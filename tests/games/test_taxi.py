@@ -668,3 +668,13 @@ def test_states_that_no_taxi_can_have(field, value, message):
     states[field][1, 2] = value
     with pytest.raises(ValueError, match=re.escape(f"snapshot.states[1, 2]['{field}'] {message}")):
         game.check_snapshot(states, engine.signal)
+
+
+def test_a_large_crowd_is_not_rounded_away():
+    """A million taxis of weight .7 at the start: added up in single precision they would weigh .693 each."""
+    game = Taxi(n_agents=10**6, jam=0.7, heterogeneity=0.0)
+    engine = Engine(game)
+    engine.reset(seed=0)
+    engine.step(np.full((1, 10**6), 4, np.int32))
+    assert_allclose(engine.counts.max() / 10**6, 0.7, rtol=1e-6)
+    assert np.count_nonzero(engine.counts) == 1

@@ -193,10 +193,16 @@ class Taxi(Game):
         """
         super().check_snapshot(states, signal)
         zones, starts = self.map.zone_places, self.map.starts
+        targets = int(NOBODY), *zones
+        targets = int(NOBODY), *zones
         customers = states["customers"] & ~self.map.arrays().customer_places
         for field, what, is_right in (
             ("cell", "a start or a place of a zone", np.isin(states["cell"], (*starts, *zones))),
-            ("target", f"a place of a zone or {NOBODY} for none", np.isin(states["target"], (int(NOBODY), *zones))),
+            (
+                "target",
+                f"a place of a zone or {NOBODY} for none",
+                np.isin(states["target"], targets),
+            ),
             ("customers", "bits of places of zones", customers == NO_BIT),
         ):
             if not is_right.all():
