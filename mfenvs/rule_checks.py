@@ -2,15 +2,12 @@
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 
 from mfenvs import checks
 from mfenvs.rules import plain
-
-if TYPE_CHECKING:
-    from mfenvs.game import Game
 
 RULE_ARGUMENTS = {
     "start": ("agent", "initial", "key"),
@@ -34,7 +31,7 @@ RULE_ARGUMENTS = {
 OPTIONAL_RULES = ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met")
 
 
-def check_rule(game: "Game", name: str) -> None:
+def check_rule(game: Any, name: str) -> None:
     """Check that a game declares a rule, and that the rule takes what it is called with; TypeError if not."""
     function = getattr(game, name, None)
     if function is None:
@@ -42,7 +39,7 @@ def check_rule(game: "Game", name: str) -> None:
     check_arguments(game, name, function)
 
 
-def check_arguments(game: "Game", name: str, function: Callable[..., Any]) -> None:
+def check_arguments(game: Any, name: str, function: Callable[..., Any]) -> None:
     """Check that a rule is compiled and takes what it is called with; TypeError if not."""
     kind, expected = type(game).__name__, RULE_ARGUMENTS[name]
     if not hasattr(function, "py_func"):
@@ -58,7 +55,7 @@ def check_arguments(game: "Game", name: str, function: Callable[..., Any]) -> No
             )
 
 
-def check_optional_rules(game: "Game") -> None:
+def check_optional_rules(game: Any) -> None:
     """Check the optional rules that a game declares, and what has to be declared together with them.
 
     Raises
