@@ -1,5 +1,6 @@
 """Games with very many agents, the mean-field games that they induce, and their APIs."""
 
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from mfenvs.api.gymnasium import vector_env
@@ -20,6 +21,11 @@ from mfenvs.rules import World, crowd, individual, rule, share
 
 if TYPE_CHECKING:
     from mfenvs.api.sb3 import PopulationVecEnv
+
+try:
+    __version__ = importlib.metadata.version("mfenvs")
+except importlib.metadata.PackageNotFoundError:  # a clone that is only on the path
+    __version__ = "0+unknown"
 
 __all__ = [
     "Engine",

@@ -96,8 +96,9 @@ def make(name: str | Game, **constants: Any) -> Game:
     for constant in constants:
         if constant not in allowed:
             raise TypeError(
-                f"{name} has no constant {constant!r}{_suggestion(constant, allowed)};"
-                f" allowed: {', '.join(allowed)}"
+                # Python's own words: libraries that try out keyword arguments look for them.
+                f"{name} got an unexpected keyword argument {constant!r}: it has no constant"
+                f" {constant!r}{_suggestion(constant, allowed)}; allowed: {', '.join(allowed)}"
             )
     return game_class(**constants)
 

@@ -97,7 +97,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         self.single_action_space = self._population.action_space
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, self.num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, self.num_envs)
-        self.copy = copy
+        self.copy = checks.boolean("copy", copy)
         self._observations: Observations | None = None
         self._rewards: NDArray[np.float32] | None = None
         self._terminations, self._truncations = np.zeros((2, self.num_envs), np.bool_)

@@ -160,7 +160,7 @@ class Population:
             As :meth:`mfenvs.Engine.step` does; nothing has moved then.
         """
         self.check_playing()
-        chosen = np.asarray(actions)
+        chosen = checks.array("actions", actions)
         if chosen.shape != self._actions_shape:
             raise ValueError(f"actions must have shape {self._actions_shape}, got {chosen.shape}")
         engine = self.engine
