@@ -40,7 +40,10 @@ def scalar(value: Any) -> Any:
     if isinstance(value, np.ma.MaskedArray) or not _has_no_axes(value) or not hasattr(value, "item"):
         return value
     # Texts and dates of numpy's are no numbers; a tensor's dtype has no kind.
-    return value.item() if getattr(getattr(value, "dtype", None), "kind", "f") in "biuf" else value
+    if getattr(getattr(value, "dtype", None), "kind", "f") not in "biuf":
+        return value
+    found = value.item()
+    return float(found) if isinstance(found, np.floating) else found  # numpy's long double gives itself
 
 
 def _has_no_axes(value: Any) -> bool:

@@ -6,6 +6,8 @@ writes beyond them.
 
 import types
 import typing
+from decimal import Decimal
+from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any
 
@@ -42,6 +44,8 @@ def _is_kind(member: Any) -> bool:
 def as_python(name: str, annotation: Any, value: Any) -> Any:
     """A field's value, with a number of numpy's, or in an array or tensor without axes, made Python's.
 
+    Fractions and decimals become floats where the field is to hold one.
+
     Raises
     ------
     TypeError
@@ -50,7 +54,8 @@ def as_python(name: str, annotation: Any, value: Any) -> Any:
     found = checks.scalar(value)
     if declared_kinds(annotation) and hasattr(found, "ndim"):
         raise TypeError(f"{name} must be one number, got an array or tensor: {checks.shown(value)}")
-    return found
+    is_exact = isinstance(found, Fraction | Decimal)
+    return _as_float(name, found) if is_exact and float in declared_kinds(annotation) else found
 
 
 def in_kind(name: str, annotation: Any, value: Any) -> Any:
@@ -76,8 +81,8 @@ def in_kind(name: str, annotation: Any, value: Any) -> Any:
     raise TypeError(f"{name} must be {wanted}, got {checks.shown(value)}")
 
 
-def _as_float(name: str, value: Real) -> float:
+def _as_float(name: str, value: Any) -> float:
     try:
         return float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be a number, got one beyond all floats: {checks.shown(value)}") from None
+    except (OverflowError, ValueError):  # The latter for a decimal that signals that it is no number.
+        raise ValueError(f"{name} must be a number that is a float, got {checks.shown(value)}") from None

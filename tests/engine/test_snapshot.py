@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mfenvs import Engine, Game, rule
-from mfenvs.games.energy.market import DAY, FEED_IN, RETAIL, EnergyMarket
+from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.taxi import Taxi
 
@@ -248,21 +248,23 @@ def test_a_place_out_of_range_is_refused():
         ("type", 255, r"states\['type'\] must be the types of the game's agents, which is not so at \[1, 3\]"),
         ("charge", 1.5, r"states\['charge'\] must be in \[0, 1\], which is not so at \[1, 3\]"),
         ("error", np.nan, r"states\['error'\] must hold finite numbers, got nan at \[1, 3\]"),
-        (DAY, 1e7, rf"signal\[:, {DAY}\] must be days in \[2, 4\], which is not so at \[1\]"),
-        (DAY, 2.5, rf"signal\[:, {DAY}\] must be days in \[2, 4\]"),
-        (DAY, 1, rf"signal\[:, {DAY}\] must be days in \[2, 4\]"),
-        (FEED_IN, 0.4, rf"signal\[:, {FEED_IN}\], a tariff, must be below signal\[:, {RETAIL}\]"),
+        ("day", 1e7, r"signal must name a day in \[2, 4\], which is not so at \[1\]"),
+        ("day", 2.5, r"signal must name a day in \[2, 4\]"),
+        ("day", 1, r"signal must name a day in \[2, 4\]"),
+        ("weather", 1.5, r"signal must hold weather in \[-0.9, 0.9\]"),
+        ("feed_in", 0.4, "signal must hold a feed-in tariff below the retail tariff"),
     ],
 )
 def test_states_and_signals_of_the_energy_market(entry, value, message):
     """The day and the type are read as indices."""
     game = EnergyMarket(preset="village", first_day=2, n_days=3)
     states, signal = np.zeros((2, 17), game.state_dtype), np.zeros((2, game.n_signals), np.float32)
-    states["type"], signal[:, DAY], signal[:, RETAIL] = game.agents["type"], 4, 0.3
+    entries = game.reported | {"day": game.reported["weather"] - 1}
+    states["type"], signal[:, entries["day"]], signal[:, entries["retail"]] = game.agents["type"], 4, 0.3
     game.check_snapshot(states, signal)
-    if isinstance(entry, str):
-        states[entry][1, 3] = value
+    if entry in entries:
+        signal[1, entries[entry]] = value
     else:
-        signal[1, entry] = value
+        states[entry][1, 3] = value
     with pytest.raises(ValueError, match=rf"^snapshot\.{message}"):
         game.check_snapshot(states, signal)

@@ -594,21 +594,21 @@ class EnergyMarket(Game):
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.Game.check_snapshot`: agents keep their types, and the day is one of those played."""
         super().check_snapshot(states, signal)
-        terms = self.constants
-        day, last = signal[:, DAY], terms.first_day + terms.n_days - 1
+        terms, rounding = self.constants, 1e-4  # of what is in single precision
+        last = terms.first_day + terms.n_days - 1
+        day, weather_before, weather, feed_in, retail = signal.T[-5:]
         for what, is_right in (
             ("states['type'] must be the types of the game's agents", states["type"] == self.agents["type"]),
-            ("states['charge'] must be in [0, 1]", abs(states["charge"] - 0.5) <= 0.5 + ROUNDING),
+            ("states['charge'] must be in [0, 1]", abs(states["charge"] - 0.5) <= 0.5 + rounding),
             (
-                f"signal[:, {DAY}] must be days in [{terms.first_day}, {last}]",
+                f"signal must name a day in [{terms.first_day}, {last}]",
                 (day == np.rint(day)) & (day >= terms.first_day) & (day <= last),
             ),
-            (f"signal[:, {WEATHER}] must be in [-0.9, 0.9]", abs(signal[:, WEATHER]) <= 0.9 + ROUNDING),
-            (f"signal[:, {WEATHER_SEEN}] must be in [-0.9, 0.9]", abs(signal[:, WEATHER_SEEN]) <= 0.9 + ROUNDING),
             (
-                f"signal[:, {FEED_IN}], a tariff, must be below signal[:, {RETAIL}]",
-                signal[:, FEED_IN] < signal[:, RETAIL],
+                "signal must hold weather in [-0.9, 0.9]",
+                np.maximum(abs(weather_before), abs(weather)) <= 0.9 + rounding,
             ),
+            ("signal must hold a feed-in tariff below the retail tariff", feed_in < retail),
         ):
             if not np.all(is_right):
                 where = [int(i) for i in np.argwhere(~is_right)[0]]
@@ -735,8 +735,6 @@ class EnergyMarket(Game):
                 raise ValueError(f"{name} must be 0, got {balance[wrong[0]]:g} in world {wrong[0]}")
 
 
-ROUNDING = 1e-4
-"""Of a charge or a weather in single precision."""
 LARGEST = 1e3
 """Of prices, EUR/kWh."""
 MOST_TICKS = 100_000
