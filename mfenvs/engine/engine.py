@@ -17,10 +17,11 @@ from mfenvs.engine.debug import RuleChecks, check_rows
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import in_double_precision
-from mfenvs.engine.snapshot import MAX_EPISODE, Snapshot, checked_snapshot
+from mfenvs.engine.rollout import checked_rollout
+from mfenvs.engine.snapshot import Snapshot, checked_snapshot, signed
 from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import MAX_SEED, FiniteGame, Game, cumulative, index_dtype
+from mfenvs.game import MAX_SEED, FiniteGame, Game, index_dtype
 from mfenvs.registry import make
 
 FLOAT32 = np.dtype(np.float32)
@@ -171,7 +172,7 @@ class Engine:
         """
         new_seed, episode = self._seed, self._episode + 1
         if seed is not None:
-            new_seed, episode = _signed(checks.integer("seed", seed, 0, MAX_SEED)), 0
+            new_seed, episode = signed(checks.integer("seed", seed, 0, MAX_SEED)), 0
         if self._rule_checks is not None:
             self._rule_checks.check_start(new_seed, episode)
         self._seed, self._episode = new_seed, episode
@@ -368,7 +369,7 @@ class Engine:
             self._returns = found.returns.copy()
         elif self._returns is not None:
             self._returns[...] = 0.0
-        self.time, self._seed, self._episode = found.time, _signed(found.seed), found.episode
+        self.time, self._seed, self._episode = found.time, signed(found.seed), found.episode
         self._states[...], self._signal[...] = found.states, found.signal
         self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
@@ -510,23 +511,10 @@ class Engine:
             If the game is not finite or an array is not as described.
         """
         game = self._finite_game("rollout")
-        table = game.policy_shape
-        law = checks.policy_table("policy", policy, table, game.n_agents)
-        seed = _signed(checks.integer("seed", seed, 0, MAX_SEED))
-        episode = checks.integer("episode", episode, 0, MAX_EPISODE)
-        ids = self._world_ids if world_ids is None else _world_ids(world_ids)
-        n_worlds = len(ids)
-        if (deviators is None) != (deviations is None):
-            raise ValueError("deviators and deviations must be given together")
-        who = np.full(n_worlds, -1)
-        if deviators is not None:
-            who = checks.indices("deviators", deviators, (n_worlds,), -1, game.n_agents - 1)
-        other = np.zeros((n_worlds, *table), np.float32)
-        if deviations is not None:
-            given = checks.array("deviations", deviations)
-            timed = given.ndim == 4 and given.shape[1] == game.horizon
-            length = game.horizon if timed else table[0]
-            other = cumulative(checks.probabilities("deviations", given, (n_worlds, length, *table[1:])))
+        plan = checked_rollout(
+            game, self._world_ids, policy, seed, episode, world_ids, deviators, deviations, starts
+        )
+        n_worlds = len(plan.world_ids)
         n, h = game.n_agents, game.horizon
         run = Trajectories(
             states=np.empty((n_worlds, h + 1, n), game.state_dtype),
@@ -535,15 +523,15 @@ class Engine:
             counts=np.empty((n_worlds, h, game.n_cells), np.float32),
             discount=game.discount,
         )
-        if starts is not None:
-            run.states[:, 0] = checks.indices("starts", starts, (n_worlds, n), 0, game.n_states - 1)
+        if plan.starts is not None:
+            run.states[:, 0] = plan.starts
         self._for_worlds(
             n_worlds,
             self._kernels.rollout,
-            *(cumulative(law.reshape(-1, *table)), who, other),
+            *(plan.policy, plan.deviators, plan.deviations),
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
             *(new_sums(game.rules, n_worlds, game.n_cells), np.empty((n_worlds, game.n_signals), np.float32)),
-            *(seed, episode, ids, starts is not None),
+            *(signed(plan.seed), plan.episode, plan.world_ids, plan.starts is not None),
             steps=h,
         )
         game.check_states(run.states)
@@ -631,18 +619,6 @@ class Engine:
             return function(*arguments)
         except COMPILE_ERRORS as error:
             raise explained(self.game, error) from None
-
-
-def _world_ids(given: Sequence[int] | NDArray[Any]) -> NDArray[np.uint64]:
-    found = checks.array("world_ids", given)
-    if found.ndim != 1 or not found.size:
-        raise ValueError(f"world_ids must hold the id of at least one world, got shape {found.shape}")
-    return checks.indices("world_ids", found, found.shape, 0, 2**64 - 1)
-
-
-def _signed(seed: int) -> int:
-    """The 64 bits of a seed as the signed integer that kernels take fastest."""
-    return seed - 2**64 if seed >= 2**63 else seed
 
 
 def _buffer(name: str, array: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:

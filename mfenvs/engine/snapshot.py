@@ -13,6 +13,11 @@ MAX_EPISODE = 2**62
 """Numbers of episodes are counted, and hashed, in 64 bits."""
 
 
+def signed(seed: int) -> int:
+    """The 64 bits of a seed as the signed integer that kernels take fastest."""
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
     """Where an engine is within its episodes, as :meth:`mfenvs.Engine.snapshot` returns it."""
