@@ -33,7 +33,9 @@ from benchmarks.peers import (
 )
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.cpu import Layout, build_kernels
+from mfenvs.engine.counting import new_sums
+from mfenvs.engine.cpu import build_kernels
+from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import agent_key, step_key
 from mfenvs.files import write_json
 from mfenvs.meanfield.induced import InducedGame
@@ -177,12 +179,15 @@ def step_loop(game: FiniteGame) -> Callable[[int], None]:
     ids, agents, constants = np.zeros(1, np.uint64), game.agents.view(np.ndarray), game.constants
 
     @kernel
-    def loop(n: Any, now: Any, then: Any, a: Any, r: Any, who: Any, c: Any, k: Any, z: Any, w: Any) -> None:
+    def loop(
+        n: Any, now: Any, then: Any, a: Any, r: Any, who: Any, c: Any, k: Any, sums: Any, z: Any, w: Any
+    ) -> None:
         for h in range(n):
             before, after = (now, then) if h % 2 == 0 else (then, now)
-            step(before, a, after, r, who, c, k, z, w, h, 7, 3, 0, 1)
+            step(before, a, after, r, who, c, k, sums, z, w, h, 7, 3, 0, 1)
 
-    return lambda n: loop(n, states[0], states[1], actions, rewards, agents, constants, counts, signal, ids)
+    sums = new_sums(game.rules, 1, game.n_cells)
+    return lambda n: loop(n, states[0], states[1], actions, rewards, agents, constants, counts, sums, signal, ids)
 
 
 def apis(repetitions: int) -> Iterator[Row]:

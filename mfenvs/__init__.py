@@ -1,12 +1,14 @@
 """Games with very many agents, the mean-field games that they induce, and their APIs."""
 
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
-from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import uniform
+from mfenvs.engine.trajectories import Trajectories
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
@@ -19,6 +21,11 @@ from mfenvs.rules import World, crowd, individual, rule, share
 
 if TYPE_CHECKING:
     from mfenvs.api.sb3 import PopulationVecEnv
+
+try:
+    __version__ = importlib.metadata.version("mfenvs")
+except importlib.metadata.PackageNotFoundError:  # a clone that is only on the path
+    __version__ = "0+unknown"
 
 __all__ = [
     "Engine",

@@ -17,23 +17,97 @@ PROBABILITY_TOLERANCE = 1e-6
 """How far the sum of a probability vector may be from one."""
 
 
-def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """``value`` as an int within [low, high]."""
-    allowed = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
+SHOWN_CHARACTERS = 200
+"""Error messages show this much of a value."""
+
+
+def shown(value: Any) -> str:
+    """``value`` as error messages show it: its ``repr``, cut where it is long."""
     try:
-        number = operator.index(value)
+        text = repr(value)
+    except Exception:
+        # Python refuses to write out an integer of more than 4,300 digits; other objects' ``repr`` may fail too.
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def scalar(value: Any) -> Any:
+    """``value`` as a Python number, if it is a number of numpy's or an array or tensor without axes.
+
+    Anything else is returned as it is. Numbers of numpy's must not be kept: small integers wrap when the sizes of
+    arrays are computed from them (``np.uint8(200) * 2`` is 144).
+    """
+    if isinstance(value, np.ma.MaskedArray) or not _has_no_axes(value) or not hasattr(value, "item"):
+        return value
+    # Texts and dates of numpy's are no numbers; a tensor's dtype has no kind.
+    if getattr(getattr(value, "dtype", None), "kind", "f") not in "biuf":
+        return value
+    found = value.item()
+    return float(found) if isinstance(found, np.floating) else found  # numpy's long double gives itself
+
+
+def _has_no_axes(value: Any) -> bool:
+    axes = getattr(value, "ndim", None)
+    return isinstance(axes, int) and axes == 0
+
+
+def _is_array(value: Any) -> bool:
+    """Whether ``value`` has axes, or is masked: an array of one element is no number."""
+    axes = getattr(value, "ndim", 0)
+    return isinstance(value, np.ma.MaskedArray) or (isinstance(axes, int) and axes > 0)
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """``value`` as an int within [low, high].
+
+    Raises
+    ------
+    TypeError
+        If it is no integer.
+    ValueError
+        If it is out of range, or a boolean.
+    """
+    allowed = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
+    found = scalar(value)
+    try:
+        if _is_array(found):
+            raise TypeError
+        number = operator.index(found)
     except TypeError:
-        raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
-    if isinstance(value, bool) or number < low or (high is not None and number > high):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise TypeError(f"{name} must be {allowed}, got {shown(value)}") from None
+    if isinstance(found, bool) or number < low or (high is not None and number > high):
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
+    return number
+
+
+def at_most(name: str, number: int, most: int) -> None:
+    """Check a number that :func:`integer` found large enough; ValueError if it is above ``most``."""
+    if number > most:
+        raise ValueError(f"{name} must be at most {most}, got {shown(number)}")
+
+
+def size(name: str, value: Any, low: int) -> int:
+    """``value``, which a game declares as one of its sizes, an int >= ``low``.
+
+    Raises
+    ------
+    TypeError
+        If it is no int. Small integers of numpy's wrap when array sizes are computed from them.
+    ValueError
+        If it is below ``low``.
+    """
+    number = integer(name, value, low)
+    if not isinstance(value, int | np.int64):
+        raise TypeError(f"{name} must be a Python int, got {shown(value)}: use int(...)")
     return number
 
 
 def boolean(name: str, value: Any) -> bool:
-    """``value``, which must be True or False."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
+    """``value``, which must be True or False; TypeError if it is neither."""
+    found = scalar(value)
+    if not isinstance(found, bool):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return found
 
 
 def real(
@@ -45,21 +119,37 @@ def real(
     exclude_low: bool = False,
     exclude_high: bool = False,
 ) -> float:
-    """``value`` as a finite float within [low, high], either end excluded on request."""
+    """``value`` as a finite float within [low, high], either end excluded on request.
+
+    Raises
+    ------
+    TypeError
+        If it is no number; booleans, text and arrays with axes are none.
+    ValueError
+        If it is out of range, not finite, or an integer beyond the range of floats.
+    """
     left = "(" if exclude_low or low == -math.inf else "["
     right = ")" if exclude_high or high == math.inf else "]"
     allowed = f"a finite number in {left}{low:g}, {high:g}{right}"
+    found = scalar(value)
     try:
-        if isinstance(value, str | bytes | bool | np.bool_):
+        # An array or scalar that `scalar` left alone is text, a date, or complex.
+        if isinstance(found, str | bytes | bytearray | bool) or _is_array(found) or _is_odd(found):
             raise TypeError
-        number = float(value)
+        number = float(found)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
+        raise TypeError(f"{name} must be {allowed}, got {shown(value)}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}") from None
     below = number <= low if exclude_low else number < low
     above = number >= high if exclude_high else number > high
     if not math.isfinite(number) or below or above:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return number
+
+
+def _is_odd(value: Any) -> bool:
+    return isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "biuf"
 
 
 def finite(what: str, numbers: ArrayLike) -> None:
@@ -75,26 +165,133 @@ def centre(name: str, value: Any, half_width: float, low: float, high: float = m
     number = real(name, value)
     if number - half_width < low or number + half_width > high:
         end = "" if high == math.inf else f" and {name} + {half_width:g} <= {high:g}"
-        raise ValueError(f"{name} must satisfy {name} - {half_width:g} >= {low:g}{end}, got {value!r}")
+        raise ValueError(f"{name} must satisfy {name} - {half_width:g} >= {low:g}{end}, got {shown(value)}")
     return number
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """``value``, which must be one of ``allowed``."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return value
+    """The one of ``allowed`` that ``value`` is; ValueError if it is none of them."""
+    found = scalar(value)
+    for option in allowed:
+        # Only what has the option's type is compared: an array is compared element by element, and True == 1.
+        if isinstance(found, type(option)) and isinstance(found, bool) == isinstance(option, bool):
+            if found == option:
+                return option
+        elif _is_number(found) and _is_number(option) and found == option:
+            return option
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def sequence(name: str, value: Any, what: str) -> tuple[Any, ...]:
+    """``value`` as a tuple, which must be a list, tuple or array of one axis; TypeError if it is not.
+
+    ``what`` completes the message "``name`` must ...".
+    """
+    if isinstance(value, np.ma.MaskedArray) or not isinstance(value, Sequence | np.ndarray):
+        is_listing = False
+    else:
+        is_listing = not isinstance(value, str | bytes | bytearray) and getattr(value, "ndim", 1) == 1
+    if not is_listing:
+        raise TypeError(f"{name} must {what}, got {shown(value)}")
+    return tuple(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """``value`` as an array, a view where possible.
+
+    Raises
+    ------
+    TypeError
+        If it is a masked array, whose mask would be lost, or cannot be made an array.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be an array without a mask, got a masked array: fill it first (.filled(...))"
+        )
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        # Lists of unequal lengths, tensors on a device or with a gradient, objects with a faulty __array__.
+        raise TypeError(f"{name} must be an array, got {shown(value)} ({error})") from None
 
 
 def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """``value`` as a C-contiguous array of this shape and dtype."""
-    array = np.asarray(value)
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
-    # numpy makes a vector of a number that is made contiguous.
-    return np.ascontiguousarray(array, dtype=dtype).reshape(shape)
+    """``value`` as a C-contiguous array of this shape and dtype.
+
+    Raises
+    ------
+    TypeError
+        If it holds no numbers, or other than integers where ``dtype`` is one of integers.
+    ValueError
+        If its shape is another, or a number does not fit into ``dtype``.
+    """
+    found, dtype = array(name, value), np.dtype(dtype)
+    if found.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers, got dtype {found.dtype}")
+    if dtype.kind in "iu" and found.dtype != dtype:
+        if found.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be an array of integers, got dtype {found.dtype}")
+        limits = np.iinfo(dtype)
+        if found.size and (int(found.min()) < limits.min or int(found.max()) > limits.max):
+            raise ValueError(
+                f"{name} must hold integers in [{limits.min}, {limits.max}], got {found.min()} to {found.max()}"
+            )
+    # numpy makes a vector of a number that is made contiguous. A number beyond the range becomes infinite.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(found, dtype=dtype).reshape(shape)
+
+
+def indices(name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
+    """``value`` as a C-contiguous array of integers within [low, high], int64, or uint64 if these do not fit.
+
+    Raises
+    ------
+    TypeError
+        If it holds other than integers (booleans are none).
+    ValueError
+        If its shape is another, or an integer is out of range; the message names the first.
+    """
+    found = array(name, value)
+    if found.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers in [{low}, {high}], got dtype {found.dtype}")
+    outside = (found < low) | (found > high)
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(
+            f"{name}[{', '.join(map(str, where))}] must be an integer in [{low}, {high}], got {found[where]}"
+        )
+    return np.ascontiguousarray(found, dtype=np.int64 if high < 2**63 else np.uint64)
+
+
+def buffer(name: str, value: Any, shape: tuple[int, ...], dtypes: tuple[np.dtype[Any], ...]) -> NDArray[Any]:
+    """An array for compiled code to write to, which must have this shape and one of these dtypes.
+
+    Raises
+    ------
+    TypeError
+        If it is no plain numpy array.
+    ValueError
+        If it has another shape or dtype, or is read-only.
+    """
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a numpy array to write to, got {shown(value)}")
+    if value.shape != shape or value.dtype not in dtypes:
+        kinds = " or ".join(map(str, dtypes))
+        article = "an" if kinds.startswith("i") else "a"
+        raise ValueError(
+            f"{name} must be {article} {kinds} array of shape {shape}, got shape {value.shape} of {value.dtype}"
+        )
+    if not value.flags.writeable:
+        raise ValueError(f"{name} must be an array to write to, got a read-only one")
+    return value
 
 
 def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) -> NDArray[np.float64]:
@@ -103,51 +300,53 @@ def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) 
     ``policy`` is an array or an object with an attribute ``probabilities``; a stationary one, for which T = 1, may
     come without its axis of times.
     """
-    array = np.asarray(getattr(policy, "probabilities", policy))
-    if table[0] == 1 and array.shape == table[1:]:
-        array = array[None]
-    return probabilities(name, array, (n_agents, *table) if array.ndim == len(table) + 1 else table)
+    found = array(name, getattr(policy, "probabilities", policy))
+    if table[0] == 1 and found.shape == table[1:]:
+        found = found[None]
+    return probabilities(name, found, (n_agents, *table) if found.ndim == len(table) + 1 else table)
 
 
 def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """``value`` as float64 probability vectors along its last axis."""
-    array: NDArray[np.float64] = shaped(name, value, shape, np.float64)
-    wrong = first_invalid_row(array.reshape(-1, shape[-1]), PROBABILITY_TOLERANCE, 0.0)
+    laws: NDArray[np.float64] = shaped(name, value, shape, np.float64)
+    wrong = first_invalid_row(laws.reshape(-1, shape[-1]), PROBABILITY_TOLERANCE, 0.0)
     if wrong >= 0:
         where = tuple(int(i) for i in np.unravel_index(wrong, shape[:-1]))
         place = f"{name}[{', '.join(map(str, where))}]" if where else name
         raise ValueError(
             f"{place} must be probabilities (non-negative, summing to 1 within {PROBABILITY_TOLERANCE:g}),"
-            f" got {array[where].tolist()} with sum {float(array[where].sum())!r}"
+            f" got {shown(laws[where].tolist())} with sum {float(laws[where].sum())!r}"
         )
-    return array
+    return laws
 
 
 def whole_law(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """``value``, one law over all of its axes, as a new float64 vector."""
-    array: NDArray[np.float64] = shaped(name, value, np.shape(value), np.float64).ravel()
-    if not array.size or not array.min() >= 0.0 or abs(array.sum() - 1.0) > PROBABILITY_TOLERANCE:
-        least = f"{array.min():g}" if array.size else "nothing"
+    given = array(name, value)
+    law: NDArray[np.float64] = shaped(name, given, given.shape, np.float64).ravel()
+    # Written so that a nan fails the comparisons.
+    if not law.size or not law.min() >= 0.0 or not abs(law.sum() - 1.0) <= PROBABILITY_TOLERANCE:
+        least = f"{law.min():g}" if law.size else "nothing"
         raise ValueError(
             f"{name} must hold probabilities (non-negative, all together summing to 1 within"
-            f" {PROBABILITY_TOLERANCE:g}), got a least of {least} and a sum of {float(array.sum())!r}"
+            f" {PROBABILITY_TOLERANCE:g}), got a least of {least} and a sum of {float(law.sum())!r}"
         )
-    return array.copy()
+    return law.copy()
 
 
 def box_actions(
     value: ArrayLike, shape: tuple[int, ...], low: NDArray[Any], high: NDArray[Any]
 ) -> NDArray[np.float32]:
     """Continuous actions as a C-contiguous float32 array, each within [low, high] (which broadcast)."""
-    array: NDArray[np.float32] = shaped("actions", value, shape, np.float32)
-    wrong = first_outside(array.reshape(-1, low.size), low.reshape(-1), high.reshape(-1))
+    chosen: NDArray[np.float32] = shaped("actions", value, shape, np.float32)
+    wrong = first_outside(chosen.reshape(-1, low.size), low.reshape(-1), high.reshape(-1))
     if wrong >= 0:
         where = tuple(int(i) for i in np.unravel_index(wrong, shape))
         least, most = (np.broadcast_to(bound, shape)[where] for bound in (low, high))
         raise ValueError(
-            f"actions[{', '.join(map(str, where))}] must be in [{least:g}, {most:g}], got {array[where]}"
+            f"actions[{', '.join(map(str, where))}] must be in [{least:g}, {most:g}], got {chosen[where]}"
         )
-    return array
+    return chosen
 
 
 @kernel
@@ -188,11 +387,14 @@ def actions(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     is_ready = type(value) is np.ndarray and (value.dtype is INT32 or value.dtype is INT64)
     if is_ready and value.shape == shape and value.flags.c_contiguous:  # type: ignore[union-attr]
         return value  # type: ignore[return-value]  # The usual case, kept short: a step takes microseconds.
-    array = np.asarray(value)
-    if array.shape != shape:
-        raise ValueError(f"actions must have shape {shape}, got {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"actions must be integers, got dtype {array.dtype}")
-    if array.dtype != INT32 and array.dtype != INT64:
-        array = array.astype(np.int32 if np.can_cast(array.dtype, np.int32) else np.int64)
-    return np.ascontiguousarray(array)
+    chosen = array("actions", value)
+    if chosen.shape != shape:
+        raise ValueError(f"actions must have shape {shape}, got {chosen.shape}")
+    if chosen.dtype.kind not in "iu":
+        raise TypeError(f"actions must be integers, got dtype {chosen.dtype}")
+    if chosen.dtype != INT32 and chosen.dtype != INT64:
+        # The largest unsigned integers would become negative; the largest signed one is no action either.
+        if chosen.dtype.kind == "u" and chosen.dtype.itemsize == INT64.itemsize:
+            chosen = np.minimum(chosen, np.uint64(2**63 - 1))
+        chosen = chosen.astype(np.int32 if np.can_cast(chosen.dtype, np.int32) else np.int64)
+    return np.ascontiguousarray(chosen)

@@ -1,51 +1,67 @@
 """The contract of a game: what a game declares, once, for every API, engine and solver.
 
-A game is a dataclass whose fields are its constants and whose static methods are its rules, scalar
-functions of one agent (:mod:`mfenvs.rules`). Two classes:
+A game is a dataclass. Its fields are its constants; its static methods under ``@rule`` are its rules, scalar
+functions of one agent (:mod:`mfenvs.rules`). There are two kinds:
 
-``Game``
-    any local state and any action. Its rules:
-    ``start(agent, initial, key) -> state``; ``cell(state, action, agent) -> int`` and optionally
-    ``weight(state, action, agent) -> float`` (where and with what weight the agent is counted);
-    optionally ``aggregate(world, signal)`` (from everyone's counts to a public signal);
-    ``step(state, action, agent, world, key) -> (next_state, reward)``;
-    ``observe(out, state, agent, public)``, which writes float32 features into zeroed ``out``.
-    Optional are also
-    ``place(state) -> int``: where others see the agent, for mean-field observations, infos and rendering;
-    ``count(counts, mass, state, action, agent, world)`` in the place of ``cell`` and ``weight``, where an agent is
-    counted in several cells: it adds to the counts, in proportion to ``mass``, what ``mass`` agents like this one
-    do (one of them in the simulator);
-    ``publish(signal, constants, time, key)``: draws what everybody gets to know before the actions of a step
-    (time 0 is the beginning of an episode), and writes it into the public signal, which lasts from step to step;
-    ``allowed(action, state, agent, public) -> bool``: the action masks of a game with discrete actions that agents
-    may take but to no purpose;
-    ``account(out, state, action, agent, world, key)``: writes into ``out`` (n_accounts,), in double precision,
-    what an agent's step is made up of (:attr:`Game.account_names`), from the draws that ``step`` makes.
-``FiniteGame``
-    finitely many states and actions, both integers. Its rules are
-    ``transition(next_state, state, action, agent, world) -> probability`` and
-    ``reward(state, action, agent, world) -> float``; ``start``, ``cell``, ``step``, ``observe`` and ``place``
-    follow from these. It has a mean-field side, since the same rules give the arrays P(mu) and R(mu).
-    A game in which what is earned and where one goes hang together, or that is more than a row and a number,
-    draws its rounds in a ``step`` of its own, of which ``transition`` and ``reward`` must be the law and the mean
-    (the repeated auction: a bidder meets opponents, and pays what it wins by). Such a game may declare
-    ``met(state, action, agent, world, key) -> float``, the mean action of those whom an agent met in that
-    step, drawn from the same key; without it everybody meets everybody.
+:class:`Game`
+    Any local state and any action.
+:class:`FiniteGame`
+    Finitely many states and actions, both integers. Its rules also give the mean-field arrays P(mu) and R(mu).
 
-In every step the engine counts all agents by ``cell``, applies ``aggregate``, steps each agent against that
-world, and then lets ``publish`` speak. The order cannot leak: all agents see the population of (state, action)
-pairs from before the step.
+One step of the engine:
 
-How a game of another kind will fit this contract (the sketch on which it was settled; design, not yet code)
-----------------------------------------------------------------------------------------------------------
-* *Linear-quadratic typed game.* State: one float, Box actions (rules receive ``action[0]``). The population
-  enters through its mean: ``cell`` is the type and ``weight`` is the state x itself, so the counts
-  are N lambda_tau E[x^tau]; ``aggregate`` sums them into xbar. Nothing to add but normal draws.
+1. ``cell`` and ``weight`` (or ``count``): all agents are counted.
+2. ``aggregate``: the counts are turned into the public signal.
+3. ``step``: every agent moves and is rewarded, given the counts and the signal.
+4. ``publish``: what is announced to everybody before the next step is drawn.
+
+Every agent therefore acts on the population of (state, action) pairs from before the step, in whatever order
+agents are stepped.
+
+Rules of every game
+-------------------
+``start(agent, initial, key) -> state``
+    Draws the first state.
+``cell(state, action, agent) -> int`` and ``weight(state, action, agent) -> float``
+    Where the agent is counted, in [0, n_cells), and with what weight (1 if there is no such rule).
+``count(counts, mass, state, action, agent, world)``
+    In the place of ``cell`` and ``weight``, for an agent that is counted in several cells: adds to ``counts`` what
+    ``mass`` agents like this one contribute (one agent in the simulator). ``world.counts`` is not yet known.
+``aggregate(world, signal)``, optional
+    Writes into the public signal what follows from everybody's counts. From then on it is part of the signal.
+``step(state, action, agent, world, key) -> (next_state, reward)``
+    One agent's step.
+``observe(out, state, agent, public)``
+    Writes float32 features into ``out``, which holds zeros. ``public.signal`` holds what ``aggregate`` wrote in
+    the *last* step (zeros after a reset, when nobody has acted yet) and what ``publish`` has written since.
+``place(state) -> int``, optional
+    Where others see the agent, in [0, n_places): for mean-field observations, infos and pictures.
+``publish(signal, constants, time, key)``, optional
+    Draws what everybody learns before the actions of a step, time 0 being the beginning of an episode, and writes
+    it into the public signal. What is written stays there from step to step.
+``allowed(action, state, agent, public) -> bool``, optional
+    Action masks of a game with discrete actions. Other actions can be taken too, but serve no purpose.
+``account(out, state, action, agent, world, key)``, optional
+    Writes into ``out`` (n_accounts,), in double precision, the parts that an agent's step is made up of
+    (:attr:`Game.account_names`), from the same random draws as ``step``.
+
+Rules of a finite game
+----------------------
+``transition(next_state, state, action, agent, world) -> float``
+    The probability of the next state.
+``reward(state, action, agent, world) -> float``
+    The expected reward.
+
+All others follow from these two, and each can be declared nevertheless. A game whose reward and next state hang
+together declares a ``step`` of its own, of which ``transition`` must be the law and ``reward`` the mean (the
+repeated auction, where a bidder pays what it wins by). It may then also declare
+
+``met(state, action, agent, world, key) -> float``
+    The mean action of those whom the agent met in that step, drawn from the same key. Without it everybody meets
+    everybody.
 """
 
 import dataclasses
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -54,31 +70,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.engine.random import uniform
-from mfenvs.rules import plain, rule
+from mfenvs.field_values import as_python, in_kind
+from mfenvs.finite_rules import (
+    one_hot,
+    one_hot_and_time,
+    own_state,
+    sampled_step,
+    start_from_distribution,
+    state_action_cell,
+)
+from mfenvs.rule_checks import check_optional_rules, check_rule
 
 Rule = Callable[..., Any]
 
 MAX_AGENTS = 2**24
-"""Counts are kept in single precision, which is exact up to here."""
+"""Counts are kept in single precision, in which whole numbers are exact up to here."""
+MAX_HORIZON = 2**31 - 1
+MAX_CELLS = 2**26
+"""Most states, actions, and pairs of them: half a gigabyte for one law over these."""
+MAX_SEED = 2**64 - 1
 
-RULE_ARGUMENTS = {
-    "start": ("agent", "initial", "key"),
-    "cell": ("state", "action", "agent"),
-    "weight": ("state", "action", "agent"),
-    "count": ("counts", "mass", "state", "action", "agent", "world"),
-    "aggregate": ("world", "signal"),
-    "publish": ("signal", "constants", "time", "key"),
-    "step": ("state", "action", "agent", "world", "key"),
-    "observe": ("out", "state", "agent", "public"),
-    "allowed": ("action", "state", "agent", "public"),
-    "account": ("out", "state", "action", "agent", "world", "key"),
-    "place": ("state",),
-    "met": ("state", "action", "agent", "world", "key"),
-    "transition": ("next_state", "state", "action", "agent", "world"),
-    "reward": ("state", "action", "agent", "world"),
-}
-"""What each rule is called with."""
+NO_PARAMETERS = np.dtype([("unused", np.float32)])
+"""The ``agent_dtype`` of a game whose agents are all alike; it needs no ``draw_agents``."""
+
+SIZES = ("n_cells", "n_features", "n_places", "n_signals")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,20 +157,20 @@ class Game:
     met: ClassVar[Rule | None] = None
 
     def __post_init__(self) -> None:
+        fields = dataclasses.fields(self)
+        for field in fields:
+            setattr(self, field.name, as_python(field.name, field.type, getattr(self, field.name)))
         self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
         self.horizon = checks.integer("horizon", self.horizon, 1)
+        checks.at_most("horizon", self.horizon, MAX_HORIZON)
         self.agents_seed = checks.integer("agents_seed", self.agents_seed, 0)
+        checks.at_most("agents_seed", self.agents_seed, MAX_SEED)
         self.discount = checks.real("discount", self.discount, 0.0, 1.0, exclude_low=True)
         self.check()
-        drawn = np.asarray(self.draw_agents(np.random.default_rng(self.agents_seed)))
-        if drawn.dtype != self.agent_dtype or drawn.shape != (self.n_agents,):
-            raise ValueError(
-                f"draw_agents must return {self.n_agents} records of {self.agent_dtype},"
-                f" got shape {drawn.shape} of {drawn.dtype}"
-            )
-        agents: np.recarray[Any, Any] = drawn.copy().view(np.recarray)
-        agents.flags.writeable = False
-        self._agents = agents
+        for field in fields:
+            setattr(self, field.name, in_kind(field.name, field.type, getattr(self, field.name)))
+        self._check_sizes()
+        self._agents = self._drawn_agents()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse to change a game that is made: its agents and compiled rules follow from its constants."""
@@ -174,7 +189,10 @@ class Game:
         self._check_optional_rules()
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
-        """Draw the parameters of all agents, shape (n_agents,) of ``agent_dtype``."""
+        """Draw the parameters of all agents: finite numbers, shape (n_agents,) of ``agent_dtype``.
+
+        By default zeros, to be filled. A game whose ``agent_dtype`` is not :data:`NO_PARAMETERS` must override it.
+        """
         return np.zeros(self.n_agents, self.agent_dtype)
 
     @property
@@ -273,56 +291,69 @@ class Game:
             If the books do not balance. By default nothing is checked.
         """
 
+    def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
+        """Check that the game can be in these states: called before an engine goes on from a snapshot.
+
+        Rules use states and signals as indices without a check. Games extend it by the ranges of their own.
+
+        Parameters
+        ----------
+        states:
+            Shape (n_worlds, n_agents) of ``state_dtype``.
+        signal:
+            The public signal, shape (n_worlds, n_signals).
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite. The message names the entry of the snapshot.
+        """
+        for field in states.dtype.names or ("",):
+            numbers, name = states[field] if field else states, f"snapshot.states{field and f'[{field!r}]'}"
+            if numbers.dtype.kind == "f":
+                _check_finite(name, numbers)
+        _check_finite("snapshot.signal", signal)
+
     def describe(self) -> dict[str, Any]:
         """The constants with which an equal game can be made: keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
+    def _check_sizes(self) -> None:
+        kind = type(self)
+        for name in SIZES:
+            declared = getattr(kind, name, None)
+            if declared is not getattr(Game, name) or name in ("n_places", "n_signals"):
+                checks.size(name, getattr(self, name), 1 if name == "n_cells" else 0)
+
+    def _drawn_agents(self) -> "np.recarray[Any, Any]":
+        kind, dtype = type(self), self.agent_dtype
+        if kind.draw_agents is Game.draw_agents and dtype != NO_PARAMETERS:
+            raise TypeError(
+                f"{kind.__name__} declares agent_dtype {dtype} and must declare draw_agents(rng), which fills its"
+                " fields (agents without parameters: agent_dtype = mfenvs.game.NO_PARAMETERS)"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):  # What is not finite is refused below.
+            drawn = np.asarray(self.draw_agents(np.random.default_rng(self.agents_seed)))
+        if drawn.dtype != dtype or drawn.shape != (self.n_agents,):
+            raise ValueError(
+                f"draw_agents must return {self.n_agents} records of {dtype}, got shape {drawn.shape} of"
+                f" {drawn.dtype}"
+            )
+        for name in dtype.names or ():
+            if dtype[name].base.kind == "f" and not np.isfinite(drawn[name]).all():
+                raise ValueError(
+                    f"draw_agents must return finite numbers, got {drawn[name][~np.isfinite(drawn[name])][0]} as"
+                    f" {name} of an agent of {self!r}"
+                )
+        agents: np.recarray[Any, Any] = drawn.copy().view(np.recarray)
+        agents.flags.writeable = False
+        return agents
+
     def _check_optional_rules(self) -> None:
-        kind, rules = type(self).__name__, self.rules
-        for name in ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met"):
-            if getattr(rules, name) is not None:
-                self._check_arguments(name, getattr(rules, name))
-        for name in ("cell", "weight"):
-            if rules.count is not None and getattr(rules, name) is not None:
-                raise TypeError(f"{kind} must count agents by the rule count or by {name}, not by both")
-        for name in ("aggregate", "publish"):
-            if getattr(rules, name) is not None and self.n_signals < 1:
-                raise TypeError(f"{kind} must declare n_signals, the length of what {name} writes")
-        if (rules.account is not None) != bool(self.account_names):
-            raise TypeError(f"{kind} must declare account_names and the rule account together")
-        if rules.allowed is not None and not isinstance(self.action_space, gymnasium.spaces.Discrete):
-            raise TypeError(f"{kind} has a rule allowed, which is for discrete actions, got {self.action_space}")
-        for name, entry in self.reported.items():
-            checks.integer(f"the entry of the signal that is reported as {name!r}", entry, 0, self.n_signals - 1)
-        if rules.place is not None and self.n_places < 1:
-            raise TypeError(f"{type(self).__name__} must declare n_places, the number of values of place")
-        if self.regions and self.n_places < 1:
-            raise TypeError(f"{type(self).__name__} has regions and must declare the rule place(state)")
-        for name, places in self.regions.items():
-            for place in places:
-                checks.integer(f"a place of region {name!r}", place, 0, self.n_places - 1)
+        check_optional_rules(self)
 
     def _check_rule(self, name: str) -> None:
-        function = getattr(self, name, None)
-        if function is None:
-            takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
-            raise TypeError(f"{type(self).__name__} must declare the rule {takes}")
-        self._check_arguments(name, function)
-
-    def _check_arguments(self, name: str, function: Rule) -> None:
-        takes = f"{name}({', '.join(RULE_ARGUMENTS[name])})"
-        if not hasattr(function, "py_func"):
-            raise TypeError(f"{type(self).__name__}.{name} must be compiled: put @rule on it")
-        found = list(inspect.signature(plain(function)).parameters)
-        if len(found) != len(RULE_ARGUMENTS[name]):
-            raise TypeError(f"{type(self).__name__}.{name} must take {takes}, got {name}({', '.join(found)})")
-        expected = RULE_ARGUMENTS[name]
-        for place, argument in enumerate(found):
-            if argument in expected and expected.index(argument) != place:
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is called as {takes}: its arguments"
-                    f" ({', '.join(found)}) are in another order"
-                )
+        check_rule(self, name)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -355,8 +386,8 @@ class FiniteGame(Game):
 
     def check(self) -> None:
         """Check sizes, rules and the initial law."""
-        checks.integer("n_states", self.n_states, 1)
-        checks.integer("n_actions", self.n_actions, 1)
+        n_pairs = checks.size("n_states", self.n_states, 1) * checks.size("n_actions", self.n_actions, 1)
+        checks.at_most("n_states * n_actions", n_pairs, MAX_CELLS)
         self._check_rule("transition")
         self._check_rule("reward")
         if hasattr(self, "step"):
@@ -449,9 +480,21 @@ class FiniteGame(Game):
         """Whether the counts are just sigma(rho): no weights and the default cell."""
         return self.weight is None and self.cell is None and self.count is None
 
+    def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
+        """As :meth:`Game.check_snapshot`; states must be in [0, n_states)."""
+        super().check_snapshot(states, signal)
+        outside = (states < 0) | (states >= self.n_states)
+        if outside.any():
+            world, agent = (int(i) for i in np.argwhere(outside)[0])
+            raise ValueError(
+                f"snapshot.states[{world}, {agent}] must be in [0, {self.n_states - 1}],"
+                f" got {states[world, agent]}"
+            )
+
     def check_states(self, states: NDArray[Any]) -> None:
         """Check what a game's own ``start`` or ``step`` made: ValueError if there is no such state."""
-        if (hasattr(self, "step") or hasattr(self, "start")) and (outside := states >= self.n_states).any():
+        is_own = hasattr(self, "step") or hasattr(self, "start")
+        if is_own and (outside := (states < 0) | (states >= self.n_states)).any():
             raise ValueError(
                 f"the rules start and step of {type(self).__name__} must return states in [0,"
                 f" {self.n_states - 1}], got {states[outside][0]}"
@@ -470,6 +513,12 @@ def _undeclared(game: Game, name: str) -> TypeError:
     return TypeError(f"{type(game).__name__} must declare {name}")
 
 
+def _check_finite(name: str, numbers: NDArray[Any]) -> None:
+    if not np.isfinite(numbers).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
+        raise ValueError(f"{name} must hold finite numbers, got {numbers[where]} at {list(where)}")
+
+
 def index_dtype(size: int) -> np.dtype[Any]:
     """The smallest integer dtype in which the engine keeps indices below ``size``."""
     return np.dtype(np.uint8 if size <= 256 else np.int32)
@@ -484,75 +533,3 @@ def cumulative(law: NDArray[np.float64]) -> NDArray[np.float32]:
     sums = np.cumsum(law, axis=-1)
     reached = sums >= sums[..., -1:]
     return np.where(reached, 2.0, sums).astype(np.float32)
-
-
-@rule
-def start_from_distribution(agent: Any, initial: Any, key: Any) -> int:
-    """Draw the first state from the cumulative law ``initial``."""
-    draw = uniform(key, 0)
-    state = 0
-    for candidate in range(len(initial) - 1):
-        state += draw >= initial[candidate]
-    return state
-
-
-@rule
-def own_state(state: Any) -> Any:
-    """Be seen in one's state."""
-    return state
-
-
-@functools.cache
-def state_action_cell(n_actions: int) -> Rule:
-    """Count an agent by its state and action."""
-
-    @rule
-    def cell(state: Any, action: Any, agent: Any) -> Any:
-        return state * n_actions + action
-
-    return cell
-
-
-@functools.cache
-def one_hot(n_states: int) -> Rule:
-    """Observe one's own state one-hot."""
-
-    @rule
-    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
-        out[state] = 1.0
-
-    return observe
-
-
-@functools.cache
-def one_hot_and_time(n_states: int) -> Rule:
-    """Observe one's own state one-hot, then the elapsed time."""
-
-    @rule
-    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
-        out[state] = 1.0
-        out[n_states] = public.elapsed
-
-    return observe
-
-
-ALMOST_ONE = np.float32(1.0 - 4e-7)
-"""A cumulated row that has come this far is complete: what is missing is rounding, not another state."""
-
-
-@functools.cache
-def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
-    """The step of a finite game: one uniform draw against the cumulated transition row."""
-    last = n_states - 1
-
-    @rule
-    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        draw = uniform(key, 0)
-        reached = np.float32(0.0)
-        next_state = 0
-        for candidate in range(last):
-            reached += transition(candidate, state, action, agent, world)
-            next_state += (draw >= reached) & (reached < ALMOST_ONE)
-        return next_state, reward(state, action, agent, world)
-
-    return step

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import pettingzoo
 
+from mfenvs import checks
 from mfenvs.game import Game
 
 NAMESPACE = "mfenvs"
@@ -28,15 +29,17 @@ def register(name: str, game_class: type[Game]) -> None:
     Raises
     ------
     TypeError
-        If ``game_class`` is not a dataclass derived from :class:`mfenvs.Game`.
+        If ``game_class`` is not a dataclass derived from :class:`mfenvs.Game`, or ``name`` is no text.
     ValueError
         If the name is not of this form, or is another game's.
     """
     if not (isinstance(game_class, type) and issubclass(game_class, Game)):
-        raise TypeError(f"game_class must be a subclass of mfenvs.Game, got {game_class!r}")
+        raise TypeError(f"game_class must be a subclass of mfenvs.Game, got {checks.shown(game_class)}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text of the form 'Name-v0', got {checks.shown(name)}")
     stem, _, version = name.rpartition("-v")
     if not stem.isidentifier() or not version.isdigit():
-        raise ValueError(f"name must be of the form 'Name-v0', got {name!r}")
+        raise ValueError(f"name must be of the form 'Name-v0', got {checks.shown(name)}")
     if "__dataclass_fields__" not in vars(game_class):
         raise TypeError(f"put @dataclasses.dataclass(kw_only=True) on {game_class.__name__}")
     if name in _GAMES:
@@ -90,14 +93,15 @@ def make(name: str | Game, **constants: Any) -> Game:
             raise ValueError(f"constants {sorted(constants)} cannot be set on a game that is already made")
         return name
     if not isinstance(name, str):
-        raise TypeError(f"name must be a registered name or a Game, got {name!r}")
+        raise TypeError(f"name must be a registered name or a Game, got {checks.shown(name)}")
     game_class = game_class_of(name)
     allowed = [field.name for field in dataclasses.fields(game_class) if field.init]
     for constant in constants:
         if constant not in allowed:
             raise TypeError(
-                f"{name} has no constant {constant!r}{_suggestion(constant, allowed)};"
-                f" allowed: {', '.join(allowed)}"
+                # Python's own words: libraries that try out keyword arguments look for them.
+                f"{name} got an unexpected keyword argument {constant!r}: it has no constant"
+                f" {constant!r}{_suggestion(constant, allowed)}; allowed: {', '.join(allowed)}"
             )
     return game_class(**constants)
 
@@ -107,7 +111,7 @@ def game_class_of(name: str) -> type[Game]:
     short = name.removeprefix(f"{NAMESPACE}/")
     if short not in _GAMES:
         raise ValueError(
-            f"unknown game {name!r}{_suggestion(short, list(_GAMES))}; registered: {', '.join(_GAMES)}"
+            f"unknown game {checks.shown(name)}{_suggestion(short, list(_GAMES))}; registered: {', '.join(_GAMES)}"
         )
     return _GAMES[short]
 

@@ -134,3 +134,106 @@ def test_a_law_over_all_axes():
     assert checks.whole_law("law", [[0.25, 0.25], [0.5, 0.0]]).tolist() == [0.25, 0.25, 0.5, 0.0]
     with pytest.raises(ValueError, match=r"law must hold probabilities .*, got a least of 0.25 and a sum of 0.75"):
         checks.whole_law("law", [[0.25], [0.5]])
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([0.5]), np.ma.masked, np.array("0.5"), np.timedelta64(1, "s"), np.array(1j)]
+)
+def test_what_numpy_would_make_a_real(value):
+    with pytest.raises(TypeError, match=r"^x must be a finite number in \[0, 1\], got "):
+        checks.real("x", value, 0.0, 1.0)
+
+
+def test_integers_beyond_all_floats_and_beyond_what_python_prints():
+    with pytest.raises(ValueError, match=r"^x must be a finite number in \[0, 1\], got 1000"):
+        checks.real("x", 10**400, 0.0, 1.0)
+    for check in (lambda value: checks.real("x", value), lambda value: checks.integer("x", value, 0, 5)):
+        with pytest.raises(ValueError, match=r"^x must be .*, got a value of type int$"):
+            check(10**5000)
+    assert len(checks.shown(list(range(10**4)))) < 250
+
+
+@pytest.mark.parametrize("value", [np.array([3]), np.ma.array(3, mask=True), np.array([[3]])])
+def test_arrays_are_no_integers(value):
+    with pytest.raises(TypeError, match=r"^n must be an integer >= 0, got "):
+        checks.integer("n", value, 0)
+
+
+@pytest.mark.parametrize("value", [np.array(["a", "b"]), np.array([60, 15]), [60], {}, None, True, 1.5])
+def test_choices_of_any_kind_are_compared_safely(value):
+    for allowed in (("a", "b"), (60, 15), (1, 60)):
+        with pytest.raises(ValueError, match=r"^o must be one of "):
+            checks.choice("o", value, allowed)
+
+
+def test_the_allowed_value_itself_is_chosen():
+    assert type(checks.choice("o", np.str_("a"), ("a", "b"))) is str
+    assert type(checks.choice("o", np.int64(15), (60, 15))) is int
+    assert type(checks.choice("o", 1, (0.25, 1.0))) is float
+    assert checks.choice("o", np.True_, (False, True)) is True
+    assert checks.choice("o", None, (None, "a")) is None
+
+
+MASKED = np.ma.array([[0, 1]], mask=[[False, True]])
+
+
+def test_masks_are_not_lost():
+    for check in (
+        lambda: checks.actions(MASKED, (1, 2)),
+        lambda: checks.shaped("actions", MASKED, (1, 2), float),
+        lambda: checks.indices("actions", MASKED, (1, 2), 0, 5),
+        lambda: checks.buffer("actions", MASKED.astype(np.float32), (1, 2), (np.dtype(np.float32),)),
+    ):
+        with pytest.raises(TypeError, match=r"^actions must be .*masked"):
+            check()
+    with pytest.raises(TypeError, match=r"^p must be an array without a mask"):
+        checks.probabilities("p", np.ma.array([0.5, 0.5], mask=[0, 1]), (2,))
+
+
+def test_what_makes_no_array():
+    with pytest.raises(TypeError, match=r"^m must be an array, got \[\[1, 2\], \[3\]\]"):
+        checks.shaped("m", [[1, 2], [3]], (2, 2), float)
+
+
+def test_shaped_never_truncates_or_wraps():
+    with pytest.raises(TypeError, match=r"^m must be an array of integers, got dtype float64"):
+        checks.shaped("m", [0.5, 1.0], (2,), np.int64)
+    with pytest.raises(ValueError, match=r"^m must hold integers in \[0, 255\], got 0 to 256"):
+        checks.shaped("m", [0, 256], (2,), np.uint8)
+
+
+def test_indices_name_the_first_that_is_out_of_range():
+    found = checks.indices("ids", np.array([3, 0], np.uint8), (2,), 0, 3)
+    assert found.dtype == np.int64
+    assert found.tolist() == [3, 0]
+    largest = checks.indices("ids", [2**64 - 1], (1,), 0, 2**64 - 1)
+    assert largest.dtype == np.uint64
+    assert largest.tolist() == [2**64 - 1]
+    with pytest.raises(ValueError, match=r"^ids\[1\] must be an integer in \[0, 3\], got 4"):
+        checks.indices("ids", [3, 4, -1], (3,), 0, 3)
+    with pytest.raises(ValueError, match=r"^ids must have shape \(2,\), got \(3,\)"):
+        checks.indices("ids", [3, 4, -1], (2,), 0, 3)
+    for wrong in ([0.5], [True], [10**30], ["a"]):
+        with pytest.raises(TypeError, match=r"^ids must be integers in \[0, 3\], got dtype "):
+            checks.indices("ids", wrong, (1,), 0, 3)
+
+
+def test_buffers_to_write_to():
+    single = (np.dtype(np.float32),)
+    fits = np.zeros((2, 3), np.float32)
+    assert checks.buffer("out", fits, (2, 3), single) is fits
+    for wrong in (fits.astype(">f4"), fits[:1], fits.astype(float)):
+        with pytest.raises(ValueError, match=r"^out must be a float32 array of shape \(2, 3\), got shape"):
+            checks.buffer("out", wrong, (2, 3), single)
+    fits.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^out must be an array to write to, got a read-only one"):
+        checks.buffer("out", fits, (2, 3), single)
+    with pytest.raises(TypeError, match=r"^out must be a numpy array to write to, got \[\]"):
+        checks.buffer("out", [], (2, 3), single)
+
+
+def test_sequences():
+    assert checks.sequence("s", np.array([1.0, 2.0]), "hold numbers") == (1.0, 2.0)
+    for wrong in (3, "abc", np.zeros((2, 2)), np.array(3), {1, 2}, None):
+        with pytest.raises(TypeError, match=r"^s must hold numbers, got "):
+            checks.sequence("s", wrong, "hold numbers")

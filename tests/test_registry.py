@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.metadata
 
 import gymnasium
 import numpy as np
@@ -63,6 +64,18 @@ def test_unknown_names_and_constants_come_with_a_suggestion():
         TypeError, match=r"no constant 'n_agent' \(did you mean 'n_agents'\?\); allowed: n_agents, "
     ):
         mfenvs.make("Epidemic-v0", n_agent=3)
+
+
+def test_an_unknown_constant_is_refused_in_pythons_words():
+    """TorchRL's GymEnv tries ``frameskip`` and goes on without it if the error has this phrase."""
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'"):
+        mfenvs.make("Epidemic-v0", frameskip=1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip"):
+        gymnasium.make("mfenvs/Epidemic-v0", frameskip=1)
+
+
+def test_the_version_is_the_installed_one():
+    assert mfenvs.__version__ == importlib.metadata.version("mfenvs")
 
 
 def test_the_listing_is_a_copy():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.model import follow
+from mfenvs.engine.flow import follow
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.cpu import Layout, advance_world_rule, own_count_rules, start_world_rule
+from mfenvs.engine.counting import new_sums, own_count_rules
+from mfenvs.engine.cpu import advance_world_rule, start_world_rule
+from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame, Game, Rules
@@ -150,7 +152,8 @@ class _TabularLearners(Trainer[Any]):
         total, wrong, value, *where = self._kernel(
             *self._tables,
             *(np.empty((2, n), game.state_dtype), np.empty(n, np.int32), np.empty(n, np.float32)),
-            *(np.empty(game.n_cells, np.float32), np.empty(game.n_signals, np.float32)),
+            *(np.empty(game.n_cells, np.float32), new_sums(game.rules, 1, game.n_cells)[0]),
+            np.empty(game.n_signals, np.float32),
             *(game.agents.view(np.ndarray), game.constants, game.initial, game.discount, game.horizon),
             *(config.inverse_temperature, config.step_exponent, self._steps),
             *(config.seed, self.iteration * config.episodes, config.episodes),
@@ -371,6 +374,7 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
         actions: Any,
         rewards: Any,
         counts: Any,
+        sums: Any,
         signal: Any,
         agents: Any,
         constants: Any,
@@ -404,7 +408,7 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                     actions[i] = draw_by(weights[i, t, now[i], bins[i]], uniform(agent_key(acts, i), 0))
                     seen[i, t, now[i], bins[i]] = min(seen[i, t, now[i], bins[i]], MOST_VISITS - 1) + 1
                     total += actions[i]
-                advance_world(now, actions, then, rewards, agents, constants, counts, signal, h, moves)
+                advance_world(now, actions, then, rewards, agents, constants, counts, sums, signal, h, moves)
                 for i in range(n_agents):
                     state, action, following, bin_now = now[i], actions[i], then[i], 0
                     if following >= n_states:

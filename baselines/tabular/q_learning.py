@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.model import FlowArrays, model_kernels
+from mfenvs.engine.flow import FlowArrays
+from mfenvs.engine.model import model_kernels
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame

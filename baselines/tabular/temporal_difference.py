@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.engine import Engine, Trajectories
+from mfenvs.engine.engine import Engine
+from mfenvs.engine.trajectories import Trajectories
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame

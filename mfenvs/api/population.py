@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.api.terminal import Display
-from mfenvs.engine.engine import Engine, Snapshot
+from mfenvs.engine.engine import Engine
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.rendering import drawing_classes, make_recorder
@@ -162,7 +163,7 @@ class Population:
             As :meth:`mfenvs.Engine.step` does; nothing has moved then.
         """
         self.check_playing()
-        chosen = np.asarray(actions)
+        chosen = checks.array("actions", actions)
         if chosen.shape != self._actions_shape:
             raise ValueError(f"actions must have shape {self._actions_shape}, got {chosen.shape}")
         engine = self.engine

@@ -11,7 +11,7 @@ from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
 from mfenvs.api.population import Population
 from mfenvs.api.representative import RepresentativeAgents
-from mfenvs.engine.engine import Snapshot
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
 from mfenvs.wrappers.observations import Observe
 

@@ -42,6 +42,11 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return _cached(function, numba.njit(nogil=True, **COMPILE_OPTIONS))
 
 
+def checked_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function like :func:`kernel`, with every index checked: for debug mode."""
+    return _cached(function, numba.njit(nogil=True, boundscheck=True, **COMPILE_OPTIONS))
+
+
 def solver(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that may allocate arrays (solvers, not simulation), cached on disk."""
     options: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}

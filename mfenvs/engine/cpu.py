@@ -12,35 +12,13 @@ from typing import Any
 
 from numba import float32, float64, int32
 
-from mfenvs.checks import is_row
+from mfenvs.engine.acting import act_kernel, act_world_rule, first_invalid_action
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.random import ACT, ADVANCE, NOBODY, START, agent_key, step_key, uniform
-from mfenvs.game import Game, Rules
+from mfenvs.engine.counting import count_rule, no_aggregate, own_count_rules
+from mfenvs.engine.layout import Layout, rule_from
+from mfenvs.engine.random import ACT, ADVANCE, NOBODY, START, agent_key, step_key
+from mfenvs.game import Rules
 from mfenvs.rules import Public, World, rule
-
-SMALL_CELL_COUNT = 16
-"""Up to here agents are counted in one vectorised pass, beyond by scattered increments."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """What of a game's sizes is compiled into its kernels."""
-
-    n_cells: int
-    n_actions: int | None
-    """None: actions are not discrete, and no tabular policy can be played."""
-    state_fields: tuple[str, ...] | None
-    """None: the state is a scalar."""
-
-    @classmethod
-    def of(cls, game: Game) -> "Layout":
-        """The layout of a game."""
-        n_actions = getattr(game.action_space, "n", None)
-        return cls(
-            n_cells=game.n_cells,
-            n_actions=None if n_actions is None else int(n_actions),
-            state_fields=game.state_dtype.names,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +42,7 @@ class Kernels:
 def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     """Compile the kernels of a game; equal rules and layouts share them."""
     start_world = start_world_rule(rules, layout)
-    act_world = _act_world(layout.n_actions or 1)
+    act_world = act_world_rule(layout.n_actions or 1)
     advance_world = advance_world_rule(rules, layout)
     return Kernels(
         start=_start_kernel(start_world, rules.publish or no_news),
@@ -73,7 +51,7 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
         occupancy=None if rules.place is None else _occupancy_kernel(rules.place),
         masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
         accounts=None if rules.account is None else _accounts_kernel(rules, layout),
-        act=_act_kernel(act_world),
+        act=act_kernel(act_world),
         rollout=_rollout_kernel(start_world, advance_world, act_world),
     )
 
@@ -90,7 +68,7 @@ def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
     # A record is written field by field, and numba needs the fields' names in the source.
     lines = [f"    record.{name} = state[{index}]" for index, name in enumerate(fields)]
     source = "\n".join(["def store(states, i, state):", "    record = states[i]", *lines])
-    return _rule_from(source, "store")
+    return rule_from(source, "store")
 
 
 def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
@@ -103,92 +81,6 @@ def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
             store(states, i, start(agents[i], initial, agent_key(key, i)))
 
     return start_world
-
-
-def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
-    """A rule that counts all agents of a world, into ``world.counts``."""
-    cell, weight, add, n_cells = rules.cell, rules.weight, rules.count, layout.n_cells
-    if add is not None:
-
-        @rule
-        def count_added(states: Any, actions: Any, agents: Any, world: Any) -> None:
-            world.counts[:] = 0
-            for i in range(len(states)):
-                add(world.counts, float32(1.0), states[i], actions[i], agents[i], world)
-
-        return count_added
-    assert cell is not None
-    if weight is not None:
-
-        @rule
-        def count_weights(states: Any, actions: Any, agents: Any, world: Any) -> None:
-            world.counts[:] = 0
-            for i in range(len(states)):
-                place = cell(states[i], actions[i], agents[i])
-                world.counts[place] += weight(states[i], actions[i], agents[i])
-
-        return count_weights
-    if n_cells > SMALL_CELL_COUNT:
-
-        @rule
-        def count_scattered(states: Any, actions: Any, agents: Any, world: Any) -> None:
-            world.counts[:] = 0
-            for i in range(len(states)):
-                world.counts[cell(states[i], actions[i], agents[i])] += 1
-
-        return count_scattered
-
-    # One sum per cell, each a variable of its own: a single pass that vectorises. As a loop over the cells
-    # around the loop over the agents it takes three times as long.
-    cells = range(n_cells)
-    source = "\n".join(
-        [
-            "def count_in_sums(states, actions, agents, world):",
-            *(f"    sum_{c} = int32(0)" for c in cells),
-            "    for i in range(len(states)):",
-            "        place = int32(cell(states[i], actions[i], agents[i]))",
-            *(f"        sum_{c} += int32(place == {c})" for c in cells),
-            *(f"    world.counts[{c}] = sum_{c}" for c in cells),
-        ]
-    )
-    return _rule_from(source, "count_in_sums", cell=cell, int32=int32)
-
-
-def _rule_from(source: str, name: str, **scope: Any) -> Callable[..., Any]:
-    """Compile a rule whose source depends on the game's sizes or names."""
-    exec(source, scope)
-    return rule(scope[name])
-
-
-def own_count_rules(rules: Rules) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Two rules: in which cell an agent is counted, and with what weight.
-
-    A game that counts by a rule ``count`` has no such cell: -1, with weight 0.
-    """
-    if rules.count is not None:
-        return _in_no_cell, _weightless
-    assert rules.cell is not None
-    return rules.cell, rules.weight or _one
-
-
-@rule
-def _in_no_cell(state: Any, action: Any, agent: Any) -> Any:
-    return -1
-
-
-@rule
-def _weightless(state: Any, action: Any, agent: Any) -> Any:
-    return float32(0.0)
-
-
-@rule
-def _one(state: Any, action: Any, agent: Any) -> Any:
-    return float32(1.0)
-
-
-@rule
-def no_aggregate(world: Any, signal: Any) -> None:
-    """The aggregate of a game whose rules read the counts themselves."""
 
 
 @rule
@@ -211,6 +103,7 @@ def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
         agents: Any,
         constants: Any,
         counts: Any,
+        sums: Any,
         signal: Any,
         time: Any,
         key: Any,
@@ -219,7 +112,7 @@ def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
         n_agents = len(states)
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
         everyone = World(counts, signal, constants, time, -1, float32(0.0), per_other, per_agent)
-        count(states, actions, agents, everyone)
+        count(states, actions, agents, everyone, sums)
         aggregate(everyone, signal)
         for i in range(n_agents):
             state, action, agent = states[i], actions[i], agents[i]
@@ -257,22 +150,6 @@ def _start_kernel(start_world: Callable[..., Any], publish: Callable[..., Any]) 
     return start
 
 
-@kernel
-def first_invalid_action(actions: Any, n_actions: Any, first: Any, last: Any) -> Any:
-    """Flat index of the first action outside 0..n_actions-1 in these worlds, or -1."""
-    n_agents = actions.shape[1]
-    wrong = int32(0)
-    for w in range(first, last):
-        for i in range(n_agents):
-            wrong |= int32(actions[w, i] < 0) | int32(actions[w, i] >= n_actions)
-    if wrong:
-        for w in range(first, last):
-            for i in range(n_agents):
-                if actions[w, i] < 0 or actions[w, i] >= n_actions:
-                    return w * n_agents + i
-    return -1
-
-
 def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Callable[..., Any]:
     discrete = n_actions is not None
 
@@ -285,6 +162,7 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
         agents: Any,
         constants: Any,
         counts: Any,
+        sums: Any,
         signal: Any,
         world_ids: Any,
         time: Any,
@@ -307,6 +185,7 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
                 agents,
                 constants,
                 counts[w],
+                sums[w],
                 signal[w],
                 time,
                 step_key(seed, world_ids[w], episode, time, ADVANCE),
@@ -391,7 +270,7 @@ def _accounts_kernel(rules: Rules, layout: Layout) -> Callable[..., Any]:
         for w in range(first, last):
             key = step_key(seed, world_ids[w], episode, time, ADVANCE)
             everyone = World(counts[w], signal[w], constants, time, -1, 0.0, per_other, per_agent)
-            count(states[w], actions[w], agents, everyone)
+            count(states[w], actions[w], agents, everyone, counts[w])
             aggregate(everyone, signal[w])
             for i in range(n_agents):
                 state, action, agent = states[w, i], actions[w, i], agents[i]
@@ -421,132 +300,6 @@ def _occupancy_kernel(place: Callable[..., Any]) -> Callable[..., Any]:
     return occupancy
 
 
-SMALL_ACTION_COUNT = 8
-"""Up to here all of a cumulative law is compared with the draw, beyond the search stops when it is found."""
-
-
-def _act_world(n_actions: int) -> Callable[..., Any]:
-    """A rule that draws the actions of all agents of a world from cumulated policies, (1 or n_agents, T, S, A).
-
-    With T = 1 a policy is the same at all times.
-    """
-    last = n_actions - 1
-
-    @rule
-    def sample_small(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
-        index = 0
-        for k in range(last):
-            index += draw >= cumulative[group, time, state, k]
-        return index
-
-    @rule
-    def sample_large(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
-        index = 0
-        while index < last and draw >= cumulative[group, time, state, index]:
-            index += 1
-        return index
-
-    sample = sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
-
-    @rule
-    def act_world(
-        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
-    ) -> None:
-        now = time if cumulative.shape[1] > 1 else 0
-        if len(cumulative) == 1:
-            for i in range(len(states)):
-                actions[i] = sample(cumulative, 0, now, states[i], uniform(agent_key(key, i), 0))
-        else:
-            for i in range(len(states)):
-                actions[i] = sample(cumulative, i, now, states[i], uniform(agent_key(key, i), 0))
-        if deviator >= 0:
-            now = time if deviation.shape[1] > 1 else 0
-            draw = uniform(agent_key(key, deviator), 0)
-            actions[deviator] = sample(deviation, 0, now, states[deviator], draw)
-
-    return act_world
-
-
-def _act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
-    @kernel
-    def act(
-        cumulative: Any,
-        states: Any,
-        actions: Any,
-        time: Any,
-        seed: Any,
-        episode: Any,
-        world_ids: Any,
-        first: Any,
-        last: Any,
-    ) -> None:
-        """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, T, S, A)."""
-        for w in range(first, last):
-            key = step_key(seed, world_ids[w], episode, time, ACT)
-            act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
-
-    return act
-
-
-ROW_TOLERANCE = 1e-4
-"""How far a row of single-precision probabilities may be from summing to one."""
-
-
-@kernel
-def draw_actions(
-    probabilities: Any,
-    actions: Any,
-    time: Any,
-    seed: Any,
-    episode: Any,
-    world_ids: Any,
-    first: Any,
-    last: Any,
-) -> Any:
-    """Draw actions (n_worlds, N) from one law each, (n_worlds, N, A); the flat index of a wrong law, or -1.
-
-    The random numbers are those with which tabular policies are played.
-    """
-    n_agents, n_actions = probabilities.shape[1:]
-    for w in range(first, last):
-        key = step_key(seed, world_ids[w], episode, time, ACT)
-        for i in range(n_agents):
-            law = probabilities[w, i]
-            if not is_row(law, ROW_TOLERANCE, 0.0):
-                return w * n_agents + i
-            total = 0.0
-            for p in law:
-                total += p
-            # Against the actual sum: an action of probability zero at the end can never be reached.
-            draw = uniform(agent_key(key, i), 0) * total
-            reached, action = 0.0, 0
-            for k in range(n_actions - 1):
-                reached += law[k]
-                action += draw >= reached
-            actions[w, i] = action
-    return -1
-
-
-@kernel
-def draw_box_actions(
-    low: Any,
-    high: Any,
-    actions: Any,
-    time: Any,
-    seed: Any,
-    episode: Any,
-    world_ids: Any,
-    first: Any,
-    last: Any,
-) -> None:
-    """Draw actions (n_worlds, N, K) uniformly from a box with these bounds, (K,)."""
-    for w in range(first, last):
-        key = step_key(seed, world_ids[w], episode, time, ACT)
-        for i in range(actions.shape[1]):
-            for k in range(len(low)):
-                actions[w, i, k] = low[k] + (high[k] - low[k]) * uniform(agent_key(key, i), k)
-
-
 def _rollout_kernel(
     start_world: Callable[..., Any], advance_world: Callable[..., Any], act_world: Callable[..., Any]
 ) -> Callable[..., Any]:
@@ -562,6 +315,7 @@ def _rollout_kernel(
         constants: Any,
         initial: Any,
         counts: Any,
+        sums: Any,
         signal: Any,
         seed: Any,
         episode: Any,
@@ -593,6 +347,7 @@ def _rollout_kernel(
                     agents,
                     constants,
                     counts[w, h],
+                    sums[w],
                     signal[w],
                     h,
                     step_key(seed, world_ids[w], episode, h, ADVANCE),

@@ -1,10 +1,6 @@
 """The engine: ``n_worlds`` copies of one game, stepped as arrays. Every API is a view of this class."""
 
-import concurrent.futures
-import dataclasses
 import functools
-import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,58 +10,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.engine.cpu import Layout, build_kernels, draw_actions, draw_box_actions, first_invalid_action
-from mfenvs.engine.debug import check_rows
+from mfenvs.engine.acting import draw_actions, draw_box_actions, first_invalid_action, first_invalid_table_row
+from mfenvs.engine.counting import new_sums
+from mfenvs.engine.cpu import build_kernels
+from mfenvs.engine.debug import RuleChecks, check_rows
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
+from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import in_double_precision
-from mfenvs.game import FiniteGame, Game, cumulative, index_dtype
+from mfenvs.engine.rollout import checked_rollout
+from mfenvs.engine.snapshot import Snapshot, checked_snapshot, signed
+from mfenvs.engine.threads import run_in_threads
+from mfenvs.engine.trajectories import Trajectories
+from mfenvs.game import MAX_SEED, FiniteGame, Game, index_dtype
+from mfenvs.registry import make
 
 FLOAT32 = np.dtype(np.float32)
 
+MAX_WORLDS = 2**24
+
 AGENT_STEPS_WORTH_A_THREAD = 50_000
 """Below this much work a thread costs more than it saves (a task is handed over in tens of microseconds)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Trajectories:
-    """Whole episodes of all agents, as :meth:`Engine.rollout` returns them."""
-
-    states: NDArray[Any]
-    """Shape (n_worlds, horizon + 1, n_agents); the last is where the episode ended."""
-    actions: NDArray[Any]
-    """Shape (n_worlds, horizon, n_agents)."""
-    rewards: NDArray[np.float32]
-    """Shape (n_worlds, horizon, n_agents)."""
-    counts: NDArray[np.float32]
-    """Weight counted in each cell, everyone included, shape (n_worlds, horizon, n_cells)."""
-    discount: float = 1.0
-    """The game's discount gamma."""
-
-    @property
-    def returns(self) -> NDArray[np.float64]:
-        """Total reward of every agent, discounted by gamma^h, shape (n_worlds, n_agents)."""
-        total: NDArray[np.float64]
-        if self.discount == 1.0:
-            total = self.rewards.sum(axis=1, dtype=np.float64)
-        else:
-            worth = self.discount ** np.arange(self.rewards.shape[1])
-            total = np.einsum("h,whi->wi", worth, self.rewards)
-        return total
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """Where an engine is within its episodes, as :meth:`Engine.snapshot` returns it."""
-
-    seed: int
-    episode: int
-    time: int
-    states: NDArray[Any]
-    """Shape (n_worlds, n_agents)."""
-    signal: NDArray[np.float32] | None = None
-    """The public signal, shape (n_worlds, n_signals); None stands for zeros."""
-    returns: NDArray[np.float64] | None = None
-    """Total rewards of this episode so far, shape (n_worlds, n_agents), of an engine that keeps them."""
 
 
 class Engine:
@@ -74,7 +38,7 @@ class Engine:
     Parameters
     ----------
     game:
-        The game.
+        A game, or the registered name of one.
     n_worlds:
         Number of copies.
     first_world:
@@ -84,10 +48,12 @@ class Engine:
         At most this many threads share the worlds when there is enough to do; by default
         ``NUMBA_NUM_THREADS``, which is the number of cores unless the environment sets it.
     debug:
-        Check in every step that the rows that a finite game's ``transition`` returns are probabilities, and
-        that its rewards are finite (slower). Indices in rules are checked in a process that is started with
-        the environment variable ``NUMBA_BOUNDSCHECK=1``. If the game has a rule ``account``, every step is audited
-        too.
+        Check what the rules do before it is done (several times slower): in
+        every reset, step and observation, that indices are within their arrays (a negative one down to minus the
+        length means the end of an array, as in Python; of ``cell``, ``share`` and ``crowd`` it is refused), that
+        ``start`` and ``step`` return states of the game's dtype, that rows of ``transition`` are probabilities,
+        rewards finite and observations in the observation space. If the game has a rule ``account``, every step
+        is audited too. :meth:`rollout` is not checked.
     keep_accounts:
         Let :meth:`accounts` tell what the last step was made up of, if the game has a rule ``account``.
 
@@ -99,7 +65,7 @@ class Engine:
 
     def __init__(
         self,
-        game: Game,
+        game: Game | str,
         n_worlds: int = 1,
         *,
         first_world: int = 0,
@@ -107,24 +73,26 @@ class Engine:
         debug: bool = False,
         keep_accounts: bool = False,
     ) -> None:
-        if not isinstance(game, Game):
-            raise TypeError(f"game must be a Game, got {game!r}")
-        self.game = game
+        if not isinstance(game, Game | str):
+            raise TypeError(f"game must be a Game or the name of one, got {checks.shown(game)}")
+        game = self.game = make(game)
         self.n_worlds = checks.integer("n_worlds", n_worlds, 1)
+        checks.at_most("n_worlds", self.n_worlds, MAX_WORLDS)
         self.n_threads = (
             int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
             if n_threads is None
             else checks.integer("n_threads", n_threads, 1)
         )
-        self.debug = debug
+        self.debug = checks.boolean("debug", debug)
         self.time = 0
         """Steps taken in this episode."""
         self.is_playing = False
         """Whether an episode has begun and not ended."""
         first_world = checks.integer("first_world", first_world, 0)
-        self._world_ids = np.arange(first_world, first_world + self.n_worlds, dtype=np.uint64)
+        checks.at_most("first_world", first_world, 2**64 - self.n_worlds)
+        self._world_ids = np.uint64(first_world) + np.arange(self.n_worlds, dtype=np.uint64)
         self._kernels = build_kernels(game.rules, Layout.of(game))
-        if keep_accounts and self._kernels.accounts is None:
+        if checks.boolean("keep_accounts", keep_accounts) and self._kernels.accounts is None:
             raise TypeError(f"keep_accounts needs a game with a rule account, got {type(game).__name__}")
         self._keeps_accounts = keep_accounts or (debug and self._kernels.accounts is not None)
         self._last_actions: NDArray[Any] | None = None
@@ -139,13 +107,18 @@ class Engine:
         self._counts = np.zeros((self.n_worlds, game.n_cells), np.float32)
         self._signal = np.zeros((self.n_worlds, game.n_signals), np.float32)
         # What every step hands to its kernel alike, put together once: a step takes microseconds.
-        self._fixed = (self._agents, self._constants, self._counts, self._signal, self._world_ids)
+        sums = new_sums(game.rules, self.n_worlds, game.n_cells)
+        self._fixed = (self._agents, self._constants, self._counts, sums, self._signal, self._world_ids)
         self._n_actions = Layout.of(game).n_actions
         self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
         if self._n_actions is None:
             assert isinstance(game.action_space, gymnasium.spaces.Box)
             self._action_bounds = game.action_space.low, game.action_space.high
+        if isinstance(game, FiniteGame):
+            self._policy_shape = game.policy_shape
+            self._action_dtypes = np.dtype(np.int32), np.dtype(np.int64), index_dtype(game.n_actions)
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
+        self._rule_checks = RuleChecks(game, self._world_ids) if self.debug else None
         self._seed, self._episode = 0, -1
 
     @property
@@ -197,9 +170,12 @@ class Engine:
         With a seed the random numbers begin anew; without, the next episode of the last seed (0 if none was
         given) begins.
         """
+        new_seed, episode = self._seed, self._episode + 1
         if seed is not None:
-            self._seed, self._episode = _signed(checks.integer("seed", seed, 0, 2**64 - 1)), -1
-        self._episode += 1
+            new_seed, episode = signed(checks.integer("seed", seed, 0, MAX_SEED)), 0
+        if self._rule_checks is not None:
+            self._rule_checks.check_start(new_seed, episode)
+        self._seed, self._episode = new_seed, episode
         self._for_worlds(
             self.n_worlds,
             self._kernels.start,
@@ -245,11 +221,11 @@ class Engine:
             rewards = np.empty(self._shape, np.float32)
         else:
             rewards = _buffer("rewards", rewards, self._shape)
-        if self._n_actions is not None and self._step_threads > 1:
+        if self._n_actions is not None and (self._step_threads > 1 or self.debug):
             # A thread that finds a bad action must not find that the other has already moved its worlds.
             self._refuse_action(checked, first_invalid_action(checked, self._n_actions, 0, self.n_worlds))
-        if self.debug and isinstance(self.game, FiniteGame):
-            check_rows(self.game, self._states, checked, self.time)
+        if self._rule_checks is not None:
+            self._check_step(self._rule_checks, checked)
         before, after, fixed = self._states, self._next_states, self._fixed
         if self._keeps_accounts:
             signal_before, actions_now = self._signal.copy(), checked.copy()
@@ -283,6 +259,9 @@ class Engine:
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """What every agent sees now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
         out = _buffer("out", out, (*self._states.shape, self.game.n_features))
+        if self._rule_checks is not None:
+            states, _, _, signal, time, elapsed = self._public()
+            self._run(self._rule_checks.check_observations, states, signal, time, elapsed)
         self._for_worlds(self.n_worlds, self._kernels.observe, out, *self._public())
         return out
 
@@ -360,50 +339,38 @@ class Engine:
             raise TypeError(
                 f"occupancy() needs a game with a rule place, which {type(self.game).__name__} has not"
             )
-        out = _buffer("out", out, (self.n_worlds, self.game.n_places))
-        wrong = self._for_worlds(self.n_worlds, self._kernels.occupancy, out, self._states)
-        if wrong >= 0:
-            world, agent = divmod(int(wrong), self.game.n_agents)
-            raise ValueError(
-                f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents,"
-                f" which it is not for agent {agent} in state {self._states[world, agent]} of world {world}"
-            )
-        return out
+        return self._shares(_buffer("out", out, (self.n_worlds, self.game.n_places)), self._states)
 
     def snapshot(self) -> Snapshot:
         """Copy where the engine is, so that :meth:`restore` can go on from there, in another process too."""
         returns = None if self._returns is None else self._returns.copy()
-        return Snapshot(self._seed, self._episode, self.time, self._states.copy(), self._signal.copy(), returns)
+        seed = self._seed % 2**64
+        return Snapshot(seed, self._episode, self.time, self._states.copy(), self._signal.copy(), returns)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of an engine of the same game, number of worlds and first world.
 
         Raises
         ------
-        ValueError
-            If the states have another shape or dtype, the time is past the horizon, or this engine keeps returns
-            and the snapshot was taken within an episode by one that did not.
+        TypeError, ValueError
+            If any part of the snapshot is none that an engine of this game can have (:meth:`Game.check_snapshot`),
+            or this engine keeps returns and the snapshot was taken within an episode by one that did not. The
+            engine is as it was then.
         """
-        states = np.asarray(snapshot.states)
-        if states.shape != self._states.shape or states.dtype != self._states.dtype:
-            raise ValueError(
-                f"snapshot.states must have shape {self._states.shape} and dtype {self._states.dtype},"
-                f" got {states.shape} and {states.dtype}"
+        found = checked_snapshot(snapshot, self.game, self.n_worlds)
+        if found.episode >= 0 and self._kernels.occupancy is not None:
+            # A state that is in no place is none of the game's, as far as that can be told of any game.
+            self._shares(
+                np.empty((self.n_worlds, self.game.n_places), np.float32), found.states, "snapshot.states"
             )
-        time = checks.integer("snapshot.time", snapshot.time, 0, self.game.horizon)
-        if snapshot.returns is not None:
-            self._returns = checks.shaped("snapshot.returns", snapshot.returns, self._shape, np.float64).copy()
+        if found.returns is None and self._returns is not None and found.time:
+            raise ValueError("snapshot.returns must be given, since this engine keeps returns, got None")
+        if found.returns is not None:
+            self._returns = found.returns.copy()
         elif self._returns is not None:
-            if time:
-                raise ValueError("snapshot.returns must be given, since this engine keeps returns, got None")
             self._returns[...] = 0.0
-        self.time = time
-        self._seed, self._episode = int(snapshot.seed), checks.integer("snapshot.episode", snapshot.episode, -1)
-        self._states[...] = states
-        signal = 0.0 if snapshot.signal is None else np.asarray(snapshot.signal)
-        if snapshot.signal is not None and np.shape(signal) != self._signal.shape:
-            raise ValueError(f"snapshot.signal must have shape {self._signal.shape}, got {np.shape(signal)}")
-        self._signal[...] = signal
+        self.time, self._seed, self._episode = found.time, signed(found.seed), found.episode
+        self._states[...], self._signal[...] = found.states, found.signal
         self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
 
@@ -465,23 +432,45 @@ class Engine:
     ) -> NDArray[np.int32]:
         """Draw everyone's action from a tabular policy at the current time, shape (n_worlds, n_agents).
 
-        ``policy`` is a cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, T, S, A) with (T,
-        S, A) the game's ``policy_shape``. The draws are those of :meth:`rollout`.
+        Parameters
+        ----------
+        policy:
+            A cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, T, S, A), where (T, S, A) is
+            the game's ``policy_shape``.
+        actions:
+            Where to write the actions; a new array by default.
+
+        Returns
+        -------
+        Actions, shape (n_worlds, n_agents). The random numbers are those of :meth:`rollout`.
+
+        Raises
+        ------
+        RuntimeError
+            Outside an episode.
+        TypeError, ValueError
+            If the game is not finite, an array does not fit, or a row of the table that would be drawn from is not
+            cumulated.
         """
         game = self._finite_game("sample_actions")
         self._check_playing("sample_actions")
-        table = game.policy_shape
-        if policy.shape[0] not in (1, game.n_agents) or policy.shape[1:] != table:
-            raise ValueError(f"policy must have shape (1 or {game.n_agents}, *{table}), got {policy.shape}")
+        cumulated = self._table(policy)
         if actions is None:
-            actions = np.empty(self._states.shape, np.int32)
-        elif actions.shape != self._states.shape:
-            raise ValueError(f"actions must have shape {self._states.shape}, got {actions.shape}")
+            actions = np.empty(self._shape, np.int32)
+        else:
+            actions = checks.buffer("actions", actions, self._shape, self._action_dtypes)
         game.check_states(self._states)
+        row = first_invalid_table_row(cumulated, self._states, self.time)
+        if row >= 0:
+            where = tuple(int(i) for i in np.unravel_index(row, cumulated.shape[:-1]))
+            raise ValueError(
+                f"policy[{', '.join(map(str, where))}] must be a cumulated law (rising from 0 to at least 1, as"
+                f" mfenvs.game.cumulative makes it), got {checks.shown(cumulated[where].tolist())}"
+            )
         self._for_worlds(
             self.n_worlds,
             self._kernels.act,
-            *(policy, self._states, actions, self.time),
+            *(cumulated, self._states, actions, self.time),
             *(self._seed, self._episode, self._world_ids),
         )
         return actions
@@ -522,23 +511,10 @@ class Engine:
             If the game is not finite or an array is not as described.
         """
         game = self._finite_game("rollout")
-        table = game.policy_shape
-        law = checks.policy_table("policy", policy, table, game.n_agents)
-        ids = self._world_ids if world_ids is None else np.ascontiguousarray(world_ids, np.uint64)
-        n_worlds = len(ids)
-        who = np.full(n_worlds, -1) if deviators is None else np.asarray(deviators, np.int64)
-        if who.shape != (n_worlds,) or who.min(initial=0) < -1 or who.max(initial=0) >= game.n_agents:
-            raise ValueError(
-                f"deviators must be {n_worlds} agents in [-1, {game.n_agents - 1}], got {deviators!r}"
-            )
-        if (deviators is None) != (deviations is None):
-            raise ValueError("deviators and deviations must be given together")
-        other = np.zeros((n_worlds, *table), np.float32)
-        if deviations is not None:
-            given = np.asarray(deviations)
-            timed = given.ndim == 4 and given.shape[1] == game.horizon
-            length = game.horizon if timed else table[0]
-            other = cumulative(checks.probabilities("deviations", given, (n_worlds, length, *table[1:])))
+        plan = checked_rollout(
+            game, self._world_ids, policy, seed, episode, world_ids, deviators, deviations, starts
+        )
+        n_worlds = len(plan.world_ids)
         n, h = game.n_agents, game.horizon
         run = Trajectories(
             states=np.empty((n_worlds, h + 1, n), game.state_dtype),
@@ -547,30 +523,54 @@ class Engine:
             counts=np.empty((n_worlds, h, game.n_cells), np.float32),
             discount=game.discount,
         )
-        if starts is not None:
-            if np.asarray(starts).dtype.kind not in "iu":
-                raise TypeError(f"starts must be integers, got dtype {np.asarray(starts).dtype}")
-            placed = checks.shaped("starts", starts, (n_worlds, n), np.int64)
-            if placed.min() < 0 or placed.max() >= game.n_states:
-                raise ValueError(f"starts must be states in [0, {game.n_states - 1}], got {starts!r}")
-            run.states[:, 0] = placed
+        if plan.starts is not None:
+            run.states[:, 0] = plan.starts
         self._for_worlds(
             n_worlds,
             self._kernels.rollout,
-            *(cumulative(law.reshape(-1, *table)), who, other),
+            *(plan.policy, plan.deviators, plan.deviations),
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
-            np.empty((n_worlds, game.n_signals), np.float32),
-            *(_signed(checks.integer("seed", seed, 0, 2**64 - 1)), checks.integer("episode", episode, 0), ids),
-            starts is not None,
+            *(new_sums(game.rules, n_worlds, game.n_cells), np.empty((n_worlds, game.n_signals), np.float32)),
+            *(signed(plan.seed), plan.episode, plan.world_ids, plan.starts is not None),
             steps=h,
         )
         game.check_states(run.states)
         return run
 
+    def _shares(self, out: NDArray[np.float32], states: NDArray[Any], whose: str = "") -> NDArray[np.float32]:
+        """Share of agents in each place, for these states, which are named ``whose`` in messages; into ``out``."""
+        wrong = self._for_worlds(self.n_worlds, self._kernels.occupancy, out, states)  # type: ignore[arg-type]
+        if wrong >= 0:
+            world, agent = divmod(int(wrong), self.game.n_agents)
+            raise ValueError(
+                f"{whose and f'{whose}: '}place of {type(self.game).__name__} must be in"
+                f" [0, {self.game.n_places - 1}] for all agents, which it is not for agent {agent} in state"
+                f" {states[world, agent]} of world {world}"
+            )
+        return out
+
+    def _check_step(self, rule_checks: RuleChecks, actions: NDArray[Any]) -> None:
+        when = self.time, self._seed, self._episode
+        self._run(rule_checks.check_step, self._states, actions, self._signal, *when)
+        if isinstance(self.game, FiniteGame):
+            self._run(check_rows, self.game, self._states, actions, self.time)
+
     def _public(self) -> tuple[Any, ...]:
         """What kernels read that tell what agents see now."""
         elapsed = np.float32(self.time / self.game.horizon)
         return self._states, self._agents, self._constants, self._signal, self.time, elapsed
+
+    def _table(self, policy: Any) -> NDArray[np.float32]:
+        """A cumulated table of policies, whose shape and kind are checked."""
+        is_ready = type(policy) is np.ndarray and policy.dtype == FLOAT32 and policy.flags.c_contiguous
+        given, shape = policy if is_ready else checks.array("policy", policy), self._policy_shape
+        if (
+            given.ndim != 4
+            or given.shape[0] not in (1, self.game.n_agents)
+            or given.shape[1:] != self._policy_shape
+        ):
+            raise ValueError(f"policy must have shape (1 or {self.game.n_agents}, *{shape}), got {given.shape}")
+        return given if is_ready else checks.shaped("policy", given, given.shape, np.float32)
 
     def _check_playing(self, method: str) -> None:
         if not self.is_playing:
@@ -613,40 +613,18 @@ class Engine:
         except COMPILE_ERRORS as error:
             raise explained(self.game, error) from None
 
-
-def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]) -> Any:
-    """Call ``task(first, last)`` on consecutive ranges that make up 0..n_items, one per thread.
-
-    Returns the first index of something wrong (>= 0) that a call returned, else what the first one did; an error
-    in any is raised.
-    """
-    bounds = [n_items * t // n_threads for t in range(n_threads + 1)]
-    calls = [_pool(n_threads).submit(task, first, last) for first, last in itertools.pairwise(bounds)]
-    results = [call.result() for call in calls]
-    return next((found for found in results if isinstance(found, int) and found >= 0), results[0])
-
-
-def _signed(seed: int) -> int:
-    """The 64 bits of a seed as the signed integer that kernels take fastest."""
-    return seed - 2**64 if seed >= 2**63 else seed
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call what may compile the game's rules; if they do not compile, say which one and why."""
+        try:
+            return function(*arguments)
+        except COMPILE_ERRORS as error:
+            raise explained(self.game, error) from None
 
 
 def _buffer(name: str, array: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An array for the kernels to write to: the caller's, if it fits, or a new one."""
     if array is None:
         return np.empty(shape, np.float32)
-    if array.shape != shape or array.dtype != FLOAT32:
-        raise ValueError(
-            f"{name} must be a float32 array of shape {shape}, got shape {array.shape} of {array.dtype}"
-        )
-    return array
-
-
-@functools.cache
-def _pool(n_threads: int) -> concurrent.futures.ThreadPoolExecutor:
-    return concurrent.futures.ThreadPoolExecutor(n_threads, thread_name_prefix="mfenvs")
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked child has none of its parent's threads: it needs pools of its own.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    if type(array) is np.ndarray and array.dtype is FLOAT32 and array.shape == shape and array.flags.writeable:
+        return array  # The usual case, kept short: an observation takes microseconds.
+    return checks.buffer(name, array, shape, (FLOAT32,))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.random import uniform
-from mfenvs.game import FiniteGame
+from mfenvs.game import MAX_CELLS, FiniteGame
 from mfenvs.rules import individual, rule
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
@@ -302,15 +302,20 @@ class Auction(FiniteGame):
 
     def check(self) -> None:
         """Check the terms of the auction."""
-        checks.integer("n_budgets", self.n_budgets, 1)
-        checks.integer("n_bids", self.n_bids, 1)
-        checks.integer("n_bidders", self.n_bidders, 2, min(self.n_agents, MOST_BIDDERS))
-        for name, high in (("penalty", LARGEST), ("fulfilment", 1.0), ("heterogeneity", 1.0)):
-            checks.real(name, getattr(self, name), 0.0, high)
-        if np.ndim(self.conversions) != 1 or len(self.conversions) == 0:
-            raise ValueError(f"conversions must be a sequence of at least one number, got {self.conversions!r}")
+        self.n_budgets = checks.integer("n_budgets", self.n_budgets, 1)
+        self.n_bids = checks.integer("n_bids", self.n_bids, 1)
+        checks.at_most("n_budgets * n_bids", self.n_budgets * self.n_bids, MAX_CELLS)
+        self.n_bidders = checks.integer("n_bidders", self.n_bidders, 2, min(self.n_agents, MOST_BIDDERS))
+        self.penalty = checks.real("penalty", self.penalty, 0.0, LARGEST)
+        self.fulfilment = checks.real("fulfilment", self.fulfilment, 0.0, 1.0)
+        self.heterogeneity = checks.real("heterogeneity", self.heterogeneity, 0.0, 1.0)
+        conversions = checks.sequence("conversions", self.conversions, "be a sequence of at least one number")
+        if not conversions:
+            raise ValueError(
+                f"conversions must be a sequence of at least one number, got {checks.shown(self.conversions)}"
+            )
         self.conversions = tuple(
-            checks.real(f"conversions[{i}]", value, -LARGEST, LARGEST) for i, value in enumerate(self.conversions)
+            checks.real(f"conversions[{i}]", value, -LARGEST, LARGEST) for i, value in enumerate(conversions)
         )
         super().check()
 

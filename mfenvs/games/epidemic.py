@@ -79,14 +79,15 @@ class Epidemic(FiniteGame):
 
     def check(self) -> None:
         """Check that every agent's infection and recovery are probabilities and no rate is negative."""
-        checks.real("initial_infected", self.initial_infected, 0.0, 1.0)
+        self.initial_infected = checks.real("initial_infected", self.initial_infected, 0.0, 1.0)
         super().check()
-        for name in ("alpha_width", "beta_width", "heterogeneity"):
-            checks.real(name, getattr(self, name), 0.0)
+        self.alpha_width = checks.real("alpha_width", self.alpha_width, 0.0)
+        self.beta_width = checks.real("beta_width", self.beta_width, 0.0)
+        self.heterogeneity = checks.real("heterogeneity", self.heterogeneity, 0.0)
         alpha, beta = self.heterogeneity * self.alpha_width, self.heterogeneity * self.beta_width
-        checks.centre("susceptibility", self.susceptibility, alpha, 0.0, 1.0)
-        checks.centre("recovery", self.recovery, alpha, 0.0, 1.0)
-        checks.centre("aversion", self.aversion, beta, 0.0)
+        self.susceptibility = checks.centre("susceptibility", self.susceptibility, alpha, 0.0, 1.0)
+        self.recovery = checks.centre("recovery", self.recovery, alpha, 0.0, 1.0)
+        self.aversion = checks.centre("aversion", self.aversion, beta, 0.0)
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
         """Draw alpha_i, theta_i, xi_i independently and uniformly around their centres."""

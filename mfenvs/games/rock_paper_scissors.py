@@ -98,10 +98,10 @@ class RockPaperScissors(FiniteGame):
     def check(self) -> None:
         """Check that the constants are finite, widths non-negative and the orientation known."""
         super().check()
-        checks.real("crowding", self.crowding, 0.0)
-        checks.real("beta", self.beta, 0.0)
-        checks.real("heterogeneity", self.heterogeneity, 0.0)
-        checks.choice("orientation", self.orientation, ("paper", "cui-koeppl"))
+        self.crowding = checks.real("crowding", self.crowding, 0.0)
+        self.beta = checks.real("beta", self.beta, 0.0)
+        self.heterogeneity = checks.real("heterogeneity", self.heterogeneity, 0.0)
+        self.orientation = checks.choice("orientation", self.orientation, ("paper", "cui-koeppl"))
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
         """Draw the six win and loss coefficients of every agent."""

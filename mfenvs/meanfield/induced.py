@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
-from mfenvs.engine.model import FlowArrays, check_model, in_double_precision, model_kernels
+from mfenvs.engine.flow import FlowArrays
+from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, linear_system
 from mfenvs.play import tabulate

@@ -32,8 +32,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from mfenvs import checks
-from mfenvs.engine.engine import Engine, Trajectories, run_in_threads
+from mfenvs.engine.engine import Engine
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
+from mfenvs.engine.threads import run_in_threads
+from mfenvs.engine.trajectories import Trajectories
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import solve_each
 from mfenvs.play import tabulate

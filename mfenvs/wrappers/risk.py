@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.api.sb3 import PopulationVecEnv
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.engine import Engine, Snapshot
+from mfenvs.engine.engine import Engine
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.wrappers.observations import ObservationBlock, Observe, Write, observation_blocks

@@ -42,6 +42,7 @@ def test_num_envs_counts_agents_of_all_worlds(given, n_worlds):
         ({"autoreset_mode": "Never"}, ValueError, "'NextStep', 'SameStep', 'Disabled', got 'Never'"),
         ({"max_episode_steps": 0}, ValueError, "max_episode_steps must be an integer >= 1, got 0"),
         ({"copy": "a"}, TypeError, "copy must be True or False, got 'a'"),
+        ({"debug": "no"}, TypeError, "debug must be True or False, got 'no'"),
         ({"n_agent": 3}, TypeError, "did you mean 'n_agents'?"),
         ({"n_agents": 1}, ValueError, "n_agents must be an integer in [2, 16777216], got 1"),
         ({"recovery": -0.5}, ValueError, "recovery must"),

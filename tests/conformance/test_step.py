@@ -5,7 +5,7 @@ import pytest
 from bounds import assert_frequencies, assert_mean
 
 from mfenvs import Engine, World
-from mfenvs.engine.engine import Snapshot
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.rules import plain
 
 N_WORLDS = 20_000

@@ -66,6 +66,25 @@ class ByRule(ByCells):
         counts[2 * state + action] += 0.75 * mass * agent.weight
 
 
+class ByCellsOfOneWeight(ByCells):
+    def draw_agents(self, rng):
+        return np.full(self.n_agents, 0.7, np.float32).view(self.agent_dtype)
+
+
+class ByRuleOfOneWeight(ByRule):
+    draw_agents = ByCellsOfOneWeight.draw_agents
+
+
+@pytest.mark.parametrize("kind", [ByCellsOfOneWeight, ByRuleOfOneWeight])
+def test_a_million_weights_are_not_rounded_away(kind):
+    n_agents = 10**6
+    engine = Engine(kind(n_agents=n_agents))
+    states = engine.reset(seed=0).copy()
+    engine.step(np.ones((1, n_agents), np.int32))
+    expected = 0.7 * np.bincount(2 * states[0].astype(int) + 1, minlength=6)
+    assert_allclose(engine.counts[0], expected, rtol=1e-6)
+
+
 def test_steps_are_the_same():
     engines = [Engine(game, 3, debug=True) for game in (ByCells(), ByRule())]
     rng = np.random.default_rng(0)

@@ -52,6 +52,9 @@ class Draft(FiniteGame):
     transition = staticmethod(stay)
     reward = staticmethod(misspelt)
 
+    def draw_agents(self, rng):
+        return np.ones(self.n_agents, self.agent_dtype)
+
 
 def with_reward(function):
     return dataclasses.dataclass(kw_only=True)(type("Mine", (Draft,), {"reward": staticmethod(function)}))()

@@ -234,7 +234,7 @@ class TestRefusals:
             engine.observe(buffer)
         with pytest.raises(ValueError, match=r"policy must have shape .* got \(1, 3, 2\)"):
             engine.sample_actions(np.ones((1, 3, 2), np.float32))
-        with pytest.raises(ValueError, match=r"actions must have shape \(3, 5\), got \(3, 4\)"):
+        with pytest.raises(ValueError, match=r"actions must be an int32 .* of shape \(3, 5\), got shape \(3, 4\)"):
             engine.sample_actions(np.ones((1, *table(TINY)), np.float32), np.zeros((3, 4), np.int32))
 
     def test_buffers_that_fit_are_filled_and_returned(self):
@@ -249,7 +249,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
-            ({"game": "Epidemic-v0"}, TypeError, "game must be a Game, got 'Epidemic-v0'"),
+            ({"game": 5}, TypeError, "game must be a Game or the name of one, got 5"),
+            ({"game": "Epidemc-v0"}, ValueError, "unknown game 'Epidemc-v0' .*did you mean 'Epidemic-v0'"),
+            ({"debug": "no"}, TypeError, "debug must be True or False, got 'no'"),
+            ({"keep_accounts": 1}, TypeError, "keep_accounts must be True or False, got 1"),
+            ({"n_worlds": 10**30}, ValueError, "n_worlds must be at most 16777216, got 1000"),
+            ({"first_world": 2**64 - 1, "n_worlds": 2}, ValueError, "first_world must be at most 184"),
             ({"n_worlds": 0}, ValueError, "n_worlds must be an integer >= 1, got 0"),
             ({"n_threads": 0}, ValueError, "n_threads must be an integer >= 1, got 0"),
             ({"first_world": -1}, ValueError, "first_world must be an integer >= 0, got -1"),
@@ -258,6 +263,107 @@ class TestRefusals:
     def test_engines_that_cannot_be(self, arguments, error, message):
         with pytest.raises(error, match=message):
             Engine(**{"game": TINY} | arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            (
+                {"world_ids": [0.5, 1.5]},
+                TypeError,
+                "world_ids must be integers in .*, got dtype float64",
+            ),
+            ({"world_ids": [True, False]}, TypeError, "world_ids must be integers in .*, got dtype bool"),
+            ({"world_ids": [-1, 0]}, ValueError, r"world_ids\[0\] must be an integer in \[0, 1844.*, got -1"),
+            ({"world_ids": [2**64, 0]}, TypeError, "world_ids must be integers in .*, got dtype object"),
+            ({"world_ids": [[0, 1]]}, ValueError, r"at least one world, got shape \(1, 2\)"),
+            ({"world_ids": 3}, ValueError, r"at least one world, got shape \(\)"),
+            ({"world_ids": []}, ValueError, r"at least one world, got shape \(0,\)"),
+            (
+                {"world_ids": np.ma.array([0, 1], mask=[0, 1])},
+                TypeError,
+                "world_ids must be an array",
+            ),
+            ({"episode": -1}, ValueError, "episode must be an integer in"),
+            ({"episode": 2**63}, ValueError, "episode must be an integer in"),
+            (
+                {"deviators": [0.5, 1.5], "deviations": np.full((2, 3, 2, 2), 0.5)},
+                TypeError,
+                r"deviators must be integers in \[-1, 4\], got dtype float64",
+            ),
+            (
+                {"starts": np.ma.array(np.zeros((2, 5), int), mask=True)},
+                TypeError,
+                "starts must be an array without a mask",
+            ),
+            (
+                {"starts": np.full((2, 5), 2)},
+                ValueError,
+                r"starts\[0, 0\] must be an integer in \[0, 1\], got 2",
+            ),
+            (
+                {"policy": np.ma.array(np.full((3, 2, 2), 0.5))},
+                TypeError,
+                "policy must be an array",
+            ),
+        ],
+    )
+    def test_rollouts_of_wrong_kinds(self, arguments, error, message):
+        """Nothing is cast or truncated, and no mask ignored."""
+        with pytest.raises(error, match=message):
+            Engine(TINY, 2).rollout(**{"policy": np.full((3, 2, 2), 0.5), "seed": 0} | arguments)
+
+    @pytest.mark.parametrize(
+        ("row", "shown"),
+        [
+            ([0.5, 0.5], "0.5, 0.5"),
+            ([np.nan, 2.0], "nan"),
+            ([-0.5, 2.0], "-0.5"),
+            ([2.0, 1.0], "2.0"),
+        ],
+    )
+    def test_a_table_that_is_not_cumulated(self, row, shown):
+        """A law in the place of its sums would play (1/3, 0, 2/3), and nan always the first action."""
+        engine = Engine(TINY, 3)
+        engine.reset(seed=0)
+        wrong = np.full((1, *table(TINY)), 2.0, np.float32)
+        wrong[0, 0, 1] = row
+        with pytest.raises(ValueError, match=rf"^policy\[0, 0, 1\] must be a cumulated law .*, got .*{shown}"):
+            engine.sample_actions(wrong)
+        own = np.full((5, *table(TINY)), 2.0, np.float32)
+        agent = int((engine.states[0] == 1).argmax())
+        own[agent, 0, 1] = row
+        with pytest.raises(ValueError, match=rf"^policy\[{agent}, 0, 1\] must be a cumulated law"):
+            engine.sample_actions(own)
+        wrong[0, 0, 1] = 2.0
+        wrong[0, 1] = row  # another time: not drawn from now
+        engine.sample_actions(wrong)
+
+    def test_masks_of_actions_are_not_ignored(self):
+        engine = Engine(TINY, 2)
+        engine.reset(seed=0)
+        masked = np.ma.array(np.zeros((2, 5), int), mask=np.eye(2, 5))
+        before = engine.states.copy()
+        with pytest.raises(TypeError, match=r"^actions must be an array without a mask, got a masked array"):
+            engine.step(masked)
+        with pytest.raises(TypeError, match=r"^actions must be a numpy array to write to, got masked_array"):
+            engine.sample_actions(cumulative(np.full((1, *table(TINY)), 0.5)), masked)
+        assert np.array_equal(engine.states, before)
+
+    def test_buffers_that_cannot_be_written_to(self):
+        engine = Engine(TINY, 2)
+        engine.reset(seed=0)
+        actions, frozen = np.zeros((2, 5), int), np.zeros((2, 5), np.float32)
+        frozen.flags.writeable = False
+        for buffer, message in (
+            (frozen, "rewards must be an array to write to, got a read-only one"),
+            (np.zeros((2, 5), ">f4"), r"rewards must be a float32 array of shape \(2, 5\), got shape .* of >f4"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                engine.step(actions, buffer)
+        with pytest.raises(TypeError, match=r"rewards must be a numpy array to write to, got \[\[0.0"):
+            engine.step(actions, frozen.tolist())
+        assert engine.time == 0
+        engine.step(actions.astype(">i4"))  # what is only read is converted
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -270,11 +376,11 @@ class TestRefusals:
             ({"deviations": np.full((2, 3, 2, 2), 0.5)}, "deviators and deviations must be given together"),
             (
                 {"deviators": [0, 5], "deviations": np.full((2, 3, 2, 2), 0.5)},
-                r"deviators must be 2 agents in \[-1, 4\]",
+                r"deviators\[1\] must be an integer in \[-1, 4\], got 5",
             ),
             (
                 {"deviators": [0], "deviations": np.full((2, 3, 2, 2), 0.5)},
-                r"deviators must be 2 agents in \[-1, 4\]",
+                r"deviators must have shape \(2,\), got \(1,\)",
             ),
             (
                 {"deviators": [0, 1], "deviations": np.full((3, 2, 2), 0.5)},
@@ -285,6 +391,11 @@ class TestRefusals:
     def test_rollouts_that_cannot_be(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             Engine(TINY, 2).rollout(**{"policy": np.full((3, 2, 2), 0.5), "seed": 0} | arguments)
+
+
+def test_an_engine_takes_a_registered_name():
+    engine = Engine("mfenvs/RockPaperScissors-v0", 2)
+    assert engine.game == RockPaperScissors()
 
 
 class TestObservations:

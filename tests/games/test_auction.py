@@ -20,9 +20,9 @@ from scipy import stats
 import mfenvs
 from mfenvs import Engine, InducedGame, World, uniform
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.engine import Snapshot
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.engine.random import ADVANCE, agent_key, step_key
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.games.auction import FULFILMENT, MOST_BIDDERS, ROUND, Auction
 
 AGGREGATE, TRANSITION, REWARD = Auction.aggregate, Auction.transition, Auction.reward
@@ -819,7 +819,7 @@ def test_without_a_discount_it_ends():
         ({"fulfilment": -0.1}, ValueError, r"fulfilment must be a finite number in \[0, 1\], got -0.1"),
         ({"heterogeneity": 1.1}, ValueError, r"heterogeneity must be a finite number in \[0, 1\], got 1.1"),
         ({"conversions": ()}, ValueError, r"conversions must be a sequence of at least one number"),
-        ({"conversions": 3.0}, ValueError, r"conversions must be a sequence of at least one number, got 3.0"),
+        ({"conversions": 3.0}, TypeError, r"conversions must be a sequence of at least one number, got 3.0"),
         ({"conversions": (math.inf,)}, ValueError, r"conversions\[0\] must be a finite number .* got inf"),
         ({"conversions": (1, "a")}, TypeError, r"conversions\[1\] must be a finite number .* got 'a'"),
         ({"discount": 0.0}, ValueError, r"discount must be a finite number in \(0, 1\], got 0.0"),

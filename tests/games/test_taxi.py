@@ -647,3 +647,34 @@ def test_describe_makes_an_equal_game_also_through_json():
         again = mfenvs.make("Taxi-v0", **constants)
         assert again == game
         assert np.array_equal(again.agents, game.agents)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("cell", 255, "must be a start or a place of a zone, got 255"),
+        ("cell", 3, "must be a start or a place of a zone, got 3"),
+        ("target", 65, "must be a place of a zone or 64 for none, got 65"),
+        ("target", 4, "must be a place of a zone or 64 for none, got 4"),
+        ("customers", 1 << 3, "must be bits of places of zones, got 8"),
+    ],
+)
+def test_states_that_no_taxi_can_have(field, value, message):
+    """On the map 111 / HSH / 222 the barriers are 3 and 5, the start is 4."""
+    game = Taxi(n_agents=6, horizon=5, city=("111", "HSH", "222"), jam=2.0)
+    engine = Engine(game, 2)
+    states = engine.reset(0).copy()
+    game.check_snapshot(states, engine.signal)
+    states[field][1, 2] = value
+    with pytest.raises(ValueError, match=re.escape(f"snapshot.states[1, 2]['{field}'] {message}")):
+        game.check_snapshot(states, engine.signal)
+
+
+def test_a_large_crowd_is_not_rounded_away():
+    """A million taxis of weight .7 at the start: added up in single precision they would weigh .693 each."""
+    game = Taxi(n_agents=10**6, jam=0.7, heterogeneity=0.0)
+    engine = Engine(game)
+    engine.reset(seed=0)
+    engine.step(np.full((1, 10**6), 4, np.int32))
+    assert_allclose(engine.counts.max() / 10**6, 0.7, rtol=1e-6)
+    assert np.count_nonzero(engine.counts) == 1

@@ -324,6 +324,29 @@ class EnergyMarket(Game):
         """Draw the prosumers, ordered by type."""
         return draw_prosumers(self.proportions, self.n_agents, self.days, rng, self.law)
 
+    def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
+        """As :meth:`mfenvs.Game.check_snapshot`: agents keep their types, and the day is one of those played."""
+        super().check_snapshot(states, signal)
+        terms, rounding = self.constants, 1e-4  # of what is in single precision
+        last = terms.first_day + terms.n_days - 1
+        day, weather_before, weather, feed_in, retail = signal.T[-5:]
+        for what, is_right in (
+            ("states['type'] must be the types of the game's agents", states["type"] == self.agents["type"]),
+            ("states['charge'] must be in [0, 1]", abs(states["charge"] - 0.5) <= 0.5 + rounding),
+            (
+                f"signal must name a day in [{terms.first_day}, {last}]",
+                (day == np.rint(day)) & (day >= terms.first_day) & (day <= last),
+            ),
+            (
+                "signal must hold weather in [-0.9, 0.9]",
+                np.maximum(abs(weather_before), abs(weather)) <= 0.9 + rounding,
+            ),
+            ("signal must hold a feed-in tariff below the retail tariff", feed_in < retail),
+        ):
+            if not np.all(is_right):
+                where = [int(i) for i in np.argwhere(~is_right)[0]]
+                raise ValueError(f"snapshot.{what}, which is not so at {where}")
+
     @functools.cached_property
     def agent_names(self) -> list[str]:
         """``<type>_<int>``, counted within each type."""

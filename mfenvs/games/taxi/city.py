@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mfenvs.checks import shown
+
 START, BARRIER = "S", "H"
 ZONES = "123456789"
 
@@ -57,14 +59,14 @@ class City:
 
     def __post_init__(self) -> None:
         if not all(isinstance(row, str) for row in self.rows):
-            raise TypeError(f"city must be rows of text, got {self.rows!r}")
+            raise TypeError(f"city must be rows of text, got {shown(self.rows)}")
         if not self.rows:
             raise ValueError("city must have at least one row, got none")
         for number, row in enumerate(self.rows):
             if len(row) != len(self.rows[0]) or not row:
                 raise ValueError(
-                    f"city must be rectangular: row 0 ({self.rows[0]!r}) has {len(self.rows[0])} places, row"
-                    f" {number} ({row!r}) has {len(row)}"
+                    f"city must be rectangular: row 0 ({shown(self.rows[0])}) has {len(self.rows[0])} places, row"
+                    f" {number} ({shown(row)}) has {len(row)}"
                 )
             for column, symbol in enumerate(row):
                 if symbol not in START + BARRIER + ZONES:
@@ -75,7 +77,7 @@ class City:
         if self.n_places > MAX_PLACES:
             raise ValueError(f"city must have at most {MAX_PLACES} places, got {self.n_places}")
         if START not in self.symbols:
-            raise ValueError(f"city must have a start ({START}), got {self.rows!r}")
+            raise ValueError(f"city must have a start ({START}), got {shown(self.rows)}")
         found = sorted(set(self.symbols) & set(ZONES))
         if not found or found != list(ZONES[: len(found)]):
             given = ", ".join(found) or "none"
@@ -106,6 +108,11 @@ class City:
     def starts(self) -> tuple[int, ...]:
         """The places where taxis may start."""
         return tuple(place for place, symbol in enumerate(self.symbols) if symbol == START)
+
+    @property
+    def zone_places(self) -> tuple[int, ...]:
+        """The places of all zones."""
+        return tuple(place for place, symbol in enumerate(self.symbols) if symbol in ZONES)
 
     def places(self, zone: int) -> tuple[int, ...]:
         """The places of a zone, 0 for the one that the map calls 1."""
@@ -172,7 +179,7 @@ class City:
 def city_rows(city: str | Sequence[str]) -> tuple[str, ...]:
     """A map as a tuple of rows, given as one or as a text with line breaks; TypeError if it is neither."""
     if not isinstance(city, str | Sequence):
-        raise TypeError(f"city must be rows of text, got {city!r}")
+        raise TypeError(f"city must be rows of text, got {shown(city)}")
     return tuple(city.split()) if isinstance(city, str) else tuple(city)
 
 

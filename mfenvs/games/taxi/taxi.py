@@ -1,7 +1,6 @@
 """A-Taxi: taxis with private customers in a city of zones, who jam the places where they meet."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
@@ -21,6 +20,9 @@ NOBODY = np.uint8(MAX_PLACES)
 
 ONE_BIT, NO_BIT = np.uint64(1), np.uint64(0)
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
+
+LARGEST = 1e9
+"""Largest base reward, in absolute value: rewards are in single precision."""
 
 JAM, TARGET, ARRIVALS = 0, 1, 2
 """Streams of an agent's random numbers: whether it is jammed, where its passenger goes, and from 2 on arrivals."""
@@ -163,26 +165,52 @@ class Taxi(Game):
         """Check the map and every constant."""
         self.city = city_rows(self.city)
         self.map = City(self.city)
-        if not isinstance(self.base_rewards, Sequence | np.ndarray):
-            raise TypeError(f"base_rewards must hold one number per zone of city, got {self.base_rewards!r}")
-        given = self.base_rewards
-        self.base_rewards = tuple(given.tolist() if isinstance(given, np.ndarray) else given)
-        if len(self.base_rewards) != self.map.n_zones:
+        base_rewards = checks.sequence("base_rewards", self.base_rewards, "hold one number per zone of city")
+        if len(base_rewards) != self.map.n_zones:
             raise ValueError(
                 f"base_rewards must hold one number per zone of city ({self.map.n_zones}),"
-                f" got {self.base_rewards!r}"
+                f" got {checks.shown(base_rewards)}"
             )
-        for zone, reward in enumerate(self.base_rewards):
-            checks.real(f"base_rewards[{zone}]", reward)
-        checks.real("arrival", self.arrival, 0.0, 1.0)
-        checks.real("jam", self.jam, 0.0)
-        checks.real("jam_cap", self.jam_cap, 0.0, 1.0)
-        for name in ("jam_width", "reward_width", "heterogeneity"):
-            checks.real(name, getattr(self, name), 0.0)
+        self.base_rewards = tuple(
+            checks.real(f"base_rewards[{zone}]", reward, -LARGEST, LARGEST)
+            for zone, reward in enumerate(base_rewards)
+        )
+        self.arrival = checks.real("arrival", self.arrival, 0.0, 1.0)
+        self.jam = checks.real("jam", self.jam, 0.0)
+        self.jam_cap = checks.real("jam_cap", self.jam_cap, 0.0, 1.0)
+        self.jam_width = checks.real("jam_width", self.jam_width, 0.0)
+        self.reward_width = checks.real("reward_width", self.reward_width, 0.0)
+        self.heterogeneity = checks.real("heterogeneity", self.heterogeneity, 0.0)
         for name in ("jam_width", "reward_width"):
             # Weights and multipliers stay positive.
             checks.real(f"heterogeneity * {name}", self.heterogeneity * getattr(self, name), 0.0, 1.0)
         super().check()
+
+    def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
+        """As :meth:`mfenvs.Game.check_snapshot`.
+
+        Taxis are at a start or in a zone, targets are places of the taxi's zone, customers are in zones.
+        """
+        super().check_snapshot(states, signal)
+        zones, starts = self.map.zone_places, self.map.starts
+        targets = int(NOBODY), *zones
+        targets = int(NOBODY), *zones
+        customers = states["customers"] & ~self.map.arrays().customer_places
+        for field, what, is_right in (
+            ("cell", "a start or a place of a zone", np.isin(states["cell"], (*starts, *zones))),
+            (
+                "target",
+                f"a place of a zone or {NOBODY} for none",
+                np.isin(states["target"], targets),
+            ),
+            ("customers", "bits of places of zones", customers == NO_BIT),
+        ):
+            if not is_right.all():
+                world, agent = (int(i) for i in np.argwhere(~is_right)[0])
+                raise ValueError(
+                    f"snapshot.states[{world}, {agent}][{field!r}] must be {what}, got"
+                    f" {states[field][world, agent]}"
+                )
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
         """Draw w_j and beta^i independently and uniformly around their centres."""

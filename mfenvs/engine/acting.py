@@ -1,0 +1,180 @@
+"""Kernels that draw agents' actions, from tables and from laws, and check given ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import float32, int32
+
+from mfenvs.checks import is_row
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.random import ACT, agent_key, step_key, uniform
+from mfenvs.rules import rule
+
+
+@kernel
+def first_invalid_action(actions: Any, n_actions: Any, first: Any, last: Any) -> Any:
+    """Flat index of the first action outside 0..n_actions-1 in these worlds, or -1."""
+    n_agents = actions.shape[1]
+    wrong = int32(0)
+    for w in range(first, last):
+        for i in range(n_agents):
+            wrong |= int32(actions[w, i] < 0) | int32(actions[w, i] >= n_actions)
+    if wrong:
+        for w in range(first, last):
+            for i in range(n_agents):
+                if actions[w, i] < 0 or actions[w, i] >= n_actions:
+                    return w * n_agents + i
+    return -1
+
+
+SMALL_ACTION_COUNT = 8
+"""Up to here all of a cumulative law is compared with the draw, beyond the search stops when it is found."""
+
+
+def act_world_rule(n_actions: int) -> Callable[..., Any]:
+    """A rule that draws the actions of all agents of a world from cumulated policies, (1 or n_agents, T, S, A).
+
+    With T = 1 a policy is the same at all times.
+    """
+    last = n_actions - 1
+
+    @rule
+    def sample_small(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
+        index = 0
+        for k in range(last):
+            index += draw >= cumulative[group, time, state, k]
+        return index
+
+    @rule
+    def sample_large(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
+        index = 0
+        while index < last and draw >= cumulative[group, time, state, index]:
+            index += 1
+        return index
+
+    sample = sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
+
+    @rule
+    def act_world(
+        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
+    ) -> None:
+        now = time if cumulative.shape[1] > 1 else 0
+        if len(cumulative) == 1:
+            for i in range(len(states)):
+                actions[i] = sample(cumulative, 0, now, states[i], uniform(agent_key(key, i), 0))
+        else:
+            for i in range(len(states)):
+                actions[i] = sample(cumulative, i, now, states[i], uniform(agent_key(key, i), 0))
+        if deviator >= 0:
+            now = time if deviation.shape[1] > 1 else 0
+            draw = uniform(agent_key(key, deviator), 0)
+            actions[deviator] = sample(deviation, 0, now, states[deviator], draw)
+
+    return act_world
+
+
+@kernel
+def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
+    """Flat index of a row that is no cumulated law, (1 or n_agents, T, S), or -1.
+
+    Of one table for all the rows of this time are looked at, of a table for each agent those of their states
+    (n_worlds, n_agents).
+    """
+    n_tables, n_times, n_states, n_actions = cumulative.shape
+    now = time if n_times > 1 else 0
+    n_worlds = states.shape[0] if n_tables > 1 else 1
+    n_rows = n_tables if n_tables > 1 else n_states
+    for w in range(n_worlds):
+        for i in range(n_rows):
+            group, state = (i, int(states[w, i])) if n_tables > 1 else (0, i)
+            # Written so that a nan fails the comparisons.
+            valid, reached = True, float32(0.0)
+            for a in range(n_actions):
+                valid &= cumulative[group, now, state, a] >= reached
+                reached = cumulative[group, now, state, a]
+            if not (valid and reached >= float32(0.999999)):
+                return (group * n_times + now) * n_states + state
+    return -1
+
+
+def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel that draws all agents' actions by a rule of :func:`act_world_rule`."""
+    """The kernel that draws all agents' actions by a rule of :func:`act_world_rule`."""
+
+    @kernel
+    def act(
+        cumulative: Any,
+        states: Any,
+        actions: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        world_ids: Any,
+        first: Any,
+        last: Any,
+    ) -> None:
+        """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, T, S, A)."""
+        for w in range(first, last):
+            key = step_key(seed, world_ids[w], episode, time, ACT)
+            act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
+
+    return act
+
+
+ROW_TOLERANCE = 1e-4
+"""How far a row of single-precision probabilities may be from summing to one."""
+
+
+@kernel
+def draw_actions(
+    probabilities: Any,
+    actions: Any,
+    time: Any,
+    seed: Any,
+    episode: Any,
+    world_ids: Any,
+    first: Any,
+    last: Any,
+) -> Any:
+    """Draw actions (n_worlds, N) from one law each, (n_worlds, N, A); the flat index of a wrong law, or -1.
+
+    The random numbers are those with which tabular policies are played.
+    """
+    n_agents, n_actions = probabilities.shape[1:]
+    for w in range(first, last):
+        key = step_key(seed, world_ids[w], episode, time, ACT)
+        for i in range(n_agents):
+            law = probabilities[w, i]
+            if not is_row(law, ROW_TOLERANCE, 0.0):
+                return w * n_agents + i
+            total = 0.0
+            for p in law:
+                total += p
+            # Against the actual sum: an action of probability zero at the end can never be reached.
+            draw = uniform(agent_key(key, i), 0) * total
+            reached, action = 0.0, 0
+            for k in range(n_actions - 1):
+                reached += law[k]
+                action += draw >= reached
+            actions[w, i] = action
+    return -1
+
+
+@kernel
+def draw_box_actions(
+    low: Any,
+    high: Any,
+    actions: Any,
+    time: Any,
+    seed: Any,
+    episode: Any,
+    world_ids: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """Draw actions (n_worlds, N, K) uniformly from a box with these bounds, (K,)."""
+    for w in range(first, last):
+        key = step_key(seed, world_ids[w], episode, time, ACT)
+        for i in range(actions.shape[1]):
+            for k in range(len(low)):
+                actions[w, i, k] = low[k] + (high[k] - low[k]) * uniform(agent_key(key, i), k)

@@ -1,0 +1,259 @@
+"""Flows of populations: what a policy makes of a finite game's mean field, step by step or in the long run.
+
+Rules over the arrays of :class:`FlowArrays`, in double precision, made from a game's tabulated rules
+(:mod:`mfenvs.engine.model`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mfenvs.rules import rule
+
+
+@rule
+def mass_in_state(initial: Any, mu: Any, transitions: Any, h: Any, state: Any) -> Any:
+    """Mass that is in a state at time h: of the initial law, or what mu_{h-1} (S, A) sends there."""
+    if h == 0:
+        return initial[state]
+    present = 0.0
+    for s in range(mu.shape[1]):
+        for a in range(mu.shape[2]):
+            present += mu[h - 1, s, a] * transitions[h - 1, s, a, state]
+    return max(present, 0.0)  # A row may be a rounding error below 0 where it should be 0.
+
+
+class FlowArrays(NamedTuple):
+    """What the compiled flow of an induced game works on, and what it leaves behind."""
+
+    initial: Any
+    """The law of the first state, (S,)."""
+    agents: Any
+    """The distinct agents' parameters."""
+    shares: Any
+    """The share of the population that has them."""
+    constants: Any
+    """The game's ``constants``."""
+    discount: Any
+    """The game's discount; below 1 the flow is stationary."""
+    counts: Any
+    signal: Any
+    """Scratch: what the rules read of the population at the last time for which they were tabulated."""
+    present: Any
+    ahead: Any
+    """Scratch, (S,) each."""
+    values: Any
+    """Scratch for decision problems: :func:`mfenvs.meanfield.dynamic_programming.linear_system`."""
+    moves: Any
+    """Scratch, (S, S)."""
+    mu: Any
+    """Result: state-action laws, (T, S, A)."""
+    transitions: Any
+    """Result: P(mu), (T, S, A, S)."""
+    rewards: Any
+    """Result: R(mu), (T, S, A)."""
+
+
+STATIONARY = 1e-13
+"""A law is stationary if one step changes it by no more than this, in l1."""
+MOST_POPULATIONS = 10_000
+"""The search for a stationary law gives up after so many populations."""
+MOST_STEPS_ALONE = 100_000
+"""The search for the stationary law of a single agent gives up after so many steps."""
+SLOWEST = 0.999
+"""Where one population leaves more than this part of the residual of the one before, it goes round or astray."""
+STEPS_PER_POPULATION = 1024
+"""So many steps at first does the search take in the frozen dynamics of one population."""
+
+
+@rule
+def move(present: Any, moves: Any, ahead: Any) -> Any:
+    """Send a law one step ahead by a matrix (S, S) of transitions; return how far it went, in l1.
+
+    Rows may be a rounding error below 0 where they should be 0; a law may not.
+    """
+    n_states = len(present)
+    ahead[:] = 0.0
+    for s in range(n_states):
+        for t in range(n_states):
+            ahead[t] += present[s] * moves[s, t]
+    distance = 0.0
+    for s in range(n_states):
+        ahead[s] = max(ahead[s], 0.0)
+        distance += abs(ahead[s] - present[s])
+    return distance
+
+
+@rule
+def count_moves(policy: Any, transitions: Any, moves: Any) -> None:
+    """The chain of an agent who plays a policy (S, A) in frozen dynamics (S, A, S), into ``moves`` (S, S)."""
+    n_states, n_actions = policy.shape
+    moves[:] = 0.0
+    for s in range(n_states):
+        for a in range(n_actions):
+            for t in range(n_states):
+                moves[s, t] += policy[s, a] * transitions[s, a, t]
+
+
+@rule
+def relax(present: Any, moves: Any, ahead: Any, n_steps: Any, tolerance: Any) -> None:
+    """Take a law up to n steps towards the stationary one of a chain.
+
+    Each goes half the way: the fixed points are the same, and periodic chains converge.
+    """
+    for _ in range(n_steps):
+        distance = move(present, moves, ahead)
+        for s in range(len(present)):
+            present[s] = 0.5 * (present[s] + ahead[s])
+        if distance <= tolerance:
+            break
+
+
+@rule
+def follow(policy: Any, arrays: Any) -> None:
+    """The laws of a single agent who plays ``policy`` (T, S, A) in a frozen flow, into ``mu`` of ``arrays``.
+
+    In an infinite game the stationary law that it reaches from where the population is.
+    """
+    horizon, n_states, n_actions = policy.shape
+    present = arrays.present
+    for h in range(horizon):
+        if arrays.discount < 1.0:
+            count_moves(policy[h], arrays.transitions[h], arrays.moves)
+            relax(present, arrays.moves, arrays.ahead, MOST_STEPS_ALONE, STATIONARY)
+        else:
+            for s in range(n_states):
+                present[s] = mass_in_state(arrays.initial, arrays.mu, arrays.transitions, h, s)
+        for s in range(n_states):
+            for a in range(n_actions):
+                arrays.mu[h, s, a] = present[s] * policy[h, s, a]
+
+
+def _tabulate_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+    @rule
+    def tabulate(policy: Any, h: Any, arrays: Any) -> None:
+        """Write mu_h, given who is where, and P(mu_h) and R(mu_h)."""
+        _, n_states, n_actions = policy.shape
+        for s in range(n_states):
+            for a in range(n_actions):
+                arrays.mu[h, s, a] = arrays.present[s] * policy[h, s, a]
+        mean_field(
+            arrays.mu[h],
+            arrays.agents,
+            arrays.shares,
+            arrays.constants,
+            h,
+            arrays.counts,
+            arrays.signal,
+            arrays.transitions[h],
+            arrays.rewards[h],
+        )
+
+    return tabulate
+
+
+def stationary_flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that finds the stationary flow of an infinite game with this ``mean_field`` rule."""
+    tabulate = _tabulate_rule(mean_field)
+
+    @rule
+    def settle(policy: Any, arrays: Any) -> Any:
+        """The stationary flow of an infinite game: a law mu = mu P(mu, policy), sought from the initial law on.
+
+        It and P(mu), R(mu) go into the results of ``arrays``. Returns the residual, by how much a step still
+        changes the law, in l1. Many small steps in the dynamics that are frozen at one population cost less than
+        one tabulation; when following them does not make the residual smaller, the search takes fewer at a time.
+        """
+        present, ahead, moves = arrays.present, arrays.ahead, arrays.moves
+        for s in range(len(present)):
+            present[s] = arrays.initial[s]
+        n_steps, residual = STEPS_PER_POPULATION, math.inf
+        for _ in range(MOST_POPULATIONS):
+            tabulate(policy, 0, arrays)
+            count_moves(policy[0], arrays.transitions[0], moves)
+            before, residual = residual, move(present, moves, ahead)
+            if not residual > STATIONARY:
+                break
+            if residual > SLOWEST * before:
+                n_steps = max(1, n_steps // 2)
+            relax(present, moves, ahead, n_steps, 0.1 * STATIONARY)
+        return residual
+
+    return settle
+
+
+def flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that computes the population flow of a game that ends, with this ``mean_field`` rule."""
+    tabulate = _tabulate_rule(mean_field)
+
+    @rule
+    def flow(policy: Any, arrays: Any) -> Any:
+        """The population flow Lambda(policy) into the results of ``arrays``: Yardim & He, Definition 5.
+
+        Returns the residual of a stationary flow, which it has none of.
+        """
+        horizon, n_states, _ = policy.shape
+        for h in range(horizon):
+            for s in range(n_states):
+                arrays.present[s] = mass_in_state(arrays.initial, arrays.mu, arrays.transitions, h, s)
+            tabulate(policy, h, arrays)
+        return 0.0
+
+    return flow
+
+
+def freeze_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that tabulates P and R of a given population at all times, with this ``mean_field`` rule."""
+
+    @rule
+    def freeze(population: Any, arrays: Any) -> None:
+        """P(L_h) and R(L_h) of a population L (T, S, A) into ``arrays``, whose ``mu`` is left alone."""
+        for h in range(len(population)):
+            mean_field(
+                population[h],
+                arrays.agents,
+                arrays.shares,
+                arrays.constants,
+                h,
+                arrays.counts,
+                arrays.signal,
+                arrays.transitions[h],
+                arrays.rewards[h],
+            )
+
+    return freeze
+
+
+@rule
+def step_population(policy: Any, population: Any, arrays: Any) -> None:
+    """Gamma_2 in place: from a population L (1, S, A) to that of one step later under ``policy`` (1, S, A).
+
+    Guo et al., arXiv 1901.09585: s ~ the states of L, a_0 ~ pi(s), s_1 ~ P(. | s, a_0, L), a_1 ~ pi(s_1). P(L)
+    must be in ``arrays`` already.
+    """
+    _, n_states, n_actions = policy.shape
+    count_moves(policy[0], arrays.transitions[0], arrays.moves)
+    for s in range(n_states):
+        arrays.present[s] = 0.0
+        for a in range(n_actions):
+            arrays.present[s] += population[0, s, a]
+    move(arrays.present, arrays.moves, arrays.ahead)
+    for s in range(n_states):
+        for a in range(n_actions):
+            population[0, s, a] = arrays.ahead[s] * policy[0, s, a]
+
+
+def replay_rule(flow: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that applies Gamma_2 in a game that ends, with this rule for its flow."""
+
+    @rule
+    def replay(policy: Any, population: Any, arrays: Any) -> None:
+        """Gamma_2 in place, in a game that ends: a population is a whole flow, the next is the policy's [O]."""
+        horizon, n_states, n_actions = policy.shape
+        flow(policy, arrays)
+        for h in range(horizon):
+            for s in range(n_states):
+                for a in range(n_actions):
+                    population[h, s, a] = arrays.mu[h, s, a]
+
+    return replay

@@ -1,0 +1,94 @@
+"""Checks of a game's declarations: which rules there are, what they take, and which of them go together."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+
+from mfenvs import checks
+from mfenvs.rules import plain
+
+RULE_ARGUMENTS = {
+    "start": ("agent", "initial", "key"),
+    "cell": ("state", "action", "agent"),
+    "weight": ("state", "action", "agent"),
+    "count": ("counts", "mass", "state", "action", "agent", "world"),
+    "aggregate": ("world", "signal"),
+    "publish": ("signal", "constants", "time", "key"),
+    "step": ("state", "action", "agent", "world", "key"),
+    "observe": ("out", "state", "agent", "public"),
+    "allowed": ("action", "state", "agent", "public"),
+    "account": ("out", "state", "action", "agent", "world", "key"),
+    "place": ("state",),
+    "met": ("state", "action", "agent", "world", "key"),
+    "transition": ("next_state", "state", "action", "agent", "world"),
+    "reward": ("state", "action", "agent", "world"),
+}
+"""What each rule is called with."""
+
+
+OPTIONAL_RULES = ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met")
+
+
+def check_rule(game: Any, name: str) -> None:
+    """Check that a game declares a rule, and that the rule takes what it is called with; TypeError if not."""
+    function = getattr(game, name, None)
+    if function is None:
+        raise TypeError(f"{type(game).__name__} must declare the rule {_call(name)}")
+    check_arguments(game, name, function)
+
+
+def check_arguments(game: Any, name: str, function: Callable[..., Any]) -> None:
+    """Check that a rule is compiled and takes what it is called with; TypeError if not."""
+    kind, expected = type(game).__name__, RULE_ARGUMENTS[name]
+    if not hasattr(function, "py_func"):
+        raise TypeError(f"{kind}.{name} must be compiled: put @rule on it")
+    found = list(inspect.signature(plain(function)).parameters)
+    if len(found) != len(expected):
+        raise TypeError(f"{kind}.{name} must take {_call(name)}, got {name}({', '.join(found)})")
+    for position, argument in enumerate(found):
+        if argument in expected and expected.index(argument) != position:
+            raise TypeError(
+                f"{kind}.{name} is called as {_call(name)}: its arguments"
+                f" ({', '.join(found)}) are in another order"
+            )
+
+
+def check_optional_rules(game: Any) -> None:
+    """Check the optional rules that a game declares, and what has to be declared together with them.
+
+    Raises
+    ------
+    TypeError
+        If a rule takes other arguments than it is called with, or goes with something that is missing.
+    ValueError
+        If an entry of ``reported`` or a place of ``regions`` is out of range.
+    """
+    kind, rules = type(game).__name__, game.rules
+    for name in OPTIONAL_RULES:
+        if getattr(rules, name) is not None:
+            check_arguments(game, name, getattr(rules, name))
+    for name in ("cell", "weight"):
+        if rules.count is not None and getattr(rules, name) is not None:
+            raise TypeError(f"{kind} must count agents by the rule count or by {name}, not by both")
+    for name in ("aggregate", "publish"):
+        if getattr(rules, name) is not None and game.n_signals < 1:
+            raise TypeError(f"{kind} must declare n_signals, the length of what {name} writes")
+    if (rules.account is not None) != bool(game.account_names):
+        raise TypeError(f"{kind} must declare account_names and the rule account together")
+    if rules.allowed is not None and not isinstance(game.action_space, gymnasium.spaces.Discrete):
+        raise TypeError(f"{kind} has a rule allowed, which is for discrete actions, got {game.action_space}")
+    for name, entry in game.reported.items():
+        checks.integer(f"the entry of the signal that is reported as {name!r}", entry, 0, game.n_signals - 1)
+    if rules.place is not None and game.n_places < 1:
+        raise TypeError(f"{kind} must declare n_places, the number of values of place")
+    if game.regions and game.n_places < 1:
+        raise TypeError(f"{kind} has regions and must declare the rule place(state)")
+    for name, places in game.regions.items():
+        for place in places:
+            checks.integer(f"a place of region {name!r}", place, 0, game.n_places - 1)
+
+
+def _call(name: str) -> str:
+    return f"{name}({', '.join(RULE_ARGUMENTS[name])})"
