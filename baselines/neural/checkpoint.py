@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.api.sb3 import PopulationVecEnv
-from mfenvs.engine.engine import Snapshot
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.files import HEADER, ArraySpecification, SavedArrays, replacing
 from mfenvs.wrappers.risk import RiskSnapshot
 

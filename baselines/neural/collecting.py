@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
 
 from mfenvs.api.sb3 import PopulationVecEnv
-from mfenvs.engine.engine import Snapshot
+from mfenvs.engine.snapshot import Snapshot
 from mfenvs.wrappers.rewards import ScaledRewards
 
 from .finite import check_observations, check_rewards, check_rollout

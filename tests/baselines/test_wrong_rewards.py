@@ -11,7 +11,7 @@ from baselines.runs import ALGORITHMS
 from baselines.tabular.temporal_difference import QEstimate, td_update
 from baselines.trainer import Trainer
 from mfenvs import rule, share
-from mfenvs.engine.engine import Trajectories
+from mfenvs.engine.trajectories import Trajectories
 
 FEW = {
     "gmf-q": {"inner_iterations": 3},
