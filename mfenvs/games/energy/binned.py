@@ -161,7 +161,9 @@ def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
 
 
 MOST_BINS = 10_000
+"""Largest number of states of charge."""
 MOST_GROUPS_PER_TYPE = 1_000
+"""Largest number of groups of a type."""
 
 
 @dataclasses.dataclass(kw_only=True)

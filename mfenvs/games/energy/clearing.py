@@ -53,8 +53,9 @@ and of the sells at just that price that are filled.
 N_CLEARED = 7
 
 MOST_TICKS = 100_000
+"""Largest number of price steps."""
 MOST = 1e12
-"""Prices and quantities of the books that users give are at most so large."""
+"""Largest price (EUR/kWh) and quantity (kWh) in a book that a user gives."""
 
 BALANCED = 1e-6
 """Demand and supply are equal if they differ by at most this part of the smaller one, which at the price is the

@@ -78,19 +78,20 @@ the cleared position and for the imbalance (negative if they are revenues); sett
 load; battery wear cost; cost of the charge that is missing at the end of the day; reward.
 """
 TOLERANCE = 1e-9
-"""Of conservation, relative to what is moved."""
+"""Energy and money must be conserved up to this part of all that is moved in a step."""
 
 MOST_EUR = 1e3
-"""Prices and costs are at most so high, EUR/kWh."""
+"""Largest price or cost, EUR/kWh."""
 LEAST_SPREAD = 1e-4
-"""The tariffs differ by at least this part of the larger one, since prices are kept in single precision."""
+"""Least difference of the tariffs, relative to the larger one: prices are kept in single precision."""
 LEAST_TARIFF = 1e-2
-"""For that purpose no tariff counts for less than this, EUR/kWh."""
+"""The larger tariff counts for at least this in that comparison, EUR/kWh."""
 LEAST_EFFICIENCY = 0.01
+"""Least one-way battery efficiency."""
 MOST_SHARE = 1e9
-"""Of a proportion: they need not sum to one."""
+"""Largest number in ``proportions``."""
 MOST_YIELD = 1e6
-"""Of PV and wind in a step of the series, kWh per kW."""
+"""Largest PV or wind generation in a step of a series, kWh per kW."""
 
 
 @rule

@@ -49,7 +49,7 @@ its forecast errors.
 Range = tuple[float, float]
 
 MOST_KWH = 1e6
-"""Annual loads are at most so high, and installed powers and capacities too."""
+"""Largest annual load (kWh), installed power (kW) and battery capacity (kWh)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class ProsumerLaw:
 LAW = ProsumerLaw()
 """The laws of the game."""
 LEAST_ANNUAL_LOAD = 1e-3
-"""Of a profile that is scaled to a home's annual load, kWh."""
+"""Least annual load of a profile, which is scaled to that of a home, kWh."""
 NODES = 2**20
 """Payment-network nodes are drawn below this, and taken modulo the number of nodes."""
 

@@ -13,7 +13,8 @@ from mfenvs import Engine, InducedGame
 from mfenvs.engine.random import ADVANCE, agent_key, step_key, student_t, uniform
 from mfenvs.games.energy.binned import BinnedEnergyMarket, error_excess
 from mfenvs.games.energy.clearing import clear_orders
-from mfenvs.games.energy.prosumer_types import TYPES
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.prosumer_types import TYPES, ProsumerLaw
 
 
 def binned(**constants):
@@ -202,6 +203,12 @@ def test_groups_and_states():
     assert_allclose(game.constants.load[0] @ game.group_sizes, load.mean(axis=0), rtol=1e-5)
     assert game.state_name(0) == "consumer group 0"
     assert binned().state_name(2) == f"{TYPES[2]}, charge 0.00"
+
+
+def test_groups_have_the_degrees_of_freedom_of_the_markets_law(monkeypatch):
+    monkeypatch.setattr(EnergyMarket, "law", ProsumerLaw(nu=6.0, aggregate_nu=20.0))
+    game = binned(n_agents=41)
+    assert_allclose(game.groups["degrees_of_freedom"], np.where(game.groups["type"] == 3, 20, 6))
 
 
 def test_mirror_descent_finds_its_equilibrium():
