@@ -56,7 +56,8 @@ class Public(NamedTuple):
     """What everybody knows when agents act: the argument ``public`` of the rules ``observe`` and ``allowed``."""
 
     signal: Any
-    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step, and ``publish`` since."""
+    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step (zeros after a reset, when
+    there was none), and what ``publish`` has written since."""
     constants: Any
     """The game's ``constants``."""
     time: Any
