@@ -123,8 +123,8 @@ class Game:
 
     Subclasses are dataclasses whose fields are the game's constants. They declare ``agent_dtype``,
     ``state_dtype``, ``n_cells``, ``n_features``, ``action_space`` and, as static methods under ``@rule``, the
-    rules that the docstring of :mod:`mfenvs.game` lists. Rules do not see ``self``: what the property ``constants``
-    returns reaches them as ``world.constants``.
+    rules that the docstring of :mod:`mfenvs.game` lists. Rules do not see ``self``: what the property
+    ``constants`` returns reaches them as ``world.constants``.
 
     Constants given as numbers of numpy's, or as arrays or tensors without axes, are kept as Python's numbers.
     Sizes (``n_cells``, ``n_states``, ...) must be Python ints.
