@@ -56,8 +56,7 @@ class Public(NamedTuple):
     """What everybody knows when agents act: the argument ``public`` of the rules ``observe`` and ``allowed``."""
 
     signal: Any
-    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step (zeros after a reset, when
-    there was none), and what ``publish`` has written since."""
+    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step, and ``publish`` since."""
     constants: Any
     """The game's ``constants``."""
     time: Any
