@@ -86,14 +86,17 @@ Rule = Callable[..., Any]
 MAX_AGENTS = 2**24
 """Counts are kept in single precision, in which whole numbers are exact up to here."""
 MAX_HORIZON = 2**31 - 1
+"""Largest number of steps of an episode."""
 MAX_CELLS = 2**26
-"""Most states, actions, and pairs of them: half a gigabyte for one law over these."""
+"""Largest number of pairs of a state and an action: one law over these takes half a gigabyte."""
 MAX_SEED = 2**64 - 1
+"""Largest seed."""
 
 NO_PARAMETERS = np.dtype([("unused", np.float32)])
 """The ``agent_dtype`` of a game whose agents are all alike; it needs no ``draw_agents``."""
 
-SIZES = ("n_cells", "n_features", "n_places", "n_signals")
+SIZES = {"n_cells": 1, "n_features": 0, "n_places": 0, "n_signals": 0}
+"""What a game may declare as sizes of arrays, and how small each may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,17 +119,21 @@ class Rules:
 
 @dataclasses.dataclass(kw_only=True)
 class Game:
-    """A game of N agents with local states, who meet through what is counted of them.
+    """A game of N agents, each with a local state, who affect each other through counts of the population.
 
-    Subclasses are dataclasses: fields are the game's constants, with the paper's values as
-    defaults. They declare ``agent_dtype``, ``state_dtype``, ``n_cells``, ``n_features``, ``action_space``
-    and, as static methods under ``@rule``, the rules of this module's docstring.
+    Subclasses are dataclasses whose fields are the game's constants. They declare ``agent_dtype``,
+    ``state_dtype``, ``n_cells``, ``n_features``, ``action_space`` and, as static methods under ``@rule``, the
+    rules that the docstring of :mod:`mfenvs.game` lists. Rules do not see ``self``: what the property
+    ``constants`` returns reaches them as ``world.constants``.
+
+    Constants given as numbers of numpy's, or as arrays or tensors without axes, are kept as Python's numbers.
+    Sizes (``n_cells``, ``n_states``, ...) must be Python ints.
 
     Raises
     ------
     TypeError, ValueError
-        On construction, if a rule is missing or takes other arguments than it is given, or if a
-        constant is not allowed; the message names it.
+        On construction, if a rule is missing or takes other arguments than it is called with, or if a constant is
+        not allowed. The message names it.
     """
 
     n_agents: int
@@ -134,18 +141,18 @@ class Game:
     horizon: int
     """Number of steps H of an episode."""
     agents_seed: int = 0
-    """Seed of the agents' own parameters; episodes have their own."""
+    """Seed of the agents' parameters, from 0 to 2^64 - 1. Episodes have seeds of their own."""
     discount: float = 1.0
-    """Discount gamma in (0, 1]. With 1 the game ends after ``horizon`` steps, and what counts is the total reward.
-    Below 1 it goes on for ever and later rewards count less: its policies are stationary, its rules must not
-    read the time, and ``horizon`` only says where simulated episodes are cut (truncated, not terminated)."""
+    """Discount factor gamma in (0, 1]. With 1 the game ends after ``horizon`` steps, and agents maximise their
+    total reward. Below 1 it has an infinite horizon: policies are stationary, rules must not read the time, and
+    ``horizon`` is only where simulated episodes are truncated."""
 
     agent_prefix: ClassVar[str] = "agent"
-    """Agents are called ``<prefix>_<int>`` in dict APIs."""
+    """Prefix of the agents' names in dict APIs: ``<prefix>_<int>``."""
     n_signals: ClassVar[int] = 0
     """Length of the public signal that ``aggregate`` and ``publish`` write."""
     account_names: ClassVar[tuple[str, ...]] = ()
-    """What the rule ``account`` writes, entry by entry."""
+    """Names of the entries that the rule ``account`` writes."""
     cell: ClassVar[Rule | None] = None
     weight: ClassVar[Rule | None] = None
     count: ClassVar[Rule | None] = None
@@ -222,7 +229,10 @@ class Game:
 
     @property
     def agent_dtype(self) -> np.dtype[Any]:
-        """One agent's own parameters theta_i: a structured dtype of single-precision fields."""
+        """One agent's own parameters theta_i: a structured dtype of single-precision fields.
+
+        :data:`NO_PARAMETERS` if all agents are alike.
+        """
         raise _undeclared(self, "agent_dtype")
 
     @property
@@ -319,11 +329,9 @@ class Game:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
     def _check_sizes(self) -> None:
-        kind = type(self)
-        for name in SIZES:
-            declared = getattr(kind, name, None)
-            if declared is not getattr(Game, name) or name in ("n_places", "n_signals"):
-                checks.size(name, getattr(self, name), 1 if name == "n_cells" else 0)
+        for name, least in SIZES.items():
+            if getattr(type(self), name) is not getattr(Game, name):
+                checks.size(name, getattr(self, name), least)
 
     def _drawn_agents(self) -> "np.recarray[Any, Any]":
         kind, dtype = type(self), self.agent_dtype

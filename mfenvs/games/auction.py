@@ -16,7 +16,7 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)
 MOST_BIDDERS = 32
 """Up to here the products in the law of a round stay within the range of single precision."""
 LARGEST = 1e9
-"""Of amounts of money: rewards are in single precision."""
+"""Largest amount of money: rewards are in single precision."""
 ROUND, CONVERSION, FULFILMENT, OPPONENTS = 0, 1, 2, 3
 """Streams of an agent's draws in a step; those of the opponents' bids come last, one for each."""
 

@@ -671,8 +671,8 @@ class TestSimulation:
         ("arguments", "message"),
         [
             ({"starts": np.zeros((2, 4), int)}, r"starts must have shape \(3, 4\), got \(2, 4\)"),
-            ({"starts": np.full((3, 4), 2)}, r"starts must be states in \[0, 1\]"),
-            ({"starts": np.full((3, 4), -1)}, r"starts must be states in \[0, 1\]"),
+            ({"starts": np.full((3, 4), 2)}, r"starts\[0, 0\] must be an integer in \[0, 1\], got 2"),
+            ({"starts": np.full((3, 4), -1)}, r"starts\[0, 0\] must be an integer in \[0, 1\], got -1"),
             (
                 {"deviators": [0, 1, 2], "deviations": np.full((3, 2, 2, 2), 0.5)},
                 r"deviations must have shape \(3, 1, 2, 2\), got \(3, 2, 2, 2\)",
