@@ -169,7 +169,6 @@ def test_one_row_has_no_spread_of_advantages():
         ({"reset_num_timesteps": "no"}, TypeError, "reset_num_timesteps must be True or False"),
         ({"progress_bar": 2}, TypeError, "progress_bar must be True or False"),
     ],
-    ids=str,
 )
 def test_learn_names_what_is_not_allowed(arguments, error, message):
     model = small()
