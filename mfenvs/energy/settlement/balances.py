@@ -70,7 +70,7 @@ class ChannelBalances:
         return total
 
     def hops(self, route: Route, amount: int) -> list[int]:
-        """Amounts (msat) that a route carries in each channel so that ``amount`` arrives, fees on the way included."""
+        """Amounts (msat) that a route carries in each channel so that ``amount`` arrives, with fees on the way."""
         carried = [amount]
         for channel in reversed(route[1:]):
             carried.append(carried[-1] + self._base[channel] + carried[-1] * self._ppm[channel] // MILLION)
