@@ -58,6 +58,13 @@ def test_old_prices_quoted(file):
         series.values[0] = 0
 
 
+def test_white_space_in_cells_does_not_matter(file):
+    text = old_prices([" 01.01.2023  00:00 -  01.01.2023\u00a001:00 "], ["  5 "])
+    series = read_entsoe(file(text))
+    assert_array_equal(series.start, utc("2022-12-31T23:00"))
+    assert_array_equal(series.values, [5])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_old_load_unquoted(file, encoding, end):
