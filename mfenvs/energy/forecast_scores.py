@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from dieboldmariano import NegativeVarianceException, ZeroVarianceException, dm_test
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
@@ -140,6 +139,8 @@ def diebold_mariano(losses: ArrayLike, others: ArrayLike, horizon: int = HORIZON
 
     Raises
     ------
+    ImportError
+        If the package dieboldmariano is missing, which ``pip install "mfenvs[energy]"`` installs.
     TypeError, ValueError
         If an argument is not as above, or all differences are the same but not zero.
 
@@ -148,6 +149,9 @@ def diebold_mariano(losses: ArrayLike, others: ArrayLike, horizon: int = HORIZON
     Diebold and Mariano, Journal of Business and Economic Statistics 13, 1995; Harvey, Leybourne and Newbold,
     International Journal of Forecasting 13, 1997.
     """
+    # Imported here, as scoringrules is: the other scores need neither.
+    from dieboldmariano import NegativeVarianceException, ZeroVarianceException, dm_test
+
     first = arguments.numbers("losses", losses, (arguments.size("losses", losses),))
     second = arguments.numbers("others", others, first.shape)
     horizon = checks.integer("horizon", horizon, 1, len(first) - 1)

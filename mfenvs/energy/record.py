@@ -20,7 +20,13 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MarketRecord:
-    """Record of one played day in each of ``n_worlds`` worlds, H steps of N agents, in double precision."""
+    """Record of one played day in each of ``n_worlds`` worlds, H steps of N agents, in double precision.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``game`` is no energy market, or an array has another shape than below or is not finite.
+    """
 
     game: EnergyMarket
     """The market that was played."""
@@ -33,6 +39,18 @@ class MarketRecord:
     charge: Array
     """State of charge before each step and at the end, as a share of the capacity in [0, 1], 0 without a battery,
     shape (n_worlds, H + 1, N)."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.game, EnergyMarket):
+            raise TypeError(f"game must be an EnergyMarket, got {self.game!r}")
+        given = arguments.shaped("accounts", self.accounts).shape
+        n_worlds, n_steps, n_agents = given[0] if given else 0, self.game.horizon, self.game.n_agents
+        for name, shape in (
+            ("accounts", (n_worlds, n_steps, n_agents, len(ACCOUNTS))),
+            ("signals", (n_worlds, n_steps, self.game.n_signals)),
+            ("charge", (n_worlds, n_steps + 1, n_agents)),
+        ):
+            object.__setattr__(self, name, arguments.numbers(name, getattr(self, name), shape))
 
     @property
     def n_worlds(self) -> int:

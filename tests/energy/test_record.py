@@ -209,5 +209,24 @@ def test_what_is_not_allowed():
         record_days(game, seed=-1)
     with pytest.raises(TypeError, match="policy must be None, a table of probabilities, or an object with"):
         record_days(game, 3)
+    record = record_days(game, n_worlds=2)
+    for name in ("accounts", "signals", "charge"):
+        right = getattr(record, name)
+        for wrong in (
+            None,
+            3,
+            right[:, 1:],
+            right[..., 1:],
+            right > 0,
+            np.full(right.shape, np.nan),
+            right.astype(str),
+        ):
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}(\[[\d, ]+\])? must"):
+                dataclasses.replace(record, **{name: wrong})
+    with pytest.raises(TypeError, match="game must be an EnergyMarket, got 3"):
+        dataclasses.replace(record, game=3)
+    for name in (3, True, None, np.array(["load"])):
+        with pytest.raises(ValueError, match="name must be one of 'load'"):
+            record.account(name)
     with pytest.raises(ValueError, match=r"name must be one of 'load', .*, got 'loads'"):
         record_days(game, n_worlds=1).account("loads")

@@ -10,6 +10,7 @@ from mfenvs.energy.entsoe.rows import PRODUCTION_TYPES, Row, Selection, sequence
 from mfenvs.energy.entsoe.xml_tree import Element, read_tree
 
 ROOTS = ("Publication_MarketDocument", "GL_MarketDocument")
+PARENTS = {"TimeSeries": ROOTS, "Period": ("TimeSeries",), "Point": ("Period",)}
 TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d))?Z", re.ASCII)
 AREAS = ("in_Domain.mRID", "out_Domain.mRID", "inBiddingZone_Domain.mRID", "outBiddingZone_Domain.mRID")
 UNITS = {"MAW": "MW", "MWH": "MWh"}
@@ -35,7 +36,7 @@ def xml_rows(source: SourceFile, stream: io.BufferedReader, encoding: str, selec
         rows.extend(itertools.islice(_rows_of(source, child, selection), MAX_STEPS + 1 - len(rows)))
         return True
 
-    root = read_tree(source, stream, encoding, begin_root, take)
+    root = read_tree(source, stream, encoding, PARENTS, begin_root, take)
     if root.tag == "Acknowledgement_MarketDocument":
         reasons = [
             f"{reason.written('code', '?')}: {reason.written('text')}"

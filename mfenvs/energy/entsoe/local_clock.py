@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from mfenvs.energy.entsoe.file import SourceFile, shown
 from mfenvs.energy.entsoe.series import RESOLUTIONS
+from mfenvs.energy.entsoe.table import tidy
 
 _END = r"(\d\d)[./](\d\d)[./](\d{4}) (\d\d):(\d\d)(?::(\d\d))?(?: \((\w+)\))?"
 INTERVAL = re.compile(rf"{_END} - {_END}(?: \((?P<label>\w+/\w+)\))?", re.ASCII)
@@ -48,7 +49,8 @@ class LocalClock:
         None for a missing value of the hour that the clock skips in spring. ``series`` tells apart series in which
         the clock's repeated hour of autumn comes twice each.
         """
-        match = INTERVAL.fullmatch(cell.strip())
+        # Only a cell with other white space than single blanks needs to be tidied.
+        match = INTERVAL.fullmatch(cell) or INTERVAL.fullmatch(tidy(cell))
         if match is None:
             raise self.source.error(f"must be {INTERVAL_FORM}, got {shown(cell)}", line, self.header)
         parts = match.groups()

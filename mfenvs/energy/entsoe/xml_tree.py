@@ -1,7 +1,7 @@
 """XML as a tree whose elements know their lines, within limits; document type declarations are refused."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from xml.parsers import expat
 
 from mfenvs.energy.entsoe.file import MAX_LINE_LENGTH, MAX_STEPS, SourceFile, shown
@@ -51,8 +51,16 @@ class Element:
         return otherwise if found is None else found.text.strip()
 
     def required(self, source: SourceFile, path: str) -> "tuple[str, int]":
-        """Text and line of a descendant, which must be there and have a text."""
+        """Text and line of a descendant, which must be there once and have a text."""
         found = self.find(path)
+        above, _, tag = path.rpartition("/")
+        parent = self.find(above) if above else self
+        if parent is not None and len(parent.all(tag)) > 1:
+            raise source.error(
+                f"has more than one element {path} within {self.tag}",
+                parent.all(tag)[1].line,
+                f"{self.tag}/{path}",
+            )
         text = "" if found is None else found.text.strip()
         if found is None or not text:
             raise source.error(f"has no element {path} within {self.tag}", self.line, f"{self.tag}/{path}")
@@ -68,6 +76,7 @@ def read_tree(
     source: SourceFile,
     stream: io.BufferedReader,
     encoding: str,
+    parents: Mapping[str, Sequence[str]],
     begin_root: Callable[[Element], None],
     take: Callable[[Element], bool],
 ) -> Element:
@@ -81,6 +90,8 @@ def read_tree(
         Its content.
     encoding:
         Its encoding. It holds for UTF-16 without a byte order mark; else what the document declares does.
+    parents:
+        Tags of the elements that an element of this tag may be in; elements of other tags may be anywhere.
     begin_root:
         Called with the root when it begins.
     take:
@@ -95,7 +106,8 @@ def read_tree(
     Raises
     ------
     EntsoeFormatError
-        If the document is not well-formed, is in an unknown encoding, declares a DTD, or exceeds a limit.
+        If the document is not well-formed, has an element in the wrong place, is in an unknown encoding, declares
+        a DTD, or exceeds a limit.
     """
     parser = expat.ParserCreate(UNMARKED_UTF_16.get(encoding), "}")
     parser.buffer_text = True
@@ -116,6 +128,8 @@ def read_tree(
             refuse(f"has more than {MAX_ELEMENTS} elements in a TimeSeries, or outside of any")
         if len(path) >= MAX_DEPTH:
             refuse(f"has more than {MAX_DEPTH} elements within one another")
+        if element.tag in parents and (path[-1].tag if path else "") not in parents[element.tag]:
+            refuse(f"{element.tag} must be within {' or '.join(parents[element.tag])}")
         if path:
             path[-1].children.append(element)
         else:

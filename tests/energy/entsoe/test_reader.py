@@ -58,6 +58,13 @@ def test_old_prices_quoted(file):
         series.values[0] = 0
 
 
+def test_white_space_in_cells_does_not_matter(file):
+    text = old_prices([" 01.01.2023  00:00 -  01.01.2023\u00a001:00 "], ["  5 "])
+    series = read_entsoe(file(text))
+    assert_array_equal(series.start, utc("2022-12-31T23:00"))
+    assert_array_equal(series.values, [5])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_old_load_unquoted(file, encoding, end):
@@ -591,6 +598,11 @@ def test_xml_with_entities_is_refused(file):
         (xml(point(1, 5), end="2025-01-01T00:00Z"), "got 0 minutes"),
         (xml(point(1, 5), end="yesterday"), "line 9, column 'Period/timeInterval/end': must be a time"),
         (xml(point(1, 5)).replace("<currency_Unit.name>EUR</currency_Unit.name>", ""), "has no element currency_Unit.name"),  # noqa: E501
+        (xml(point(1, 5) + point(2, 6)).replace("</position>", "</position><Point/>", 1), "line 10: Point must be within Period"),  # noqa: E501
+        (xml(point(1, 5)).replace("<resolution>", f"{point(1, 4)}<Period/><resolution>"), "line 11: Period must be within TimeSeries"),  # noqa: E501
+        (xml(point(1, 5)).replace("<position>", "<position>2</position><position>"), "line 10, column 'Point/position': has more than one element position within Point"),  # noqa: E501
+        (xml(point(1, 5)).replace("</start>", "</start><start>2025-01-01T00:00Z</start>"), "line 8, column 'Period/timeInterval/start': has more than one element timeInterval/start"),  # noqa: E501
+        (xml(point(1, 5)).replace("<resolution>", "<resolution>PT15M</resolution><resolution>"), "has more than one element resolution within Period"),  # noqa: E501
         ("<html/>", "line 1, column 'html': the document must be Publication_MarketDocument or GL_MarketDocument"),
         ("<Publication_MarketDocument/>", "has no row that fits no choice"),
     ],
