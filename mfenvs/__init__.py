@@ -6,7 +6,7 @@ from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
 from mfenvs.engine.engine import Engine, Trajectories
-from mfenvs.engine.random import uniform
+from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
@@ -39,12 +39,14 @@ __all__ = [
     "individual",
     "make",
     "n_player_exploitability",
+    "normal",
     "parallel_env",
     "register",
     "registered_games",
     "relative_exploitability",
     "rule",
     "share",
+    "student_t",
     "tabulate",
     "uniform",
     "vec_env",
