@@ -7,7 +7,7 @@ from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
 from mfenvs.engine.engine import Engine
-from mfenvs.engine.random import uniform
+from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
@@ -46,12 +46,14 @@ __all__ = [
     "individual",
     "make",
     "n_player_exploitability",
+    "normal",
     "parallel_env",
     "register",
     "registered_games",
     "relative_exploitability",
     "rule",
     "share",
+    "student_t",
     "tabulate",
     "uniform",
     "vec_env",

@@ -3,14 +3,15 @@
 A rule is an ordinary Python function of numbers. :func:`rule` compiles it for the CPU; kernels inline
 it into their loops, a CUDA compiler can take the same function as a device function, and
 ``some_rule.py_func`` is the plain Python original. Rules may call other rules and read module-level
-numbers; they may not allocate memory (a rule that does is refused by the compiler when it is first
-used) and may call only scalar functions of ``math`` and ``numpy``.
+numbers, which are constants from the moment of compilation; they may not allocate memory (a rule that does is
+refused by the compiler when it is first used) and may call only scalar functions of ``math``.
 
 Conditionals *inside an expression* (``a if c else b``) on numbers let the compiler process several
 agents at once; ``for`` loops over a fixed range are unrolled. Numbers written in single precision
 (``np.float32(0.5)``) are faster than Python's double-precision literals, never different in meaning.
 """
 
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -48,7 +49,7 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     TypeError
         If ``function`` is not a plain Python function.
     """
-    if not hasattr(function, "__code__"):
+    if not isinstance(function, types.FunctionType):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
     # Inlined by force: a world is many words, which calls would copy.
     compiled = RuleDispatcher(function, targetoptions={"nopython": True, "forceinline": True, **COMPILE_OPTIONS})
@@ -60,7 +61,10 @@ class Public(NamedTuple):
     """What everybody knows when agents act: the argument ``public`` of the rules ``observe`` and ``allowed``."""
 
     signal: Any
-    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step, and ``publish`` since."""
+    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step, and ``publish`` since.
+
+    At the start of an episode there was no step: zeros, and what ``publish`` wrote.
+    """
     constants: Any
     """The game's ``constants``."""
     time: Any

@@ -49,6 +49,9 @@ def test_a_rule_can_be_called_compiled_and_plain():
 def test_only_functions_become_rules():
     with pytest.raises(TypeError, match=r"function must be a plain Python function, got 3"):
         rule(3)
+    for function in (share, len, World, [].append):
+        with pytest.raises(TypeError, match="function must be a plain Python function"):
+            rule(function)
 
 
 def test_division_by_zero_in_a_rule_is_as_in_numpy():

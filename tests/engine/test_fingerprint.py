@@ -186,6 +186,13 @@ class TestClasses:
             make(OUTER + "terms.win", terms=classes[0](1.0, 2.0))
         )
 
+    def test_the_order_of_fields_without_defaults_counts(self):
+        text = "class Kind(NamedTuple):\n    {}: float\n    {}: float"
+        a, b, c = (kind(text.format(*names)) for names in (("win", "lose"), ("lose", "win"), ("win", "lose")))
+        contents = [fingerprint(make(OUTER + "terms.win", terms=k(1.0, 2.0))) for k in (a, b, c)]
+        assert contents[0] == contents[2] != contents[1]
+        assert types_of(a(1.0, 2.0)) == types_of(c(1.0, 2.0)) != types_of(b(1.0, 2.0))
+
     @pytest.mark.parametrize("base", ["Enum", "IntEnum", "IntFlag"])
     def test_values_of_an_enumeration_count(self, base):
         classes = [kind(f"class Kind(enum.{base}):\n    A = {a}\n    B = 4") for a in (1, 2, 1)]

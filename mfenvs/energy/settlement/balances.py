@@ -70,11 +70,7 @@ class ChannelBalances:
         return total
 
     def hops(self, route: Route, amount: int) -> list[int]:
-<<<<<<< HEAD
-        """Amounts (msat) that each channel of a route carries so that ``amount`` arrives, fees included."""
-=======
         """Amounts (msat) that a route carries in each channel so that ``amount`` arrives, with fees on the way."""
->>>>>>> h-energy
         carried = [amount]
         for channel in reversed(route[1:]):
             carried.append(carried[-1] + self._base[channel] + carried[-1] * self._ppm[channel] // MILLION)
