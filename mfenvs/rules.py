@@ -15,7 +15,6 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-from mfenvs.engine.fingerprint import CompilationRecord
 from mfenvs.engine.inlining import RuleDispatcher
 
 P = ParamSpec("P")
@@ -53,7 +52,6 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
     # Inlined by force: a world is many words, which calls would copy.
     compiled = RuleDispatcher(function, targetoptions={"nopython": True, "forceinline": True, **COMPILE_OPTIONS})
-    compiled._cache = CompilationRecord(function)
     return cast(Callable[P, R], compiled)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import numba
 from numba.core import codegen, compiler, dispatcher, registry
 
+from mfenvs.engine.fingerprint import CompilationRecord
+
 # Parts of numba that declare no types.
 CPUDispatcher: Any = registry.CPUDispatcher
 FunctionCompiler: Any = dispatcher._FunctionCompiler  # type: ignore[attr-defined]
@@ -41,6 +43,7 @@ class RuleDispatcher(CPUDispatcher):  # type: ignore[misc]
         targetoptions: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(py_func, locals or {}, targetoptions or {})
+        self._cache = CompilationRecord(py_func)
         self._compiler = _RuleCompiler(
             py_func, self.targetdescr, self.targetoptions, self.locals, compiler.Compiler
         )

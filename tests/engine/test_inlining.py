@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mfenvs.engine.compile import kernel
+from mfenvs.engine.fingerprint import fingerprint
+from mfenvs.engine.inlining import RuleDispatcher
 from mfenvs.engine.random import uniform
 from mfenvs.rules import plain, rule
 
@@ -92,3 +94,22 @@ def test_code_for_kernels_is_not_what_python_calls():
 def test_rules_are_copied_and_pickled():
     for found in (pickle.loads(pickle.dumps(uniform)), copy.deepcopy(uniform)):
         assert found(7, 0) == uniform(7, 0)
+
+
+def test_a_rule_that_came_to_another_process_is_cached_there_too():
+    """As workers get the rules of the main script: by value, to be made anew."""
+
+    @rule
+    def inner(x):
+        return scaled(x)
+
+    there = RuleDispatcher._rebuild(**inner._reduce_states() | {"uuid": "of another process"})
+    assert there is not inner
+    assert there(2) == 6
+
+    @rule
+    def outer(x):
+        return there(x)
+
+    assert outer(2) == 6
+    assert fingerprint(outer)
