@@ -41,7 +41,7 @@ class RolloutLearner(RolloutCollector):
         Raises
         ------
         ValueError
-            If the update would make parameters that are not finite.
+            If parameters, the optimiser's state or losses would not be finite. Nothing has changed then.
         """
         n_updates = self._n_updates
         try:
