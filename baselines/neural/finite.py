@@ -67,7 +67,7 @@ def check_observations(
     first_time: int | None,
     parameters: Iterable[tuple[str, torch.Tensor]],
 ) -> None:
-    """Name the observation or the parameter because of which the networks' outputs are not finite numbers.
+    """Raise the error that says why the networks' outputs are not finite numbers.
 
     Parameters
     ----------
@@ -81,10 +81,10 @@ def check_observations(
     Raises
     ------
     ValueError
-        Naming the agent, the world and the time of the first observation that is not finite, or the parameter, or
-        the largest numbers of both.
+        Naming the agent, the world and the time of the first observation that is not finite; if there is none, a
+        parameter that is not finite; else the largest observation and parameter.
     """
-    wrong = ~torch.isfinite(observations).flatten(2).all(dim=2)
+    wrong = ~torch.isfinite(observations).reshape(*observations.shape[:2], -1).all(dim=2)
     if wrong.any():
         step, row = (int(index) for index in wrong.nonzero()[0])
         raise ValueError(
