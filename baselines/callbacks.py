@@ -145,12 +145,15 @@ class EvaluationCallback(BaseCallback):
 
 
 class SaveEvery(BaseCallback):
-    """Saves a training run now and then.
+    """Saves a training run now and then, before an iteration begins.
+
+    The iteration before it has been logged by then, so that no row of a log is lost if the process is killed.
 
     Parameters
     ----------
     seconds:
-        Time between two saves: ``save`` is called in the first step that ends so much later than the last one.
+        Time between two saves: ``save`` is called before the first iteration that begins so much later than the
+        last one.
     save:
         Function that saves.
 
@@ -168,10 +171,12 @@ class SaveEvery(BaseCallback):
         self.save = save
         self._saved = time.monotonic()
 
-    def _on_step(self) -> bool:
+    def _on_rollout_start(self) -> None:
         if time.monotonic() - self._saved >= self.seconds:
             self.save()
             self._saved = time.monotonic()
+
+    def _on_step(self) -> bool:
         return True
 
 

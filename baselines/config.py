@@ -1,7 +1,6 @@
 """Hyper-parameters: dataclasses whose fields hold plain Python values of their declared types."""
 
 import dataclasses
-import functools
 import numbers
 import types
 import typing
@@ -32,8 +31,7 @@ class TrainerConfig:
         checks.integer("seed", self.seed, 0, 2**63 - 1)
 
 
-@functools.cache
-def _field_types(config_class: Any) -> dict[str, Any]:
+def _field_types(config_class: type[TrainerConfig]) -> dict[str, Any]:
     hints = typing.get_type_hints(config_class)
     return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
 

@@ -1,7 +1,11 @@
 """Loggers: SB3's, with a ``metrics.csv`` that a resumed run continues."""
 
+import contextlib
 import csv
-from collections.abc import Sequence
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +20,33 @@ from mfenvs.files import replacing
 
 FORMATS = ("csv", "tensorboard", "stdout")
 
+TIMESTEPS = "time/total_timesteps"
+"""The column that says after how many timesteps of the run a row was written."""
+
 
 class MetricsFile(KVWriter):
-    """Appends one row per dump to a CSV file; rows are on disk when ``write`` returns.
+    """Appends one row per dump to a CSV file; a row is in the file, whole, when ``write`` returns, or not at all.
 
-    A file that is already there is continued. When a new quantity appears the file is rewritten with
-    one more column.
+    A file that is already there is continued; an incomplete last line, as a full disk leaves one, is cut off.
+    When a new quantity appears the file is rewritten with one more column.
+
+    Parameters
+    ----------
+    path:
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the file is there and a row has not as many fields as the header.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._columns: list[str] = []
         if self.path.exists():
-            with self.path.open(newline="") as file:
-                self._columns = next(csv.reader(file), [])
+            self._columns, _ = _read_table(self.path)
+            _cut_incomplete_line(self.path)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
         """Append one row; quantities excluded for "csv" are left out."""
@@ -37,35 +54,80 @@ class MetricsFile(KVWriter):
         new = [column for column in row if column not in self._columns]
         if new:
             self._add_columns(new)
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow([row.get(column, "") for column in self._columns])
+        left = _lines([[row.get(column, "") for column in self._columns]])
+        with self.path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
 
     def close(self) -> None:
         """Do nothing: no file stays open between rows."""
 
     def _add_columns(self, new: list[str]) -> None:
-        rows: list[list[str]] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = list(csv.reader(file))[1:]
-        self._columns = self._columns + new
-        lines = [",".join(self._columns)] + [",".join(row + [""] * len(new)) for row in rows]
+        rows = _read_table(self.path)[1] if self.path.exists() else []
+        columns = self._columns + new
         with replacing(self.path) as out:
-            out.write(("\r\n".join(lines) + "\r\n").encode())
+            out.write(_lines([columns, *(row + [""] * len(new) for row in rows)]))
+        self._columns = columns
 
 
-def drop_rows_after(path: str | Path, num_timesteps: int) -> None:
-    """Drop the rows of a metrics file that are later than a checkpoint from which a run goes on."""
+def continue_from(path: str | Path, num_timesteps: int, timesteps_per_row: int) -> int:
+    """Prepare the metrics file of a run for going on from a checkpoint.
+
+    An incomplete last line is cut off, and rows that are later than the checkpoint are dropped: their iterations
+    are done again.
+
+    Parameters
+    ----------
+    path:
+        The file; it need not be there.
+    num_timesteps:
+        Timesteps that were done at the checkpoint.
+    timesteps_per_row:
+        Timesteps of an iteration, each of which has a row.
+
+    Returns
+    -------
+    Number of rows that are missing before the checkpoint, which nothing can bring back.
+
+    Raises
+    ------
+    ValueError
+        If a row has not as many fields as the header, a field is not a number, or rows are not in order. The file
+        is left as it is.
+    """
     path = Path(path)
+    expected = num_timesteps // timesteps_per_row
     if not path.exists():
-        return
-    with path.open(newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    place = header.index("time/total_timesteps") if "time/total_timesteps" in header else None
-    kept = [row for row in rows if place is None or int(row[place]) <= num_timesteps]
+        return expected
+    header, rows = _read_table(path)
+    if header and TIMESTEPS not in header:
+        raise ValueError(f"{path} has no column {TIMESTEPS!r}: it does not hold the metrics of a run")
+    kept, before = [], 0
+    for line, row in enumerate(rows, 2):
+        for name, field in zip(header, row, strict=True):
+            if not _is_number(field):
+                raise ValueError(f"{path}, line {line} is damaged: {name} must be a number, got {field!r}")
+        timesteps = row[header.index(TIMESTEPS)]
+        if not (timesteps.isascii() and timesteps.isdigit()) or int(timesteps) <= before:
+            raise ValueError(
+                f"{path}, line {line} is damaged: {TIMESTEPS} must be an integer > {before} (the last line's),"
+                f" got {timesteps!r}"
+            )
+        before = int(timesteps)
+        if before <= num_timesteps:
+            kept.append(row)
     if len(kept) < len(rows):
         with replacing(path) as out:
-            out.write("".join(",".join(row) + "\r\n" for row in (header, *kept)).encode())
+            out.write(_lines([header, *kept]))
+    else:
+        _cut_incomplete_line(path)
+    return expected - len(kept)
 
 
 def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> Logger:
@@ -78,10 +140,14 @@ def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> L
     formats:
         Any of "csv", "tensorboard", "stdout".
 
+    Returns
+    -------
+    The logger. Its method ``close`` ends the thread that writes for TensorBoard.
+
     Raises
     ------
     ValueError
-        If a format is unknown.
+        If a format is unknown, or the folder's ``metrics.csv`` cannot be continued.
     """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
@@ -96,7 +162,43 @@ def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> L
     if "tensorboard" in formats:
         writers.append(TensorBoardOutputFormat(str(folder)))
     if "stdout" in formats:
-        import sys
-
         writers.append(HumanOutputFormat(sys.stdout))
     return Logger(folder=str(folder), output_formats=writers)
+
+
+def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header (empty if there is none) and the rows of a CSV file, but for an incomplete last line."""
+    content = path.read_bytes()
+    try:
+        text = content[: content.rfind(b"\n") + 1].decode()
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file: {error}") from None
+    if len(set(header)) < len(header):
+        raise ValueError(f"{path}, line 1 is damaged: a column is named twice in {', '.join(header)}")
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ValueError(f"{path}, line {line} is damaged: it has {len(row)} fields, the header {len(header)}")
+    return header, rows
+
+
+def _cut_incomplete_line(path: Path) -> None:
+    """Cut off what follows the last line's end."""
+    with path.open("rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _is_number(field: str) -> bool:
+    """Whether a field of a row is empty or a number."""
+    try:
+        float(field or 0)
+    except ValueError:
+        return False
+    return True

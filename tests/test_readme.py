@@ -23,7 +23,7 @@ def test_the_custom_game_is_no_longer_than_promised() -> None:
 
 
 def test_the_tables_name_the_live_games_and_algorithms() -> None:
-    from baselines.cli.main import game_row
+    from baselines.cli.list import game_row
     from baselines.runs import ALGORITHMS
     from mfenvs import make, registered_games
 

@@ -1,1 +1,1 @@
-"""The command line ``mfenvs``."""
+"""The command line ``mfenvs``: one module a command, imported when it is called for."""

@@ -16,8 +16,6 @@ The embedded series (folder ``series``, licences in its ``DATA_LICENSES``):
 
 import dataclasses
 import functools
-import os
-import zipfile
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -29,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES
 from mfenvs.energy.entsoe import Series
+from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -369,28 +368,37 @@ class MarketSeries:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the series to an ``.npz`` file, beside its place and then renamed into it."""
-        place = Path(path)
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        beside = place.with_name(f".{place.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                np.savez_compressed(file, **(fields | {"dates": np.array(self.dates)}))
-            beside.replace(place)
-        finally:
-            beside.unlink(missing_ok=True)
+        """Write the series to an ``.npz`` file for :meth:`read`."""
+        arrays = {name: getattr(self, name) for name in ("load", "pv", "wind", "price", "co2")}
+        write_arrays(path, arrays, {"step_hours": self.step_hours, "dates": self.dates})
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a series that :meth:`save` wrote; ValueError if the file holds none, OSError if there is none."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in names}
-        except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{path} is no file that MarketSeries.save wrote: {error}") from None
-        step_hours, dates = float(arrays.pop("step_hours")), tuple(arrays.pop("dates").tolist())
-        return cls(**arrays, step_hours=step_hours, dates=dates)
+        """Read a series that :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read or holds no such series; it names the file and what is wrong.
+        """
+        with SavedArrays(path, "market series") as saved, saved.blamed():
+            header = saved.header()
+            if not isinstance(header, dict) or set(header) != {"step_hours", "dates"}:
+                raise ValueError("its header must hold 'step_hours' and 'dates'")
+            if not isinstance(header["dates"], list):
+                raise ValueError(f"dates must be a list, got {header['dates']!r}")
+            whole = saved.shape("load")
+            each_profile = ArraySpecification(np.float32, whole, low=0.0)
+            arrays = saved.arrays(
+                {
+                    "load": each_profile,
+                    "pv": each_profile,
+                    "wind": ArraySpecification(np.float32, whole[:2], low=0.0),
+                    "price": ArraySpecification(np.float64, whole[:2]),
+                    "co2": ArraySpecification(np.float64, whole[:2], low=0.0),
+                }
+            )
+            return cls(**arrays, step_hours=header["step_hours"], dates=tuple(header["dates"]))
 
     def resampled(self, minutes: int) -> "MarketSeries":
         """The same days in steps of 15 or 60 minutes.

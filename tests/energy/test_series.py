@@ -4,6 +4,7 @@ Random checks fail with probability below 1e-6 each; seeds are fixed.
 """
 
 import dataclasses
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -367,3 +368,63 @@ def test_from_entsoe_refuses():
     ):
         with pytest.raises(ValueError, match=next(iter(change))):
             MarketSeries.from_entsoe(*good, **change)
+
+
+def assert_same_series(one, other):
+    for field in dataclasses.fields(MarketSeries):
+        assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+def test_a_series_comes_back_from_its_file(tmp_path):
+    for number, days in enumerate((market(), MarketSeries.synthetic(2, 3, 0, step_minutes=15))):
+        days.save(tmp_path / f"{number}.npz")
+        found = MarketSeries.read(tmp_path / f"{number}.npz")
+        assert_same_series(found, days)
+        assert (found.step_hours, found.dates) == (days.step_hours, days.dates)
+        with pytest.raises(ValueError, match="read-only"):
+            found.wind[0, 0] = 2
+
+
+ARRAYS = {name: getattr(market(), name) for name in ("load", "pv", "wind", "price", "co2")}
+HEADER = {"step_hours": 1.0, "dates": list(market().dates)}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "header", "message"),
+    [
+        ({"load": ARRAYS["load"][0]}, {}, "wind must have shape|pv must have shape"),
+        ({"load": np.float32(1)}, {}, "pv must have shape"),
+        ({"load": ARRAYS["load"][:, :12]}, {}, "pv must have shape"),
+        ({name: ARRAYS[name][:, :12] for name in ARRAYS}, {}, r"load must have shape \(n_days >= 1, 24"),
+        ({"load": ARRAYS["load"].astype(np.float64)}, {}, "load must have dtype float32"),
+        ({"wind": ARRAYS["wind"].ravel()}, {}, "wind must have shape"),
+        ({"wind": ARRAYS["wind"] - 9}, {}, r"wind\[0, 0\] must be a finite number in \[0, inf\]"),
+        ({"price": ARRAYS["price"] * np.nan}, {}, r"price\[0, 0\] must be a finite number"),
+        ({"price": ARRAYS["price"].astype("M8[s]")}, {}, "price must have dtype float64"),
+        ({"more": ARRAYS["price"]}, {}, "it must hold the arrays"),
+        ({}, {"step_hours": 0.5}, "step_hours must be one of"),
+        ({}, {"step_hours": []}, "step_hours must be one of"),
+        ({}, {"step_hours": 0.25}, "load must have shape"),
+        ({}, {"dates": "no"}, "dates must be a list, got 'no'"),
+        ({}, {"dates": ["07-01"]}, "dates must have one label for each of 2 days, got 1"),
+        ({}, {"dates": [1, 2]}, r"dates\[0\] must be a text, got 1"),
+        ({}, {"more": 1}, "its header must hold"),
+    ],
+)
+def test_a_file_that_is_no_series_is_refused(arrays, header, message, tmp_path):
+    members = {name: np.asarray(array) for name, array in {**ARRAYS, **arrays}.items()}
+    text = json.dumps({**HEADER, **header}).encode()
+    np.savez(tmp_path / "days.npz", **members, header=np.frombuffer(text, np.uint8))
+    with pytest.raises(ValueError, match=rf"days\.npz is not a saved market series: .*(?:{message})"):
+        MarketSeries.read(tmp_path / "days.npz")
+
+
+def test_damaged_and_absent_files_are_refused(tmp_path):
+    market().save(tmp_path / "days.npz")
+    whole = (tmp_path / "days.npz").read_bytes()
+    for end in range(0, len(whole), 61):
+        (tmp_path / "days.npz").write_bytes(whole[:end])
+        with pytest.raises(ValueError, match=r"days\.npz is not a saved market series"):
+            MarketSeries.read(tmp_path / "days.npz")
+    with pytest.raises(ValueError, match=r"cannot read .*absent\.npz"):
+        MarketSeries.read(tmp_path / "absent.npz")

@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from baselines.cli.folder import locked
 from baselines.cli.main import main
+from baselines.logging import MetricsFile
 from baselines.runs import save_results
 
 SMALL = ["--game.n-agents", "30", "--game.horizon", "3", "--no-progress"]
@@ -23,12 +27,9 @@ def train(folder: Path, *flags: str, algorithm: str = "symm-pmd") -> int:
     return main(["train", algorithm, "Epidemic-v0", "--folder", str(folder), *SMALL, *flags])
 
 
-def test_list_is_made_from_the_live_games(capsys) -> None:
-    assert main(["list"]) == 0
-    shown = capsys.readouterr().out
-    assert "mfenvs/Epidemic-v0" in shown
-    assert "mfenvs/RockPaperScissors-v0" in shown
-    assert "2000" in shown
+def iterations(folder: Path) -> list[str]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [row["time/iterations"] for row in csv.DictReader(file)]
 
 
 def test_train_leaves_a_run_folder(tmp_path, capsys) -> None:
@@ -63,8 +64,8 @@ def test_resume_ends_where_an_uninterrupted_run_does(tmp_path) -> None:
 
 def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch) -> None:
     train(tmp_path / "whole", "--total-timesteps", str(4 * 1800))
-    monkeypatch.setattr("baselines.cli.main.SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr("baselines.runs.save_results", dying_after(3))
+    monkeypatch.setattr("baselines.cli.train.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("baselines.cli.train.save_results", dying(save_results, [4]))
     with pytest.raises(SystemError, match="killed"):
         train(tmp_path / "killed", "--total-timesteps", str(4 * 1800))
     monkeypatch.undo()
@@ -80,17 +81,35 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch)
     assert np.array_equal(*found)
 
 
-def dying_after(n_saves: int) -> Callable:
-    """Save so many times (the first is before training), then die without saving."""
-    left = [n_saves]
+@pytest.mark.parametrize(("algorithm", "flags"), [("omd", []), ("ppo", ["--device", "cpu", "--hidden", "4"])])
+def test_wherever_a_run_dies_no_row_is_lost_and_none_is_doubled(algorithm, flags, tmp_path, monkeypatch) -> None:
+    """Of three iterations: a save before all and one before each, a row of each, a save after all."""
+    step = 1 if algorithm == "omd" else 90
+    for n_writes in range(1, 8):
+        folder = tmp_path / str(n_writes)
+        with monkeypatch.context() as patch:
+            left = [n_writes]
+            patch.setattr("baselines.cli.train.SECONDS_BETWEEN_SAVES", 0.0)
+            patch.setattr("baselines.cli.train.save_results", dying(save_results, left))
+            patch.setattr("baselines.logging.MetricsFile.write", dying(MetricsFile.write, left))
+            with pytest.raises(SystemError, match="killed"):
+                train(folder, "--total-timesteps", str(3 * step), *flags, algorithm=algorithm)
+        assert train(folder, "--resume", algorithm=algorithm) == 0
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["time/total_timesteps"] for row in rows] == [str(i * step) for i in (1, 2, 3)]
 
-    def save(folder, trainer):
+
+def dying(function: Callable, left: list[int]) -> Callable:
+    """The function, and death in its place when as many such calls as are left have been made."""
+
+    def call(*arguments):
         left[0] -= 1
         if left[0] < 0:
             raise SystemError("killed")
-        save_results(folder, trainer)
+        return function(*arguments)
 
-    return save
+    return call
 
 
 @pytest.mark.parametrize(
@@ -116,6 +135,116 @@ def test_a_finished_run_is_not_overwritten(tmp_path, capsys) -> None:
     assert train(tmp_path, "--total-timesteps", "1", "--seed", "9") == 2
     assert "already holds a run" in capsys.readouterr().err
     assert (tmp_path / "policy.npz").read_bytes() == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_finished_run_is_not_trained_further_unless_asked(tmp_path, capsys) -> None:
+    train(tmp_path, "--total-timesteps", "3", algorithm="omd")
+    before = content(tmp_path)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume", algorithm="omd") == 0
+    shown = capsys.readouterr().out
+    assert "finished before: 3 iterations, 3 timesteps, in " in shown
+    assert "--total-timesteps trains it further" in shown
+    assert content(tmp_path) == before
+    assert train(tmp_path, "--resume", "--total-timesteps", "2", algorithm="omd") == 0
+    assert "done: 5 iterations, 5 timesteps" in capsys.readouterr().out
+    assert iterations(tmp_path) == ["1", "2", "3", "4", "5"]
+    assert json.loads((tmp_path / "config.json").read_text())["total_timesteps"] == 5
+
+
+def test_rows_that_a_full_disk_cut_off_are_reported(tmp_path, capsys) -> None:
+    train(tmp_path, "--total-timesteps", "3", algorithm="omd")
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_bytes(metrics.read_bytes()[:-5])
+    assert train(tmp_path, "--resume", "--total-timesteps", "1", algorithm="omd") == 0
+    assert "metrics.csv was damaged: it has lost 1 of the rows so far" in capsys.readouterr().err
+    assert iterations(tmp_path) == ["1", "2", "4"]
+
+
+@pytest.mark.parametrize(
+    "flag", ["--total-timesteps=0", "--total-timesteps=-5", "--evaluate-every=-1", "--seed=-1"]
+)
+def test_what_is_refused_leaves_no_folder(flag, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ([], ["--folder", "run"]):
+        try:
+            status = main(["train", "omd", "Epidemic-v0", *SMALL, flag, *words])
+        except SystemExit as stopped:
+            status = stopped.code
+        assert status == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_cannot_begin_leaves_no_files_of_a_run(tmp_path, monkeypatch, capsys) -> None:
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("baselines.cli.train.write_config", fail)
+    assert train(tmp_path / "run", "--total-timesteps", "1") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert train(tmp_path / "run", "--total-timesteps", "1") == 0
+
+
+def test_a_folder_that_another_run_holds_is_refused(tmp_path, capsys) -> None:
+    train(tmp_path / "run", "--total-timesteps", "1", algorithm="omd")
+    before = content(tmp_path / "run")
+    with locked(tmp_path / "run"):
+        assert train(tmp_path / "run", "--total-timesteps", "1", "--resume", algorithm="omd") == 2
+    with locked(tmp_path / "new"):
+        assert train(tmp_path / "new", "--total-timesteps", "1", algorithm="omd") == 2
+    assert capsys.readouterr().err.count("belongs to a run that is going on") == 2
+    assert content(tmp_path / "run") == before
+    assert list(content(tmp_path / "new")) == [".lock"]
+
+
+def test_training_leaves_no_thread(tmp_path) -> None:
+    before = threading.active_count()
+    assert train(tmp_path, "--total-timesteps", "1", "--tensorboard") == 0
+    assert list(tmp_path.glob("events.out.tfevents*"))
+    assert threading.active_count() == before
+
+
+def test_what_was_measured_is_explained(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    train(tmp_path, "--total-timesteps", "1")
+    last = capsys.readouterr().out.partition("last iteration:\n")[2]
+    assert max(map(len, last.splitlines())) <= 60
+    told = " ".join(last.split())
+    assert re.search(r"train/return -\d\S+ mean return of an agent while learning", told)
+    assert re.search(r"eval/mean_field_exploitability \d\S+ exploitability, exact in the mean-field game", told)
+    assert "The mean return may fall while learning succeeds" in told
+
+
+@pytest.mark.slow
+def test_runs_that_start_together_have_folders_of_their_own(tmp_path) -> None:
+    words = ["train", "omd", "Epidemic-v0", *SMALL, "--total-timesteps", "20"]
+    starts = [[*words, "--seed", str(seed), *folder] for folder in ([], ["--folder", "same"]) for seed in range(3)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "baselines.cli", *start],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )
+        for start in starts
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes[:3]] == [0, 0, 0], outputs
+    folders = list((tmp_path / "runs").iterdir())
+    seeds = [json.loads((folder / "config.json").read_text())["seed"] for folder in folders]
+    assert sorted(seeds) == [0, 1, 2]
+    assert sorted(process.returncode for process in processes[3:]) == [0, 2, 2], outputs
+    refused = [err for (_, err), process in zip(outputs, processes, strict=True) if process.returncode]
+    assert all("belongs to a run" in err or "already holds a run" in err for err in refused)
+    for folder in (*folders, tmp_path / "same"):
+        assert iterations(folder) == [str(i) for i in range(1, 21)]
 
 
 @pytest.mark.parametrize("algorithm", ["symm-pmd", "ipmd", "omd"])
@@ -151,6 +280,17 @@ def test_render_shows_an_episode(tmp_path, capsys) -> None:
         (["train", "omd", "Epidemic-v0", "--game.horizon", "0"], "horizon must be an integer >= 1, got 0"),
         (["train", "omd", "Epidemic-v0", "--game.n-agents", "1"], "n_agents must be an integer in [2,"),
         (["train", "omd", "Epidemic-v0", "--learning-rate", "-1"], "learning_rate must be"),
+        (["train", "omd", "Epidemic-v0", "--total-timesteps", "0"], "total_timesteps must be an integer in [1,"),
+        (["train", "ppo", "Epidemic-v0", "--device", "nonsense"], "device must be"),
+        (["train", "ppo", "Epidemic-v0", "--device", "meta"], "device must be"),
+        (["train", "omd", "no_such_module:Beach-v0"], "no module 'no_such_module' in"),
+        (["train", "omd", "beach.py:Beach-v0"], "no module 'beach.py' in"),
+        (["train", "omd", "../beach:Beach-v0"], "a module is named as Python imports it"),
+        (["train", "omd", ":Beach-v0"], "a module is named as Python imports it"),
+        (["train", "omd", "json:Beach-v0"], "unknown game 'Beach-v0'"),
+        (["render", "run", "--seed", "-1"], "seed must be an integer in [0,"),
+        (["evaluate", "run", "--n-worlds", "1"], "n_worlds must be an integer >= 2, got 1"),
+        (["evaluate", "run", "--deviators-per-world", "0"], "deviators_per_world must be an integer >= 1"),
     ],
 )
 def test_errors_name_what_is_wrong(words: list[str], message: str, capsys) -> None:
@@ -178,30 +318,27 @@ def test_help_is_no_error(capsys) -> None:
     assert "Entropy regularisation tau" in shown  # the field's docstring
 
 
-def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "baselines.cli.main",
-        "train",
-        "omd",
-        "Epidemic-v0",
-        "--folder",
-        str(tmp_path / "run"),
-    ]
+def started(folder: Path) -> "subprocess.Popen[str]":
+    """A process that trains, with the first rows of its metrics written."""
+    words = ["train", "omd", "Epidemic-v0", "--folder", str(folder), *SMALL, "--total-timesteps", "100000000"]
     process = subprocess.Popen(
-        [*command, *SMALL, "--total-timesteps", "100000000"],
+        [sys.executable, "-m", "baselines.cli", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    metrics = tmp_path / "run" / "metrics.csv"
+    metrics = folder / "metrics.csv"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.stat().st_size > 500):
         assert time.monotonic() < deadline, "training did not begin"
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
+    return process
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
+    process = started(tmp_path / "run")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -209,3 +346,15 @@ def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
     with np.load(tmp_path / "run" / "policy.npz") as arrays:
         assert arrays["probabilities"].shape == (3, 2, 2)
     assert (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_leaves_a_run_that_can_be_continued(tmp_path, capsys) -> None:
+    process = started(tmp_path)
+    resume = ["--resume", "--total-timesteps", "3"]
+    assert train(tmp_path, *resume, algorithm="omd") == 2
+    assert "belongs to a run that is going on" in capsys.readouterr().err
+    process.kill()
+    process.communicate()
+    assert train(tmp_path, *resume, algorithm="omd") == 0
+    assert iterations(tmp_path) == ["1", "2", "3"]

@@ -83,9 +83,9 @@ def test_those_for_games_that_end_say_so(name, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gmf-q", "Auction-v0", "--inner-iterations", "0"], "inner_iterations must be an integer >= 1"),
+        (["gmf-q", "Auction-v0", "--inner-iterations", "0"], "inner_iterations must be an integer in [1"),
         (["gmf-v", "Auction-v0", "--inverse-temperature", "0"], "inverse_temperature must be"),
-        (["mf-q", "Auction-v0", "--n-bins", "-1"], "n_bins must be an integer >= 0"),
+        (["mf-q", "Auction-v0", "--n-bins", "-1"], "n_bins must be an integer in [0"),
         (["gmf-v", "Auction-v0", "--game.n-bidders", "1"], "n_bidders must be an integer in [2,"),
     ],
 )

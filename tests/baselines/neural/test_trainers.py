@@ -83,7 +83,7 @@ def test_a_progress_bar_is_shown_by_default(tmp_path, capsys) -> None:
 
 def test_a_resumed_run_does_what_is_left(tmp_path, capsys, monkeypatch) -> None:
     """Killed after its first update of four: a save later it dies."""
-    monkeypatch.setattr("baselines.cli.main.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("baselines.cli.train.SECONDS_BETWEEN_SAVES", 0.0)
     saves = iter([True, True, True])
 
     def dying(folder, trainer):
@@ -91,7 +91,7 @@ def test_a_resumed_run_does_what_is_left(tmp_path, capsys, monkeypatch) -> None:
             raise SystemError("killed")
         save_results(folder, trainer)
 
-    monkeypatch.setattr("baselines.runs.save_results", dying)
+    monkeypatch.setattr("baselines.cli.train.save_results", dying)
     with pytest.raises(SystemError, match="killed"):
         train(tmp_path / "run", "--total-timesteps", str(4 * PER_UPDATE))
     monkeypatch.undo()

@@ -1,0 +1,54 @@
+"""Games by the names that the command line knows them by: ``Taxi-v0``, or ``module:BeachBar-v0`` for one's own."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from mfenvs.game import Game
+from mfenvs.registry import NAMESPACE, game_class_of
+
+
+def game_class_and_module(word: str) -> tuple[type[Game], str | None]:
+    """The class of a game, and the module that had to be imported for it, if any.
+
+    Parameters
+    ----------
+    word:
+        ``GAME`` or ``MODULE:GAME``, with or without ``mfenvs/`` before the game's name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, or the game is not registered.
+    """
+    module, colon, name = word.rpartition(":")
+    if not colon:
+        return game_class_of(name), None
+    import_module(module)
+    return game_class_of(name), module
+
+
+def plain_name(word: str) -> str:
+    """The name under which a game is registered: without its module and ``mfenvs/``."""
+    return word.rpartition(":")[2].removeprefix(f"{NAMESPACE}/")
+
+
+def import_module(name: str) -> None:
+    """Import the module that registers a game, as ``python -m`` finds it: first in the working directory.
+
+    Raises
+    ------
+    ValueError
+        If this is not a module's name, or there is no such module.
+    """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"a module is named as Python imports it (package.module, without .py), got {name!r}")
+    here = str(Path.cwd())
+    if not {here, ""} & set(sys.path):
+        sys.path.insert(0, here)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # The module is there; something that it imports is not.
+        raise ValueError(f"no module {name!r} in {here} or among the installed packages") from None

@@ -1,0 +1,58 @@
+"""``mfenvs list``: the registered games. It needs no more than the core installation."""
+
+import shutil
+import sys
+import textwrap
+
+from mfenvs.game import FiniteGame, Game
+from mfenvs.registry import NAMESPACE, make, registered_games
+
+USAGE = """\
+usage: mfenvs list
+
+List the registered games: their ids, numbers of agents N, horizons H, local states and actions.
+"""
+
+INDENT = "    "
+
+
+def run(words: list[str]) -> int:
+    """Print a table of the registered games, made from the games themselves, as wide as the terminal."""
+    if words in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    if words:
+        print(f"mfenvs list: error: unknown argument {words[0]!r}\n\n{USAGE}", file=sys.stderr)
+        return 2
+    rows = {f"{NAMESPACE}/{name}": game_row(make(name)) for name in registered_games()}
+    print(as_table(rows, shutil.get_terminal_size().columns))
+    return 0
+
+
+def game_row(game: Game) -> tuple[str, ...]:
+    """Describe a game for a table: N, H, states, actions, title."""
+    fields = len(game.state_dtype.names or ())
+    states = str(game.n_states) if isinstance(game, FiniteGame) else f"{fields} fields" if fields else "a number"
+    space = game.action_space
+    actions = str(getattr(space, "n", f"Box{space.shape}".replace(",)", ")")))
+    return str(game.n_agents), str(game.horizon), states, actions, _title(type(game))
+
+
+def as_table(rows: dict[str, tuple[str, ...]], width: int) -> str:
+    """Lay out :func:`game_row` of each id in lines of at most ``width`` characters, titles below the figures."""
+    head = ("id", "N", "H", "states", "actions")
+    cells = [head, *((name, *row[:-1]) for name, row in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    titles = ["", *(row[-1] for row in rows.values())]
+    lines: list[str] = []
+    for row, title in zip(cells, titles, strict=True):
+        figures = "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        lines += textwrap.wrap(figures, width, subsequent_indent=INDENT, break_on_hyphens=False)
+        lines += textwrap.wrap(title, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    return "\n".join(lines)
+
+
+def _title(game_class: type[Game]) -> str:
+    """The first line of the class's docstring; empty if it has only the one that dataclasses make up."""
+    first = (game_class.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    return "" if first.startswith(f"{game_class.__name__}(") else first

@@ -1,0 +1,52 @@
+"""What the commands share that read a run folder."""
+
+import dataclasses
+from pathlib import Path
+
+from mfenvs.registry import registered_games
+
+from ..runs import read_config
+from .games import import_module
+
+READS_ONLY_DATA = (
+    "Only data are read from the run folder (JSON and arrays): no code in it is executed, and no module that it"
+    " names is imported unless --module names it too."
+)
+
+
+@dataclasses.dataclass(kw_only=True)
+class SavedRunFlags:
+    """How to read a run."""
+
+    module: str | None = None
+    """Python module to import first, which registers the run's game. To import a module is to run its code."""
+
+
+def folder_and_flags(command: str, words: list[str]) -> tuple[Path, list[str]]:
+    """Tell the run folder from the flags behind it; ValueError if none is named."""
+    if words and words[0] in ("-h", "--help"):
+        return Path(), ["--help"]
+    if not words or words[0].startswith("-"):
+        raise ValueError(f"name a run folder: mfenvs {command} RUN [FLAGS]")
+    return Path(words[0]), words[1:]
+
+
+def register_game_of_run(folder: Path, module: str | None) -> None:
+    """Import the module that registers a run's game, if the user names it.
+
+    The word of the run's ``config.json`` is not enough: the folder may be a stranger's.
+
+    Raises
+    ------
+    ValueError
+        If the game is not registered, ``config.json`` says which module registers it, and the user names none.
+    """
+    if module is not None:
+        import_module(module)
+        return
+    config = read_config(folder)
+    if config["module"] is not None and config["game"] not in registered_games():
+        raise ValueError(
+            f"the run's game is {config['module']}:{config['game']}; to import a module is to run its code, which"
+            f" is done only if you ask for it: add --module {config['module']} if you trust that module"
+        )
