@@ -32,7 +32,7 @@ def check_rewards(
     Parameters
     ----------
     rewards:
-        What the environment paid in this step, before any normalisation, shape (n_envs,).
+        Rewards of this step, before any normalisation, shape (n_envs,).
     rollout:
         The rollout, filled with the observations and actions of the steps up to ``step``.
     step:
@@ -72,7 +72,7 @@ def check_observations(
     Parameters
     ----------
     observations:
-        What has been observed, by step of the rollout, shape (any number of steps, n_envs, ...).
+        Observations of the rollout's steps so far, shape (n_steps_so_far, n_envs, ...).
     rollout, env, first_time:
         As in :func:`check_rewards`.
     parameters:
@@ -117,7 +117,7 @@ def check_rollout(
     rollout, env, first_time, parameters:
         As in :func:`check_observations`; rewards have been checked.
     last_observations:
-        What was observed after the last step, shape (n_envs, ...).
+        Observations after the last step, shape (n_envs, ...).
 
     Raises
     ------
@@ -157,7 +157,7 @@ def tensors_within(found: Any, name: str = "") -> Iterator[tuple[str, torch.Tens
 
 
 def optimizer_tensors(policy: BasePolicy) -> Iterator[tuple[str, torch.Tensor]]:
-    """What the optimiser keeps of every parameter, as (name, tensor)."""
+    """The tensors of the optimiser's state, such as Adam's moments, with their names."""
     assert policy.optimizer is not None
     for name, parameter in policy.named_parameters():
         for key, value in policy.optimizer.state.get(parameter, {}).items():
@@ -217,7 +217,7 @@ def check_update(
     losses:
         The losses of the update by name.
     rollout, learning_rate:
-        What the update was made from, to find the likely cause.
+        The rollout and the learning rate of the update, in which the likely cause is looked for.
 
     Raises
     ------

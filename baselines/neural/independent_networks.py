@@ -14,7 +14,8 @@ from .independent_policies import IndependentPolicies
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, Floats
 
 BLOCK_AGENTS = 8
-"""So many agents' activations (128 rows, two layers of 128: 1 MB) stay in the second-level cache."""
+"""Agents whose values are estimated together: their activations (128 rows, two layers of 128: 1 MB) stay in the
+second-level cache."""
 
 
 class IndependentNetworks:
@@ -42,7 +43,7 @@ class IndependentNetworks:
         observations:
             Rows of whole worlds, in the agents' order, shape (n_worlds * n_agents, n_features).
         actions, log_probs:
-            Where the actions and their log-probabilities are written, shape (n_worlds * n_agents,).
+            Arrays to which actions and their log-probabilities are written, shape (n_worlds * n_agents,).
         values:
             Left as it is. Values are estimated for all steps together when the rollout is complete: with one row
             of each agent at a time, all weights would pass through memory once more in every step.
@@ -61,7 +62,7 @@ class IndependentNetworks:
         observations:
             Shape (n_rows, n_agents, n_features).
         values:
-            Where the values are written, shape (n_rows, n_agents).
+            Tensor to which the values are written, shape (n_rows, n_agents).
         """
         policies, by_agent = self._policies, observations.transpose(0, 1)
         with torch.no_grad():

@@ -81,7 +81,7 @@ class PPO(RolloutLearner):
         Random seed of the networks, the environment and the training, in [0, 2^63 - 1]; by default drawn by
         chance.
     device:
-        Where networks are trained: "auto", "cpu", "cuda", ...
+        Device on which networks are trained: "auto", "cpu", "cuda", ...
     hyper_parameters:
         The other arguments of SB3's PPO, except those of its rollout buffer.
 
@@ -121,7 +121,7 @@ class PPO(RolloutLearner):
         if _init_setup_model and checked["normalize_advantage"] and n_rows < 2:
             raise ValueError("n_steps must be at least 2 with one agent, where advantages are normalised, got 1")
         self.observe: Observe = getattr(given, "observe", ())
-        """What agents see beside their own observation (of our VecEnvs)."""
+        """The observation blocks that agents see beside their own observation, if the environment is ours."""
         self._networks: PolicyAndValue | None = None
         self.measured: dict[str, float] = {}
         """The figures that the last update logged, by name."""
@@ -203,7 +203,7 @@ class PPO(RolloutLearner):
         Parameters
         ----------
         total_timesteps:
-            How long to train, in agent-steps.
+            Length of the training in agent-steps.
         callback:
             A callback of SB3, a list of them, or a function of (locals, globals), called after every step;
             training stops when it returns False.

@@ -1,4 +1,4 @@
-"""How PPO updates its networks from a rollout: wholly or not at all, and by gradients of its own where it can."""
+"""PPO's updates of its networks from a rollout: wholly or not at all, without autograd where that is possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .perceptrons import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 
 LOSSES = ("loss", "value_loss", "policy_gradient_loss")
-"""What must be finite of what an update logs: gradients of infinite losses are clipped to nothing."""
+"""Logged figures that must be finite: gradients of infinite losses are clipped to zero, and nothing is learned."""
 
 
 class RolloutLearner(RolloutCollector):
