@@ -224,7 +224,12 @@ def check_update(
     ValueError
         Naming what is not finite and the likely cause.
     """
-    name = first_not_finite((*policy.state_dict().items(), *optimizer_tensors(policy)))
+    tensors = {**policy.state_dict(), **dict(optimizer_tensors(policy))}
+    name = first_not_finite(tensors.items())
+    if name is not None and hasattr(policy, "n_agents"):
+        # Of separate networks, each agent has a row.
+        agent = int((~torch.isfinite(tensors[name])).any(dim=1).nonzero()[0])
+        name = f"{name} of agent {agent}"
     if name is None:
         name = next((name for name, value in losses.items() if not math.isfinite(value)), None)
     if name is not None:

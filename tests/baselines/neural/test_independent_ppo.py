@@ -244,6 +244,17 @@ def test_where_one_row_is_cut_it_is_its_agent_that_continues():
 
 
 @pytest.mark.parametrize("compiled", [True, False])
+def test_the_agent_whose_update_is_not_finite_is_named(compiled):
+    model = collected()
+    before = model.policy.flat.detach().clone()
+    model.rollout_buffer.advantages[3, 2 + N] = np.inf
+    model._networks = model._networks if compiled else None
+    with pytest.raises(ValueError, match=r"the update is not finite \(flat of agent 2\)"):
+        model.train()
+    assert torch.equal(model.policy.flat, before)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
 def test_agents_learn_from_their_own_rows_only(compiled):
     trained = []
     for changes in (False, True):
