@@ -145,9 +145,9 @@ class EvaluationCallback(BaseCallback):
 
 
 class SaveEvery(BaseCallback):
-    """Saves a training run now and then, between two iterations.
+    """Saves a training run now and then, before an iteration begins.
 
-    The iteration before has been logged by then, so that no row of a log is lost if the process is killed.
+    The iteration before it has been logged by then, so that no row of a log is lost if the process is killed.
 
     Parameters
     ----------

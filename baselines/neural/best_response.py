@@ -26,9 +26,9 @@ class BestResponse:
     """A trained deviation from a population's policy, and what it gains."""
 
     gain: Estimate
-    """How much more the deviator earns in an episode than by the population's policy, in units of the reward,
-    estimated in paired simulations with other random numbers than those of the training. Its expected value is a
-    lower bound on the exploitability of ``agent``, or on the mean exploitability of all agents."""
+    """Mean gain of the deviator over playing the population's policy, in units of the reward an episode, estimated
+    in paired simulations with other random numbers than those of the training. Its expected value is a lower bound
+    on the exploitability of ``agent``, or on the mean exploitability of all agents."""
     policy: PPO
     """The deviator's trained policy."""
     agent: int | None

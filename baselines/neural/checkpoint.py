@@ -40,7 +40,7 @@ COUNTERS = {
 """The numbers of the header, and the largest of each: what was trained, and where the environment is."""
 
 ADAM = ("exp_avg", "exp_avg_sq", "step")
-"""What Adam keeps of every parameter: the first two moments of its gradient, and the number of steps."""
+"""The state of Adam for each parameter: the first two moments of its gradient, and the number of steps."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -116,11 +116,11 @@ def _state_of(model: RolloutCollector) -> tuple[dict[str, Any], Arrays]:
         for key, value in optimizer.state.get(parameter, {}).items():
             arrays[f"optimizer/{name}/{key}"] = _as_array(value)
     if header["has_begun"]:
-        boundary = model._rollout_start or model._training_position(env)
-        snapshot: Snapshot = boundary["snapshot"]
-        header["num_timesteps"] = boundary["num_timesteps"]
+        start = model._rollout_start or model._training_position(env)
+        snapshot: Snapshot = start["snapshot"]
+        header["num_timesteps"] = start["num_timesteps"]
         header |= {name: getattr(snapshot, name) for name in ("seed", "episode", "time")}
-        arrays |= {name: np.asarray(boundary[name]) for name in ("returns", "episode_starts")}
+        arrays |= {name: np.asarray(start[name]) for name in ("returns", "episode_starts")}
         arrays |= {f"snapshot/{name}": array for name, array in _arrays_of(snapshot).items()}
         arrays["snapshot/states"] = _as_bytes(snapshot.states)
     return header, arrays
@@ -148,7 +148,7 @@ def _set_state(model: RolloutCollector, env: PopulationVecEnv, header: dict[str,
 def _specifications(
     model: RolloutCollector, env: PopulationVecEnv, header: dict[str, Any]
 ) -> dict[str, ArraySpecification]:
-    """What the arrays of a checkpoint of this model must be."""
+    """The specification of every array of a checkpoint of this model."""
     found = {
         f"parameters/{name}": ArraySpecification(np.float32, tuple(value.shape))
         for name, value in model.policy.state_dict().items()

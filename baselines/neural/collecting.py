@@ -1,4 +1,4 @@
-"""How PPO collects rollouts: as tensors, from a seed, and so that an unfinished one can be taken back."""
+"""Collection of rollouts for PPO: as tensors, reproducibly, and so that an unfinished one can be undone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RolloutCollector(stable_baselines3.PPO):
 
     Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
     truncated episodes are bootstrapped in one batch. A rollout that is not completed, because a callback or an
-    exception stopped it or a number in it is not finite, is taken back on our VecEnvs: nothing of it is kept.
+    exception stopped it or a number in it is not finite, is undone on our VecEnvs: nothing of it is kept.
     """
 
     rollout_buffer: TensorRollout  # type: ignore[assignment]
@@ -37,7 +37,8 @@ class RolloutCollector(stable_baselines3.PPO):
     _returns: NDArray[np.float64]
     """Total rewards of the present episodes so far, (n_envs,)."""
     _rollout_start: dict[str, Any]
-    """Where the rollout began that is being collected or trained on, or that a loaded run is to begin with."""
+    """The position at the start of the rollout that is being collected or trained on, or that a loaded run is to
+    begin with; empty between updates."""
 
     def collect_rollouts(
         self,
@@ -183,7 +184,7 @@ class RolloutCollector(stable_baselines3.PPO):
             yield
 
     def _training_position(self, env: VecEnv) -> dict[str, Any]:
-        """What to go back to if the rollout that begins now is not completed."""
+        """The counters and the environment's state, to go back to if the rollout is not completed."""
         ours = population_env(env)
         return {
             "num_timesteps": self.num_timesteps,
@@ -193,20 +194,20 @@ class RolloutCollector(stable_baselines3.PPO):
         }
 
     def _return_to_rollout_start(self, env: VecEnv) -> None:
-        """Go back to the boundary, if the environment is one of ours and of the same size."""
-        boundary, self._rollout_start = self._rollout_start, {}
-        snapshot: Snapshot | None = boundary.get("snapshot")
+        """Go back to where the rollout began, if the environment is one of ours and of the same size."""
+        start, self._rollout_start = self._rollout_start, {}
+        snapshot: Snapshot | None = start.get("snapshot")
         ours = population_env(env)
         if ours is None or snapshot is None:
             return
         if snapshot.states.shape == ours.engine.states.shape:
-            self.num_timesteps = boundary["num_timesteps"]
-            self._returns = boundary["returns"]
+            self.num_timesteps = start["num_timesteps"]
+            self._returns = start["returns"]
             self._last_obs = ours.restore(snapshot)
-            self._last_episode_starts = boundary["episode_starts"]
+            self._last_episode_starts = start["episode_starts"]
 
     def _undo_rollout(self, env: VecEnv | None) -> None:
-        """Go back to the boundary after an error; on environments of others that is left to the next ``learn``."""
+        """Undo the rollout after an error; on environments of others that is left to the next ``learn``."""
         if env is not None and self._rollout_start and population_env(env) is not None:
             self._return_to_rollout_start(env)
 

@@ -30,8 +30,8 @@ class PPOConfig(TrainerConfig):
     """
 
     observe: tuple[str, ...] = ()
-    """What agents see beside their own observation: one-hot-identity, integer-identity, own-parameters,
-    mean-field, type-means."""
+    """Observation blocks that agents see beside their own observation: one-hot-identity, integer-identity,
+    own-parameters, mean-field, type-means."""
     n_worlds: int = 1
     """Number of worlds that are simulated together."""
     n_steps: int | None = None
@@ -49,7 +49,7 @@ class PPOConfig(TrainerConfig):
     gae_lambda: float = TABLE_2["gae_lambda"]
     """Weight lambda of generalised advantage estimation."""
     clip_range: float = TABLE_2["clip_range"]
-    """How far the ratio of new to old probabilities may be from 1 before it is clipped."""
+    """Distance from 1 at which the ratio of new to old probabilities is clipped."""
     ent_coef: float = TABLE_2["ent_coef"]
     """Weight of the entropy bonus in the loss."""
     vf_coef: float = TABLE_2["vf_coef"]
@@ -61,7 +61,7 @@ class PPOConfig(TrainerConfig):
     activation: Literal["leaky-relu", "relu", "tanh"] = "leaky-relu"
     """Activation of the hidden layers."""
     device: str = "auto"
-    """Where networks are trained: auto, cpu, cuda, cuda:1, ..."""
+    """Device on which networks are trained: auto, cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,7 +32,7 @@ def check_rewards(
     Parameters
     ----------
     rewards:
-        What the environment paid in this step, before any normalisation, shape (n_envs,).
+        Rewards of this step, before any normalisation, shape (n_envs,).
     rollout:
         The rollout, filled with the observations and actions of the steps up to ``step``.
     step:
@@ -67,12 +67,12 @@ def check_observations(
     first_time: int | None,
     parameters: Iterable[tuple[str, torch.Tensor]],
 ) -> None:
-    """Name the observation or the parameter because of which the networks' outputs are not finite numbers.
+    """Raise the error that says why the networks' outputs are not finite numbers.
 
     Parameters
     ----------
     observations:
-        What has been observed, by step of the rollout, shape (any number of steps, n_envs, ...).
+        Observations of the rollout's steps so far, shape (n_steps_so_far, n_envs, ...).
     rollout, env, first_time:
         As in :func:`check_rewards`.
     parameters:
@@ -81,10 +81,10 @@ def check_observations(
     Raises
     ------
     ValueError
-        Naming the agent, the world and the time of the first observation that is not finite, or the parameter, or
-        the largest numbers of both.
+        Naming the agent, the world and the time of the first observation that is not finite; if there is none, a
+        parameter that is not finite; else the largest observation and parameter.
     """
-    wrong = ~torch.isfinite(observations).flatten(2).all(dim=2)
+    wrong = ~torch.isfinite(observations).reshape(*observations.shape[:2], -1).all(dim=2)
     if wrong.any():
         step, row = (int(index) for index in wrong.nonzero()[0])
         raise ValueError(
@@ -117,7 +117,7 @@ def check_rollout(
     rollout, env, first_time, parameters:
         As in :func:`check_observations`; rewards have been checked.
     last_observations:
-        What was observed after the last step, shape (n_envs, ...).
+        Observations after the last step, shape (n_envs, ...).
 
     Raises
     ------
@@ -157,7 +157,7 @@ def tensors_within(found: Any, name: str = "") -> Iterator[tuple[str, torch.Tens
 
 
 def optimizer_tensors(policy: BasePolicy) -> Iterator[tuple[str, torch.Tensor]]:
-    """What the optimiser keeps of every parameter, as (name, tensor)."""
+    """The tensors of the optimiser's state, such as Adam's moments, with their names."""
     assert policy.optimizer is not None
     for name, parameter in policy.named_parameters():
         for key, value in policy.optimizer.state.get(parameter, {}).items():
@@ -217,14 +217,19 @@ def check_update(
     losses:
         The losses of the update by name.
     rollout, learning_rate:
-        What the update was made from, to find the likely cause.
+        The rollout and the learning rate of the update, in which the likely cause is looked for.
 
     Raises
     ------
     ValueError
         Naming what is not finite and the likely cause.
     """
-    name = first_not_finite((*policy.state_dict().items(), *optimizer_tensors(policy)))
+    tensors = {**policy.state_dict(), **dict(optimizer_tensors(policy))}
+    name = first_not_finite(tensors.items())
+    if name is not None and hasattr(policy, "n_agents"):
+        # Of separate networks, each agent has a row.
+        agent = int((~torch.isfinite(tensors[name])).any(dim=1).nonzero()[0])
+        name = f"{name} of agent {agent}"
     if name is None:
         name = next((name for name, value in losses.items() if not math.isfinite(value)), None)
     if name is not None:

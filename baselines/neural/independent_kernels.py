@@ -333,7 +333,7 @@ def act(
     hidden:
         A buffer, shape (2, width).
     actions, log_probs:
-        What is written, shape (n_worlds * n_agents,).
+        Arrays to which the result is written, shape (n_worlds * n_agents,).
     """
     n_worlds, n_agents, _ = observations.shape
     last = layers.shape[0] - 1

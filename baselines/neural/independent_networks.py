@@ -14,7 +14,8 @@ from .independent_policies import IndependentPolicies
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, Floats
 
 BLOCK_AGENTS = 8
-"""So many agents' activations (128 rows, two layers of 128: 1 MB) stay in the second-level cache."""
+"""Agents whose values are estimated together: their activations (128 rows, two layers of 128: 1 MB) stay in the
+second-level cache."""
 
 
 class IndependentNetworks:
@@ -23,7 +24,7 @@ class IndependentNetworks:
     Parameters
     ----------
     policies:
-        Whose parameters are read, and changed in place.
+        The policies, whose parameters are read, and changed in place.
     """
 
     def __init__(self, policies: IndependentPolicies) -> None:
@@ -35,10 +36,17 @@ class IndependentNetworks:
     def act(
         self, observations: torch.Tensor, actions: NDArray[np.int64], log_probs: Floats, values: Floats
     ) -> None:
-        """Sample actions from torch's random numbers; write them and their log-probabilities, but no values.
+        """Sample an action for every row from torch's random numbers.
 
-        Values are estimated for all steps together when the rollout is complete: one row of each agent at a time,
-        all weights would pass through memory once more in every step.
+        Parameters
+        ----------
+        observations:
+            Rows of whole worlds, in the agents' order, shape (n_worlds * n_agents, n_features).
+        actions, log_probs:
+            Arrays to which actions and their log-probabilities are written, shape (n_worlds * n_agents,).
+        values:
+            Left as it is. Values are estimated for all steps together when the rollout is complete: with one row
+            of each agent at a time, all weights would pass through memory once more in every step.
         """
         policies = self._policies
         by_world = observations.numpy().reshape(-1, policies.n_agents, policies.policy_layers[0, 0])
@@ -47,7 +55,15 @@ class IndependentNetworks:
         act(self._parameters, layers, by_world, draws, slope, self._hidden, actions, log_probs)
 
     def evaluate(self, observations: torch.Tensor, values: torch.Tensor) -> None:
-        """Write the values, (n_rows, n_agents), of observations, (n_rows, n_agents, n_features)."""
+        """Estimate the values of observations.
+
+        Parameters
+        ----------
+        observations:
+            Shape (n_rows, n_agents, n_features).
+        values:
+            Tensor to which the values are written, shape (n_rows, n_agents).
+        """
         policies, by_agent = self._policies, observations.transpose(0, 1)
         with torch.no_grad():
             for first in range(0, policies.n_agents, BLOCK_AGENTS):
@@ -103,7 +119,7 @@ def update_by_autograd(
     trajectories:
         The rollouts, :class:`Trajectories`.
     orders:
-        In which order rows are taken, shape (n_agents, n_passes, n_rows).
+        The order in which each agent's rows are taken in each pass, shape (n_agents, n_passes, n_rows).
     settings:
         Hyper-parameters.
 
@@ -114,11 +130,11 @@ def update_by_autograd(
     orders = orders.to(policies.device)
     agents = torch.arange(len(orders), device=policies.device)[:, None]
     sums = np.zeros((orders.shape[1], 5))
-    for which in range(orders.shape[1]):
-        for rows in torch.split(orders[:, which], settings.minibatch_size, dim=1):
+    for number in range(orders.shape[1]):
+        for rows in torch.split(orders[:, number], settings.minibatch_size, dim=1):
             batch = Trajectories(*(tensor[rows, agents] for tensor in trajectories))
             figures = _losses(policies, batch, settings)
-            sums[which] += [float(figure.detach().sum()) for figure in figures]
+            sums[number] += [float(figure.detach().sum()) for figure in figures]
             by_agent = (
                 figures[POLICY_LOSS].mean(dim=1)
                 - float(settings.entropy_weight) * figures[ENTROPY].mean(dim=1)
@@ -135,7 +151,7 @@ def update_by_autograd(
 
 
 def _losses(policies: IndependentPolicies, batch: Trajectories, settings: Settings) -> list[torch.Tensor]:
-    """What the log adds up, of every row of a minibatch, (n_agents, size) each; it contains PPO's losses."""
+    """The figures of every row of a minibatch that are logged, PPO's losses among them, (n_agents, size) each."""
     advantages, clip_range = batch.advantages, float(settings.clip_range)
     if settings.normalise_advantages and advantages.shape[1] > 1:
         deviations = advantages.std(dim=1, keepdim=True)
@@ -160,7 +176,7 @@ def _aligned(*shape: int) -> Floats:
 
 
 def _adam_state(policies: IndependentPolicies) -> dict[str, torch.Tensor]:
-    """The optimiser's state, made as its first step makes it if there was none."""
+    """The state of Adam, made as its first step makes it if there is none yet."""
     state: dict[str, torch.Tensor] = policies.optimizer.state[policies.flat]
     if not state:
         state["step"] = torch.tensor(0.0)

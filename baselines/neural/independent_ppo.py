@@ -15,9 +15,10 @@ from mfenvs.game import Game
 from .independent_kernels import Settings, Trajectories
 from .independent_networks import IndependentNetworks, flushing_denormals, update_by_autograd
 from .independent_policies import IndependentPolicies
-from .ppo import PPO, loss_weights
+from .ppo import PPO
 from .ppo_kernels import KL
 from .rollout import TensorRollout
+from .updating import loss_weights
 
 
 class IndependentPPO(PPO):
@@ -66,26 +67,30 @@ class IndependentPPO(PPO):
     def action_probabilities(
         self, observations: NDArray[np.float32], agents: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """The law of each row's action, shape (n_rows, n_actions).
+        """Probabilities of all actions.
 
         Parameters
         ----------
         observations:
-            Shape (n_rows, width).
+            As the game gives them, shape (n_rows, width); a ``VecNormalize`` of the environment is applied.
         agents:
-            The agent of each row; by default rows are whole worlds, in the agents' order.
+            Index of each row's agent, shape (n_rows,); by default rows are whole worlds, in the agents' order.
+
+        Returns
+        -------
+        Probabilities, shape (n_rows, n_actions).
 
         Raises
         ------
         ValueError
-            If the rows are not whole worlds and ``agents`` is not given, or it is not one agent per row.
+            If the policies were trained on observations of another shape, the rows are not whole worlds and
+            ``agents`` is not given, or it is not one agent per row.
         """
-        if self._vec_normalize_env is not None:
-            observations = np.asarray(self._vec_normalize_env.normalize_obs(observations))
+        rows = self._rows_of(observations)
         with torch.no_grad():
-            rows = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
-            laws: NDArray[np.float32] = self.policy.get_distribution(rows, agents).distribution.probs.cpu().numpy()
-        return laws
+            law: Any = self.policy.get_distribution(rows, agents)
+        probabilities: NDArray[np.float32] = law.distribution.probs.cpu().numpy()
+        return probabilities
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """Go on in another environment, of as many agents; TypeError or ValueError if it is none."""

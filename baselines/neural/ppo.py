@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
-from torch import nn
 
 from mfenvs import checks
 from mfenvs.api.sb3 import PopulationVecEnv, vec_env
@@ -29,8 +27,7 @@ from mfenvs.registry import NAMESPACE, make
 from mfenvs.wrappers.observations import Observe, observation_blocks
 
 from .checkpoint import is_checkpoint
-from .collecting import RolloutCollector, is_refusal_of_torch
-from .finite import ParameterBackup, check_update, first_not_finite, tensors_within, update_error
+from .finite import ParameterBackup, first_not_finite, tensors_within
 from .hyper_parameters import (
     LARGEST_COUNT,
     TABLE_2,
@@ -39,18 +36,15 @@ from .hyper_parameters import (
     checked_hyper_parameters,
     checked_seed,
 )
-from .perceptrons import Minibatch, PolicyAndValue
-from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
+from .perceptrons import PolicyAndValue
 from .rollout import TensorRollout
 from .unit_box import UnitBoxPolicy
+from .updating import RolloutLearner
 
 MAX_TIMESTEPS = 2**62
 
-LOSSES = ("loss", "value_loss", "policy_gradient_loss")
-"""What must be finite of what an update logs: gradients of infinite losses are clipped to nothing."""
 
-
-class PPO(RolloutCollector):
+class PPO(RolloutLearner):
     """PPO with one network that all agents share; symmetrised PPO, if agents do not observe who they are.
 
     Everything that holds for Stable-Baselines3's PPO holds here: ``policy_kwargs``, callbacks, ``save`` and
@@ -87,7 +81,7 @@ class PPO(RolloutCollector):
         Random seed of the networks, the environment and the training, in [0, 2^63 - 1]; by default drawn by
         chance.
     device:
-        Where networks are trained: "auto", "cpu", "cuda", ...
+        Device on which networks are trained: "auto", "cpu", "cuda", ...
     hyper_parameters:
         The other arguments of SB3's PPO, except those of its rollout buffer.
 
@@ -127,12 +121,12 @@ class PPO(RolloutCollector):
         if _init_setup_model and checked["normalize_advantage"] and n_rows < 2:
             raise ValueError("n_steps must be at least 2 with one agent, where advantages are normalised, got 1")
         self.observe: Observe = getattr(given, "observe", ())
-        """What agents see beside their own observation (of our VecEnvs)."""
+        """The observation blocks that agents see beside their own observation, if the environment is ours."""
         self._networks: PolicyAndValue | None = None
         self.measured: dict[str, float] = {}
-        """What was logged of the last update."""
+        """The figures that the last update logged, by name."""
         self.after_update: list[Callable[[], None]] = []
-        """Called after every update, before its log is written."""
+        """Functions without arguments that are called after every update, before its log is written."""
         self._to_log: int | None = None
         self._returns: NDArray[np.float64] = np.zeros(0)
         self._rollout_start: dict[str, Any] = {}
@@ -151,9 +145,16 @@ class PPO(RolloutCollector):
             )
 
     def action_probabilities(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The law of each row's action, shape (n_rows, n_actions).
+        """Probabilities of all actions.
 
-        Observations are as the game gives them; a ``VecNormalize`` of the model's environment is applied.
+        Parameters
+        ----------
+        observations:
+            As the game gives them, one row per agent; a ``VecNormalize`` of the model's environment is applied.
+
+        Returns
+        -------
+        Probabilities, shape (n_rows, n_actions).
 
         Raises
         ------
@@ -162,17 +163,7 @@ class PPO(RolloutCollector):
         ValueError
             If the policy was trained on observations of another shape.
         """
-        if not isinstance(self.action_space, spaces.Discrete):
-            raise TypeError(f"action_probabilities() needs discrete actions, got {self.action_space}")
-        expected = self.observation_space.shape or ()
-        if np.shape(observations)[1:] != expected:
-            raise ValueError(
-                f"observations must have shape (n_rows, {', '.join(map(str, expected))}), as the policy was"
-                f" trained on them, got {np.shape(observations)}: is it another game, city or observe=?"
-            )
-        if self._vec_normalize_env is not None:
-            observations = np.asarray(self._vec_normalize_env.normalize_obs(observations))
-        rows = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        rows = self._rows_of(observations)
         networks = self._networks or self._build_networks()
         if networks is not None:
             self._networks = networks
@@ -184,30 +175,19 @@ class PPO(RolloutCollector):
         laws: NDArray[np.float32] = found.distribution.probs.cpu().numpy()
         return laws
 
-    def train(self) -> None:
-        """Update the networks from the rollout, wholly or not at all.
-
-        Raises
-        ------
-        ValueError
-            If the update would make parameters that are not finite.
-        """
-        n_updates = self._n_updates
-        try:
-            with self._own_randomness(1), self._backup.restored_on_error(self.policy):
-                self._update_to_finite()
-        except BaseException:
-            self._n_updates = n_updates
-            self._undo_rollout(self.env)
-            raise
-        self._rollout_start = {}
-        for function in self.after_update:
-            function()
-        if self._to_log is not None:
-            found = self.logger.name_to_value.items()
-            self.measured = {name: float(value) for name, value in found if isinstance(value, float | int)}
-            super().dump_logs(self._to_log)
-            self._to_log = None
+    def _rows_of(self, observations: NDArray[np.float32]) -> torch.Tensor:
+        """Observations as the policy takes them: checked, and normalised if the environment does that."""
+        if not isinstance(self.action_space, spaces.Discrete):
+            raise TypeError(f"action_probabilities() needs discrete actions, got {self.action_space}")
+        expected = self.observation_space.shape or ()
+        if np.shape(observations)[1:] != expected:
+            raise ValueError(
+                f"observations must have shape (n_rows, {', '.join(map(str, expected))}), as the policy was"
+                f" trained on them, got {np.shape(observations)}: is it another game, city or observe=?"
+            )
+        if self._vec_normalize_env is not None:
+            observations = np.asarray(self._vec_normalize_env.normalize_obs(observations))
+        return torch.as_tensor(observations, dtype=torch.float32, device=self.device)
 
     def learn(
         self,
@@ -223,7 +203,7 @@ class PPO(RolloutCollector):
         Parameters
         ----------
         total_timesteps:
-            How long to train, in agent-steps.
+            Length of the training in agent-steps.
         callback:
             A callback of SB3, a list of them, or a function of (locals, globals), called after every step;
             training stops when it returns False.
@@ -257,16 +237,12 @@ class PPO(RolloutCollector):
             checks.boolean("progress_bar", progress_bar),
         )
 
-    def dump_logs(self, iteration: int = 0) -> None:
-        """Ask for the log to be written after the update (SB3 writes it before: its figures come one row late)."""
-        self._to_log = iteration
-
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
         """Write everything from which :meth:`load` continues to a zip file, at once or not at all.
 
-        The file is one of Stable-Baselines3: it holds pickled Python objects, and loading it can run any code.
-        Whom you give it to must trust you. A checkpoint that holds data only is written by
-        :func:`baselines.neural.checkpoint.save_checkpoint`, as in the run folders of the command line.
+        The file is one of Stable-Baselines3: it holds pickled Python objects, and loading it can run any code. A
+        file that holds data only is written by :func:`baselines.neural.checkpoint.save_checkpoint`, as in the run
+        folders of the command line.
         """
         if isinstance(path, io.BufferedIOBase):
             self._save_to(path, exclude, include)
@@ -278,8 +254,10 @@ class PPO(RolloutCollector):
             file.write(buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
-        """Read what :meth:`save` wrote: as SB3's; ``env`` may be a game, or the name of one.
+    def load(
+        cls, path: Any, env: Any = None, device: torch.device | str = "auto", *args: Any, **kwargs: Any
+    ) -> Self:
+        """Read a model that :meth:`save` wrote: as SB3's; ``env`` may also be a game, or the name of one.
 
         Warnings
         --------
@@ -297,12 +275,13 @@ class PPO(RolloutCollector):
                 f"{path} is the checkpoint of a run folder, which holds no game and no hyper-parameters: read the"
                 " folder by baselines.runs.read_run"
             )
+        device = checked_device(device)
         seen: Any = None
         if env is None or isinstance(env, VecEnv | gymnasium.Env):
-            model: Self = super().load(path, env, *args, **kwargs)
+            model: Self = super().load(path, env, device, *args, **kwargs)
             seen = getattr(env, "observe", None)
         else:
-            model = super().load(path, None, *args, **kwargs)
+            model = super().load(path, None, device, *args, **kwargs)
             game = make(env)
             worlds = max(1, int(model.n_envs) // game.n_agents)
             model.set_env(cls._vec_env(game, worlds, model.observe))
@@ -402,84 +381,6 @@ class PPO(RolloutCollector):
                 raise ValueError(f"{name}={value!r} is for a game: give it to the VecEnv that is made")
         return env
 
-    def _update_to_finite(self) -> None:
-        """Update the networks; raise if they are not finite then."""
-        optimizer = self.policy.optimizer
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-                self._update()
-        except ValueError as error:
-            if is_refusal_of_torch(error):
-                rate = optimizer.param_groups[0]["lr"]
-                raise update_error("the probabilities of actions", self.rollout_buffer, rate) from error
-            raise
-        losses = {name: self.logger.name_to_value.get(f"train/{name}", 0.0) for name in LOSSES}
-        check_update(self.policy, losses, self.rollout_buffer, optimizer.param_groups[0]["lr"])
-
-    def _update(self) -> None:
-        if self._networks is None or self.clip_range_vf is not None:
-            super().train()
-        else:
-            self._train_networks(self._networks)
-
-    def _train_networks(self, networks: PolicyAndValue) -> None:
-        """SB3's ``train``, by the networks' own gradients."""
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        log: list[NDArray[np.float64]] = []
-        kl_of_pass: list[float] = []
-        goes_on = True
-        for _ in range(self.n_epochs):
-            kl_of_pass.clear()
-            for rows in self.rollout_buffer.minibatches(self.batch_size):
-                batch = self._minibatch(rows)
-                means = networks.compute_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
-                log.append(means)
-                kl_of_pass.append(means[KL])
-                if self.target_kl is not None and means[KL] > 1.5 * self.target_kl:
-                    goes_on = False
-                    break
-                nn.utils.clip_grad_norm_(networks.parameters, self.max_grad_norm)
-                self.policy.optimizer.step()
-                networks.refresh()
-            self._n_updates += 1
-            if not goes_on:
-                break
-        loss = float(log[-1] @ loss_weights(self.ent_coef, self.vf_coef))
-        self._record_update(np.mean(log, axis=0), float(np.mean(kl_of_pass)), loss, clip_range)
-
-    def _record_update(self, means: NDArray[np.float64], kl: float, loss: float, clip_range: float) -> None:
-        """Log an update: the means over its minibatches (5,), those of its end, and SB3's other figures."""
-        rollout = self.rollout_buffer
-        for name, value in {
-            "entropy_loss": -means[ENTROPY],
-            "policy_gradient_loss": means[POLICY_LOSS],
-            "value_loss": means[VALUE_LOSS],
-            "approx_kl": kl,
-            "clip_fraction": means[CLIPPED],
-            "loss": loss,
-            "explained_variance": explained_variance(rollout.values.flatten(), rollout.returns.flatten()),
-            "clip_range": clip_range,
-        }.items():
-            self.logger.record(f"train/{name}", float(value))
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-
-    def _minibatch(self, rows: torch.Tensor) -> Minibatch:
-        rollout, chosen = self.rollout_buffer, rows.numpy()
-        advantages = rollout.advantages.numpy().reshape(-1)[chosen]
-        if self.normalize_advantage and len(chosen) > 1:
-            mean, deviation = advantages.mean(dtype=np.float64), advantages.std(ddof=1, dtype=np.float64)
-            advantages = ((advantages - mean) / (deviation + 1e-8)).astype(np.float32)
-        return Minibatch(
-            rollout.observations.flatten(0, 1).flatten(1),
-            rows,
-            rollout.actions.numpy().reshape(-1)[chosen],
-            rollout.log_probs.numpy().reshape(-1)[chosen],
-            advantages,
-            rollout.value_targets.numpy().reshape(-1)[chosen],
-        )
-
     def _save_to(self, file: Any, exclude: Any, include: Any) -> None:
         kept = self._rollout_start, self.num_timesteps
         if not self._rollout_start and self.env is not None and self._last_obs is not None:
@@ -489,10 +390,3 @@ class PPO(RolloutCollector):
             super().save(file, exclude, include)
         finally:
             self._rollout_start, self.num_timesteps = kept
-
-
-def loss_weights(entropy: float, value: float) -> NDArray[np.float64]:
-    """The coefficients with which the sums of the log add up to PPO's loss, (5,)."""
-    weights = np.zeros(5)
-    weights[POLICY_LOSS], weights[ENTROPY], weights[VALUE_LOSS] = 1.0, -entropy, value
-    return weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
@@ -19,8 +20,8 @@ from .rollout import TensorRollout
 class RiskAversePPO(PPO):
     """PPO with one network that all agents share, for agents who are averse to risk [S].
 
-    It is :class:`baselines.PPO` on a :class:`mfenvs.wrappers.risk.RiskAverseVecEnv`: the policy observes what is
-    left of its agent's budget z and the agent's risk aversion, and z is learned beside it. What differs:
+    It is :class:`baselines.PPO` on a :class:`mfenvs.wrappers.risk.RiskAverseVecEnv`: the policy observes the rest
+    of its agent's budget z for losses and the agent's risk aversion, and z is learned beside it. What differs:
 
     * The discount is 1 by default, since risk is that of the total reward [O].
     * ``risk/expected_loss``, ``risk/cvar``, ``risk/objective``, ``risk/z_mean`` and ``risk/exceeded`` (share of
@@ -59,15 +60,21 @@ class RiskAversePPO(PPO):
         return next(block for block in observation_blocks(self.observe) if isinstance(block, RiskBudget))
 
     @classmethod
-    def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
-        """Read what :meth:`save` wrote: as PPO's; the environment gets the saved z and scale.
+    def load(
+        cls, path: Any, env: Any = None, device: torch.device | str = "auto", *args: Any, **kwargs: Any
+    ) -> Self:
+        """Read a model that :meth:`save` wrote: as PPO's; the environment gets the saved z and scale.
+
+        Warnings
+        --------
+        As of :meth:`baselines.PPO.load`: a file from someone you do not trust can run any code on your machine.
 
         Raises
         ------
         ValueError
             If the file holds another class's model, or ``env`` shows agents other things than it was trained on.
         """
-        model = super().load(path, env, *args, **kwargs)
+        model = super().load(path, env, device, *args, **kwargs)
         if not any(isinstance(block, RiskBudget) for block in observation_blocks(model.observe)):
             raise ValueError(f"{path} holds a model that observes no risk budget, not a {cls.__name__}")
         if model.env is not None:

@@ -334,6 +334,15 @@ def test_parameters_that_are_set_are_checked_before_any_is_changed():
     assert_unchanged(model, before)
 
 
+def test_observations_without_axes_are_no_obstacle():
+    """States of FrozenLake are whole numbers: one a row, and not a vector."""
+    model = PPO("MlpPolicy", "FrozenLake-v1", **{**SMALL, "n_steps": 8})
+    with torch.no_grad():
+        model.policy.action_net.weight[0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"must be finite, those of action_net\.weight are not"):
+        model.learn(8)
+
+
 def test_a_network_that_was_spoiled_by_hand_is_named(path):
     model = PPO("MlpPolicy", epidemic(), **SMALL)
     with torch.no_grad():

@@ -202,6 +202,8 @@ def test_numbers_of_numpy_are_kept_as_python_s(trainer, tmp_path):
     assert model.normalize_advantage is True
     # 200 steps times 6 rows are more than 255.
     model.learn(1).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"device must be 'auto', .* got 'nonsense'"):
+        trainer.load(tmp_path / "model", device="nonsense")
     assert trainer.load(tmp_path / "model", env=mfenvs.vec_env(GAME, 2), device="cpu").num_timesteps == 1200
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_allclose
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from torch import nn
 
 import mfenvs
@@ -244,6 +244,17 @@ def test_where_one_row_is_cut_it_is_its_agent_that_continues():
 
 
 @pytest.mark.parametrize("compiled", [True, False])
+def test_the_agent_whose_update_is_not_finite_is_named(compiled):
+    model = collected()
+    before = model.policy.flat.detach().clone()
+    model.rollout_buffer.advantages[3, 2 + N] = np.inf
+    model._networks = model._networks if compiled else None
+    with pytest.raises(ValueError, match=r"the update is not finite \(flat of agent 2\)"):
+        model.train()
+    assert torch.equal(model.policy.flat, before)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
 def test_agents_learn_from_their_own_rows_only(compiled):
     trained = []
     for changes in (False, True):
@@ -355,6 +366,19 @@ def test_each_row_gets_the_law_of_its_agent():
         model.action_probabilities(observations[:7])
     with pytest.raises(ValueError, match=r"integers in \[0, 4\]"):
         model.action_probabilities(observations[:1], np.array([5]))
+
+
+def test_observations_are_checked_and_normalised_as_those_of_ppo():
+    env = VecNormalize(players(), norm_reward=False)
+    model = small(env).learn(STEPS * WORLDS * N)
+    raw = env.get_original_obs()
+    rows = torch.from_numpy(env.normalize_obs(raw))
+    with torch.no_grad():
+        expected = model.policy.get_distribution(rows).distribution.probs
+    assert_allclose(model.action_probabilities(raw), expected, atol=1e-6)
+    assert np.abs(rows.numpy() - raw).max() > 0.1
+    with pytest.raises(ValueError, match=r"observations must have shape \(n_rows, .*got \(10, 1\)"):
+        model.action_probabilities(raw[:, :1])
 
 
 def test_predictions_are_of_whole_worlds():

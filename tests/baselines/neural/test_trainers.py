@@ -119,6 +119,10 @@ def test_a_finite_game_is_evaluated_by_its_table(tmp_path, capsys) -> None:
     [
         (("--observe", "everything"), "observe must be among one-hot-identity"),
         (("--gamma", "1.5"), "gamma must be a finite number in [0, 1], got 1.5"),
+        (
+            ("--device", "nonsense"),
+            "device must be 'auto', 'cpu', 'cuda', 'cuda:1', ... or a torch.device, got 'non",
+        ),
         (("--batch-size", "1"), "batch_size must be an integer >= 2, got 1"),
         (("--game.city", "111", "2"), "city must be rectangular"),
     ],
