@@ -5,13 +5,20 @@ BIN := $(VENV)/bin
 # One thread each: the machines that test this are small, and threads that spin beside each other crawl.
 ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=agg
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-slow test-all lint setup clean
 
 demo: setup ## Reproduce the learning curves of A-RPS and A-SIS: figure, JSON and a table
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m benchmarks reproduce asymmetric-games
 
-test: setup ## Run the tests
+test: setup ## Run the tests, but the slow ones
 	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: setup ## Run the slow tests: whole reproductions on small cases, large plans, every game through every trainer
+	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 -m slow
+
+test-all: ## Run all tests
+	$(MAKE) test
+	$(MAKE) test-slow
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .

@@ -62,6 +62,14 @@ def real(
     return number
 
 
+def finite(what: str, numbers: ArrayLike) -> None:
+    """Raise a ValueError unless numbers that were computed are finite: sums of finite rewards can overflow."""
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        first = np.asarray(numbers)[wrong][0]
+        raise ValueError(f"{what} must be finite, got {first}: the rewards add up to more than 1.8e308")
+
+
 def centre(name: str, value: Any, half_width: float, low: float, high: float = math.inf) -> float:
     """``value`` as the centre of an interval of this half-width that lies within [low, high]."""
     number = real(name, value)

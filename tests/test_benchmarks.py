@@ -113,6 +113,7 @@ def short_taxi(monkeypatch) -> None:
     monkeypatch.setitem(taxi.PRESETS, "short", preset)
 
 
+@pytest.mark.slow
 def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, capsys) -> None:
     out, checkpoints = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*TAXI, "--out", str(out), "--checkpoints", str(checkpoints)]
@@ -206,6 +207,7 @@ TINY_AUCTION = gmf_q.Protocol(
 )
 
 
+@pytest.mark.slow
 def test_the_auctions_reproduction_writes_results_and_figures(tmp_path, capsys) -> None:
     assert gmf_q.main(["--paths", "2", "--jobs", "1", "--out", str(tmp_path)], TINY_AUCTION) == 0
     results = json.loads((tmp_path / "results.json").read_text())
@@ -236,6 +238,7 @@ def test_an_interrupted_auction_keeps_what_is_done(tmp_path, monkeypatch) -> Non
     assert not (tmp_path / "comparison.png").exists()
 
 
+@pytest.mark.slow
 def test_the_auctions_study_varies_what_is_not_published(tmp_path, monkeypatch) -> None:
     choices = ({}, {"learners": {"inverse_temperature": 1.0}}, {"game": {"n_bidders": 2}, "mf-q": {"n_bins": 1}})
     monkeypatch.setattr(gmf_q, "STUDY", choices)
@@ -259,6 +262,7 @@ def few_hours(monkeypatch) -> None:
     monkeypatch.setattr(energy, "real_series", lambda: weeks)
 
 
+@pytest.mark.slow
 def test_the_energy_reproduction_writes_a_page_and_results(few_hours, tmp_path, capsys) -> None:
     assert energy.main(["--jobs", "1", "--out", str(tmp_path)], SMALL_MARKET) == 0
     results = json.loads((tmp_path / "results.json").read_text())

@@ -59,8 +59,8 @@ class ModelKernels:
     """The compiled tabulations of a finite game."""
 
     rows: Callable[..., Any]
-    mean_field: Callable[..., Any]
-    mean_field_rows: Callable[..., Any]
+    mean_fields: Callable[..., Any]
+    """P(mu) and R(mu), of everybody or of groups of agents."""
     flow: Callable[..., Any]
     flow_rule: Callable[..., Any]
     """The flow as a rule, for kernels that iterate it."""
@@ -107,8 +107,7 @@ def _build(
     advance: Callable[..., Any] = step_population if is_infinite else _replay_rule(flow)
     return ModelKernels(
         rows=_rows_kernel(rules, layout, transition, n_states),
-        mean_field=kernel(mean_field.py_func),  # type: ignore[attr-defined]
-        mean_field_rows=_mean_field_rows_kernel(mean_field, n_states, n_actions),
+        mean_fields=_mean_fields_kernel(mean_field),
         flow=kernel(flow.py_func),  # type: ignore[attr-defined]
         flow_rule=flow,
         freeze=kernel(freeze.py_func),  # type: ignore[attr-defined]
@@ -224,35 +223,33 @@ def _mean_field_rule(
     return mean_field
 
 
-def _mean_field_rows_kernel(mean_field: Callable[..., Any], n_states: int, n_actions: int) -> Callable[..., Any]:
+def _mean_fields_kernel(mean_field: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
-    def mean_field_rows(
+    def mean_fields(
         mu: Any,
         agents: Any,
         shares: Any,
+        firsts: Any,
         constants: Any,
+        time: Any,
         counts: Any,
         signal: Any,
         transitions: Any,
         rewards: Any,
-        tolerance: Any,
-    ) -> Any:
-        """Find an agent whose own rows at mu are no probabilities, or whose rewards are not finite.
+    ) -> None:
+        """P(mu) and R(mu) of groups of agents, each averaged over the group.
 
-        Returns its index, with what it has in ``transitions`` and ``rewards``, or -1.
-        ``shares`` is the array [1.0].
+        Group k consists of ``agents[firsts[k]:firsts[k + 1]]``, whose ``shares`` of the group sum to one; its
+        tables go into ``transitions`` (n_groups, S, A, S) and ``rewards`` (n_groups, S, A).
         """
-        for i in range(len(agents)):
-            mean_field(mu, agents[i : i + 1], shares, constants, 0, counts, signal, transitions, rewards)
-            for s in range(n_states):
-                for a in range(n_actions):
-                    if not (
-                        checks.is_row(transitions[s, a], tolerance, -tolerance) and math.isfinite(rewards[s, a])
-                    ):
-                        return i
-        return -1
+        for k in range(len(rewards)):
+            first, last = firsts[k], firsts[k + 1]
+            mean_field(
+                *(mu, agents[first:last], shares[first:last], constants, time, counts, signal),
+                *(transitions[k], rewards[k]),
+            )
 
-    return mean_field_rows
+    return mean_fields
 
 
 @rule
@@ -285,8 +282,9 @@ class FlowArrays(NamedTuple):
     """Scratch: what the rules read of the population at the last time for which they were tabulated."""
     present: Any
     ahead: Any
-    values: Any
     """Scratch, (S,) each."""
+    values: Any
+    """Scratch for decision problems: :func:`mfenvs.meanfield.dynamic_programming.linear_system`."""
     moves: Any
     """Scratch, (S, S)."""
     mu: Any

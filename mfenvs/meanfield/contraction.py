@@ -12,7 +12,7 @@ from mfenvs.meanfield.responses import respond
 Array = NDArray[np.float64]
 
 DISTANCES = (1.0, 0.1, 0.01, 0.001)
-"""Pairs are so much of the way from one random point to another apart: far pairs and near ones."""
+"""How far the two members of a random pair are apart, as a share of the way from one random point to another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,13 @@ class ContractionModuli:
     """
 
     d1: float
-    """Of L -> Gamma_1(L): distance of the policies over that of the populations."""
+    """Modulus of the answer L -> Gamma_1(L): distance of two policies over that of their populations."""
     d2: float
-    """Of pi -> Gamma_2(pi, L): distance of the populations over that of the policies."""
+    """Modulus of the next population in the policy, pi -> Gamma_2(pi, L): distance of two next populations over
+    that of their policies."""
     d3: float
-    """Of L -> Gamma_2(pi, L): distance of the populations after over that before."""
+    """Modulus of the next population in the present one, L -> Gamma_2(pi, L): distance of two populations one step
+    later over their distance now."""
     n_pairs: int
     """Number of pairs tried for each."""
 
@@ -57,12 +59,12 @@ def contraction_moduli(
     induced:
         The mean-field game.
     inverse_temperature:
-        c of the response softmax_c(Q*_L); infinity is argmax-e, which is not Lipschitz: its d1 is as large as the
-        pairs are near.
+        Inverse temperature c > 0 of the response softmax_c(Q*_L). Infinity stands for argmax-e, which is not
+        Lipschitz: the nearer the pairs, the larger its d1.
     n_pairs:
-        Number of random pairs, at least 1, for each modulus; some are near to each other, some far apart.
+        Number of random pairs for each modulus, at least 1.
     seed:
-        Of the pairs.
+        Random seed of the pairs, an integer >= 0.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def contraction_moduli(
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {induced!r}")
-    checks.integer("n_pairs", n_pairs, 1)
+    n_pairs = checks.integer("n_pairs", n_pairs, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     d1 = d2 = d3 = 0.0
     for pair in range(n_pairs):

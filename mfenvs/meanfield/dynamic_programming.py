@@ -2,13 +2,16 @@
 
 Arrays: policy (T, S, A), transitions P (T, S, A, S), rewards R (T, S, A), values Q (T, S, A), all float64. A
 problem that ends has T = H steps and is solved by backward induction; one that goes on for ever has T = 1, a
-``discount`` below 1, and is solved by sweeps over the states until nothing changes (value iteration in place,
-with the values (S,) in ``v``). ``temperature`` is the tau of entropy regularisation: the reward of a step gains
+``discount`` below 1, and is solved by linear equations and policy iteration, in the scratch array ``system`` of
+:func:`linear_system`. ``temperature`` is the tau of entropy regularisation: the reward of a step gains
 tau times the entropy of the policy that acts (Yardim & He, Definition 9), and tau = 0 is the plain game.
 """
 
 import math
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mfenvs.engine.compile import kernel
 from mfenvs.rules import rule
@@ -78,90 +81,158 @@ def optimise_backward(transitions: Any, rewards: Any, temperature: Any, discount
                         q[h, s, a] += discount * transitions[h, s, a, t] * value
 
 
-SETTLED = 1e-14
-"""Sweeps over an infinite problem end when no value changes by more than this share of the largest, or ..."""
-FORGOTTEN = 1e-16
-"""... when what they began with counts for less than this."""
+SETTLED = 1e-15
+"""Policy iteration ends when no state gains more than this share of the largest value, times the number of states:
+what rounding makes of the linear equations."""
+MOST_IMPROVEMENTS = 1000
+"""Policy iteration gives up after so many policies; it needs some ten."""
+
+
+def linear_system(n_states: int, discount: float) -> NDArray[np.float64]:
+    """Scratch for the linear equations of an infinite problem, shape (S, S + 1); empty for one that ends."""
+    return np.empty((n_states, n_states + 1) if discount < 1.0 else (0, 1))
 
 
 @rule
-def most_sweeps(discount: Any) -> Any:
-    """After so many sweeps the values that they began with count for no more than ``FORGOTTEN``."""
-    return int(math.log(FORGOTTEN) / math.log(discount)) + 1
+def solve_linear(system: Any) -> None:
+    """Solve A x = b in place: ``system`` (n, n + 1) holds A and b, and afterwards x in its last column.
+
+    By elimination without exchanging rows, which is stable for A = I - gamma P: every row's diagonal outweighs the
+    rest of the row, and stays so.
+    """
+    n = len(system)
+    for i in range(n):
+        for row in range(i + 1, n):
+            factor = system[row, i] / system[i, i]
+            if factor != 0.0:
+                for column in range(i + 1, n + 1):
+                    system[row, column] -= factor * system[i, column]
+    for back in range(n):
+        i = n - 1 - back
+        for column in range(i + 1, n):
+            system[i, n] -= system[i, column] * system[column, n]
+        system[i, n] /= system[i, i]
+
+
+@rule
+def look_ahead(transitions: Any, rewards: Any, discount: Any, system: Any, q: Any) -> None:
+    """R + gamma P v into ``q`` (1, S, A), with the values v in the last column of ``system`` (S, S + 1)."""
+    _, n_states, n_actions = rewards.shape
+    for s in range(n_states):
+        for a in range(n_actions):
+            ahead = 0.0
+            for t in range(n_states):
+                ahead += transitions[0, s, a, t] * system[t, n_states]
+            q[0, s, a] = rewards[0, s, a] + discount * ahead
+
+
+@rule
+def add_to_equation(
+    s: Any, a: Any, probability: Any, transitions: Any, rewards: Any, discount: Any, system: Any
+) -> None:
+    """Let the policy take action a in state s with this probability, in the equations (I - gamma P) v = R."""
+    n_states = len(system)
+    for t in range(n_states):
+        system[s, t] -= probability * discount * transitions[0, s, a, t]
+    system[s, n_states] += probability * rewards[0, s, a]
+
+
+@rule
+def begin_equation(s: Any, bonus: Any, system: Any) -> None:
+    """The equation of state s before any action: v(s) = bonus."""
+    n_states = len(system)
+    for t in range(n_states):
+        system[s, t] = 0.0
+    system[s, s] = 1.0
+    system[s, n_states] = bonus
 
 
 @rule
 def evaluate_forever(
-    policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any
+    policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
 ) -> None:
-    """Q^{tau,pi} of a stationary policy in an infinite problem into ``q`` (1, S, A); ``v`` (S,) is scratch."""
+    """:func:`evaluate` of a stationary policy in an infinite problem, by linear equations."""
     _, n_states, n_actions = rewards.shape
-    v[:] = 0.0
-    for _ in range(most_sweeps(discount)):
-        change, largest = 0.0, 0.0
-        for s in range(n_states):
-            value = temperature * entropy(policy[0, s]) if temperature > 0.0 else 0.0
-            for a in range(n_actions):
-                if policy[0, s, a] > 0.0:
-                    ahead = 0.0
-                    for t in range(n_states):
-                        ahead += transitions[0, s, a, t] * v[t]
-                    value += policy[0, s, a] * (rewards[0, s, a] + discount * ahead)
-            change, largest = max(change, abs(value - v[s])), max(largest, abs(value))
-            v[s] = value
-        if change <= SETTLED * largest:
-            break
     for s in range(n_states):
-        bonus = temperature * entropy(policy[0, s]) if temperature > 0.0 else 0.0
+        begin_equation(s, temperature * entropy(policy[0, s]) if temperature > 0.0 else 0.0, system)
         for a in range(n_actions):
-            ahead = 0.0
-            for t in range(n_states):
-                ahead += transitions[0, s, a, t] * v[t]
-            q[0, s, a] = rewards[0, s, a] + bonus + discount * ahead
-
-
-@rule
-def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any) -> None:
-    """Optimal values of an infinite problem into ``q`` (1, S, A), see :func:`optimise`; ``v`` is scratch."""
-    _, n_states, n_actions = rewards.shape
-    v[:] = 0.0
-    for _ in range(most_sweeps(discount)):
-        change, largest = 0.0, 0.0
+            if policy[0, s, a] > 0.0:
+                add_to_equation(s, a, policy[0, s, a], transitions, rewards, discount, system)
+    solve_linear(system)
+    look_ahead(transitions, rewards, discount, system, q)
+    if temperature > 0.0:
         for s in range(n_states):
+            bonus = temperature * entropy(policy[0, s])
             for a in range(n_actions):
-                ahead = 0.0
-                for t in range(n_states):
-                    ahead += transitions[0, s, a, t] * v[t]
-                q[0, s, a] = rewards[0, s, a] + discount * ahead
-            value = soft_maximum(q[0, s], temperature)
-            change, largest = max(change, abs(value - v[s])), max(largest, abs(value))
-            v[s] = value
-        if change <= SETTLED * largest:
-            break
+                q[0, s, a] += bonus
 
 
 @rule
-def evaluate(policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any) -> None:
+def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any) -> None:
+    """:func:`optimise` of an infinite problem, by policy iteration (Howard; with entropy: Newton's method).
+
+    Every policy is evaluated exactly, so that the number of iterations hardly depends on the discount.
+    """
+    _, n_states, n_actions = rewards.shape
+    for s in range(n_states):
+        system[s, n_states] = 0.0
+    look_ahead(transitions, rewards, discount, system, q)
+    for improvement in range(MOST_IMPROVEMENTS):
+        gain, largest, total = 0.0, 0.0, 0.0
+        for s in range(n_states):
+            value = soft_maximum(q[0, s], temperature)
+            gain, largest = max(gain, value - system[s, n_states]), max(largest, abs(value))
+            for a in range(n_actions):
+                total += q[0, s, a]
+        # The first values, zeros, are no policy's. Values that overflow are left as they are, for all to see.
+        if (improvement > 0 and gain <= SETTLED * n_states * largest) or not math.isfinite(total):
+            break
+        for s in range(n_states):
+            best = soft_maximum(q[0, s], 0.0)
+            if temperature > 0.0:
+                total = 0.0
+                for a in range(n_actions):
+                    total += math.exp((q[0, s, a] - best) / temperature)
+                # The temperature times the entropy of the softmax is what the soft maximum exceeds the mean by.
+                begin_equation(s, temperature * math.log(total), system)
+                for a in range(n_actions):
+                    chance = math.exp((q[0, s, a] - best) / temperature) / total
+                    add_to_equation(s, a, chance, transitions, rewards, discount, system)
+                    system[s, n_states] -= chance * (q[0, s, a] - best)
+            else:
+                begin_equation(s, 0.0, system)
+                for a in range(n_actions):
+                    if q[0, s, a] == best:
+                        add_to_equation(s, a, 1.0, transitions, rewards, discount, system)
+                        break
+        solve_linear(system)
+        look_ahead(transitions, rewards, discount, system, q)
+
+
+@rule
+def evaluate(
+    policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
+) -> None:
     """Q^{tau,pi} of a policy into ``q``: Yardim & He, Definition 9 (the entropy of step h itself is in Q_h).
 
-    A discount below 1 stands for an infinite problem; ``v`` (S,) is scratch.
+    A discount below 1 stands for an infinite problem; ``system`` (:func:`linear_system`) is scratch.
     """
     if discount < 1.0:
-        evaluate_forever(policy, transitions, rewards, temperature, discount, q, v)
+        evaluate_forever(policy, transitions, rewards, temperature, discount, q, system)
     else:
         evaluate_backward(policy, transitions, rewards, temperature, 1.0, q)
 
 
 @rule
-def optimise(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any) -> None:
+def optimise(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any) -> None:
     """Optimal values of the (regularised) decision problem into ``q``.
 
     Here ``q[h, s, a]`` leaves out the entropy of step h, so that the optimal policy is its
     greedy policy (or its softmax at this temperature) and the optimal value its soft maximum. A discount below 1
-    stands for an infinite problem; ``v`` (S,) is scratch.
+    stands for an infinite problem; ``system`` (:func:`linear_system`) is scratch.
     """
     if discount < 1.0:
-        optimise_forever(transitions, rewards, temperature, discount, q, v)
+        optimise_forever(transitions, rewards, temperature, discount, q, system)
     else:
         optimise_backward(transitions, rewards, temperature, 1.0, q)
 
@@ -187,12 +258,12 @@ def optimal_value(initial: Any, q: Any, temperature: Any) -> Any:
 
 @rule
 def gap(
-    policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any
+    policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
 ) -> tuple[Any, Any]:
-    """Value of the best response, and of the policy, in one decision problem; ``q`` and ``v`` are scratch."""
-    evaluate(policy, transitions, rewards, temperature, discount, q, v)
+    """Value of the best response, and of the policy, in one decision problem; ``q`` and ``system`` are scratch."""
+    evaluate(policy, transitions, rewards, temperature, discount, q, system)
     own = policy_value(initial, policy, q)
-    optimise(transitions, rewards, temperature, discount, q, v)
+    optimise(transitions, rewards, temperature, discount, q, system)
     return optimal_value(initial, q, temperature), own
 
 
@@ -221,14 +292,15 @@ def act_optimally(q: Any, temperature: Any, policy: Any) -> None:
 
 
 evaluate_kernel = kernel(evaluate.py_func)  # type: ignore[attr-defined]
+gap_kernel = kernel(gap.py_func)  # type: ignore[attr-defined]
 
 
 @kernel
 def best_response_kernel(
-    transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, v: Any, policy: Any
+    transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any, policy: Any
 ) -> None:
-    """Optimal values into ``q`` and an optimal policy into ``policy``; ``v`` (S,) is scratch."""
-    optimise(transitions, rewards, temperature, discount, q, v)
+    """Optimal values into ``q`` and an optimal policy into ``policy``; ``system`` is scratch."""
+    optimise(transitions, rewards, temperature, discount, q, system)
     act_optimally(q, temperature, policy)
 
 

@@ -1,27 +1,28 @@
 """The mean-field game that an N-player finite game induces, its flow and its exploitability."""
 
 import dataclasses
-import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.engine.compile import kernel
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import FlowArrays, check_model, in_double_precision, model_kernels
 from mfenvs.game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap
+from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, linear_system
 
 Array = NDArray[np.float64]
 
 ON_AVERAGE = " on average over agents"
+NUMBERS_AT_A_TIME = 2**22
+"""Agents' own tables are checked so many numbers at a time: 32 MB."""
+
 NEARLY_STATIONARY = 1e-8
-"""A flow with a larger residual than this is worth a warning."""
+"""A stationary flow whose residual is larger than this brings a warning."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Flow:
     rewards: Array
     """R(s, a, mu_h) of every step, shape (T, S, A)."""
     residual: float = 0.0
-    """Of a stationary flow: by how much one more step changes its law, in l1. Where the population moves ever more
-    slowly, as at the threshold of an epidemic, the law itself may be farther off."""
+    """Residual of a stationary flow: the l1 distance by which one more step changes its law; 0 in a game that
+    ends. Where the population moves ever more slowly, as at the threshold of an epidemic, the law itself may be
+    farther off."""
 
 
 class InducedGame:
@@ -84,9 +86,10 @@ class InducedGame:
         """The share of the population that has them."""
         # What exploitability() works in. A flow that nobody keeps need not be allocated again and again.
         self._work = self.flow_arrays()
+        self._rows = self._work.transitions.reshape(-1, self.n_states)
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
-        self._gap, self._q = _gap_kernel(self.kernels.flow_rule), np.empty(self.policy_shape)
+        self._q = np.empty(self.policy_shape)
         self._check_every_agent()
         if game.is_infinite:
             self._check_no_time()
@@ -159,10 +162,11 @@ class InducedGame:
         Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
         """
         law, tau = self._policy("policy", policy), _temperature(temperature)
-        flow = self.flow(law) if flow is None else flow
-        q = np.empty(self.policy_shape)
-        discount, v = self.game.discount, np.empty(self.n_states)
-        evaluate_kernel(law, flow.transitions, flow.rewards, tau, discount, q, v)
+        flow = self.flow(law) if flow is None else self._checked_flow(flow)
+        q, discount = np.empty(self.policy_shape), self.game.discount
+        system = linear_system(self.n_states, discount)
+        evaluate_kernel(law, flow.transitions, flow.rewards, tau, discount, q, system)
+        checks.finite("the values of the policy", q)
         return q
 
     def value(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
@@ -187,11 +191,16 @@ class InducedGame:
         RuntimeWarning
             As :meth:`flow`.
         """
-        law, tau = self._policy("policy", policy), _temperature(temperature)
-        best, own, is_valid, residual = self._gap(law, tau, self._q, self._work)
-        if not is_valid:
-            self.flow(law)  # says what is wrong
+        law, tau, work = self._policy("policy", policy), _temperature(temperature), self._work
+        residual = self.kernels.flow(law, work)
+        if checks.first_invalid_row(self._rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
+            check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
         _warn_unless_stationary(residual)
+        problem = work.initial, work.transitions, work.rewards, tau, work.discount
+        best, own = gap_kernel(law, *problem, self._q, work.values)
+        if not math.isfinite(best - own):
+            check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
+            checks.finite("the values of the best response and of the policy", (best, own))
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
@@ -209,7 +218,7 @@ class InducedGame:
             signal=signal,
             present=np.empty(n_states),
             ahead=np.empty(n_states),
-            values=np.empty(n_states),
+            values=linear_system(n_states, self.game.discount),
             moves=np.empty((n_states, n_states)),
             mu=np.empty(shape),
             transitions=np.empty((*shape, n_states)),
@@ -225,16 +234,43 @@ class InducedGame:
 
     def _optimise(self, flow: Flow, temperature: float) -> tuple[Array, Array]:
         """Optimal values in a frozen flow and an optimal policy, (T, S, A) each."""
-        q, policy, v = np.empty(self.policy_shape), np.empty(self.policy_shape), np.empty(self.n_states)
-        tau, discount = _temperature(temperature), self.game.discount
-        best_response_kernel(flow.transitions, flow.rewards, tau, discount, q, v, policy)
+        flow, tau, discount = self._checked_flow(flow), _temperature(temperature), self.game.discount
+        q, policy = np.empty(self.policy_shape), np.empty(self.policy_shape)
+        system = linear_system(self.n_states, discount)
+        best_response_kernel(flow.transitions, flow.rewards, tau, discount, q, system, policy)
+        checks.finite("the values of the best response", q)
         return q, policy
 
+    def _checked_flow(self, flow: Flow) -> Flow:
+        if not isinstance(flow, Flow):
+            raise TypeError(f"flow must be a Flow, as InducedGame.flow() returns it, got {flow!r}")
+        for name, shape in (("transitions", (*self.policy_shape, self.n_states)), ("rewards", self.policy_shape)):
+            found = getattr(flow, name)
+            if np.shape(found) != shape or np.asarray(found).dtype != np.float64:
+                raise ValueError(
+                    f"flow.{name} must be float64 of shape {shape}, as this game's flows are, got shape"
+                    f" {np.shape(found)} of {np.asarray(found).dtype}"
+                )
+        return flow
+
     def _tabulate(self, law: Array, time: int) -> tuple[Array, Array]:
-        transitions, rewards = np.empty((*law.shape, self.n_states)), np.empty(law.shape)
-        self.kernels.mean_field(
-            law, self.agents, self.shares, self.game.constants, time, *self._scratch(), transitions, rewards
-        )
+        """P (S, A, S) and R (S, A) of everybody on average."""
+        transitions, rewards = self._tabulate_groups(law, time, self.agents, self.shares, (0, len(self.agents)))
+        return transitions[0], rewards[0]
+
+    def _tabulate_groups(
+        self, law: Array, time: int, agents: NDArray[Any], shares: Array, firsts: Sequence[int]
+    ) -> tuple[Array, Array]:
+        """P (n, S, A, S) and R (n, S, A) of groups of agents, which begin at ``firsts`` (n + 1,)."""
+        shape = len(firsts) - 1, self.n_states, self.n_actions
+        transitions, rewards = np.empty((*shape, self.n_states)), np.empty(shape)
+        try:
+            self.kernels.mean_fields(
+                *(law, agents, shares, np.asarray(firsts), self.game.constants, time, *self._scratch()),
+                *(transitions, rewards),
+            )
+        except COMPILE_ERRORS as error:
+            raise explained(self.game, error) from None
         return transitions, rewards
 
     def _scratch(self) -> tuple[Array, Array]:
@@ -250,16 +286,16 @@ class InducedGame:
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
-        transitions, rewards = np.empty((*mu.shape, self.n_states)), np.empty(mu.shape)
-        try:
-            wrong = self.kernels.mean_field_rows(
-                *(mu, self.agents, np.ones(1), self.game.constants, *self._scratch()),
-                *(transitions, rewards, checks.PROBABILITY_TOLERANCE),
-            )
-        except COMPILE_ERRORS as error:
-            raise explained(self.game, error) from None
-        if wrong >= 0:
-            check_model(self.game, transitions, rewards, f" for an agent with parameters {self.agents[wrong]}")
+        at_a_time = max(1, NUMBERS_AT_A_TIME // (self.n_states * mu.size))
+        for first in range(0, len(self.agents), at_a_time):
+            some = self.agents[first : first + at_a_time]
+            transitions, rewards = self._tabulate_groups(mu, 0, some, np.ones(len(some)), range(len(some) + 1))
+            try:
+                check_model(self.game, transitions, rewards)
+            except ValueError:
+                for agent, own_transitions, own_rewards in zip(some, transitions, rewards, strict=True):
+                    whose = f" for an agent with parameters {agent}"
+                    check_model(self.game, own_transitions, own_rewards, whose)
 
     def _check_no_time(self) -> None:
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
@@ -272,28 +308,6 @@ class InducedGame:
                 f"{type(self.game).__name__} with discount {self.game.discount:g} goes on for ever, so its rules"
                 " must not read world.time: make it with discount=1, or without the time"
             )
-
-
-@functools.cache
-def _gap_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
-    tolerance = checks.PROBABILITY_TOLERANCE
-
-    @kernel
-    def flow_and_gap(policy: Any, temperature: Any, q: Any, arrays: Any) -> Any:
-        """Value of the best response to a policy's flow, of the policy, whether the flow is valid; residual."""
-        residual = flow(policy, arrays)
-        transitions, rewards = arrays.transitions, arrays.rewards
-        best, own = gap(
-            policy, arrays.initial, transitions, rewards, temperature, arrays.discount, q, arrays.values
-        )
-        is_valid = math.isfinite(best - own)
-        for h in range(policy.shape[0]):
-            for s in range(policy.shape[1]):
-                for a in range(policy.shape[2]):
-                    is_valid &= checks.is_row(transitions[h, s, a], tolerance, -tolerance)
-        return best, own, is_valid, residual
-
-    return flow_and_gap
 
 
 def _warn_unless_stationary(residual: float) -> None:

@@ -130,7 +130,7 @@ def n_player_exploitability(
         How many agents, drawn at random in each world, deviate for the lower bound on the mean, one at
         a time; by default 16, or all where they are fewer.
     seed:
-        Of all simulations.
+        Random seed of the simulations, an integer in [0, 2^64 - 1].
 
     Returns
     -------
@@ -144,10 +144,11 @@ def n_player_exploitability(
     """
     if not isinstance(game, FiniteGame):
         raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
-    checks.integer("n_worlds", n_worlds, 2)
+    n_worlds = checks.integer("n_worlds", n_worlds, 2)
+    seed = checks.integer("seed", seed, 0, 2**64 - 1)
     if deviators_per_world is None:
         deviators_per_world = min(16, game.n_agents)
-    checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
+    deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
     table = game.policy_shape
     if isinstance(policy, ObservationPolicy) and not hasattr(policy, "probabilities"):
         policy = tabulate(game, policy)
@@ -219,7 +220,7 @@ def decision_problems(
 
 
 NUMBERS_AT_A_TIME = 2**25
-"""Tabulated problems are kept so many numbers at a time: 256 MB."""
+"""Most numbers of tabulated decision problems that are held in memory at a time: 256 MB."""
 
 
 def batches_of_problems(game: FiniteGame, n_problems: int) -> list[slice]:
@@ -241,6 +242,7 @@ def _best_answers(
         played = law if len(law) == 1 else law[some]
         size = some.stop - some.start
         solve_each(played, *problems, game.discount, own[some], best[some], policies[some], q, 0, size)
+    checks.finite("the values of the best responses and of the policy", best[:, 0] - own[:, 0])
     gains = np.maximum(0.0, (best[:, 0] - own[:, 0]) @ game.initial_distribution)
     return _Answers(own, best, policies, gains)
 

@@ -10,7 +10,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.rules import rule
 
 ON_THE_NET = 1e-9
-"""A multiple of 1/m that rounding has moved by less than this part of 1/m is still taken for one."""
+"""Tolerance for multiples of 1/m, as a share of 1/m: rounding may have moved them."""
 
 
 @rule
@@ -76,7 +76,6 @@ def net_radius(n: int, m: int) -> float:
     remainders are k / n: 2 k (n - k) / (n m), and that where k = n / 2, or m if that is less. So at most n / (2
     m).
     """
-    checks.integer("n", n, 1)
-    checks.integer("m", m, 1)
+    n, m = checks.integer("n", n, 1), checks.integer("m", m, 1)
     rounded_up = min(n // 2, m)
     return 2.0 * rounded_up * (n - rounded_up) / (n * m)

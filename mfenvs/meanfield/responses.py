@@ -12,7 +12,7 @@ from mfenvs.meanfield.dynamic_programming import act_optimally
 from mfenvs.rules import rule
 
 TIE = 1e-10
-"""Values that are so near to the largest, relative to it, are equal to it: rounding must not break ties."""
+"""Relative tolerance within which two values count as equal, so that rounding does not break ties."""
 
 
 @rule

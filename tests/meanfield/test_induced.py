@@ -22,8 +22,9 @@ from oracles import (
     rps_reward,
     rps_row,
 )
+from tabulated import Tabulated
 
-from mfenvs import FiniteGame, InducedGame, n_player_exploitability, rule, share
+from mfenvs import FiniteGame, InducedGame, n_player_exploitability, relative_exploitability, rule, share
 from mfenvs.game import Game
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
@@ -424,3 +425,41 @@ def test_a_policy_may_be_an_object():
 def test_only_finite_games_induce():
     with pytest.raises(TypeError, match="game must be a FiniteGame, got Game"):
         InducedGame(Game.__new__(Game))
+
+
+class TestOverflow:
+    """Rewards that are finite each, and add up to more than double precision holds."""
+
+    @staticmethod
+    def game(**constants):
+        return Tabulated(pay=((2e307, 1.0), (2e307, 1.0), (2e307, 1.0)), horizon=50, **constants)
+
+    @pytest.mark.parametrize("constants", [{}, {"discount": 0.99}], ids=["ends", "forever"])
+    def test_no_measure_takes_it_for_an_equilibrium(self, constants):
+        game = self.game(**constants)
+        induced = InducedGame(game)
+        law = induced.uniform_policy()
+        flow = induced.flow(law)
+        for measure in (
+            lambda: induced.exploitability(law),
+            lambda: induced.value(law),
+            lambda: induced.evaluate(law),
+            lambda: induced.best_response(flow),
+            lambda: induced.optimal_q(flow),
+            lambda: n_player_exploitability(game, law, n_worlds=2),
+            lambda: relative_exploitability(game, law, n_joint_states=2, n_worlds=2),
+        ):
+            with pytest.raises(ValueError, match=r"values of the .* must be finite, .* more than 1.8e308"):
+                measure()
+
+
+def test_a_flow_of_another_game_or_of_none_is_refused():
+    induced, other = (InducedGame(Epidemic(n_agents=4, horizon=h)) for h in (3, 4))
+    law = induced.uniform_policy()
+    with pytest.raises(ValueError, match=r"flow.transitions must be float64 of shape \(3, 2, 2, 2\)"):
+        induced.evaluate(law, other.flow(other.uniform_policy()))
+    for wrong in (False, "flow", law):
+        with pytest.raises(TypeError, match="flow must be a Flow"):
+            induced.evaluate(law, wrong)
+        with pytest.raises(TypeError, match="flow must be a Flow"):
+            induced.best_response(wrong)

@@ -729,3 +729,17 @@ def test_a_large_population_earns_what_the_mean_field_says():
     found = evaluate(game, policy, n_worlds=16, seed=1).mean_return
     assert abs(found.value - InducedGame(game).value(policy)) < 6 * found.standard_error + 0.01
     assert found.standard_error < 0.03
+
+
+@pytest.mark.parametrize("discount", [0.99, 1 - 1e-5, 1 - 1e-9])
+def test_patience_costs_no_time(discount):
+    """Values of the flow against numpy's linear algebra, however near to 1 the discount is."""
+    induced = InducedGame(epidemic(discount=discount))
+    policy = np.array([[[0.1, 0.9], [0.2, 0.8]]])
+    flow = induced.flow(policy)
+    chain = np.einsum("sa,sat->st", policy[0], flow.transitions[0])
+    earned = (policy[0] * flow.rewards[0]).sum(axis=1)
+    v = np.linalg.solve(np.eye(2) - discount * chain, earned)
+    expected = flow.rewards[0] + discount * flow.transitions[0] @ v
+    assert_allclose(induced.evaluate(policy)[0], expected, rtol=1e-14 / (1 - discount))
+    assert induced.exploitability(policy) >= 0.0
