@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.logger import Logger
 
 from mfenvs import checks
-from mfenvs.files import ArraySpecification, FileError, SavedArrays, plain, write_arrays
+from mfenvs.files import JSON_BYTES, ArraySpecification, FileError, SavedArrays, plain, write_arrays
 from mfenvs.game import FiniteGame, Game
 from mfenvs.registry import make, name_of, registered_games
 
@@ -338,13 +338,13 @@ def _path(path: Any) -> Path:
 
 
 def _constants(game: FiniteGame) -> dict[str, Any] | None:
-    """The constants of a game as JSON keeps them; None if it cannot: then the game is given when loading."""
+    """The constants of a game if a header can hold them; else None, and the game has to be given when loading."""
     constants = game.describe()
     try:
-        json.dumps(constants, default=plain)
+        size = len(json.dumps(constants, default=plain))
     except (TypeError, ValueError):
         return None
-    return constants
+    return constants if size <= JSON_BYTES // 2 else None
 
 
 def _checked_header(header: Any) -> dict[str, Any]:

@@ -27,8 +27,8 @@ COMPRESSED_BYTES = 2**28
 """Arrays are compressed up to this total size, and larger ones stored as they are: so the content of a file is
 larger than this only where the file itself is as large, and a file that promises more is refused."""
 
-JSON_BYTES = 2**26
-"""The largest JSON file that is read."""
+JSON_BYTES = 2**24
+"""The largest JSON text that is read, in a file or a header: lists of nothing take some twenty times its size."""
 
 SUM_TOLERANCE = 1e-6
 """How far a sum that must be ``total`` may be from it, relative to it."""
@@ -207,13 +207,18 @@ def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], header: A
     ------
     TypeError
         If an array holds no numbers, or the header something that JSON cannot.
+    ValueError
+        If the header is too long.
     """
     members = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in members.items():
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
     if header is not None:
-        members[HEADER] = np.frombuffer(json.dumps(header, default=plain).encode(), np.uint8)
+        text = json.dumps(header, default=plain).encode()
+        if len(text) > JSON_BYTES:
+            raise ValueError(f"the header must have at most {JSON_BYTES} bytes, got {len(text)}")
+        members[HEADER] = np.frombuffer(text, np.uint8)
     is_small = sum(array.nbytes for array in members.values()) <= COMPRESSED_BYTES // 2
     write = np.savez_compressed if is_small else np.savez
     with replacing(path) as file:
@@ -264,6 +269,8 @@ class SavedArrays:
     def header(self) -> Any:
         """What the JSON header holds."""
         with self.blamed():
+            if HEADER in self._members and self._members[HEADER].file_size > JSON_BYTES + 2**16:
+                raise ValueError(f"its header is larger than {JSON_BYTES} bytes")
             return _parse_json(self._read(HEADER, ArraySpecification(np.uint8, (None,))).tobytes())
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -238,6 +238,21 @@ def test_headers_that_are_no_json_are_refused(header: bytes, tmp_path) -> None:
         saved.header()
 
 
+def test_long_headers_are_refused(tmp_path, monkeypatch) -> None:
+    header = b"[" + b"[]," * 40_000 + b"[]]"
+    write_zip(tmp_path / "a.npz", {"header.npy": npy(np.frombuffer(header, np.uint8))})
+    monkeypatch.setattr(files, "JSON_BYTES", 1000)
+    monkeypatch.setattr(json, "loads", lambda *_args, **_options: pytest.fail("parsed"))
+    with (
+        SavedArrays(tmp_path / "a.npz", "thing") as saved,
+        pytest.raises(FileError, match="than 1000 bytes"),
+    ):
+        saved.header()
+    with pytest.raises(ValueError, match="the header must have at most 1000 bytes, got 1002"):
+        write_arrays(tmp_path / "b.npz", {}, "x" * 1000)
+    assert not (tmp_path / "b.npz").exists()
+
+
 def test_what_is_no_file_is_refused(tmp_path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileError, match="pipe is not a saved thing: it is not a file"):

@@ -135,6 +135,7 @@ class _TabularLearners(Trainer[Any]):
         n_times, n_states, n_actions = game.policy_shape
         shape = (game.n_agents, n_times, n_states, n_bins, n_actions)
         self._failure: str | None = None
+        self._n_whole = np.zeros(1, np.int64)
         self._tables = Tables(
             q=np.zeros(shape),
             visits=np.zeros(shape, np.int32),
@@ -156,9 +157,13 @@ class _TabularLearners(Trainer[Any]):
             np.empty(game.n_signals, np.float32),
             *(game.agents.view(np.ndarray), game.constants, game.initial, game.discount, game.horizon),
             *(config.inverse_temperature, config.step_exponent, self._steps),
-            *(config.seed, self.iteration * config.episodes, config.episodes),
+            *(config.seed, self.iteration * config.episodes, config.episodes, self._n_whole),
         )
-        _refuse(game, wrong, value, *where)
+        try:
+            _refuse(game, wrong, value, *where)
+        except ValueError as error:
+            self._failure = str(error)
+            raise
         return {
             "train/return": float(total / (n * config.episodes)),
             "train/unvisited": float((self._tables.visits == 0).mean()),
@@ -167,10 +172,13 @@ class _TabularLearners(Trainer[Any]):
     @contextlib.contextmanager
     def _undone_if_it_fails(self) -> Iterator[dict[str, NDArray[Any]]]:
         self._whole_tables()
+        self._n_whole[0] = 0
         try:
             yield {}
-        except BaseException as error:
-            self._failure = str(error) or type(error).__name__
+        except BaseException:
+            # Ctrl-C does not stop compiled code: the iteration has not begun, or it was done and counts.
+            self.iteration += int(self._n_whole[0])
+            self.num_timesteps += int(self._n_whole[0]) * self.timesteps_per_iteration
             raise
 
     def _whole_tables(self) -> Tables:
@@ -387,12 +395,14 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
         seed: Any,
         first_episode: Any,
         n_episodes: Any,
+        n_whole: Any,
     ) -> Any:
         """Play episodes of world 0 and learn from every step; return the sum of all agents' (discounted) returns.
 
         Also which of the game's rules returned something that is not allowed, FINE for none, what it was, and at
         which step, for which agent, in which state with which action; then all stops. The tables are changed in
-        place. Random numbers are those of the engine's world 0 with this seed.
+        place, and ``n_whole`` (1,) counts this call when it has not stopped. Random numbers are those of the
+        engine's world 0 with this seed.
         """
         n_agents, n_states, is_infinite = len(actions), q.shape[2], discount < 1.0
         returns = 0.0
@@ -446,6 +456,7 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
                     returns += worth * rewards[i]
                 worth *= discount
                 now, then = then, now
+        n_whole[0] += 1
         return returns, FINE, 0.0, 0, 0, np.int64(0), np.int64(0)
 
     return learn

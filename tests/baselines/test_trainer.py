@@ -366,3 +366,25 @@ def test_weights_in_a_file_are_those_of_the_values(name: str, tmp_path) -> None:
         np.savez(path, **{**members, **changed})
         with pytest.raises(ValueError, match=rf"run\.npz is not a saved trainer: {message}"):
             ALGORITHMS[name].load(path)
+
+
+@pytest.mark.parametrize("name", ["independent-q", "mf-q"])
+def test_independent_learners_count_an_iteration_after_which_they_are_interrupted(name: str, monkeypatch) -> None:
+    """Ctrl-C is noticed when the compiled code has returned."""
+    whole, trainer = small(ALGORITHMS[name]), small(ALGORITHMS[name])
+    step = whole.timesteps_per_iteration
+    kernel = trainer._kernel
+
+    def then_interrupted(*arguments):
+        kernel(*arguments)
+        raise KeyboardInterrupt
+
+    trainer._kernel = then_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.learn(1)
+    trainer._kernel = kernel
+    assert_equal(trainer.learn(step), whole.learn(2 * step))
+    monkeypatch.setattr(trainer, "_kernel", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.learn(1)
+    assert_equal(trainer, whole)
