@@ -9,7 +9,7 @@ STEP_MINUTES = (15, 60)
 """Lengths in minutes that a step of the market may have."""
 
 ANNUAL_LOAD_KWH = 10_400.0
-"""Electricity that a home uses in a year, kWh, and the median of homes: a choice of ours."""
+"""Electricity that a home uses in a year, kWh, and the median of homes [O]."""
 
 
 def whole_days(start: datetime, n_steps: int, minutes: int, zone: zoneinfo.ZoneInfo) -> dict[date, int]:

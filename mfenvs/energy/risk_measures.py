@@ -12,9 +12,9 @@ from mfenvs.energy import arguments
 def cvar(losses: ArrayLike, alpha: float) -> Any:
     """Conditional Value-at-Risk (CVaR) of a sample of losses: the mean of its worst share ``alpha``.
 
-    It is min_z z + mean((c - z)+) / alpha in closed form: the objective is convex and piecewise linear in z with
-    its minimum at an order statistic, where it is the sum of the largest alpha K losses divided by alpha K, the
-    last of them counted in part.
+    It is min_z z + mean((c - z)+) / alpha [S] in closed form: the objective is convex and piecewise linear in z
+    with its minimum at an order statistic, where it is the sum of the largest alpha K losses divided by alpha K,
+    the last of them counted in part.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def cvar(losses: ArrayLike, alpha: float) -> Any:
 
 
 def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
-    """The risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of a sample of losses c.
+    """The risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of a sample of losses c [S].
 
     It is that of the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games".
 

@@ -26,8 +26,7 @@ MOST_DAYS = 36_500
 """Most days of a synthetic series: a century."""
 
 PV_YIELD_SHARE = 0.1
-"""A profile is fit for PV owners if it yields at least this share of what the median profile yields: our
-choice."""
+"""A profile is fit for PV owners if it yields at least this share of what the median profile yields [O]."""
 
 GERMAN_CARBON = 0.38
 """Carbon intensity of the grid where a user gives none, kg CO2/kWh: about Germany's mix of 2023."""
@@ -121,7 +120,7 @@ class MarketSeries:
 
     @functools.cached_property
     def pv_profiles(self) -> NDArray[np.int64]:
-        """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile.
+        """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile [O].
 
         Of the embedded homes this leaves out the fifteenth alone (index 14): 29 kWh per kWp a year against a
         median of 1,455.
@@ -134,10 +133,10 @@ class MarketSeries:
         """The real days: 17 homes, their PV and carbon, with German wind and prices; hourly, 363 days.
 
         Days are in the homes' order, 1 August to 31 July. Each takes the German day of 2018 of the same month and
-        day, both on their local clocks; weekdays therefore differ. 25 March (23 hours) and 28 October (25 hours)
-        of the German year are left out, and with them these days of the homes. Wind is the German onshore series
-        divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of the data. All
-        this is a choice of ours.
+        day, both on their local clocks [O]; weekdays therefore differ. 25 March (23 hours) and 28 October (25
+        hours) of the German year are left out, and with them these days of the homes [O]. Wind is the German
+        onshore series divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of
+        the data [O].
         """
         germany = germany_2018()
         german_days = whole_days(GERMANY_START, len(germany.solar_mw), 60, zoneinfo.ZoneInfo(GERMANY_CLOCK))
@@ -165,7 +164,7 @@ class MarketSeries:
     def synthetic(
         cls, n_days: int, n_profiles: int, seed: int, *, step_minutes: int = 60, first_date: str = "01-01"
     ) -> Self:
-        """Synthetic days that follow each other, the same for the same arguments; all laws are choices of ours.
+        """Synthetic days that follow each other, the same for the same arguments; all laws are ours [O].
 
         Load has a peak in the morning and a higher one in the evening, at each home's own time; at weekends (the
         first day is a Monday) the morning peak comes two hours later. Load is higher in winter, and varies by a
@@ -235,7 +234,7 @@ class MarketSeries:
         in 365 days; all profiles are this one, so homes differ only by what the game draws for them. Solar and
         wind are divided by the capacity, or by their maximum over the days, which overstates the yield. Series of
         other resolutions are brought to ``step_minutes`` by means or by repetition. Days are cut by the local
-        clock; those with 23 or 25 hours, and those that not every series covers, are left out (a choice of ours).
+        clock; those with 23 or 25 hours, and those that not every series covers, are left out [O].
 
         Solar farms draw a little power at night: negative solar power down to -1 % of the capacity counts as 0,
         with a warning. A lower one is an error.

@@ -12,7 +12,7 @@ from mfenvs import checks
 from mfenvs.energy import arguments
 
 DEGREES_OF_FREEDOM = (1.1, 1e3)
-"""Interval in which degrees of freedom are sought, a choice of ours: at 1 the continuous ranked probability score
+"""Interval in which degrees of freedom are sought [O]: at 1 the continuous ranked probability score
 is infinite, and beyond 1,000 the law is nearly Gaussian."""
 
 FIRST_DEGREES_OF_FREEDOM = 8.0

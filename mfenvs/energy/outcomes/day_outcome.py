@@ -54,7 +54,7 @@ class MarketOutcome:
     best: Array
     """Welfare W* of the planner with perfect foresight, EUR: an upper bound of any policy's W."""
     efficiency: Array
-    """Efficiency (W - W_0) / (W* - W_0); nan where there is nothing to gain. It may be negative."""
+    """Efficiency (W - W_0) / (W* - W_0) [S]; nan where there is nothing to gain. It may be negative."""
     peak_import: Array
     """Largest net import of the community in a step, kWh.
 

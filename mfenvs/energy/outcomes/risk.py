@@ -31,7 +31,7 @@ class RiskOutcome:
     cvar: Interval
     """Conditional Value-at-Risk CVaR_alpha(c), each agent's over its own worst days."""
     adjusted: Interval
-    """Risk-adjusted loss (1 - gamma_i) E[c] + gamma_i CVaR_alpha(c) with each agent's risk aversion gamma_i."""
+    """Risk-adjusted loss (1 - gamma_i) E[c] + gamma_i CVaR_alpha(c) [S] with each agent's own risk aversion."""
 
 
 def losses(

@@ -129,8 +129,7 @@ class PaymentNetwork:
         The graph is drawn by preferential attachment (Barabasi and Albert, Science 286, 1999). Capacities are
         lognormal: median 0.8 million satoshi, standard deviation of the logarithm 1.88. Of the channels, to the
         nearest one, 58 % ask a base fee of 1 satoshi and 67 % a proportional fee of one millionth. That these do
-        not depend on each other, on the direction or on the node is a choice of ours, and so are the defaults
-        below.
+        not depend on each other, on the direction or on the node is ours [O], and so are the defaults below.
 
         Parameters
         ----------
@@ -189,7 +188,7 @@ class PaymentNetwork:
         )
 
     def place_agents(self, n_agents: int, *, seed: int) -> NDArray[np.int64]:
-        """A node for each agent, drawn uniformly and independently, shape (n_agents,).
+        """A node for each agent, drawn uniformly and independently [O], shape (n_agents,).
 
         Parameters
         ----------

@@ -14,29 +14,29 @@ from mfenvs.energy.settlement.routing import Route, Router
 from mfenvs.energy.settlement.transfers import net_transfers, whole_units
 
 SAT_PER_EUR = 1000.0
-"""Satoshis in one EUR: one bitcoin (1e8 satoshis) at 100,000 EUR, a round number of ours, not a quotation."""
+"""Satoshis in one EUR: one bitcoin (1e8 satoshis) at 100,000 EUR, a round number [O], not a quotation."""
 
 MOST_PATHS, MOST_RETRIES = 1024, 20
 """Most routes of a first attempt, and most further attempts, each of which doubles them."""
 
 LATENCY_MEDIAN_MS = 47.0
 """Median latency of a payment in one part, in milliseconds, of the tutorial \"Math Deep Dive: Understanding
-Mean-Field-Type Games\"."""
+Mean-Field-Type Games\" [S]."""
 
 
 class PaymentChannels:
-    """Settlement over a payment-channel network: prune, rank, route, with multi-part payments.
+    """Settlement over a payment-channel network: prune, rank, route, with multi-part payments [S].
 
     Transfers are made one after another, the largest debts first. Each is split over the best ``n_paths`` routes,
     in their order; each route carries as much as its balances allow. If the routes do not carry all of it, it is
     tried again over twice as many, and fails if there are no more routes or ``retries`` is used up. The sender is
-    assumed to know the balances (a choice of ours), so that an attempt fails only if this greedy split does.
+    assumed to know the balances [O], so that an attempt fails only if this greedy split does.
     Between agents at one node no channel is needed. Balances persist from step to step; :class:`Settlement` says
     what a failed transfer means.
 
-    Latency is *configured, not observed*: each part draws it from a lognormal law with the given median, whatever
-    its route. An attempt takes as long as its slowest part, and attempts add up (choices of ours). Payments in one
-    part therefore have that median, and others a larger one.
+    Latency is *configured, not observed* [S]: each part draws it from a lognormal law with the given median,
+    whatever its route. An attempt takes as long as its slowest part, and attempts add up [O]. Payments in one part
+    therefore have that median, and others a larger one.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ class PaymentChannels:
     retries:
         Most further attempts, 0 to 20.
     penalty_share:
-        Penalty that the debtor of a failed transfer pays, as a share of its amount, in [0, 1].
+        Penalty that the debtor of a failed transfer pays, as a share of its amount, in [0, 1] [O].
     sat_per_eur:
-        Satoshis in one EUR, > 0.
+        Satoshis in one EUR, > 0 [O].
     latency_median_ms:
-        Median latency of a part in milliseconds, >= 0.
+        Median latency of a part in milliseconds, >= 0 (47 ms [S]).
     latency_log_sd:
-        Standard deviation of the logarithm of a part's latency, in [0, 10].
+        Standard deviation of the logarithm of a part's latency, in [0, 10] [O].
     seed:
         Random seed of the latencies, >= 0.
 

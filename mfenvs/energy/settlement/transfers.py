@@ -75,7 +75,7 @@ def net_transfers(face: NDArray[np.int64]) -> Transfers:
 
     Two pointers walk down the debtors and the creditors, each sorted by falling amount (of equal amounts, the
     agent that comes first): the two that are pointed at exchange the smaller of what they have left, and whoever
-    is done is passed. This greedy choice of ours needs a few transfers more than the least number, which is
+    is done is passed. This greedy rule [O] needs a few transfers more than the least number, which is
     NP-hard to find.
 
     Parameters

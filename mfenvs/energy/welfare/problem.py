@@ -166,7 +166,7 @@ def no_trade_welfare(problem: PlanningProblem) -> float:
 
 
 def efficiency(welfare: float, no_trade: float, best: float) -> float:
-    """Efficiency (W - W_0) / (W* - W_0): the part of the possible gain that was realised.
+    """Efficiency (W - W_0) / (W* - W_0): the part of the possible gain that was realised [S].
 
     Parameters
     ----------

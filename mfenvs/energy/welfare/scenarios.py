@@ -47,7 +47,7 @@ def plan_scenarios(
     probability: ArrayLike | None = None,
     time_limit: float = math.inf,
 ) -> ScenarioPlan:
-    """Storage scheduled before the scenario is known, with the least risk-adjusted cost.
+    """Storage scheduled before the scenario is known, with the least risk-adjusted cost [O].
 
     It minimises (1 - gamma) E[cost] + gamma CVaR_alpha[cost] over K scenarios, where cost = -W and CVaR is the
     Conditional Value-at-Risk, the mean cost of the worst share alpha. Flexible demand, curtailment and the
