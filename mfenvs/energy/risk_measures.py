@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 
 def cvar(losses: ArrayLike, alpha: float) -> Any:
@@ -70,9 +69,9 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
         If an argument is not as above.
     """
     sample = _sample(losses)
-    given = arguments.shaped("gamma", gamma)
+    given = checks.numbers("gamma", gamma)
     shape = sample.shape[:-1] if given.ndim else ()
-    aversion = arguments.shaped("gamma", given, shape).reshape(shape)
+    aversion = checks.numbers("gamma", given, shape).reshape(shape)
     if not ((aversion >= 0) & (aversion <= 1)).all():
         raise ValueError(f"gamma must be in [0, 1], got {gamma!r}")
     adjusted = (1.0 - aversion) * sample.mean(axis=-1) + aversion * cvar(sample, alpha)
@@ -80,7 +79,7 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
 
 
 def _sample(losses: ArrayLike) -> NDArray[np.float64]:
-    array = arguments.numbers("losses", losses)
+    array = checks.finite_numbers("losses", losses)
     if array.ndim == 0 or array.shape[-1] == 0:
         raise ValueError(f"losses must have shape (..., K) with K >= 1, got {array.shape}")
     return array

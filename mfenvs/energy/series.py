@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, whole_days
 from mfenvs.energy.country_days import MOST_PROFILES, country_days
 from mfenvs.energy.embedded_data import GERMANY_CLOCK, GERMANY_START, HOMES_FIRST_DAY, germany_2018, homes
@@ -76,15 +75,12 @@ class MarketSeries:
     dates: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        step_hours = arguments.one_of(
-            "step_hours", self.step_hours, tuple(minutes / 60 for minutes in STEP_MINUTES)
-        )
+        step_hours = checks.choice("step_hours", self.step_hours, tuple(minutes / 60 for minutes in STEP_MINUTES))
         if not isinstance(self.dates, Iterable) or isinstance(self.dates, str):
             raise TypeError(f"dates must be one text for each day, got {self.dates!r}")
         dates = tuple(self.dates)
         for at, label in enumerate(dates):
-            if not isinstance(label, str):
-                raise TypeError(f"dates[{at}] must be a text, got {label!r}")
+            checks.text(f"dates[{at}]", label)
         steps = round(HOURS_PER_DAY / step_hours)
         load = np.asarray(self.load)
         if load.ndim != 3 or load.shape[0] < 1 or load.shape[1] != steps or load.shape[2] < 1:
@@ -202,9 +198,9 @@ class MarketSeries:
         n_days = checks.integer("n_days", n_days, 1, MOST_DAYS)
         n_profiles = checks.integer("n_profiles", n_profiles, 1, MOST_PROFILES)
         seed = checks.integer("seed", seed, 0)
-        step_minutes = arguments.one_of("step_minutes", step_minutes, STEP_MINUTES)
+        step_minutes = checks.choice("step_minutes", step_minutes, STEP_MINUTES)
         try:
-            first = datetime.strptime(f"2018-{arguments.text('first_date', first_date)}", "%Y-%m-%d").date()
+            first = datetime.strptime(f"2018-{checks.text('first_date', first_date)}", "%Y-%m-%d").date()
         except ValueError:
             raise ValueError(f"first_date must be mm-dd, got {first_date!r}") from None
         # Imported here: the laws come from a large part of scipy, which the embedded days do without.
@@ -332,7 +328,7 @@ class MarketSeries:
         ValueError
             If ``minutes`` is neither 15 nor 60.
         """
-        minutes = arguments.one_of("minutes", minutes, STEP_MINUTES)
+        minutes = checks.choice("minutes", minutes, STEP_MINUTES)
         step_hours = minutes / 60
         if step_hours == self.step_hours:
             return self
@@ -373,9 +369,7 @@ def _set_checked(
 ) -> None:
     """Replace a field by its checked, read-only copy."""
     given: ArrayLike = getattr(series, name)
-    if np.asarray(given).dtype.kind == "b":
-        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
-    array = np.array(checks.shaped(name, given, shape, dtype))
+    array = np.array(checks.numbers(name, given, shape, dtype))
     allowed = "finite" if least == -np.inf else f"finite and >= {least:g}"
     wrong = ~(np.isfinite(array) & (array >= least))
     if wrong.any():

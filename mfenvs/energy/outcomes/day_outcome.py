@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.outcomes.interval import Interval
 from mfenvs.energy.outcomes.planning import planning_problem
 from mfenvs.energy.record import MarketRecord, check_record
@@ -100,7 +99,7 @@ class MarketOutcome:
             If an argument is not allowed, or fewer than two days have the figure.
         """
         names = tuple(field.name for field in dataclasses.fields(self))
-        of_days = getattr(self, arguments.one_of("name", name, names))
+        of_days = getattr(self, checks.choice("name", name, names))
         level = checks.real("level", level, 0.0, 1.0, exclude_low=True, exclude_high=True)
         known = of_days[~np.isnan(of_days)]
         if len(known) < 2:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.record import MarketRecord, check_record, world_of
 from mfenvs.energy.welfare import Plan, PlanningProblem, plan
 from mfenvs.engine.model import in_double_precision
@@ -69,7 +68,7 @@ def planning_problem(
     factor = plain(expected_factor)(conditions, constants)
     day, steps = record.day[world], np.arange(n_steps)
     in_data = [plain(step_data)(agent, day, steps, constants).flexible for agent in agents.view(np.recarray)]
-    intensity = arguments.shaped("co2", co2)
+    intensity = checks.numbers("co2", co2)
     intensity = np.full(n_steps, intensity) if intensity.ndim == 0 else intensity
     day_problem = PlanningProblem(
         load=record.account("load")[world].T,
@@ -83,7 +82,7 @@ def planning_problem(
         degradation=np.full(game.n_agents, constants.degradation, np.float64),
         retail=conditions.retail,
         feed_in=conditions.feed_in,
-        co2=arguments.shaped("co2", intensity, (n_steps,)),
+        co2=checks.numbers("co2", intensity, (n_steps,)),
     )
     return _with_settlement(day_problem) if settles_charge else day_problem
 

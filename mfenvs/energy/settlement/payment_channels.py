@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.settlement.balances import ChannelBalances
 from mfenvs.energy.settlement.books import Settlement
 from mfenvs.energy.settlement.network import MOST_LATENCY_MS, MOST_LOG_SD, MSAT_PER_SAT, PaymentNetwork
@@ -87,8 +86,9 @@ class PaymentChannels:
             raise TypeError(f"network must be a PaymentNetwork or a Router, got {network!r}")
         self.router = network if isinstance(network, Router) else Router(network)
         self.network = self.router.network
-        n_agents = arguments.size("agent_nodes", agent_nodes)
-        self.agent_nodes = arguments.integers("agent_nodes", agent_nodes, (n_agents,), 0, self.network.n_nodes - 1)
+        n_agents = checks.array("agent_nodes", agent_nodes).size
+        nodes = checks.indices("agent_nodes", agent_nodes, (n_agents,), 0, self.network.n_nodes - 1)
+        self.agent_nodes = nodes.copy()
         self.n_paths = checks.integer("n_paths", n_paths, 1, MOST_PATHS)
         self.retries = checks.integer("retries", retries, 0, MOST_RETRIES)
         self.penalty_share = checks.real("penalty_share", penalty_share, 0.0, 1.0)
@@ -129,7 +129,7 @@ class PaymentChannels:
             If payments are not as they should be; see :func:`whole_units`.
         """
         units_per_eur = self.sat_per_eur * MSAT_PER_SAT
-        eur = arguments.numbers("payments", payments, self.agent_nodes.shape)
+        eur = checks.finite_numbers("payments", payments, self.agent_nodes.shape)
         face = whole_units(eur, units_per_eur)
         debtor, creditor, amount = net_transfers(face)
         rng = np.random.default_rng((self.seed, self.n_settled))
