@@ -186,6 +186,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def text(name: str, value: Any) -> str:
+    """``value``, which must be a text; TypeError if it is not."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {shown(value)}")
+    return str(value)
+
+
 def sequence(name: str, value: Any, what: str) -> tuple[Any, ...]:
     """``value`` as a tuple, which must be a list, tuple or array of one axis; TypeError if it is not.
 
@@ -245,6 +252,30 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> N
     # numpy makes a vector of a number that is made contiguous. A number beyond the range becomes infinite.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(found, dtype=dtype).reshape(shape)
+
+
+def numbers(
+    name: str, value: ArrayLike, shape: tuple[int, ...] | None = None, dtype: Any = np.float64
+) -> NDArray[Any]:
+    """``value`` as an array of floating-point numbers of this shape (by default: of its own), finite or not.
+
+    It is :func:`shaped`, except that booleans are no numbers.
+    """
+    found = array(name, value)
+    if found.dtype.kind == "b":
+        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
+    return shaped(name, found, found.shape if shape is None else shape, dtype)
+
+
+def finite_numbers(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """:func:`numbers` in float64, all finite; a ValueError names the first that is not."""
+    found = numbers(name, value, shape)
+    wrong = ~np.isfinite(found)
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = f"{name}[{', '.join(map(str, where))}]" if where else name
+        raise ValueError(f"{place} must be finite, got {float(found[where])!r}")
+    return found
 
 
 def indices(name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:

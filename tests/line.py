@@ -10,10 +10,12 @@ from mfenvs import Game, rule
 
 @dataclasses.dataclass(kw_only=True)
 class Line(Game):
-    """Each agent is on a line, and moves by its action."""
+    """Each agent is on a line, moves by its action times its pace, and is paid for going left."""
 
     n_agents: int = 3
     horizon: int = 2
+    origin: float = 0.0
+    """Where agents start. Generalised state-dependent exploration adds no noise to what is observed as 0."""
     agent_dtype = np.dtype([("pace", np.float32)])
     state_dtype = np.dtype(np.float32)
     n_cells = 1
@@ -22,12 +24,16 @@ class Line(Game):
 
     @property
     def observation_space(self):
-        return gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32)
+        return gymnasium.spaces.Box(self.origin - self.horizon, self.origin + self.horizon, (1,), np.float32)
+
+    @property
+    def initial(self):
+        return np.array([self.origin], np.float32)
 
     @staticmethod
     @rule
     def start(agent, initial, key):
-        return np.float32(0.0)
+        return initial[0]
 
     @staticmethod
     @rule

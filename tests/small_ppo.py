@@ -1,15 +1,11 @@
 """Small PPO models for tests, and callbacks that look at them."""
 
-import dataclasses
-
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 
 import mfenvs
 from baselines.neural.ppo import PPO
-from mfenvs import Game, rule
 
 SMALL = {"policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 32, "n_epochs": 2, "device": "cpu"}
 EPIDEMIC = {"n_agents": 7, "horizon": 5}
@@ -92,43 +88,3 @@ def collected(model):
     callback.on_training_start({}, {})
     assert model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
     return model
-
-
-@dataclasses.dataclass(kw_only=True)
-class Line(Game):
-    """Paid for going left, by as much as one goes."""
-
-    n_agents: int = 20
-    horizon: int = 4
-    agent_dtype = np.dtype([("pace", np.float32)])
-    state_dtype = np.dtype(np.float32)
-    n_cells = 1
-    n_features = 1
-    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
-
-    @property
-    def observation_space(self):
-        return spaces.Box(-9.0, 9.0, (1,), np.float32)
-
-    @staticmethod
-    @rule
-    def start(agent, initial, key):
-        return np.float32(0.0)
-
-    @staticmethod
-    @rule
-    def cell(state, action, agent):
-        return 0
-
-    @staticmethod
-    @rule
-    def step(state, action, agent, world, key):
-        return state + agent.pace * action[0], -action[0]
-
-    @staticmethod
-    @rule
-    def observe(out, state, agent, public):
-        out[0] = np.float32(1.0) + state
-
-    def draw_agents(self, rng):
-        return np.ones(self.n_agents, np.float32).view(self.agent_dtype)

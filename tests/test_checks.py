@@ -237,3 +237,30 @@ def test_sequences():
     for wrong in (3, "abc", np.zeros((2, 2)), np.array(3), {1, 2}, None):
         with pytest.raises(TypeError, match=r"^s must hold numbers, got "):
             checks.sequence("s", wrong, "hold numbers")
+
+
+def test_what_is_no_text():
+    assert checks.text("name", "a") == "a"
+    for value in (3, None, b"a", ["a"]):
+        with pytest.raises(TypeError, match=r"^name must be a text, got "):
+            checks.text("name", value)
+
+
+def test_numbers_of_any_shape():
+    given = np.array([[1.0, math.inf], [math.nan, 2.0]])
+    np.testing.assert_array_equal(checks.numbers("x", given), given)
+    np.testing.assert_array_equal(checks.numbers("x", [1, 2], (2,), np.float32), np.float32([1, 2]))
+    assert checks.numbers("x", 3).shape == ()
+    with pytest.raises(ValueError, match=r"^x must have shape \(3,\), got \(2,\)"):
+        checks.numbers("x", [1, 2], (3,))
+    for value in ([True, False], ["1"], [[1], [1, 2]], None, 1j):
+        with pytest.raises(TypeError, match=r"^x must be an array"):
+            checks.numbers("x", value)
+
+
+def test_numbers_that_are_not_finite_are_named():
+    np.testing.assert_array_equal(checks.finite_numbers("x", [[1, 2]]), [[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"^x\[1, 0\] must be finite, got nan"):
+        checks.finite_numbers("x", [[1.0, 2.0], [math.nan, math.inf]])
+    with pytest.raises(ValueError, match=r"^x must be finite, got inf"):
+        checks.finite_numbers("x", math.inf)

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +18,7 @@ from mfenvs.play import tabulate
 
 from ..neural.best_response import approximate_best_response
 from ..runs import read_run
-from .saved_run import READS_ONLY_DATA, SavedRunFlags, folder_and_flags, register_game_of_run
+from .saved_run import SavedRunFlags, read_command_line
 
 MEANING_OF_E = "E_i: what agent i could gain by deviating alone, 0 at an equilibrium."
 
@@ -35,29 +34,24 @@ class EvaluateFlags(SavedRunFlags):
     best_response_timesteps: int = 0
     """Where there is no table: timesteps for which a deviator is trained; 0: none is trained.
     What it gains is a lower bound of exploitability."""
-    seed: int = 0
-    """Random seed of the simulations."""
 
     def check(self) -> None:
         """Raise a ValueError if a number is not allowed."""
+        super().check()
         checks.integer("n_worlds", self.n_worlds, 2)
         checks.integer("deviators_per_world", self.deviators_per_world, 1)
         checks.integer("best_response_timesteps", self.best_response_timesteps, 0)
-        checks.integer("seed", self.seed, 0, 2**63 - 1)
 
 
 def run(words: list[str]) -> int:
     """Print what a run's policy earns and how exploitable it is; write ``evaluation.json`` into its folder."""
-    folder, rest = folder_and_flags("evaluate", words)
-    flags = tyro.cli(
+    folder, flags = read_command_line(
+        "evaluate",
+        words,
         EvaluateFlags,
-        args=rest,
-        prog="mfenvs evaluate RUN",
-        description="Measure the return and the exploitability of a run's policy, and write them to"
-        f" evaluation.json in the run folder. {READS_ONLY_DATA}",
+        "Measure the return and the exploitability of a run's policy, and write them to evaluation.json in the run"
+        " folder.",
     )
-    flags.check()
-    register_game_of_run(folder, flags.module)
     game, policy, config = read_run(folder)
     title = f"{config['algorithm']} on {config['game']}"
     if isinstance(game, FiniteGame) and hasattr(policy, "probabilities"):

@@ -1,40 +1,24 @@
 """``mfenvs render``: an episode played by a run's policy."""
 
-import dataclasses
-
-import tyro
 from matplotlib.image import imsave
 
-from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.files import replacing
 from mfenvs.play import Player
 from mfenvs.rendering import make_recorder
 
 from ..runs import read_run
-from .saved_run import READS_ONLY_DATA, SavedRunFlags, folder_and_flags, register_game_of_run
-
-
-@dataclasses.dataclass(kw_only=True)
-class RenderFlags(SavedRunFlags):
-    """What to show."""
-
-    seed: int = 0
-    """Random seed of the episode."""
+from .saved_run import SavedRunFlags, read_command_line
 
 
 def run(words: list[str]) -> int:
     """Play one episode by a run's policy, print it, and draw it to ``episode.png`` in the run folder."""
-    folder, rest = folder_and_flags("render", words)
-    flags = tyro.cli(
-        RenderFlags,
-        args=rest,
-        prog="mfenvs render RUN",
-        description="Play one episode by a run's policy, print it, and draw it to episode.png in the run folder."
-        f" {READS_ONLY_DATA}",
+    folder, flags = read_command_line(
+        "render",
+        words,
+        SavedRunFlags,
+        "Play one episode by a run's policy, print it, and draw it to episode.png in the run folder.",
     )
-    checks.integer("seed", flags.seed, 0, 2**63 - 1)
-    register_game_of_run(folder, flags.module)
     game, policy, _ = read_run(folder)
     recorder, engine, player = make_recorder(game), Engine(game), Player(game, policy, name="policy")
     engine.reset(flags.seed)

@@ -2,7 +2,11 @@
 
 import dataclasses
 from pathlib import Path
+from typing import TypeVar
 
+import tyro
+
+from mfenvs import checks
 from mfenvs.registry import registered_games
 
 from ..runs import read_config
@@ -20,9 +24,47 @@ class SavedRunFlags:
 
     module: str | None = None
     """Python module to import first, which registers the run's game. To import a module is to run its code."""
+    seed: int = 0
+    """Random seed of the simulations."""
+
+    def check(self) -> None:
+        """Raise a ValueError if a number is not allowed."""
+        checks.integer("seed", self.seed, 0, 2**63 - 1)
 
 
-def folder_and_flags(command: str, words: list[str]) -> tuple[Path, list[str]]:
+FlagsType = TypeVar("FlagsType", bound=SavedRunFlags)
+
+
+def read_command_line(
+    command: str, words: list[str], kind: type[FlagsType], description: str
+) -> tuple[Path, FlagsType]:
+    """The run folder and the checked flags of a command; the run's game is registered.
+
+    Parameters
+    ----------
+    command:
+        Name of the command.
+    words:
+        The words behind it on the command line.
+    kind:
+        Class of its flags.
+    description:
+        What the command does, as its help says.
+
+    Raises
+    ------
+    ValueError
+        If no run folder is named, a number is not allowed, or the game cannot be registered
+        (:func:`register_game_of_run`).
+    """
+    folder, rest = _folder_and_flags(command, words)
+    flags = tyro.cli(kind, args=rest, prog=f"mfenvs {command} RUN", description=f"{description} {READS_ONLY_DATA}")
+    flags.check()
+    register_game_of_run(folder, flags.module)
+    return folder, flags
+
+
+def _folder_and_flags(command: str, words: list[str]) -> tuple[Path, list[str]]:
     """Tell the run folder from the flags behind it; ValueError if none is named."""
     if words and words[0] in ("-h", "--help"):
         return Path(), ["--help"]

@@ -27,12 +27,12 @@ MOST_HIDDEN, MOST_BATCH = 65_536, 2**31 - 1
 class StudentTHead:
     """A multilayer perceptron with a heteroscedastic Student-t head: location, scale and degrees of freedom > 2.
 
-    It is the neural forecaster of the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games". It reads the
-    regressors of the linear models (:func:`mfenvs.energy.linear_forecasters.regressors`) and minimises the
+    It is the neural forecaster of the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games" [S]. It reads
+    the regressors of the linear models (:func:`mfenvs.energy.linear_forecasters.regressors`) and minimises the
     negative log-likelihood by Adam, until the likelihood of the last days of the series, which it does not learn
-    from, has not improved for ``patience`` epochs. The parameters of the best epoch are kept (early stopping, a
-    choice of ours). It runs on one thread; the same seed gives the same forecasts and leaves torch's own random
-    numbers as they were.
+    from, has not improved for ``patience`` epochs. The parameters of the best epoch are kept (early stopping [O]).
+    It runs on one thread; the same seed gives the same forecasts and leaves torch's own random numbers as they
+    were.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The energy market on real days: baselines against a planner, and a page that a grid planner can read.
 
-There is no published figure to compare with: seed 000 of the project states its aims, and the market is ours [O].
-So what is shown is measured, on days spread evenly over the year:
+There is no published figure to compare with: the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games"
+states aims, and the market is ours [O]. So what is shown is measured, on days spread evenly over the year:
 
 1. Efficiency (W - W_0) / (W* - W_0) of every policy, peaks, prices, CVaR, with intervals over the days.
 2. How far policies are from equilibrium: in the induced mean-field game of each day, and what single prosumers

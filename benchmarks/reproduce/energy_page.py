@@ -389,7 +389,7 @@ def _what_differs(content: Content) -> Section:
 
 
 def _student_against_gauss(evaluations: Mapping[str, Evaluation]) -> str:
-    """What the seed of the project claims of Student-t errors, as measured."""
+    """CRPS of Student-t errors against Gaussian ones, which "Math Deep Dive" claims to be better, as measured."""
     told = []
     for name, one in evaluations.items():
         student, gauss = one.names.index("linear Student-t"), one.names.index("linear Gaussian")

@@ -2,6 +2,9 @@
 
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from mfenvs import checks
 
 HOURS_PER_DAY = 24
 DAYS_PER_YEAR = 365
@@ -9,7 +12,7 @@ STEP_MINUTES = (15, 60)
 """Lengths in minutes that a step of the market may have."""
 
 ANNUAL_LOAD_KWH = 10_400.0
-"""Electricity that a home uses in a year, kWh, and the median of homes: a choice of ours."""
+"""Electricity that a home uses in a year, kWh, and the median of homes [O]."""
 
 
 def whole_days(start: datetime, n_steps: int, minutes: int, zone: zoneinfo.ZoneInfo) -> dict[date, int]:
@@ -24,3 +27,12 @@ def whole_days(start: datetime, n_steps: int, minutes: int, zone: zoneinfo.ZoneI
             first_of[day] = (begin - start) // timedelta(minutes=minutes)
         day = following
     return first_of
+
+
+def time_zone(name: str, value: Any) -> zoneinfo.ZoneInfo:
+    """The time zone of an IANA name such as ``Europe/Berlin``; TypeError or ValueError if ``value`` is none."""
+    key = checks.text(name, value)
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (KeyError, ValueError, OSError) as error:  # OSError: the name of a folder of zones, such as Europe.
+        raise ValueError(f"{name} must be the name of an IANA time zone, got {checks.shown(value)}") from error

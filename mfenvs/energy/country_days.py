@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
-from mfenvs.energy.calendar import DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, whole_days
+from mfenvs.energy.calendar import DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, time_zone, whole_days
 from mfenvs.energy.entsoe import Series, joined
 
 MOST_PROFILES = 10_000
@@ -33,10 +32,10 @@ def country_days(
 ) -> dict[str, Any]:
     """The fields of :meth:`mfenvs.energy.series.MarketSeries.from_entsoe`, where they are described."""
     profiles = checks.integer("profiles", profiles, 1, MOST_PROFILES)
-    step_minutes = arguments.one_of("step_minutes", step_minutes, STEP_MINUTES)
+    step_minutes = checks.choice("step_minutes", step_minutes, STEP_MINUTES)
     annual_load_kwh = checks.real("annual_load_kwh", annual_load_kwh, 0.0, exclude_low=True)
     co2_kg_per_kwh = checks.real("co2_kg_per_kwh", co2_kg_per_kwh, 0.0)
-    zone = arguments.time_zone("timezone", timezone)
+    zone = time_zone("timezone", timezone)
     of_name = {name: _one_series(name, series) for name, series in given.items()}
     cut = {name: _days_of(series, step_minutes, zone) for name, series in of_name.items()}
     days = sorted(set.intersection(*(set(each) for each in cut.values())))

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 HORIZON = 24
 """Hours of a day-ahead forecast."""
@@ -54,12 +53,12 @@ class Forecast:
     degrees_of_freedom: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        location = arguments.shaped("location", self.location)
+        location = checks.numbers("location", self.location)
         if location.ndim != 1:
             raise ValueError(f"location must have shape (n,), got {location.shape}")
         for field in dataclasses.fields(self):
-            given = arguments.shaped(field.name, getattr(self, field.name))
-            array = arguments.shaped(field.name, given, location.shape if given.ndim else ())
+            given = checks.numbers(field.name, getattr(self, field.name))
+            array = checks.numbers(field.name, given, location.shape if given.ndim else ())
             lowest = -math.inf if field.name == "location" else 0.0
             allowed_infinity = (array == math.inf) & (field.name == "degrees_of_freedom")
             if not ((array > lowest) & (np.isfinite(array) | allowed_infinity)).all():
@@ -90,7 +89,7 @@ class Forecast:
         TypeError, ValueError
             If ``q`` is not as above.
         """
-        levels = arguments.shaped("q", q)
+        levels = checks.numbers("q", q)
         if levels.ndim > 1 or not ((levels > 0) & (levels < 1)).all():
             raise ValueError(f"q must be in (0, 1), one number or of shape (k,), got {q!r}")
         laws = self.location, self.scale, self.degrees_of_freedom
@@ -129,7 +128,7 @@ class Forecast:
         return self.location + self.scale * draws
 
     def _standardised(self, values: ArrayLike) -> NDArray[np.float64]:
-        array = arguments.shaped("values", values, (len(self),))
+        array = checks.numbers("values", values, (len(self),))
         return (array - self.location) / self.scale
 
 
@@ -178,7 +177,7 @@ def known_series(series: ArrayLike, first_day: int, n_days: int) -> tuple[NDArra
     first_day = checks.integer("first_day", first_day, WEEK)
     n_days = checks.integer("n_days", n_days, 1)
     needed = HORIZON * (first_day + n_days - 1)
-    given = arguments.shaped("series", series)
+    given = checks.numbers("series", series)
     if given.ndim == 1 and len(given) < needed:
         raise ValueError(
             f"series must have at least {needed} hours to forecast day {first_day + n_days - 1}, got {len(given)}"
@@ -189,7 +188,7 @@ def known_series(series: ArrayLike, first_day: int, n_days: int) -> tuple[NDArra
 
 def checked_series(series: Any) -> NDArray[np.float64]:
     """A series as float64; TypeError or ValueError if it is not finite numbers of shape (hours,)."""
-    values = arguments.shaped("series", series)
+    values = checks.numbers("series", series)
     if values.ndim != 1:
         raise ValueError(f"series must have shape (hours,), got {values.shape}")
     allowed = np.abs(values) <= LARGEST_VALUE

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.forecast import HORIZON, WEEK, Forecast, Forecaster, checked_series
 
 LEAST_TEST_DAYS = 2 * WEEK
@@ -105,7 +104,7 @@ def hac_standard_error(values: ArrayLike, n_lags: int) -> float:
     ----------
     Newey and West, Econometrica 55, 1987.
     """
-    array = arguments.numbers("values", values, (arguments.size("values", values),))
+    array = checks.finite_numbers("values", values, (checks.array("values", values).size,))
     n_lags = checks.integer("n_lags", n_lags, 0, len(array) - 1)
     centred = array - array.mean()
     n = len(array)
@@ -152,8 +151,8 @@ def diebold_mariano(losses: ArrayLike, others: ArrayLike, horizon: int = HORIZON
     # Imported here, as scoringrules is: the other scores need neither.
     from dieboldmariano import NegativeVarianceException, ZeroVarianceException, dm_test
 
-    first = arguments.numbers("losses", losses, (arguments.size("losses", losses),))
-    second = arguments.numbers("others", others, first.shape)
+    first = checks.finite_numbers("losses", losses, (checks.array("losses", losses).size,))
+    second = checks.finite_numbers("others", others, first.shape)
     horizon = checks.integer("horizon", horizon, 1, len(first) - 1)
     differences = first - second
     if not differences.any():
@@ -210,7 +209,7 @@ class Evaluation:
         """
         if not isinstance(against, Sequence) or isinstance(against, str):
             raise TypeError(f"against must be a sequence of names, got {against!r}")
-        columns = [self.names.index(arguments.one_of("against", name, self.names)) for name in against]
+        columns = [self.names.index(checks.choice("against", name, self.names)) for name in against]
         head = ["forecaster", "CRPS", "s.e.", "log score", "in 50 %", "in 90 %"]
         rows = [head + [f"p against {name}" for name in against], ["---"] * (len(head) + len(against))]
         for i, name in enumerate(self.names):
@@ -292,7 +291,7 @@ def evaluate_forecasters(
     if not isinstance(forecasters, Mapping) or not forecasters:
         raise ValueError(f"forecasters must have at least one by name, got {forecasters!r}")
     for name, forecaster in forecasters.items():
-        _check_forecaster(f"forecasters[{arguments.text('a name of forecasters', name)!r}]", forecaster)
+        _check_forecaster(f"forecasters[{checks.text('a name of forecasters', name)!r}]", forecaster)
     share = checks.real("train_share", train_share, 0.0, 1.0, exclude_low=True, exclude_high=True)
     first_day = int(share * n_days)
     n_test = n_days - first_day
@@ -326,7 +325,7 @@ def evaluate_forecasters(
 def _observed(forecast: Forecast, observed: ArrayLike) -> NDArray[np.float64]:
     if not isinstance(forecast, Forecast):
         raise TypeError(f"forecast must be a Forecast, got {forecast!r}")
-    return arguments.numbers("observed", observed, (len(forecast),))
+    return checks.finite_numbers("observed", observed, (len(forecast),))
 
 
 def _check_forecaster(name: str, forecaster: object) -> None:

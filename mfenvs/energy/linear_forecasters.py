@@ -16,8 +16,8 @@ LAGS = (24, 48, 168)
 LONGEST_LAG_DAYS = max(LAGS) // HORIZON
 
 SCALE_FLOOR = 1e-3
-"""Least scale as a share of the training series' standard deviation, a choice of ours: the output of photovoltaics
-at night is known, and its likelihood has no maximum without this."""
+"""Least scale as a share of the training series' standard deviation [O]: the output of photovoltaics at night is
+known, and its likelihood has no maximum without this."""
 
 
 class SeasonalNaive:
@@ -66,9 +66,9 @@ class LinearStudentT:
     """Linear regression with Student-t errors whose scale depends on the hour of the day, by maximum likelihood.
 
     Regressors are the values 24, 48 and 168 hours before, the hour of the day and the day of the week
-    (:func:`regressors`). The degrees of freedom are common to all hours. This is the simplest of the
+    (:func:`regressors`). The degrees of freedom are common to all hours. This is the simplest [O] of the
     heteroscedastic Student-t forecasts that the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games"
-    asks for.
+    asks for [S].
 
     Parameters
     ----------

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.engine.engine import Engine
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.conditions import DAY
@@ -43,14 +42,14 @@ class MarketRecord:
     def __post_init__(self) -> None:
         if not isinstance(self.game, EnergyMarket):
             raise TypeError(f"game must be an EnergyMarket, got {self.game!r}")
-        given = arguments.shaped("accounts", self.accounts).shape
+        given = checks.numbers("accounts", self.accounts).shape
         n_worlds, n_steps, n_agents = given[0] if given else 0, self.game.horizon, self.game.n_agents
         for name, shape in (
             ("accounts", (n_worlds, n_steps, n_agents, len(ACCOUNTS))),
             ("signals", (n_worlds, n_steps, self.game.n_signals)),
             ("charge", (n_worlds, n_steps + 1, n_agents)),
         ):
-            object.__setattr__(self, name, arguments.numbers(name, getattr(self, name), shape))
+            object.__setattr__(self, name, checks.finite_numbers(name, getattr(self, name), shape))
 
     @property
     def n_worlds(self) -> int:
@@ -86,7 +85,7 @@ class MarketRecord:
         ValueError
             If there is no such entry.
         """
-        return self.accounts[..., ACCOUNTS.index(arguments.one_of("name", name, ACCOUNTS))]
+        return self.accounts[..., ACCOUNTS.index(checks.choice("name", name, ACCOUNTS))]
 
 
 def world_of(record: MarketRecord, world: int) -> int:

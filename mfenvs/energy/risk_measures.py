@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 
 def cvar(losses: ArrayLike, alpha: float) -> Any:
     """Conditional Value-at-Risk (CVaR) of a sample of losses: the mean of its worst share ``alpha``.
 
-    It is min_z z + mean((c - z)+) / alpha in closed form: the objective is convex and piecewise linear in z with
-    its minimum at an order statistic, where it is the sum of the largest alpha K losses divided by alpha K, the
-    last of them counted in part.
+    It is min_z z + mean((c - z)+) / alpha [S] in closed form: the objective is convex and piecewise linear in z
+    with its minimum at an order statistic, where it is the sum of the largest alpha K losses divided by alpha K,
+    the last of them counted in part.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ def cvar(losses: ArrayLike, alpha: float) -> Any:
 
 
 def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
-    """The risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of a sample of losses c.
+    """The risk-adjusted objective (1 - gamma) E[c] + gamma CVaR_alpha(c) of a sample of losses c [S].
 
     It is that of the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games".
 
@@ -70,9 +69,9 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
         If an argument is not as above.
     """
     sample = _sample(losses)
-    given = arguments.shaped("gamma", gamma)
+    given = checks.numbers("gamma", gamma)
     shape = sample.shape[:-1] if given.ndim else ()
-    aversion = arguments.shaped("gamma", given, shape).reshape(shape)
+    aversion = checks.numbers("gamma", given, shape).reshape(shape)
     if not ((aversion >= 0) & (aversion <= 1)).all():
         raise ValueError(f"gamma must be in [0, 1], got {gamma!r}")
     adjusted = (1.0 - aversion) * sample.mean(axis=-1) + aversion * cvar(sample, alpha)
@@ -80,7 +79,7 @@ def risk_adjusted(losses: ArrayLike, gamma: ArrayLike, alpha: float) -> Any:
 
 
 def _sample(losses: ArrayLike) -> NDArray[np.float64]:
-    array = arguments.numbers("losses", losses)
+    array = checks.finite_numbers("losses", losses)
     if array.ndim == 0 or array.shape[-1] == 0:
         raise ValueError(f"losses must have shape (..., K) with K >= 1, got {array.shape}")
     return array

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, whole_days
 from mfenvs.energy.country_days import MOST_PROFILES, country_days
 from mfenvs.energy.embedded_data import GERMANY_CLOCK, GERMANY_START, HOMES_FIRST_DAY, germany_2018, homes
@@ -26,8 +25,7 @@ MOST_DAYS = 36_500
 """Most days of a synthetic series: a century."""
 
 PV_YIELD_SHARE = 0.1
-"""A profile is fit for PV owners if it yields at least this share of what the median profile yields: our
-choice."""
+"""A profile is fit for PV owners if it yields at least this share of what the median profile yields [O]."""
 
 GERMAN_CARBON = 0.38
 """Carbon intensity of the grid where a user gives none, kg CO2/kWh: about Germany's mix of 2023."""
@@ -77,15 +75,12 @@ class MarketSeries:
     dates: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        step_hours = arguments.one_of(
-            "step_hours", self.step_hours, tuple(minutes / 60 for minutes in STEP_MINUTES)
-        )
+        step_hours = checks.choice("step_hours", self.step_hours, tuple(minutes / 60 for minutes in STEP_MINUTES))
         if not isinstance(self.dates, Iterable) or isinstance(self.dates, str):
             raise TypeError(f"dates must be one text for each day, got {self.dates!r}")
         dates = tuple(self.dates)
         for at, label in enumerate(dates):
-            if not isinstance(label, str):
-                raise TypeError(f"dates[{at}] must be a text, got {label!r}")
+            checks.text(f"dates[{at}]", label)
         steps = round(HOURS_PER_DAY / step_hours)
         load = np.asarray(self.load)
         if load.ndim != 3 or load.shape[0] < 1 or load.shape[1] != steps or load.shape[2] < 1:
@@ -121,7 +116,7 @@ class MarketSeries:
 
     @functools.cached_property
     def pv_profiles(self) -> NDArray[np.int64]:
-        """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile.
+        """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile [O].
 
         Of the embedded homes this leaves out the fifteenth alone (index 14): 29 kWh per kWp a year against a
         median of 1,455.
@@ -134,10 +129,10 @@ class MarketSeries:
         """The real days: 17 homes, their PV and carbon, with German wind and prices; hourly, 363 days.
 
         Days are in the homes' order, 1 August to 31 July. Each takes the German day of 2018 of the same month and
-        day, both on their local clocks; weekdays therefore differ. 25 March (23 hours) and 28 October (25 hours)
-        of the German year are left out, and with them these days of the homes. Wind is the German onshore series
-        divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of the data. All
-        this is a choice of ours.
+        day, both on their local clocks [O]; weekdays therefore differ. 25 March (23 hours) and 28 October (25
+        hours) of the German year are left out, and with them these days of the homes [O]. Wind is the German
+        onshore series divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of
+        the data [O].
         """
         germany = germany_2018()
         german_days = whole_days(GERMANY_START, len(germany.solar_mw), 60, zoneinfo.ZoneInfo(GERMANY_CLOCK))
@@ -165,7 +160,7 @@ class MarketSeries:
     def synthetic(
         cls, n_days: int, n_profiles: int, seed: int, *, step_minutes: int = 60, first_date: str = "01-01"
     ) -> Self:
-        """Synthetic days that follow each other, the same for the same arguments; all laws are choices of ours.
+        """Synthetic days that follow each other, the same for the same arguments; all laws are ours [O].
 
         Load has a peak in the morning and a higher one in the evening, at each home's own time; at weekends (the
         first day is a Monday) the morning peak comes two hours later. Load is higher in winter, and varies by a
@@ -203,9 +198,9 @@ class MarketSeries:
         n_days = checks.integer("n_days", n_days, 1, MOST_DAYS)
         n_profiles = checks.integer("n_profiles", n_profiles, 1, MOST_PROFILES)
         seed = checks.integer("seed", seed, 0)
-        step_minutes = arguments.one_of("step_minutes", step_minutes, STEP_MINUTES)
+        step_minutes = checks.choice("step_minutes", step_minutes, STEP_MINUTES)
         try:
-            first = datetime.strptime(f"2018-{arguments.text('first_date', first_date)}", "%Y-%m-%d").date()
+            first = datetime.strptime(f"2018-{checks.text('first_date', first_date)}", "%Y-%m-%d").date()
         except ValueError:
             raise ValueError(f"first_date must be mm-dd, got {first_date!r}") from None
         # Imported here: the laws come from a large part of scipy, which the embedded days do without.
@@ -235,7 +230,7 @@ class MarketSeries:
         in 365 days; all profiles are this one, so homes differ only by what the game draws for them. Solar and
         wind are divided by the capacity, or by their maximum over the days, which overstates the yield. Series of
         other resolutions are brought to ``step_minutes`` by means or by repetition. Days are cut by the local
-        clock; those with 23 or 25 hours, and those that not every series covers, are left out (a choice of ours).
+        clock; those with 23 or 25 hours, and those that not every series covers, are left out [O].
 
         Solar farms draw a little power at night: negative solar power down to -1 % of the capacity counts as 0,
         with a warning. A lower one is an error.
@@ -333,7 +328,7 @@ class MarketSeries:
         ValueError
             If ``minutes`` is neither 15 nor 60.
         """
-        minutes = arguments.one_of("minutes", minutes, STEP_MINUTES)
+        minutes = checks.choice("minutes", minutes, STEP_MINUTES)
         step_hours = minutes / 60
         if step_hours == self.step_hours:
             return self
@@ -374,9 +369,7 @@ def _set_checked(
 ) -> None:
     """Replace a field by its checked, read-only copy."""
     given: ArrayLike = getattr(series, name)
-    if np.asarray(given).dtype.kind == "b":
-        raise TypeError(f"{name} must be an array of numbers, got dtype bool")
-    array = np.array(checks.shaped(name, given, shape, dtype))
+    array = np.array(checks.numbers(name, given, shape, dtype))
     allowed = "finite" if least == -np.inf else f"finite and >= {least:g}"
     wrong = ~(np.isfinite(array) & (array >= least))
     if wrong.any():

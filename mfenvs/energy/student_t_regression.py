@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, special
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 DEGREES_OF_FREEDOM = (1.1, 1e3)
-"""Interval in which degrees of freedom are sought, a choice of ours: at 1 the continuous ranked probability score
+"""Interval in which degrees of freedom are sought [O]: at 1 the continuous ranked probability score
 is infinite, and beyond 1,000 the law is nearly Gaussian."""
 
 FIRST_DEGREES_OF_FREEDOM = 8.0
@@ -81,12 +80,12 @@ def fit_student_t(
     ----------
     Liu and Rubin, Statistica Sinica 5, 1995; Liu, Rubin and Wu, Biometrika 85, 1998.
     """
-    design, target = arguments.numbers("design", design), arguments.numbers("target", target)
+    design, target = checks.finite_numbers("design", design), checks.finite_numbers("target", target)
     if design.ndim != 2 or len(design) == 0 or target.shape != design.shape[:1]:
         raise ValueError(
             f"design and target must have shapes (n, k) and (n,), n >= 1, got {design.shape} and {target.shape}"
         )
-    groups = arguments.integers("groups", groups, target.shape, 0, len(target) - 1)
+    groups = checks.indices("groups", groups, target.shape, 0, len(target) - 1)
     if not np.bincount(groups).all():
         raise ValueError(f"groups must hold every number from 0 to {groups.max()}")
     is_gaussian = isinstance(degrees_of_freedom, float | np.floating) and degrees_of_freedom == math.inf

@@ -1,6 +1,6 @@
 """Synthetic days of the energy market: load, sun, wind, prices and carbon with plausible shapes and memory.
 
-All laws and numbers are choices of ours. PV means photovoltaics; its capacity is in kWp, kilowatts at peak sun.
+All laws and numbers are ours [O]. PV means photovoltaics; its capacity is in kWp, kilowatts at peak sun.
 """
 
 from datetime import date, timedelta
@@ -13,7 +13,7 @@ from scipy import signal, stats
 from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY
 
 LOAD_LOG_SD = 0.23
-"""Standard deviation of the logarithm of the homes' annual loads."""
+"""Standard deviation of the logarithm of the homes' annual loads [O]."""
 
 LOAD_SEASON = 0.2
 """Relative amplitude of the load over the year, highest on 15 January."""
@@ -44,7 +44,7 @@ CUT_IN, RATED, CUT_OUT = 3.0, 12.0, 25.0
 
 PRICE_LEVEL, PRICE_LOAD, PRICE_WIND, PRICE_PV, PRICE_NOISE = 0.02, 0.07, 0.09, 0.08, 0.01
 """Terms of the price in EUR/kWh: the constant, per mean load, per rated wind power, per rated PV power, and the
-standard deviation of the noise."""
+standard deviation of the noise [O]."""
 
 CARBON_OF_REST = 0.5
 """Carbon intensity of the power that is neither from wind nor from the sun, kg CO2/kWh."""

@@ -99,7 +99,6 @@ def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
 
 def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
     """The kernel that draws all agents' actions by a rule of :func:`act_world_rule`."""
-    """The kernel that draws all agents' actions by a rule of :func:`act_world_rule`."""
 
     @kernel
     def act(

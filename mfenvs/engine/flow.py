@@ -129,16 +129,12 @@ def follow(policy: Any, arrays: Any) -> None:
                 arrays.mu[h, s, a] = present[s] * policy[h, s, a]
 
 
-def _tabulate_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+def _dynamics_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
     @rule
-    def tabulate(policy: Any, h: Any, arrays: Any) -> None:
-        """Write mu_h, given who is where, and P(mu_h) and R(mu_h)."""
-        _, n_states, n_actions = policy.shape
-        for s in range(n_states):
-            for a in range(n_actions):
-                arrays.mu[h, s, a] = arrays.present[s] * policy[h, s, a]
+    def dynamics(population: Any, h: Any, arrays: Any) -> None:
+        """Write P(L_h) and R(L_h) of a population at time h, L_h (S, A), into the results of ``arrays``."""
         mean_field(
-            arrays.mu[h],
+            population,
             arrays.agents,
             arrays.shares,
             arrays.constants,
@@ -148,6 +144,21 @@ def _tabulate_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
             arrays.transitions[h],
             arrays.rewards[h],
         )
+
+    return dynamics
+
+
+def _tabulate_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+    dynamics = _dynamics_rule(mean_field)
+
+    @rule
+    def tabulate(policy: Any, h: Any, arrays: Any) -> None:
+        """Write mu_h, given who is where, and P(mu_h) and R(mu_h)."""
+        _, n_states, n_actions = policy.shape
+        for s in range(n_states):
+            for a in range(n_actions):
+                arrays.mu[h, s, a] = arrays.present[s] * policy[h, s, a]
+        dynamics(arrays.mu[h], h, arrays)
 
     return tabulate
 
@@ -204,22 +215,13 @@ def flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
 
 def freeze_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
     """A rule that tabulates P and R of a given population at all times, with this ``mean_field`` rule."""
+    dynamics = _dynamics_rule(mean_field)
 
     @rule
     def freeze(population: Any, arrays: Any) -> None:
         """P(L_h) and R(L_h) of a population L (T, S, A) into ``arrays``, whose ``mu`` is left alone."""
         for h in range(len(population)):
-            mean_field(
-                population[h],
-                arrays.agents,
-                arrays.shares,
-                arrays.constants,
-                h,
-                arrays.counts,
-                arrays.signal,
-                arrays.transitions[h],
-                arrays.rewards[h],
-            )
+            dynamics(population[h], h, arrays)
 
     return freeze
 

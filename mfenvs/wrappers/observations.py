@@ -71,7 +71,7 @@ class OneHotIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class IntegerIdentity(ObservationBlock):
-    """The agent's index i as one number, i / (n_agents - 1) (ID-NN in Yardim & He; the scale is our choice)."""
+    """The agent's index i as one number, i / (n_agents - 1) (ID-NN in Yardim & He; the scale is ours [O])."""
 
     name: ClassVar[str] = "integer-identity"
     is_fixed: ClassVar[bool] = True
@@ -87,7 +87,7 @@ class IntegerIdentity(ObservationBlock):
 
 @dataclasses.dataclass(frozen=True)
 class OwnParameters(ObservationBlock):
-    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 if all agents have the same."""
+    """The agent's own parameters, each scaled to [0, 1] over the population; 1/2 [O] if all have the same."""
 
     name: ClassVar[str] = "own-parameters"
     is_fixed: ClassVar[bool] = True

@@ -24,7 +24,7 @@ class ScaledRewards(VecEnvWrapper):
     scale:
         The number > 0 by which each agent's rewards are divided, shape (n_agents,). By default the mean absolute
         deviation of its total reward from the median, over 64 episodes of random actions, divided by the square
-        root of the horizon (our choice).
+        root of the horizon [O].
 
     Raises
     ------

@@ -1,11 +1,11 @@
 """Risk-averse agents: conditional value at risk (CVaR) as rewards that any trainer can maximise.
 
 The loss c of an episode is minus an agent's total reward, and its objective is J = (1 - gamma) E[c] + gamma
-CVaR_alpha(c), to be minimised ("Math Deep Dive: Understanding Mean-Field-Type Games"). By Rockafellar and Uryasev
-(Journal of Risk 2, 2000) CVaR_alpha(c) is the least of z + E[(c - z)+] / alpha over the budget z, taken at the (1
-- alpha) quantile of c. For a fixed z an agent's problem is a Markov decision problem once it sees what is left of
-the budget (Baeuerle and Ott, Mathematical Methods of Operations Research 74, 2011), and z follows the quantile by
-stochastic gradients from episode to episode.
+CVaR_alpha(c), to be minimised [S] ("Math Deep Dive: Understanding Mean-Field-Type Games"). By Rockafellar and
+Uryasev (Journal of Risk 2, 2000) CVaR_alpha(c) is the least of z + E[(c - z)+] / alpha over the budget z, taken at
+the (1 - alpha) quantile of c. For a fixed z an agent's problem is a Markov decision problem once it sees what is
+left of the budget (Baeuerle and Ott, Mathematical Methods of Operations Research 74, 2011), and z follows the
+quantile by stochastic gradients from episode to episode.
 """
 
 import dataclasses
@@ -34,9 +34,9 @@ class RiskBudget(ObservationBlock):
     """What is left of each agent's budget for losses, and its risk aversion: two features in [0, 1].
 
     With y = z + the rewards so far, the first is 1/2 + y / (2 (scale + |y|)): 1/2 when the budget is just used up,
-    3/4 when ``scale`` is left (our choice). The second is gamma. The object holds all that is
-    learned beside the policy: the environment that learns z and the model that observes it share it, and it is
-    saved with the model. Two budgets are equal if their risk aversions and tail shares are.
+    3/4 when ``scale`` is left [O]. The second is gamma. The object holds all that is learned beside the policy:
+    the environment that learns z and the model that observes it share it, and it is saved with the model. Two
+    budgets are equal if their risk aversions and tail shares are.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class RiskBudget(ObservationBlock):
     alpha:
         Tail share of CVaR in (0, 1]: the worst part of episodes that counts.
     step_size:
-        Step size of :meth:`learn` relative to ``scale``, > 0. With W worlds z wanders about the quantile with a
-        standard deviation of some 2.4 scale sqrt(step_size / W) for normal losses and alpha = .05 (what this
+        Step size of :meth:`learn` relative to ``scale``, > 0 [O]. With W worlds z wanders about the quantile with
+        a standard deviation of some 2.4 scale sqrt(step_size / W) for normal losses and alpha = .05 (what this
         costs is of second order); an agent that stays within its budget lowers it by ``scale`` in 1 / step_size
         episodes.
 
@@ -85,7 +85,7 @@ class RiskBudget(ObservationBlock):
         n_episodes: int = 64,
         seed: int = WARM_UP_SEED,
     ) -> Self:
-        """Make budgets from the losses when everyone acts at random, much as untrained networks do.
+        """Make budgets from the losses when everyone acts at random, much as untrained networks do [O].
 
         Parameters
         ----------

@@ -2,10 +2,11 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from mfenvs import checks
-from mfenvs.energy import arguments
+from mfenvs.energy.calendar import time_zone
 from mfenvs.energy.entsoe.api_xml import xml_rows
 from mfenvs.energy.entsoe.file import MAX_BYTES, SourceFile, encoding_of, shown
 from mfenvs.energy.entsoe.file_library import TIMES, is_library_file, library_rows
@@ -101,20 +102,20 @@ def read_entsoe(
         If an argument is none of those allowed.
     """
     if format is not None:
-        arguments.one_of("format", format, FORMATS)
-    arguments.one_of("missing", missing, ("error", "interpolate"))
+        checks.choice("format", format, FORMATS)
+    checks.choice("missing", missing, ("error", "interpolate"))
     max_gap = checks.integer("max_gap", max_gap, 1)
     max_bytes = checks.integer("max_bytes", max_bytes, 1)
-    zone = arguments.time_zone("timezone", timezone)
+    zone = time_zone("timezone", timezone)
     selection = Selection(
-        column=arguments.optional_text("column", column),
-        area=arguments.optional_text("area", area),
-        area_type=arguments.optional_text("area_type", area_type),
+        column=_optional_text("column", column),
+        area=_optional_text("area", area),
+        area_type=_optional_text("area_type", area_type),
         production=_production(production_type),
         sequence=None if sequence is None else checks.integer("sequence", sequence, 0),
-        resolution=None if resolution is None else arguments.one_of("resolution", resolution, RESOLUTIONS),
+        resolution=None if resolution is None else checks.choice("resolution", resolution, RESOLUTIONS),
     )
-    source = SourceFile(arguments.path("path", path))
+    source = SourceFile(_path("path", path))
     with source.opened(max_bytes) as stream:
         head = stream.peek()
         encoding = encoding_of(head)
@@ -131,8 +132,24 @@ def read_entsoe(
     return series_of(source, rows, missing, max_gap)
 
 
+def _path(name: str, value: Any) -> Path:
+    """``value`` as a path; an open file or its number is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path (a text or os.PathLike), got {checks.shown(value)}")
+    place = os.fspath(value)
+    if not isinstance(place, str) or not place or "\0" in place:
+        raise ValueError(f"{name} must be a path (a text that is not empty), got {checks.shown(value)}")
+    return Path(place)
+
+
+def _optional_text(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a text or None, got {checks.shown(value)}")
+    return None if value is None else str(value)
+
+
 def _production(wanted: Any) -> str | None:
-    name = arguments.optional_text("production_type", wanted)
+    name = _optional_text("production_type", wanted)
     return None if name is None else PRODUCTION_TYPES.get(name.upper(), name)
 
 

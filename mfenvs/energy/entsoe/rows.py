@@ -13,7 +13,7 @@ from mfenvs.energy.entsoe.file import MAX_STEPS, MISSING_CELLS, SourceFile, show
 from mfenvs.energy.entsoe.series import Series
 
 MAX_GAP_MINUTES = 180
-"""The longest gap that ``missing="interpolate"`` fills unless told otherwise: a choice of ours."""
+"""The longest gap that ``missing="interpolate"`` fills unless told otherwise [O]."""
 
 PRODUCTION_TYPES = {
     "B01": "Biomass",

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.energy import arguments
+from mfenvs import checks
 
 RESOLUTIONS = (15, 30, 60)
 """Minutes of a step that the platform publishes for loads, generation and prices."""
@@ -43,13 +43,13 @@ class Series:
     unit: str
 
     def __post_init__(self) -> None:
-        resolution = arguments.one_of("resolution", self.resolution, RESOLUTIONS)
-        arguments.text("name", self.name)
-        arguments.text("unit", self.unit)
+        resolution = checks.choice("resolution", self.resolution, RESOLUTIONS)
+        checks.text("name", self.name)
+        checks.text("unit", self.unit)
         given = np.asarray(self.start)
         if given.dtype.kind != "M":
             raise TypeError(f"start must be an array of times (datetime64), got dtype {given.dtype}")
-        start, values = given.astype("datetime64[s]"), arguments.numbers("values", self.values).copy()
+        start, values = given.astype("datetime64[s]"), checks.finite_numbers("values", self.values).copy()
         if start.ndim != 1 or len(start) == 0 or values.shape != start.shape:
             raise ValueError(
                 f"start and values must have one shape (n,), n >= 1, got {start.shape} and {values.shape}"
@@ -84,7 +84,7 @@ class Series:
             If ``minutes`` is another number, or the series does not begin and end with a whole step of that
             length.
         """
-        minutes = arguments.one_of("minutes", minutes, RESOLUTIONS)
+        minutes = checks.choice("minutes", minutes, RESOLUTIONS)
         if minutes <= self.resolution:
             values = np.repeat(self.values, self.resolution // minutes)
         else:

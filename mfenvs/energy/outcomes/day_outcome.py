@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.outcomes.interval import Interval
 from mfenvs.energy.outcomes.planning import planning_problem
 from mfenvs.energy.record import MarketRecord, check_record
@@ -54,7 +53,7 @@ class MarketOutcome:
     best: Array
     """Welfare W* of the planner with perfect foresight, EUR: an upper bound of any policy's W."""
     efficiency: Array
-    """Efficiency (W - W_0) / (W* - W_0); nan where there is nothing to gain. It may be negative."""
+    """Efficiency (W - W_0) / (W* - W_0) [S]; nan where there is nothing to gain. It may be negative."""
     peak_import: Array
     """Largest net import of the community in a step, kWh.
 
@@ -100,7 +99,7 @@ class MarketOutcome:
             If an argument is not allowed, or fewer than two days have the figure.
         """
         names = tuple(field.name for field in dataclasses.fields(self))
-        of_days = getattr(self, arguments.one_of("name", name, names))
+        of_days = getattr(self, checks.choice("name", name, names))
         level = checks.real("level", level, 0.0, 1.0, exclude_low=True, exclude_high=True)
         known = of_days[~np.isnan(of_days)]
         if len(known) < 2:

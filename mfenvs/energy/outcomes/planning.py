@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.record import MarketRecord, check_record, world_of
 from mfenvs.energy.welfare import Plan, PlanningProblem, plan
 from mfenvs.engine.model import in_double_precision
@@ -15,7 +14,7 @@ from mfenvs.games.energy.conditions import expected_factor, published, step_data
 from mfenvs.rules import plain
 
 GRID_CO2 = 0.4
-"""Carbon intensity of imported energy, kg CO2/kWh: a round number of ours, not a measured one."""
+"""Carbon intensity of imported energy, kg CO2/kWh: a round number of ours [O], not a measured one."""
 
 
 def planning_problem(
@@ -29,13 +28,13 @@ def planning_problem(
 
     The market lets batteries end the day with any charge, and settles the difference to the initial charge at the
     last step's tariffs, at once and without wear. A planner that must be back at the initial charge by the end of
-    the last step could be beaten by that: by emptying a battery at the evening's peak, say, and refilling it at
-    the last step's low price. So settlement steps are appended (a choice of ours), in which nobody uses or makes
-    energy: first as many as refill every battery, at the retail tariff of the last step less the wear; then as
-    many as sell what can be left, at the feed-in tariff plus the wear. The charge *after these* is at least the
-    initial one. In them the planner may pass energy from battery to battery, which the market's settlement does
-    not, and keep what is left if the feed-in tariff is negative. So W* is an upper bound; in all else the planner
-    can do what the market can.
+    the last step [R] could be beaten by that: by emptying a battery at the evening's peak, say, and refilling it
+    at the last step's low price. So settlement steps are appended [O], in which nobody uses or makes energy: first
+    as many as refill every battery, at the retail tariff of the last step less the wear; then as many as sell what
+    can be left, at the feed-in tariff plus the wear. The charge *after these* is at least the initial one. In them
+    the planner may pass energy from battery to battery, which the market's settlement does not, and keep what is
+    left if the feed-in tariff is negative. So W* is an upper bound; in all else the planner can do what the market
+    can.
 
     Parameters
     ----------
@@ -44,8 +43,8 @@ def planning_problem(
     world:
         Index of the day in the record.
     co2:
-        Carbon intensity of imported energy, kg CO2/kWh, a number or shape (H,), >= 0; the default 0.4 is a choice
-        of ours, and the series has its own (``game.days.co2``). Settlement steps count as the last step.
+        Carbon intensity of imported energy, kg CO2/kWh, a number or shape (H,), >= 0; the default 0.4 is ours
+        [O], and the series has its own (``game.days.co2``). Settlement steps count as the last step.
     settles_charge:
         Whether settlement steps are appended. Without them the problem has the day's H steps, batteries end it
         with at least their initial charge, and W* may be below a played day's welfare by the value of the
@@ -69,7 +68,7 @@ def planning_problem(
     factor = plain(expected_factor)(conditions, constants)
     day, steps = record.day[world], np.arange(n_steps)
     in_data = [plain(step_data)(agent, day, steps, constants).flexible for agent in agents.view(np.recarray)]
-    intensity = arguments.shaped("co2", co2)
+    intensity = checks.numbers("co2", co2)
     intensity = np.full(n_steps, intensity) if intensity.ndim == 0 else intensity
     day_problem = PlanningProblem(
         load=record.account("load")[world].T,
@@ -83,7 +82,7 @@ def planning_problem(
         degradation=np.full(game.n_agents, constants.degradation, np.float64),
         retail=conditions.retail,
         feed_in=conditions.feed_in,
-        co2=arguments.shaped("co2", intensity, (n_steps,)),
+        co2=checks.numbers("co2", intensity, (n_steps,)),
     )
     return _with_settlement(day_problem) if settles_charge else day_problem
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments, risk_measures
+from mfenvs.energy import risk_measures
 from mfenvs.energy.outcomes.interval import Interval
 from mfenvs.evaluation import evaluate
 from mfenvs.games.energy.market import EnergyMarket
@@ -31,7 +31,7 @@ class RiskOutcome:
     cvar: Interval
     """Conditional Value-at-Risk CVaR_alpha(c), each agent's over its own worst days."""
     adjusted: Interval
-    """Risk-adjusted loss (1 - gamma_i) E[c] + gamma_i CVaR_alpha(c) with each agent's risk aversion gamma_i."""
+    """Risk-adjusted loss (1 - gamma_i) E[c] + gamma_i CVaR_alpha(c) [S] with each agent's own risk aversion."""
 
 
 def losses(
@@ -76,13 +76,13 @@ def risk_outcome(losses: ArrayLike, gamma: ArrayLike, alpha: float = 0.05, seed:
     TypeError, ValueError
         If an argument is not allowed.
     """
-    sample = arguments.numbers("losses", losses)
+    sample = checks.finite_numbers("losses", losses)
     if sample.ndim not in (2, 3) or len(sample) < 2 or 0 in sample.shape:
         raise ValueError(
             f"losses must have shape (n_days, N) or (n_days, n_repeats, N) with n_days >= 2, got {sample.shape}"
         )
     n_agents = sample.shape[-1]
-    given = arguments.shaped("gamma", gamma)
+    given = checks.numbers("gamma", gamma)
     aversion = np.broadcast_to(given, n_agents) if given.ndim == 0 else given
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     found = _risks(sample.reshape(-1, n_agents).T, aversion, alpha)

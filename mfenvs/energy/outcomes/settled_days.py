@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.record import MarketRecord, world_of
 from mfenvs.energy.settlement import (
     Ledger,
@@ -75,7 +74,7 @@ def settle(
     payments, seed = local_payments(record, world), checks.integer("seed", seed, 0)
     if isinstance(how, Ledger | PaymentChannels):
         books = how
-    elif arguments.one_of("how", how, HOW) == "ledger":
+    elif checks.choice("how", how, HOW) == "ledger":
         books = Ledger()
     else:
         network = PaymentNetwork.scale_free(N_NODES, seed=seed)

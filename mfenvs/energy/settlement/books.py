@@ -97,7 +97,7 @@ class Settlement:
         """Fees that each agent earned by forwarding, units, shape (n_agents,).
 
         A node's income is shared equally among its agents; of a remainder, those who come first get one unit each
-        (a choice of ours). A node without an agent keeps its income.
+        [O]. A node without an agent keeps its income.
         """
         if not self.agent_nodes.size:
             return np.zeros(len(self.face_units), np.int64)

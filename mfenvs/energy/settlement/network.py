@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 MSAT_PER_SAT = 1000
 
@@ -74,22 +73,22 @@ class PaymentNetwork:
     def __post_init__(self) -> None:
         # Kept as Python's integer: numpy's small ones overflow in sums such as n_nodes + 1.
         object.__setattr__(self, "n_nodes", checks.integer("n_nodes", self.n_nodes, 2, MOST_NODES))
-        n_channels = arguments.size("capacity_msat", self.capacity_msat)
+        n_channels = checks.array("capacity_msat", self.capacity_msat).size
         if n_channels == 0:
             raise ValueError("capacity_msat must have shape (n_channels,), n_channels >= 1, got no channel")
-        ends = arguments.integers("ends", self.ends, (n_channels, 2), 0, self.n_nodes - 1)
-        capacity = arguments.integers("capacity_msat", self.capacity_msat, (n_channels,), 1, MOST_MSAT)
+        ends = checks.indices("ends", self.ends, (n_channels, 2), 0, self.n_nodes - 1)
+        capacity = checks.indices("capacity_msat", self.capacity_msat, (n_channels,), 1, MOST_MSAT)
         if sum(capacity.tolist()) > MOST_MSAT:
             raise ValueError(f"capacity_msat must sum to at most {MOST_MSAT}, got {sum(capacity.tolist())}")
         arrays: dict[str, NDArray[Any]] = {"ends": ends, "capacity_msat": capacity}
         for name in ("balance_msat", "base_fee_msat", "fee_ppm"):
-            arrays[name] = arguments.integers(name, getattr(self, name), (n_channels,), 0, MOST_MSAT)
+            arrays[name] = checks.indices(name, getattr(self, name), (n_channels,), 0, MOST_MSAT)
         if (over := np.flatnonzero(arrays["balance_msat"] > capacity)).size:
             c = int(over[0])
             raise ValueError(
                 f"balance_msat[{c}] must be in [0, {capacity[c]}], the capacity, got {arrays['balance_msat'][c]}"
             )
-        latency = arguments.numbers("latency_ms", self.latency_ms, (n_channels,))
+        latency = checks.finite_numbers("latency_ms", self.latency_ms, (n_channels,))
         if (bad := np.flatnonzero((latency < 0) | (latency > MOST_LATENCY_MS))).size:
             raise ValueError(
                 f"latency_ms[{bad[0]}] must be in [0, {MOST_LATENCY_MS:g}], got {float(latency[bad[0]])!r}"
@@ -129,8 +128,7 @@ class PaymentNetwork:
         The graph is drawn by preferential attachment (Barabasi and Albert, Science 286, 1999). Capacities are
         lognormal: median 0.8 million satoshi, standard deviation of the logarithm 1.88. Of the channels, to the
         nearest one, 58 % ask a base fee of 1 satoshi and 67 % a proportional fee of one millionth. That these do
-        not depend on each other, on the direction or on the node is a choice of ours, and so are the defaults
-        below.
+        not depend on each other, on the direction or on the node is ours [O], and so are the defaults below.
 
         Parameters
         ----------
@@ -162,7 +160,7 @@ class PaymentNetwork:
         """
         n_nodes = checks.integer("n_nodes", n_nodes, 2, MOST_NODES)
         channels_per_node = checks.integer("channels_per_node", channels_per_node, 1, n_nodes - 1)
-        balance_split = arguments.one_of("balance_split", balance_split, ("uniform", "half"))
+        balance_split = checks.choice("balance_split", balance_split, ("uniform", "half"))
         median = checks.real(
             "channel_latency_median_ms", channel_latency_median_ms, 0.0, MOST_LATENCY_MS, exclude_low=True
         )
@@ -189,7 +187,7 @@ class PaymentNetwork:
         )
 
     def place_agents(self, n_agents: int, *, seed: int) -> NDArray[np.int64]:
-        """A node for each agent, drawn uniformly and independently, shape (n_agents,).
+        """A node for each agent, drawn uniformly and independently [O], shape (n_agents,).
 
         Parameters
         ----------

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.settlement.balances import ChannelBalances
 from mfenvs.energy.settlement.books import Settlement
 from mfenvs.energy.settlement.network import MOST_LATENCY_MS, MOST_LOG_SD, MSAT_PER_SAT, PaymentNetwork
@@ -14,29 +13,29 @@ from mfenvs.energy.settlement.routing import Route, Router
 from mfenvs.energy.settlement.transfers import net_transfers, whole_units
 
 SAT_PER_EUR = 1000.0
-"""Satoshis in one EUR: one bitcoin (1e8 satoshis) at 100,000 EUR, a round number of ours, not a quotation."""
+"""Satoshis in one EUR: one bitcoin (1e8 satoshis) at 100,000 EUR, a round number [O], not a quotation."""
 
 MOST_PATHS, MOST_RETRIES = 1024, 20
 """Most routes of a first attempt, and most further attempts, each of which doubles them."""
 
 LATENCY_MEDIAN_MS = 47.0
 """Median latency of a payment in one part, in milliseconds, of the tutorial \"Math Deep Dive: Understanding
-Mean-Field-Type Games\"."""
+Mean-Field-Type Games\" [S]."""
 
 
 class PaymentChannels:
-    """Settlement over a payment-channel network: prune, rank, route, with multi-part payments.
+    """Settlement over a payment-channel network: prune, rank, route, with multi-part payments [S].
 
     Transfers are made one after another, the largest debts first. Each is split over the best ``n_paths`` routes,
     in their order; each route carries as much as its balances allow. If the routes do not carry all of it, it is
     tried again over twice as many, and fails if there are no more routes or ``retries`` is used up. The sender is
-    assumed to know the balances (a choice of ours), so that an attempt fails only if this greedy split does.
+    assumed to know the balances [O], so that an attempt fails only if this greedy split does.
     Between agents at one node no channel is needed. Balances persist from step to step; :class:`Settlement` says
     what a failed transfer means.
 
-    Latency is *configured, not observed*: each part draws it from a lognormal law with the given median, whatever
-    its route. An attempt takes as long as its slowest part, and attempts add up (choices of ours). Payments in one
-    part therefore have that median, and others a larger one.
+    Latency is *configured, not observed* [S]: each part draws it from a lognormal law with the given median,
+    whatever its route. An attempt takes as long as its slowest part, and attempts add up [O]. Payments in one part
+    therefore have that median, and others a larger one.
 
     Parameters
     ----------
@@ -49,13 +48,13 @@ class PaymentChannels:
     retries:
         Most further attempts, 0 to 20.
     penalty_share:
-        Penalty that the debtor of a failed transfer pays, as a share of its amount, in [0, 1].
+        Penalty that the debtor of a failed transfer pays, as a share of its amount, in [0, 1] [O].
     sat_per_eur:
-        Satoshis in one EUR, > 0.
+        Satoshis in one EUR, > 0 [O].
     latency_median_ms:
-        Median latency of a part in milliseconds, >= 0.
+        Median latency of a part in milliseconds, >= 0 (47 ms [S]).
     latency_log_sd:
-        Standard deviation of the logarithm of a part's latency, in [0, 10].
+        Standard deviation of the logarithm of a part's latency, in [0, 10] [O].
     seed:
         Random seed of the latencies, >= 0.
 
@@ -87,8 +86,9 @@ class PaymentChannels:
             raise TypeError(f"network must be a PaymentNetwork or a Router, got {network!r}")
         self.router = network if isinstance(network, Router) else Router(network)
         self.network = self.router.network
-        n_agents = arguments.size("agent_nodes", agent_nodes)
-        self.agent_nodes = arguments.integers("agent_nodes", agent_nodes, (n_agents,), 0, self.network.n_nodes - 1)
+        n_agents = checks.array("agent_nodes", agent_nodes).size
+        nodes = checks.indices("agent_nodes", agent_nodes, (n_agents,), 0, self.network.n_nodes - 1)
+        self.agent_nodes = nodes.copy()
         self.n_paths = checks.integer("n_paths", n_paths, 1, MOST_PATHS)
         self.retries = checks.integer("retries", retries, 0, MOST_RETRIES)
         self.penalty_share = checks.real("penalty_share", penalty_share, 0.0, 1.0)
@@ -129,7 +129,7 @@ class PaymentChannels:
             If payments are not as they should be; see :func:`whole_units`.
         """
         units_per_eur = self.sat_per_eur * MSAT_PER_SAT
-        eur = arguments.numbers("payments", payments, self.agent_nodes.shape)
+        eur = checks.finite_numbers("payments", payments, self.agent_nodes.shape)
         face = whole_units(eur, units_per_eur)
         debtor, creditor, amount = net_transfers(face)
         rng = np.random.default_rng((self.seed, self.n_settled))

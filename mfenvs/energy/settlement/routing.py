@@ -38,11 +38,12 @@ class _Graph(NamedTuple):
 class Router:
     """Prunes a network and ranks the routes through it, with a cache.
 
-    Channels with ``capacity < theta x amount`` are left out. The weight of a channel is ``alpha x fee + beta x (1
-    - capacity / largest capacity) + gamma x latency``; its fee is that of the amount, zero on the sender's own
-    channels. The ``k`` shortest loopless paths by these weights are found by :func:`scipy.sparse.csgraph.yen`.
-    Both rules use the *amount class*, the least power of two (msat) that is not below the amount (a choice of
-    ours), so a channel may be left out for an amount that it could just carry, by a factor below two.
+    Channels with ``capacity < theta x amount`` are left out [S]. The weight of a channel is ``alpha x fee + beta x
+    (1 - capacity / largest capacity) + gamma x latency`` [S]; its fee is that of the amount, zero on the sender's
+    own channels. The ``k`` shortest loopless paths by these weights are found by
+    :func:`scipy.sparse.csgraph.yen`. Both rules use the *amount class*, the least power of two (msat) that is not
+    below the amount [O], so a channel may be left out for an amount that it could just carry, by a factor below
+    two.
 
     Rankings depend on capacities, fees and latencies, which never change, and not on balances, which do. A ranking
     is therefore never invalid: the cache lives as long as the router, and any number of markets on one network can
@@ -63,7 +64,7 @@ class Router:
         Weight of the latency, per millisecond, in [0, 1e9].
     theta:
         Least capacity of a channel, as a share of the amount, in [0, 1e9]. The default leaves out what cannot
-        carry one of four equal parts. All four defaults are choices of ours.
+        carry one of four equal parts. All four defaults are ours [O].
     cache_size:
         Number of rankings kept, at least 1: some 1 kB each.
 

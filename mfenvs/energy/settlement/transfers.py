@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 BALANCE_TOLERANCE = 1e-9
 """Largest sum of payments, which should be zero, relative to the total that is paid."""
@@ -53,7 +52,7 @@ def whole_units(payments: ArrayLike, units_per_eur: float) -> NDArray[np.int64]:
         2^44 units, or ``units_per_eur`` is not positive.
     """
     units_per_eur = checks.real("units_per_eur", units_per_eur, 0.0, exclude_low=True)
-    eur = arguments.numbers("payments", payments, (arguments.size("payments", payments),))
+    eur = checks.finite_numbers("payments", payments, (checks.array("payments", payments).size,))
     debts, credits = np.maximum(eur, 0.0), np.maximum(-eur, 0.0)
     paid, received = float(debts.sum()), float(credits.sum())
     if abs(paid - received) > BALANCE_TOLERANCE * max(paid, received):
@@ -75,7 +74,7 @@ def net_transfers(face: NDArray[np.int64]) -> Transfers:
 
     Two pointers walk down the debtors and the creditors, each sorted by falling amount (of equal amounts, the
     agent that comes first): the two that are pointed at exchange the smaller of what they have left, and whoever
-    is done is passed. This greedy choice of ours needs a few transfers more than the least number, which is
+    is done is passed. This greedy rule [O] needs a few transfers more than the least number, which is
     NP-hard to find.
 
     Parameters
@@ -95,7 +94,7 @@ def net_transfers(face: NDArray[np.int64]) -> Transfers:
     ValueError
         If it has another shape, an entry beyond 2^44 units, or another sum than zero.
     """
-    face = arguments.integers("face", face, (arguments.size("face", face),), -MOST_UNITS, MOST_UNITS)
+    face = checks.indices("face", face, (checks.array("face", face).size,), -MOST_UNITS, MOST_UNITS)
     if face.sum():
         raise ValueError(f"face must sum to zero, got {int(face.sum())}")
     debtors, creditors = (np.flatnonzero(side > 0) for side in (face, -face))

@@ -5,10 +5,11 @@ less the wear of batteries, less the bill of the pooled exchange with the grid. 
 agents and drops out.
 
 A central planner who knows the whole day in advance (perfect foresight) schedules every battery and all flexible
-demand, and each battery ends the day with at least its initial charge. Its welfare W* is the best that any policy
-of the agents can reach. W_0 is the welfare without local trade and with idle batteries. The efficiency of a policy
-with welfare W is (W - W_0) / (W* - W_0), after the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games".
-The programs, linear (LP) or with integers (MILP), are solved by HiGHS through :func:`scipy.optimize.milp`.
+demand, and each battery ends the day with at least its initial charge [R]. Its welfare W* is the best that any
+policy of the agents can reach. W_0 is the welfare without local trade and with idle batteries. The efficiency of a
+policy with welfare W is (W - W_0) / (W* - W_0) [S], after the tutorial "Math Deep Dive: Understanding
+Mean-Field-Type Games". The programs, linear (LP) or with integers (MILP), are solved by HiGHS through
+:func:`scipy.optimize.milp`.
 
 Charging and discharging a battery in the same step burns energy. That can only pay where energy has a negative
 price below the wear that it causes (:func:`burning_pays`) or where it relieves the peak of the export. Everywhere

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.welfare.linear_program import SLACK, LinearProgram
 from mfenvs.energy.welfare.planner import Plan, as_plan
 from mfenvs.energy.welfare.problem import PlanningProblem, burning_pays, check_problem, has_battery
@@ -101,7 +100,7 @@ def pareto_front(
     check_problem(problem)
     if not isinstance(objectives, Sequence) or isinstance(objectives, str):
         raise TypeError(f"objectives must be a sequence of names, got {objectives!r}")
-    names = tuple(arguments.one_of(f"objectives[{k}]", name, OBJECTIVES) for k, name in enumerate(objectives))
+    names = tuple(checks.choice(f"objectives[{k}]", name, OBJECTIVES) for k, name in enumerate(objectives))
     exact = checks.boolean("exact", exact)
     if len(set(names)) != len(names) or len(names) < 2:
         raise ValueError(f"objectives must be two or three different ones, got {names!r}")

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 
 Array = NDArray[np.float64]
 
@@ -82,7 +81,7 @@ class PlanningProblem:
     curtailment: bool = False
 
     def __post_init__(self) -> None:
-        load = arguments.shaped("load", self.load)
+        load = checks.numbers("load", self.load)
         if load.ndim != 2 or 0 in load.shape:
             raise ValueError(f"load must have shape (N, H) with N, H >= 1, got {load.shape}")
         agents, steps = load.shape[:1], load.shape[1:]
@@ -117,7 +116,7 @@ class PlanningProblem:
         high_name: str = "",
     ) -> None:
         """Replace a field by a checked, read-only float64 copy."""
-        array = arguments.shaped(name, getattr(self, name), shape).copy()
+        array = checks.numbers(name, getattr(self, name), shape).copy()
         check_within(name, array, low, high, high_name=high_name)
         array.flags.writeable = False
         object.__setattr__(self, name, array)
@@ -166,7 +165,7 @@ def no_trade_welfare(problem: PlanningProblem) -> float:
 
 
 def efficiency(welfare: float, no_trade: float, best: float) -> float:
-    """Efficiency (W - W_0) / (W* - W_0): the part of the possible gain that was realised.
+    """Efficiency (W - W_0) / (W* - W_0): the part of the possible gain that was realised [S].
 
     Parameters
     ----------

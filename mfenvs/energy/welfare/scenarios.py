@@ -9,7 +9,6 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint
 
 from mfenvs import checks
-from mfenvs.energy import arguments
 from mfenvs.energy.welfare.linear_program import LinearProgram
 from mfenvs.energy.welfare.problem import MOST_NUMBER, PlanningProblem, burning_pays, check_problem, check_within
 from mfenvs.energy.welfare.solver import NO_SCHEDULE, OPTIMAL, Clock, InfeasibleError, solve
@@ -47,7 +46,7 @@ def plan_scenarios(
     probability: ArrayLike | None = None,
     time_limit: float = math.inf,
 ) -> ScenarioPlan:
-    """Storage scheduled before the scenario is known, with the least risk-adjusted cost.
+    """Storage scheduled before the scenario is known, with the least risk-adjusted cost [O].
 
     It minimises (1 - gamma) E[cost] + gamma CVaR_alpha[cost] over K scenarios, where cost = -W and CVaR is the
     Conditional Value-at-Risk, the mean cost of the worst share alpha. Flexible demand, curtailment and the
@@ -92,12 +91,12 @@ def plan_scenarios(
     check_problem(problem)
     gamma = checks.real("gamma", gamma, 0.0, 1.0)
     alpha = checks.real("alpha", alpha, 0.0, 1.0, exclude_low=True)
-    demand = arguments.shaped("load", load)
+    demand = checks.numbers("load", load)
     if demand.ndim != 3 or len(demand) == 0:
         raise ValueError(f"load must have shape (K, N, H) with K >= 1, got {demand.shape}")
     shape = (len(demand), *problem.load.shape)
-    demand = arguments.shaped("load", demand, shape)
-    supply = arguments.shaped("generation", generation, shape)
+    demand = checks.numbers("load", demand, shape)
+    supply = checks.numbers("generation", generation, shape)
     check_within("load", demand, 0.0, MOST_NUMBER)
     check_within("generation", supply, 0.0, MOST_NUMBER)
     given = np.full(shape[0], 1 / shape[0]) if probability is None else probability

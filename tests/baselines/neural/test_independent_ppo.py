@@ -2,8 +2,6 @@
 
 import contextlib
 import copy
-import dataclasses
-from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.testing import assert_allclose
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from tastes import OwnTastes
 from torch import nn
 
 import mfenvs
@@ -21,7 +20,6 @@ from baselines.neural.hyper_parameters import TABLE_2
 from baselines.neural.independent_networks import IndependentNetworks
 from baselines.neural.independent_policies import IndependentPolicies
 from baselines.neural.ppo import PPO
-from mfenvs import FiniteGame, rule
 from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.evaluation import evaluate
 from mfenvs.wrappers.symmetrise import shared_policy
@@ -407,34 +405,8 @@ def test_other_actions_are_evaluated():
     assert_allclose(entropies.detach(), -(laws * np.log(laws)).sum(axis=1), atol=1e-6)
 
 
-@dataclasses.dataclass(kw_only=True)
-class OwnTastes(FiniteGame):
-    """Agent i is rewarded for action i % 3; nobody observes who they are."""
-
-    n_agents: int = 12
-    horizon: int = 16
-    agent_dtype: ClassVar[np.dtype] = np.dtype([("taste", np.int32)])
-    n_states = 1
-    n_actions = 3
-
-    @staticmethod
-    @rule
-    def transition(next_state, state, action, agent, world):
-        return 1.0
-
-    @staticmethod
-    @rule
-    def reward(state, action, agent, world):
-        return 1.0 if action == agent.taste else 0.0
-
-    def draw_agents(self, rng):
-        agents = np.empty(self.n_agents, self.agent_dtype)
-        agents["taste"] = np.arange(self.n_agents) % 3
-        return agents
-
-
 def test_each_agent_learns_what_it_wants():
-    game = OwnTastes()
+    game = OwnTastes(horizon=16)
     nets = {"net_arch": [16]}
     model = IndependentPPO(
         "MlpPolicy", game, learning_rate=0.02, batch_size=96, seed=0, device="cpu", policy_kwargs=nets

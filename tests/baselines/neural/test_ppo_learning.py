@@ -1,17 +1,14 @@
 """What PPO learns, against dynamic programming and against what can be known."""
 
-import dataclasses
 import functools
 import itertools
-from typing import ClassVar
 
-import numpy as np
 import pytest
+from tastes import OwnTastes
 from torch import nn
 
 import mfenvs
 from baselines.neural.ppo import PPO
-from mfenvs import FiniteGame, rule
 from mfenvs.evaluation import evaluate
 
 
@@ -77,30 +74,6 @@ def net(width):
     return {"policy_kwargs": {"net_arch": [width, width], "activation_fn": nn.LeakyReLU}, "device": "cpu"}
 
 
-@dataclasses.dataclass(kw_only=True)
-class Parity(FiniteGame):
-    """Agent i is paid for action i % 2."""
-
-    n_agents: int = 8
-    horizon: int = 4
-    agent_dtype: ClassVar[np.dtype] = np.dtype([("wants", np.int64)])
-    n_states = 1
-    n_actions = 2
-
-    @staticmethod
-    @rule
-    def transition(next_state, state, action, agent, world):
-        return 1.0
-
-    @staticmethod
-    @rule
-    def reward(state, action, agent, world):
-        return 1.0 if action == agent.wants else 0.0
-
-    def draw_agents(self, rng):
-        return (np.arange(self.n_agents) % 2).view(self.agent_dtype)
-
-
 @pytest.mark.parametrize(
     ("n_agents", "observe", "reward"),
     [
@@ -114,7 +87,7 @@ class Parity(FiniteGame):
     ids=str,
 )
 def test_identity_is_information(n_agents, observe, reward):
-    game = Parity(n_agents=n_agents)
+    game = OwnTastes(n_agents=n_agents, n_actions=2)
     model = PPO(
         env=game,
         observe=observe,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from small_ppo import Line, Recorder, assert_same, epidemic, small
+from line import Line
+from small_ppo import Recorder, assert_same, epidemic, small
 
 import mfenvs
 from baselines.neural.perceptrons import PolicyAndValue
@@ -54,7 +55,7 @@ def test_evaluation_does_not_disturb_training():
 
 @pytest.mark.parametrize("use_sde", [False, True])
 def test_box_actions_are_learned_by_autograd(tmp_path, use_sde):
-    game = Line()
+    game = Line(n_agents=20, horizon=4, origin=1.0)
     squashed = {"squash_output": True} if use_sde else {}
     kwargs = {"net_arch": [8], **squashed}
     model = PPO(env=game, seed=0, learning_rate=0.02, batch_size=80, policy_kwargs=kwargs, use_sde=use_sde)

@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from small_ppo import Line, Recorder, StopAt, are_equal, assert_same, epidemic, parameters, small
+from line import Line
+from small_ppo import Recorder, StopAt, are_equal, assert_same, epidemic, parameters, small
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.vec_env import VecMonitor
 from torch import nn
@@ -172,13 +173,15 @@ def test_saves_to_a_file_object_and_takes_exclude(tmp_path):
 
 
 def test_a_box_run_resumes(tmp_path):
+    game = Line(n_agents=20, horizon=4)
+
     def make():
-        return PPO(env=Line(), seed=0, batch_size=30, n_steps=3, policy_kwargs={"net_arch": [8]}, device="cpu")
+        return PPO(env=game, seed=0, batch_size=30, n_steps=3, policy_kwargs={"net_arch": [8]}, device="cpu")
 
     whole, part = make().learn(240), make()
     part.learn(240, callback=StopAt(8))
     part.save(tmp_path / "part")
-    resumed = PPO.load(tmp_path / "part", env=mfenvs.vec_env(Line()), device="cpu")
+    resumed = PPO.load(tmp_path / "part", env=mfenvs.vec_env(game), device="cpu")
     assert_same(resumed.learn(120, reset_num_timesteps=False), whole)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from risky import CHOOSE, GAMBLE, P_LOSS, Gamble
+from small_ppo import StopAt
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 from torch import nn
@@ -109,15 +110,6 @@ def assert_same(a, b):
         assert model.get_env() is None or model.budget is model.get_env().unwrapped.budget
     assert_array_equal(a.budget.z, b.budget.z)
     assert_array_equal(a.budget.scale, b.budget.scale)
-
-
-class StopAt(BaseCallback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def _on_step(self):
-        return self.n_calls < self.step
 
 
 @pytest.mark.parametrize("n_steps", [4, 3, 9], ids=["horizon", "shorter", "longer"])
