@@ -6,6 +6,8 @@ import types
 import typing
 from typing import Any
 
+import numpy as np
+
 from mfenvs import checks
 
 
@@ -49,6 +51,9 @@ def _plain(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple and arguments[0] in (int, float) and isinstance(value, list | tuple):
         return tuple(_plain(f"{name}[{place}]", entry, arguments[0]) for place, entry in enumerate(value))
     if kind is bool:
+        # A number of numpy's is one value, an array without axes is none here.
+        if hasattr(value, "ndim") and not isinstance(value, np.generic):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
         return checks.boolean(name, value)
     if kind is int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
