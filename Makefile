@@ -11,7 +11,7 @@ demo: setup ## Reproduce the learning curves of A-RPS and A-SIS: figure, JSON an
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m benchmarks reproduce asymmetric-games
 
 test: setup ## Run the tests, but the slow ones
-	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: setup ## Run the slow tests: whole reproductions on small cases, large plans, every game through every trainer
 	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 -m slow

@@ -25,6 +25,7 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(asymmetric_games, "SHOWN_EPOCHS", (0, 1))
 
 
+@pytest.mark.slow
 def test_the_reproduction_writes_results_and_figure(small, tmp_path, capsys) -> None:
     assert main(["reproduce", "asymmetric-games", "--seeds", "2", "--n-worlds", "2", "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
@@ -172,6 +173,7 @@ class StopsAt:
         return self.left < 0
 
 
+@pytest.mark.slow
 def test_a_failing_taxi_run_stops_no_other(short_taxi, tmp_path, monkeypatch) -> None:
     """The name of a run's folder is taken by a file."""
     checkpoints = tmp_path / "checkpoints"

@@ -43,7 +43,11 @@ GAMES = {
     if gamma == 1.0 or name not in FINITE_ONLY
 }
 by_trainer = pytest.mark.parametrize("name", NEW)
-by_game = pytest.mark.parametrize("game", GAMES)
+LONG_TO_COMPILE = {"BinnedEnergyMarket-v0"}
+by_game = pytest.mark.parametrize(
+    "game",
+    [pytest.param(game, marks=pytest.mark.slow) if GAMES[game][0] in LONG_TO_COMPILE else game for game in GAMES],
+)
 STOCHASTIC = ["gmf-q", "gmf-q-async", "naive-q", "independent-q", "mf-q"]
 
 

@@ -110,6 +110,7 @@ def test_mean_fields_are_the_same():
     assert one.exploitability(policy) == pytest.approx(other.exploitability(policy), abs=1e-13)
 
 
+@pytest.mark.slow
 def test_exploitability_in_the_n_player_game_is_the_same():
     """Each deviation is counted where it goes, and taken out where the agent was."""
     policy = np.full((3, 3, 2), 0.5)

@@ -126,8 +126,15 @@ def simulate(game, states, actions, time, signal, errors):
     return found, cleared.price, cleared.volume / game.n_agents
 
 
-@pytest.mark.parametrize("actions", ["box", "discrete"])
-@pytest.mark.parametrize("orders", ORDERS)
+@pytest.mark.parametrize(
+    ("orders", "actions"),
+    [
+        *((orders, "box") for orders in ORDERS),
+        ("interpolated", "discrete"),
+        pytest.param("step", "discrete", marks=pytest.mark.slow),
+        pytest.param("linear", "discrete", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("more", [{}, {"dynamic_tariffs": True, "fee": 0.01, "step_minutes": 15, "horizon": 96}])
 def test_a_day_step_by_step(orders, actions, more):
     game, rng = market(orders=orders, actions=actions, **more), np.random.default_rng(1)
