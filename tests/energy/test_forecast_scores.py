@@ -37,7 +37,6 @@ def simulated(n_days, nu, seed):
 # Scores.
 
 
-@pytest.mark.slow
 def test_crps_known_answer():
     assert crps(one_law(5.0), [0.0])[0] == pytest.approx(0.2570253629, abs=5e-11)
     # Of the Gaussian law at its mean: (sqrt(2) - 1) / sqrt(pi).
