@@ -145,7 +145,7 @@ class _TabularLearners(Trainer[Any]):
             levels=np.zeros(shape[:-1]),
         )
         self._steps = np.arange(1, TABULATED_STEPS + 1) ** -self.config.step_exponent
-        self._kernel = _learning_kernel(game.rules, Layout.of(game), n_bins, self.looks_at_others)
+        self._kernel = _learning_kernel(game.rules, Layout.of(game), self.looks_at_others)
 
     def _iterate(self) -> dict[str, float]:
         game, config = self.game, self.config
@@ -365,7 +365,7 @@ def _mean_action_rule(rules: Rules) -> Callable[..., Any]:
 
 
 @functools.cache
-def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others: bool) -> Callable[..., Any]:
+def _learning_kernel(rules: Rules, layout: Layout, looks_at_others: bool) -> Callable[..., Any]:
     start_world, advance_world = start_world_rule(rules, layout), advance_world_rule(rules, layout)
     mean_action = _mean_action_rule(rules)
     last_action = max(1, (layout.n_actions or 1) - 1)
@@ -404,7 +404,7 @@ def _learning_kernel(rules: Rules, layout: Layout, n_bins: int, looks_at_others:
         place, and ``n_whole`` (1,) counts this call when it has not stopped. Random numbers are those of the
         engine's world 0 with this seed.
         """
-        n_agents, n_states, is_infinite = len(actions), q.shape[2], discount < 1.0
+        n_agents, n_states, n_bins, is_infinite = len(actions), q.shape[2], q.shape[3], discount < 1.0
         returns = 0.0
         for episode in range(first_episode, first_episode + n_episodes):
             now, then = states[0], states[1]
