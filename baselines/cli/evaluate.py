@@ -107,7 +107,9 @@ def _evaluate_network(game: Game, policy: Any, flags: EvaluateFlags, title: str)
     return summary
 
 
-def _evaluate_table(game: FiniteGame, law: NDArray[np.float64], flags: EvaluateFlags, title: str) -> dict[str, Any]:
+def _evaluate_table(
+    game: FiniteGame, law: NDArray[np.float64], flags: EvaluateFlags, title: str
+) -> dict[str, Any]:
     found = n_player_exploitability(
         game,
         law,
