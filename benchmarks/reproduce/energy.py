@@ -1,6 +1,6 @@
 """The energy market on real days: baselines against a planner, and a page that a grid planner can read.
 
-There is no published figure to compare with: seed 000 of the project states its aims, and the market is ours [O].
+There is no published figure to compare with: the market is ours [O].
 So what is shown is measured, on days spread evenly over the year:
 
 1. Efficiency (W - W_0) / (W* - W_0) of every policy, peaks, prices, CVaR, with intervals over the days.
