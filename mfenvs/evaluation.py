@@ -82,7 +82,8 @@ def evaluate(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or the policy cannot be played (:class:`mfenvs.play.Player`).
+        If an argument is not allowed, the policy cannot be played (:class:`mfenvs.play.Player`), or a return is
+        not finite.
     """
     made = make(game, **constants)
     n_worlds, seed = checks.integer("n_worlds", n_worlds, 2), checks.integer("seed", seed, 0)
@@ -94,6 +95,7 @@ def evaluate(
             for name, now in population.region_shares().items():
                 shares[name][worlds, population.engine.time] = now
             returns[worlds] = earned
+    _check_finite(returns)
     return Evaluation(returns, shares)
 
 
@@ -140,7 +142,8 @@ def deviation_gain(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or a policy cannot be played (:class:`mfenvs.play.Player`).
+        If an argument is not allowed, a policy cannot be played (:class:`mfenvs.play.Player`), or a return is not
+        finite.
     """
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0)
@@ -160,8 +163,20 @@ def deviation_gain(
             seed,
             lambda engine, agents=agents: deviator.replace(player.actions(engine), engine, agents),  # type: ignore[misc]
         )
+        for earned in (without, with_deviator):
+            _check_finite(earned)
         gains[worlds] = (with_deviator - without)[np.arange(len(agents)), agents]
     return Estimate.of(gains)
+
+
+def _check_finite(returns: NDArray[np.float64]) -> None:
+    wrong = np.argwhere(~np.isfinite(returns))
+    if len(wrong):
+        world, agent = wrong[0]
+        raise ValueError(
+            f"returns must be finite, got {returns[world, agent]} of agent {agent}: the game's rewards are not"
+            " finite, or more than single precision holds (3.4e38)"
+        )
 
 
 BATCH_FEATURES = 2**24

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import random_policy
 from scipy import stats
+from tabulated import Tabulated
 
 import mfenvs
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
@@ -236,3 +237,14 @@ def test_deviations_that_are_not_allowed(deviation, arguments, error, message):
 def test_arguments_that_are_not_allowed(arguments, error, message):
     with pytest.raises(error, match=re.escape(message)):
         evaluate(EPIDEMIC, **arguments)
+
+
+@pytest.mark.parametrize("reward", [np.nan, 2e307, -2e307])
+def test_returns_that_are_not_finite_are_an_error(reward):
+    game = Tabulated(pay=((reward, 0.0),) * 3)
+    first = Laws(lambda seen: np.eye(2)[np.zeros(len(seen), int)])
+    with pytest.raises(ValueError, match=r"returns must be finite, got (nan|-?inf) of agent 0"):
+        evaluate(game, first, n_worlds=2)
+    with pytest.raises(ValueError, match="returns must be finite"):
+        deviation_gain(game, first, first, n_worlds=2)
+    assert evaluate(game, Laws(lambda seen: np.eye(2)[np.ones(len(seen), int)]), n_worlds=2).mean_return.value == 0

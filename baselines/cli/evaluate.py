@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -54,14 +56,23 @@ def run(words: list[str]) -> int:
     )
     game, policy, config = read_run(folder)
     title = f"{config['algorithm']} on {config['game']}"
-    if isinstance(game, FiniteGame) and hasattr(policy, "probabilities"):
-        summary = _evaluate_table(game, policy.probabilities, flags, title)
-    elif isinstance(game, FiniteGame) and not policy.observe:
-        summary = _evaluate_table(game, tabulate(game, policy), flags, title)
+    law = _table(game, policy)
+    if isinstance(game, FiniteGame) and law is not None:
+        summary = _evaluate_table(game, law, flags, title)
     else:
         summary = _evaluate_network(game, policy, flags, title)
     write_json(folder / "evaluation.json", {"settings": dataclasses.asdict(flags), **summary})
     return 0
+
+
+def _table(game: Game, policy: Any) -> NDArray[np.float64] | None:
+    """A policy as a table of probabilities; None if it has none, as it depends on what the others do."""
+    if not isinstance(game, FiniteGame):
+        return None
+    try:
+        return tabulate(game, policy)
+    except TypeError:
+        return None
 
 
 def _evaluate_network(game: Game, policy: Any, flags: EvaluateFlags, title: str) -> dict[str, Any]:
@@ -90,7 +101,9 @@ def _evaluate_network(game: Game, policy: Any, flags: EvaluateFlags, title: str)
     return summary
 
 
-def _evaluate_table(game: FiniteGame, law: Any, flags: EvaluateFlags, title: str) -> dict[str, Any]:
+def _evaluate_table(
+    game: FiniteGame, law: NDArray[np.float64], flags: EvaluateFlags, title: str
+) -> dict[str, Any]:
     found = n_player_exploitability(
         game,
         law,

@@ -33,7 +33,7 @@ TABLE_2: dict[str, Any] = {
     "max_grad_norm": 0.5,
     "policy_kwargs": {"net_arch": {"pi": [128, 128], "vf": [128, 128]}, "activation_fn": nn.LeakyReLU},
 }
-"""Hyper-parameters of Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S]: the defaults of :class:`PPO`.
+"""Hyper-parameters of Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S]: the defaults of ``PPO``.
 
 That policy and value have a network each is the paper's too [S]; how these are initialised (as SB3 does) and
 Adam's epsilon 1e-5 (SB3's and CleanRL's) are not in the paper [O].

@@ -26,7 +26,7 @@ class Plan:
     """``"optimal"``, or ``"limit"`` if the time limit was reached."""
     method: str
     """``"lp"`` if the linear program is exact here, ``"milp"`` if directions had to be chosen, ``"relaxation"`` if
-    they were left free though they matter (only of :func:`pareto_front` and :func:`plan_scenarios`)."""
+    they were left free though they matter (only of ``pareto_front`` and ``plan_scenarios``)."""
     welfare: float
     """Welfare W of this schedule, EUR."""
     bound: float

@@ -221,7 +221,7 @@ class BinnedEnergyMarket(FiniteGame):
     initial_charge: float = EnergyMarket.initial_charge
     """State of charge of batteries at midnight, as a fraction of their capacity."""
     series: str = EnergyMarket.series
-    """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that :meth:`MarketSeries.save`
+    """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that ``MarketSeries.save``
     wrote."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])

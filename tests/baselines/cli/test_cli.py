@@ -259,6 +259,16 @@ def test_evaluate_prints_and_writes_what_it_found(algorithm: str, tmp_path, caps
     assert ("mean_field_exploitability" in found) == (algorithm != "ipmd")
 
 
+@pytest.mark.parametrize("observe", ["one-hot-identity", "integer-identity", "own-parameters", "mean-field"])
+def test_evaluate_bounds_exploitability_of_networks_that_see_who_they_are(observe: str, tmp_path, capsys) -> None:
+    """Such a network is a table for each agent; one that sees the others is none."""
+    train(tmp_path, "--total-timesteps", "1", "--hidden", "4", "--observe", observe, algorithm="ppo")
+    assert main(["evaluate", str(tmp_path), "--n-worlds", "4", "--deviators-per-world", "2"]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert np.isfinite(found["return"])
+    assert ("max_lower_bound" in found) == ("max_i E_i" in capsys.readouterr().out) == (observe != "mean-field")
+
+
 def test_render_shows_an_episode(tmp_path, capsys) -> None:
     train(tmp_path, "--total-timesteps", "1")
     assert main(["render", str(tmp_path)]) == 0
