@@ -1,4 +1,4 @@
-"""``mfenvs render``: an episode played by a run's policy."""
+"""``mfenvs render``: print and draw an episode played by a run's policy."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from .saved_run import READS_ONLY_DATA, SavedRunFlags, folder_and_flags, registe
 
 @dataclasses.dataclass(kw_only=True)
 class RenderFlags(SavedRunFlags):
-    """What to show."""
+    """Which episode to show."""
 
     seed: int = 0
     """Random seed of the episode."""
