@@ -208,7 +208,7 @@ class RolloutCollector(stable_baselines3.PPO):
             self._last_episode_starts = start["episode_starts"]
 
     def _undo_rollout(self, env: VecEnv | None) -> None:
-        """Undo the rollout after an error; with other people's environments that is left to ``learn``."""
+        """Undo the rollout after an error; with an environment that is not ours that is left to ``learn``."""
         if env is not None and self._rollout_start and population_env(env) is not None:
             self._return_to_rollout_start(env)
 
