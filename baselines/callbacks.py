@@ -24,7 +24,7 @@ class ExploitabilityCallback(BaseCallback):
     n_worlds:
         Number of simulated worlds, at least 2.
     deviators_per_world:
-        Number of agents that deviate in each world, one at a time; at most all are.
+        Number of agents that deviate in each world, one at a time; all of them if there are fewer.
     seed:
         Random seed of the simulations (:func:`mfenvs.n_player_exploitability`).
 
@@ -73,7 +73,7 @@ class ExploitabilityCallback(BaseCallback):
 
 
 class EvaluationCallback(BaseCallback):
-    """Measures what the networks of a :class:`baselines.PPO` earn in fresh worlds during training, and logs it.
+    """Measures the mean return of a :class:`baselines.PPO` in fresh worlds during training, and logs it.
 
     Parameters
     ----------
@@ -92,7 +92,8 @@ class EvaluationCallback(BaseCallback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed; by ``learn``, if the trainer is no PPO of ours on a game of mfenvs.
+        If an argument is not allowed; by ``learn``, if the trainer is not a :class:`baselines.PPO` on a game of
+        mfenvs.
     """
 
     def __init__(self, every: int = 1, *, n_worlds: int = 4, seed: int = 0) -> None:
@@ -145,17 +146,17 @@ class EvaluationCallback(BaseCallback):
 
 
 class SaveEvery(BaseCallback):
-    """Saves a training run now and then, before an iteration begins.
+    """Saves a training run at regular intervals of time, between two iterations.
 
-    The iteration before it has been logged by then, so that no row of a log is lost if the process is killed.
+    The last iteration has been logged by then, so that no row of a log is lost if the process is killed.
 
     Parameters
     ----------
     seconds:
-        Time between two saves: ``save`` is called before the first iteration that begins so much later than the
-        last one.
+        Time between two saves, in seconds: ``save`` is called before the first iteration that begins at least so
+        long after the last save.
     save:
-        Function that saves.
+        Function without arguments that saves the run.
 
     Raises
     ------
@@ -181,7 +182,7 @@ class SaveEvery(BaseCallback):
 
 
 class StopOnInterrupt(BaseCallback):
-    """Ends training in the step after which :meth:`interrupt` was called, as by a signal handler."""
+    """Ends training at the end of the step in which :meth:`interrupt` was called, as by a signal handler."""
 
     def __init__(self) -> None:
         super().__init__()

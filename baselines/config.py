@@ -15,8 +15,8 @@ from mfenvs import checks
 class TrainerConfig:
     """Hyper-parameters that all trainers have.
 
-    Numbers of numpy become Python's, so that a file can keep them. Arrays and tensors are refused, also those of a
-    single number.
+    NumPy's numbers are converted to Python's, so that they can be written to a file. Arrays and tensors are
+    refused, even those of a single number.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def _field_types(config_class: type[TrainerConfig]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any, kind: Any) -> Any:
-    """``value`` as a plain Python value of this type; its range is for the class to check."""
+    """``value`` as a plain Python value of this type; its range is checked by the class."""
     arguments = typing.get_args(kind)
     if isinstance(kind, types.UnionType) and types.NoneType in arguments:
         rest = [argument for argument in arguments if argument is not types.NoneType]

@@ -1,4 +1,4 @@
-"""Loggers: SB3's, with a ``metrics.csv`` that a resumed run continues."""
+"""Loggers of Stable-Baselines3, with a file ``metrics.csv`` that a resumed run continues."""
 
 import contextlib
 import csv
@@ -21,24 +21,25 @@ from mfenvs.files import replacing
 FORMATS = ("csv", "tensorboard", "stdout")
 
 TIMESTEPS = "time/total_timesteps"
-"""The column that says after how many timesteps of the run a row was written."""
+"""Name of the column with the number of timesteps that the run had done when a row was written."""
 
 
 class MetricsFile(KVWriter):
-    """Appends one row per dump to a CSV file; a row is in the file, whole, when ``write`` returns, or not at all.
+    """Writer of a CSV file with one row per dump; when ``write`` returns, the row is in the file as a whole.
 
-    A file that is already there is continued; an incomplete last line, as a full disk leaves one, is cut off.
-    When a new quantity appears the file is rewritten with one more column.
+    A row that cannot be written as a whole is not written at all. An existing file is continued; an incomplete
+    last line, as a full disk leaves one, is cut off. When a new quantity appears, the file is rewritten with one
+    more column.
 
     Parameters
     ----------
     path:
-        The file.
+        Path of the file.
 
     Raises
     ------
     ValueError
-        If the file is there and a row has not as many fields as the header.
+        If the file exists and one of its rows does not have as many fields as the header.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -77,29 +78,29 @@ class MetricsFile(KVWriter):
 
 
 def continue_from(path: str | Path, num_timesteps: int, timesteps_per_row: int) -> int:
-    """Prepare the metrics file of a run for going on from a checkpoint.
+    """Prepare the metrics file of a run that is resumed from a checkpoint.
 
     An incomplete last line is cut off, and rows that are later than the checkpoint are dropped: their iterations
-    are done again.
+    are repeated.
 
     Parameters
     ----------
     path:
-        The file; it need not be there.
+        Path of the file, which need not exist.
     num_timesteps:
-        Timesteps that were done at the checkpoint.
+        Number of timesteps that were done at the checkpoint.
     timesteps_per_row:
-        Timesteps of an iteration, each of which has a row.
+        Number of timesteps in an iteration; every iteration has a row.
 
     Returns
     -------
-    Number of rows that are missing before the checkpoint, which nothing can bring back.
+    Number of rows before the checkpoint that the file lacks and that cannot be recovered.
 
     Raises
     ------
     ValueError
-        If a row has not as many fields as the header, a field is not a number, or rows are not in order. The file
-        is left as it is.
+        If a row does not have as many fields as the header, a field is not a number, or rows are not in order. The
+        file is then left as it is.
     """
     path = Path(path)
     expected = num_timesteps // timesteps_per_row
@@ -131,12 +132,12 @@ def continue_from(path: str | Path, num_timesteps: int, timesteps_per_row: int) 
 
 
 def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> Logger:
-    """Make a logger.
+    """Make a logger of Stable-Baselines3.
 
     Parameters
     ----------
     folder:
-        Where ``metrics.csv`` and TensorBoard's files go; None keeps values in memory only (``name_to_value``).
+        Folder of ``metrics.csv`` and TensorBoard's files; None keeps values in memory only (``name_to_value``).
     formats:
         Any of "csv", "tensorboard", "stdout".
 
@@ -167,7 +168,7 @@ def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> L
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The header (empty if there is none) and the rows of a CSV file, but for an incomplete last line."""
+    """The header (empty if there is none) and the rows of a CSV file, without an incomplete last line."""
     content = path.read_bytes()
     try:
         text = content[: content.rfind(b"\n") + 1].decode()

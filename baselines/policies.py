@@ -1,4 +1,4 @@
-"""Tabular policies: a law over actions for every time and state, shared by all agents or one per agent.
+"""Tabular policies: a distribution over actions for every time and state, shared by all agents or one per agent.
 
 A table has (T, S, A) entries: T is the horizon H, or 1 for the stationary policies of infinite games.
 """
@@ -17,7 +17,7 @@ from mfenvs.game import FiniteGame
 
 
 class TabularPolicy:
-    """pi_h(a | s) as a table.
+    """A policy pi_h(a | s) as a table of probabilities.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class TabularPolicy:
     Raises
     ------
     TypeError, ValueError
-        If the array has another number of axes or its last axis does not hold probabilities, or the seed is no
+        If the array has another number of axes or its last axis does not hold probabilities, or the seed is not an
         integer >= 0.
     """
 
@@ -45,14 +45,14 @@ class TabularPolicy:
 
     @classmethod
     def uniform(cls, game: FiniteGame) -> TabularPolicy:
-        """Every action with the same probability, always; TypeError if the game is not finite."""
+        """The policy that plays all actions with equal probability; TypeError if the game is not finite."""
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {game!r}")
         return cls(np.full(game.policy_shape, 1.0 / game.n_actions))
 
     @property
     def is_shared(self) -> bool:
-        """Whether all agents play by one table."""
+        """Whether all agents share one table."""
         return self.probabilities.ndim == 3
 
     @property
@@ -91,7 +91,7 @@ class TabularPolicy:
         Raises
         ------
         TypeError, ValueError
-            If the observations are no numbers or have the wrong shape, or ``deterministic`` is no boolean.
+            If the observations are not numbers or have the wrong shape, or ``deterministic`` is not a boolean.
         """
         deterministic = checks.boolean("deterministic", deterministic)
         features = _array("observation", observation)
@@ -128,7 +128,7 @@ class TabularPolicy:
 
     @classmethod
     def load(cls, path: str | Path, seed: int = 0) -> TabularPolicy:
-        """Read a table that :meth:`save` wrote; ValueError that names the file if it holds none."""
+        """Read a table that :meth:`save` wrote; a ValueError names the file if it holds no such table."""
         with SavedArrays(path, cls.__name__) as saved, saved.blamed():
             n_axes = len(saved.shape("probabilities"))
             if n_axes not in (3, 4):

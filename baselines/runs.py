@@ -1,8 +1,8 @@
-"""Run folders: what a training run leaves behind, and how to read it again.
+"""Run folders: the files of a training run, written and read.
 
-``config.json`` (:class:`RunConfig`), ``metrics.csv`` (a row an iteration), and of tabular trainers ``policy.npz``
-(the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run can go on), of neural ones
-``checkpoint.zip``, which is both.
+A run folder holds ``config.json`` (:class:`RunConfig`) and ``metrics.csv`` (one row per iteration). Tabular
+trainers add ``policy.npz`` (the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run
+can be resumed), neural ones ``checkpoint.zip``, which is both.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         MFQ,
     )
 }
-"""The trainers by the name that the command line knows them by."""
+"""The trainers by their names on the command line."""
 
 
 def algorithm(name: str) -> type[Trainer[Any]] | type[PPOTrainer]:
@@ -59,7 +59,7 @@ def algorithm(name: str) -> type[Trainer[Any]] | type[PPOTrainer]:
 
 
 class RunConfig(TypedDict):
-    """What ``config.json`` holds."""
+    """Content of ``config.json``."""
 
     algorithm: str
     """A key of :data:`ALGORITHMS`."""
@@ -72,15 +72,15 @@ class RunConfig(TypedDict):
     hyper_parameters: dict[str, Any]
     """The fields of the algorithm's config, all of them."""
     seed: int
-    """Seed of everything random in the training."""
+    """Random seed of the training."""
     total_timesteps: int
-    """For how many timesteps the run was asked in all."""
+    """Number of timesteps that were asked for in all, those before a run was resumed included."""
     versions: dict[str, str]
     """Versions of Python and the packages that a result depends on."""
 
 
 def write_config(folder: Path, trainer: AnyTrainer, total_timesteps: int, module: str | None = None) -> None:
-    """Write ``config.json``."""
+    """Write ``config.json`` into a run folder."""
     name = name_of(trainer.game)
     if name is None:
         raise ValueError(f"a run needs a registered game, got {trainer.game!r}: register() its class first")
@@ -125,7 +125,7 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def save_results(folder: Path, trainer: AnyTrainer) -> None:
-    """Write what the run has learned, and from what it can go on."""
+    """Write the learned policy, and the state from which the run can be resumed."""
     if isinstance(trainer, PPOTrainer):
         trainer.save(folder / "checkpoint.zip")
     else:
@@ -134,7 +134,7 @@ def save_results(folder: Path, trainer: AnyTrainer) -> None:
 
 
 def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer:
-    """Read the trainer of a run, to go on with the game and hyper-parameters that it has.
+    """Read the trainer of a run, to continue it with the same game and hyper-parameters.
 
     Raises
     ------
@@ -159,13 +159,13 @@ def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer
 def read_run(folder: Path) -> tuple[Game, Any, RunConfig]:
     """Read the game, the learned policy (a table, or a PPO model) and the configuration of a run.
 
-    A policy that was learned on a GPU is read onto one where there is one, else onto the CPU.
+    A policy that was learned on a GPU is read onto a GPU if the machine has one, else onto the CPU.
 
     Raises
     ------
     ValueError
-        If the folder is not a run folder, has no policy yet, or is of a game that is not registered: no module
-        that the folder names is imported.
+        If the folder is not a run folder, has no policy yet, or its game is not registered: no module that the
+        folder names is imported.
     """
     config = read_config(folder)
     game, hyper_parameters = make_game(folder, config), make_hyper_parameters(folder, config)
@@ -197,13 +197,13 @@ def make_hyper_parameters(folder: Path, config: RunConfig) -> Any:
 
 
 def _without_lists(value: Any) -> Any:
-    """A hyper-parameter as it was before JSON made a list of a tuple."""
+    """A hyper-parameter with the lists that JSON made of tuples turned back into tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
 @contextlib.contextmanager
 def _blaming(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with what a file holds into an error that names the file."""
+    """Turn any error about the content of a file into one that names the file."""
     try:
         yield
     except (FileError, ImportError):

@@ -30,7 +30,7 @@ from .policies import TabularPolicy
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 
 MOST_ITERATIONS = 2**40
-"""More than any training does, and few enough to count everything in 64 bits."""
+"""Largest number of iterations: more than any training does, and few enough to count everything in 64 bits."""
 
 MOST_EPISODES = 2**22
 """The largest number of episodes in an iteration."""
@@ -39,14 +39,14 @@ LARGEST = 1e300
 """The largest value that a saved table may hold: it leaves room for the next iteration."""
 
 SAVED = ("trainer", "game", "constants", "config", "iteration", "num_timesteps")
-"""What the header of a saved trainer holds: the class's name, its game's name and constants, and the trainer's own
+"""Keys of the header of a saved trainer: the class's name, the game's name and constants, and the trainer's
 hyper-parameters and counters."""
 
 ConfigT = TypeVar("ConfigT", bound=TrainerConfig)
 
 
 class Trainer(abc.ABC, Generic[ConfigT]):
-    """Learns a policy of a finite game, one iteration after the other.
+    """Base class of trainers that learn a policy of a finite game, one iteration after the other.
 
     Parameters
     ----------
@@ -55,20 +55,20 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     config:
         Hyper-parameters; by default the class's ``config_class`` with its defaults.
     overrides:
-        Single hyper-parameters by name, in the place of ``config``'s.
+        Single hyper-parameters by name, which replace those of ``config``.
 
     Raises
     ------
     TypeError, ValueError
-        If the game is not finite, or infinite and the algorithm for games that end, or a hyper-parameter is
-        unknown or not allowed.
+        If the game does not have finite sets of states and actions, or has no end and the algorithm is for games
+        that end, or a hyper-parameter is unknown or not allowed.
 
     Notes
     -----
     An iteration is all or nothing: the state that is saved is that after the last whole iteration. (Trainers with
-    a table for every agent, which is not copied before each iteration, are of no further use after one that
-    failed, and say so.) All randomness is a function of (seed, iteration), so that a run which is saved, loaded
-    and continued ends where an uninterrupted one does.
+    a table for every agent do not copy the tables before each iteration. After a failed iteration they cannot be
+    used any more, and say so.) All randomness is a function of (seed, iteration), so that a run which is saved,
+    loaded and continued ends where an uninterrupted one does.
 
     A subclass declares what its state consists of (``_state_specification``): a file is loaded only if its arrays
     are exactly those.
@@ -78,7 +78,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     name: ClassVar[str]
     """Name of the algorithm on the command line."""
     needs_horizon: ClassVar[bool] = False
-    """Whether it learns only games that end, and no infinite ones (``discount`` < 1)."""
+    """Whether the algorithm learns only games that end, and no infinite ones (``discount`` < 1)."""
 
     def __init__(self, game: FiniteGame | str, config: ConfigT | None = None, **overrides: Any) -> None:
         made = self._check_game(make(game))
@@ -97,7 +97,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     @classmethod
     def _check_game(cls, game: Game) -> FiniteGame:
-        """``game``, which must be one that the algorithm can learn."""
+        """Check that the algorithm can learn a game, and return the game."""
         if not isinstance(game, FiniteGame):
             raise TypeError(f"{cls.__name__} needs a finite game, got {type(game).__name__}")
         if cls.needs_horizon and game.is_infinite:
@@ -109,7 +109,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     @property
     @abc.abstractmethod
     def timesteps_per_iteration(self) -> int:
-        """Agent-steps that an iteration simulates; 1 for a solver that simulates nothing."""
+        """Number of agent-steps that an iteration simulates; 1 for a solver that simulates nothing."""
 
     @property
     @abc.abstractmethod
@@ -127,7 +127,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     @abc.abstractmethod
     def _iterate(self) -> dict[str, float]:
-        """Do one iteration and return what to log of it."""
+        """Do one iteration and return the metrics to log, by name."""
 
     @abc.abstractmethod
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -135,7 +135,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     @contextlib.contextmanager
     def _undone_if_it_fails(self) -> Iterator[dict[str, NDArray[Any]]]:
-        """A block after whose failure the state is again as before, of which it is given a copy."""
+        """A context that restores the state if its block raises; it gives the block a copy of the state."""
         before = {name: array.copy() for name, array in self._state().items()}
         try:
             yield before
@@ -148,7 +148,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     def _state_specification(
         cls, game: FiniteGame, config: Any, iteration: int
     ) -> Mapping[str, ArraySpecification]:
-        """What :meth:`_state` consists of after ``iteration`` iterations: every array, and what it may hold."""
+        """Specifications of the arrays of :meth:`_state` after ``iteration`` iterations, by name."""
 
     @abc.abstractmethod
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
@@ -169,7 +169,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         Parameters
         ----------
         total_timesteps:
-            How long to train, in agent-steps (in iterations for a solver that simulates nothing). An algorithm
+            Length of the training in agent-steps (in iterations for a solver that simulates nothing). An algorithm
             that notices that it has converged ends earlier.
         callback:
             As in SB3: a callback, a list of them, or a function of (locals, globals); called after
@@ -186,7 +186,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not allowed, or the game's rules return something that is not, such as a reward
+            If an argument is not allowed, or the game's rules return a value that is not allowed, such as a reward
             that is not finite. The trainer is then as after its last whole iteration.
         """
         if isinstance(total_timesteps, float | np.floating) and total_timesteps.is_integer():
@@ -232,7 +232,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def set_logger(self, logger: Logger) -> None:
-        """Log with another logger (:func:`baselines.logging.configure`); TypeError if it is none."""
+        """Set the logger (:func:`baselines.logging.configure`); TypeError if ``logger`` is not a logger."""
         if not isinstance(logger, Logger):
             raise TypeError(f"logger must be a Logger of stable_baselines3, got {logger!r}")
         self.logger = logger
@@ -268,10 +268,10 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         Parameters
         ----------
         path:
-            The file.
+            Path of the file.
         game:
-            The game to go on with, which must have as many states, actions and times as the saved one; by default
-            that one is made again from its registered name and constants.
+            The game to continue with, which must have as many states, actions and times as the saved one; by
+            default the saved one is made again from its registered name and constants.
 
         Raises
         ------
@@ -338,7 +338,7 @@ def _path(path: Any) -> Path:
 
 
 def _constants(game: FiniteGame) -> dict[str, Any] | None:
-    """The constants of a game if a header can hold them; else None, and the game has to be given when loading."""
+    """The constants of a game if a header can hold them; else None, and loading needs the game itself."""
     constants = game.describe()
     try:
         size = len(json.dumps(constants, default=plain))
@@ -348,7 +348,7 @@ def _constants(game: FiniteGame) -> dict[str, Any] | None:
 
 
 def _checked_header(header: Any) -> dict[str, Any]:
-    """The header of a saved trainer, of which the names and kinds are right."""
+    """Check the names and types in the header of a saved trainer, and return the header."""
     if not isinstance(header, dict) or set(header) != set(SAVED):
         found = ", ".join(map(repr, header)) if isinstance(header, dict) else repr(header)
         raise ValueError(f"its header must hold {', '.join(map(repr, SAVED))}, got {found}")
@@ -360,7 +360,7 @@ def _checked_header(header: Any) -> dict[str, Any]:
 
 
 def _game_of(path: str | Path, saved: SavedArrays, header: dict[str, Any]) -> Game:
-    """Make the game of a saved trainer again."""
+    """Make the game of a saved trainer from its registered name and constants."""
     name, constants = header["game"], header["constants"]
     if name not in registered_games():
         raise FileError(

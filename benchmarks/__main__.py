@@ -12,7 +12,8 @@ REPRODUCTIONS = {
 }
 
 ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Environment for the speeds, in which threads are not the point; read when numba and torch are imported."""
+"""Environment variables for the speed measurements, which run on one thread; numba and torch read them when they
+are imported."""
 
 USAGE = f"""\
 usage: python -m benchmarks reproduce NAME [FLAGS]   NAME: {", ".join(REPRODUCTIONS)}

@@ -1,4 +1,4 @@
-"""What others do, for comparison: plain numpy environments, and MFGLib's two games as games of ours."""
+"""Environments to compare with: A-SIS in plain numpy, and MFGLib's two games written as games of mfenvs."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ class NumpyEpidemic:
 
 
 class NumpyEpidemicWithObservations(NumpyEpidemic):
-    """The same with float32 observations and flags, as a vector environment returns them."""
+    """A-SIS in plain numpy with float32 observations and flags, as a vector environment returns them."""
 
     def step(self, actions: NDArray[Any]) -> Any:
         """Take one step and return (observations, rewards, terminations, truncations, infos)."""
@@ -45,7 +45,7 @@ class NumpyEpidemicWithObservations(NumpyEpidemic):
 
 @dataclasses.dataclass(kw_only=True)
 class LibraryRockPaperScissors(FiniteGame):
-    """MFGLib's rock-paper-scissors: a start state 0, then 1, 2, 3 are the last action."""
+    """MFGLib's rock-paper-scissors: state 0 is the start, states 1, 2, 3 are the last action."""
 
     n_agents: int = 1000
     horizon: int = 2
@@ -56,7 +56,7 @@ class LibraryRockPaperScissors(FiniteGame):
     @staticmethod
     @rule
     def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """The action becomes the state."""
+        """The next state is the action, with certainty."""
         return 1.0 if next_state == action + 1 else 0.0
 
     @staticmethod
@@ -72,7 +72,7 @@ class LibraryRockPaperScissors(FiniteGame):
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
-        """All in the start state."""
+        """All agents begin in the start state."""
         return np.array([1.0, 0.0, 0.0, 0.0])
 
 
@@ -89,7 +89,7 @@ class LibraryEpidemic(FiniteGame):
     @staticmethod
     @rule
     def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Infection by the share of infected, recovery with probability 0.3."""
+        """Infection with a probability that grows with the share of infected, recovery with probability 0.3."""
         caught = 0.81 * (share(world, 2) + share(world, 3)) if action == 0 else 0.0
         infected = 0.7 if state == 1 else caught
         return infected if next_state == 1 else 1.0 - infected
@@ -97,10 +97,10 @@ class LibraryEpidemic(FiniteGame):
     @staticmethod
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Minus one if infected, minus a half for distance."""
+        """Minus one if infected, minus one half for keeping distance."""
         return -(1.0 if state == 1 else 0.0) - (0.5 if action == 1 else 0.0)
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
-        """MFGLib's default."""
+        """The initial distribution that MFGLib has by default."""
         return np.array([0.4, 0.6])

@@ -1,4 +1,4 @@
-"""Speeds side by side: every row compares two things in one run, by medians of interleaved repetitions.
+"""Speed measurements: every row compares two systems in one run, by medians of interleaved repetitions.
 
 ``python -m benchmarks speed`` sets one thread before this module is imported.
 """
@@ -46,20 +46,20 @@ N = 1000
 
 @dataclasses.dataclass
 class Flags:
-    """Time what the project claims, in ratios; prints a table and writes it as JSON."""
+    """Measure the speeds that the project claims, as ratios; print a table and write it as JSON."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which measurements, by default all: engine, apis, episodes, solvers, exploitability, taxi, ppo, auction,
-    energy."""
+    """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
+    ppo, auction, energy."""
     repetitions: int = 7
-    """Repetitions of each measurement, at least 5; medians are reported."""
+    """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
-    """Where the JSON goes; committed is benchmarks/results/speed.json."""
+    """JSON file to write; the committed one is benchmarks/results/speed.json."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measurement."""
+    """A row of the table: one measurement beside its goal."""
 
     what: str
     value: float
@@ -67,7 +67,7 @@ class Row:
     """"M/s" (million agent-steps a second), "s", or "x" (a ratio)."""
     target: str
     met: bool | None
-    """None: shown for comparison only."""
+    """Whether the goal is met; None for a row that is shown for comparison only."""
 
 
 def main(words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The trainers under the name that they are installed with, in a clone.
+"""The trainers of a clone under the name that they have when installed.
 
 Installed, the trainers are the package ``mfenvs.baselines``. In a clone (or an editable install) they are the
 folder ``baselines`` beside this package, and this module makes the installed name mean the same modules:

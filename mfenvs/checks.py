@@ -1,4 +1,4 @@
-"""Checks of what users pass in: every error names the argument, the value and what is allowed."""
+"""Checks of arguments: every error names the argument, the value and what is allowed."""
 
 import math
 import operator
@@ -14,11 +14,11 @@ from mfenvs.rules import rule
 INT32, INT64 = np.dtype(np.int32), np.dtype(np.int64)
 
 PROBABILITY_TOLERANCE = 1e-6
-"""How far the sum of a probability vector may be from one."""
+"""Largest distance from one that is allowed for the sum of a probability vector."""
 
 
 SHOWN_CHARACTERS = 200
-"""Error messages show this much of a value."""
+"""Number of characters of a value that error messages show."""
 
 
 def shown(value: Any) -> str:
@@ -32,14 +32,14 @@ def shown(value: Any) -> str:
 
 
 def scalar(value: Any) -> Any:
-    """``value`` as a Python number, if it is a number of numpy's or an array or tensor without axes.
+    """Convert a NumPy number, or an array or tensor without axes, to a Python number.
 
-    Anything else is returned as it is. Numbers of numpy's must not be kept: small integers wrap when the sizes of
+    Anything else is returned as it is. NumPy numbers must not be kept: small integers wrap when the sizes of
     arrays are computed from them (``np.uint8(200) * 2`` is 144).
     """
     if isinstance(value, np.ma.MaskedArray) or not _has_no_axes(value) or not hasattr(value, "item"):
         return value
-    # Texts and dates of numpy's are no numbers; a tensor's dtype has no kind.
+    # NumPy's texts and dates are not numbers; a tensor's dtype has no kind.
     if getattr(getattr(value, "dtype", None), "kind", "f") not in "biuf":
         return value
     found = value.item()
@@ -52,18 +52,18 @@ def _has_no_axes(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether ``value`` has axes, or is masked: an array of one element is no number."""
+    """Whether ``value`` has axes, or is masked: an array of one element is not a number."""
     axes = getattr(value, "ndim", 0)
     return isinstance(value, np.ma.MaskedArray) or (isinstance(axes, int) and axes > 0)
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """``value`` as an int within [low, high].
+    """Check that ``value`` is an integer within [low, high], and return it as an int.
 
     Raises
     ------
     TypeError
-        If it is no integer.
+        If ``value`` is not an integer.
     ValueError
         If it is out of range, or a boolean.
     """
@@ -81,18 +81,18 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 
 def at_most(name: str, number: int, most: int) -> None:
-    """Check a number that :func:`integer` found large enough; ValueError if it is above ``most``."""
+    """Check the upper bound of a number that :func:`integer` has checked; ValueError if it is above ``most``."""
     if number > most:
         raise ValueError(f"{name} must be at most {most}, got {shown(number)}")
 
 
 def size(name: str, value: Any, low: int) -> int:
-    """``value``, which a game declares as one of its sizes, an int >= ``low``.
+    """Check a size that a game declares: a Python int >= ``low``; return it.
 
     Raises
     ------
     TypeError
-        If it is no int. Small integers of numpy's wrap when array sizes are computed from them.
+        If ``value`` is not an int. NumPy's small integers wrap when array sizes are computed from them.
     ValueError
         If it is below ``low``.
     """
@@ -103,7 +103,7 @@ def size(name: str, value: Any, low: int) -> int:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """``value``, which must be True or False; TypeError if it is neither."""
+    """Check that ``value`` is True or False, and return it; TypeError if it is neither."""
     found = scalar(value)
     if not isinstance(found, bool):
         raise TypeError(f"{name} must be True or False, got {shown(value)}")
@@ -119,12 +119,14 @@ def real(
     exclude_low: bool = False,
     exclude_high: bool = False,
 ) -> float:
-    """``value`` as a finite float within [low, high], either end excluded on request.
+    """Check that ``value`` is a finite number within [low, high], and return it as a float.
+
+    ``exclude_low`` and ``exclude_high`` exclude the ends of the interval.
 
     Raises
     ------
     TypeError
-        If it is no number; booleans, text and arrays with axes are none.
+        If ``value`` is not a number, such as a boolean, a text or an array with axes.
     ValueError
         If it is out of range, not finite, or an integer beyond the range of floats.
     """
@@ -161,7 +163,7 @@ def finite(what: str, numbers: ArrayLike) -> None:
 
 
 def centre(name: str, value: Any, half_width: float, low: float, high: float = math.inf) -> float:
-    """``value`` as the centre of an interval of this half-width that lies within [low, high]."""
+    """Check that the interval of this half-width around ``value`` lies within [low, high]; return ``value``."""
     number = real(name, value)
     if number - half_width < low or number + half_width > high:
         end = "" if high == math.inf else f" and {name} + {half_width:g} <= {high:g}"
@@ -170,10 +172,10 @@ def centre(name: str, value: Any, half_width: float, low: float, high: float = m
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """The one of ``allowed`` that ``value`` is; ValueError if it is none of them."""
+    """Check that ``value`` is one of the options ``allowed``, and return that option; ValueError if it is none."""
     found = scalar(value)
     for option in allowed:
-        # Only what has the option's type is compared: an array is compared element by element, and True == 1.
+        # Only values of the option's type are compared: arrays compare element by element, and True == 1.
         if isinstance(found, type(option)) and isinstance(found, bool) == isinstance(option, bool):
             if found == option:
                 return option
@@ -194,9 +196,9 @@ def text(name: str, value: Any) -> str:
 
 
 def sequence(name: str, value: Any, what: str) -> tuple[Any, ...]:
-    """``value`` as a tuple, which must be a list, tuple or array of one axis; TypeError if it is not.
+    """Check that ``value`` is a list, a tuple or an array of one axis, and return it as a tuple.
 
-    ``what`` completes the message "``name`` must ...".
+    ``what`` completes the message "``name`` must ..." of the TypeError that is raised otherwise.
     """
     if isinstance(value, np.ma.MaskedArray) or not isinstance(value, Sequence | np.ndarray):
         is_listing = False
@@ -208,12 +210,12 @@ def sequence(name: str, value: Any, what: str) -> tuple[Any, ...]:
 
 
 def array(name: str, value: ArrayLike) -> NDArray[Any]:
-    """``value`` as an array, a view where possible.
+    """Convert ``value`` to an array, a view where possible.
 
     Raises
     ------
     TypeError
-        If it is a masked array, whose mask would be lost, or cannot be made an array.
+        If ``value`` is a masked array, whose mask would be lost, or cannot be made an array.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
@@ -227,14 +229,14 @@ def array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """``value`` as a C-contiguous array of this shape and dtype.
+    """Check that ``value`` has this shape, and return it as a C-contiguous array of this dtype.
 
     Raises
     ------
     TypeError
-        If it holds no numbers, or other than integers where ``dtype`` is one of integers.
+        If ``value`` does not hold numbers, or, for an integer ``dtype``, holds numbers other than integers.
     ValueError
-        If its shape is another, or a number does not fit into ``dtype``.
+        If its shape is different, or a number does not fit into ``dtype``.
     """
     found, dtype = array(name, value), np.dtype(dtype)
     if found.shape != shape:
@@ -279,14 +281,14 @@ def finite_numbers(name: str, value: ArrayLike, shape: tuple[int, ...] | None = 
 
 
 def indices(name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
-    """``value`` as a C-contiguous array of integers within [low, high], int64, or uint64 if these do not fit.
+    """Check an array of integers within [low, high]; return it C-contiguous as int64, or uint64 if needed.
 
     Raises
     ------
     TypeError
-        If it holds other than integers (booleans are none).
+        If ``value`` holds anything but integers (booleans are not integers).
     ValueError
-        If its shape is another, or an integer is out of range; the message names the first.
+        If its shape is different, or an integer is out of range; the message names the first such integer.
     """
     found = array(name, value)
     if found.shape != shape:
@@ -303,12 +305,12 @@ def indices(name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high:
 
 
 def buffer(name: str, value: Any, shape: tuple[int, ...], dtypes: tuple[np.dtype[Any], ...]) -> NDArray[Any]:
-    """An array for compiled code to write to, which must have this shape and one of these dtypes.
+    """Check an array for compiled code to write to: it must have this shape and one of these dtypes.
 
     Raises
     ------
     TypeError
-        If it is no plain numpy array.
+        If ``value`` is not a plain NumPy array.
     ValueError
         If it has another shape or dtype, or is read-only.
     """
@@ -329,10 +331,23 @@ def buffer(name: str, value: Any, shape: tuple[int, ...], dtypes: tuple[np.dtype
 
 
 def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) -> NDArray[np.float64]:
-    """A policy as probabilities: of ``table`` (T, S, A) if all share it, else (n_agents, T, S, A).
+    """Check a tabular policy, and return its probabilities.
 
-    ``policy`` is an array or an object with an attribute ``probabilities``; a stationary one, for which T = 1, may
-    come without its axis of times.
+    Parameters
+    ----------
+    name:
+        Name of the argument, for error messages.
+    policy:
+        An array, or an object with an array as its attribute ``probabilities``. A stationary policy, for which
+        T = 1, may lack the time axis.
+    table:
+        Shape (T, S, A) of one agent's policy.
+    n_agents:
+        Number of agents.
+
+    Returns
+    -------
+    Shape (T, S, A) if all agents share the policy, else (n_agents, T, S, A).
     """
     found = array(name, getattr(policy, "probabilities", policy))
     if table[0] == 1 and found.shape == table[1:]:
@@ -341,7 +356,7 @@ def policy_table(name: str, policy: Any, table: tuple[int, ...], n_agents: int) 
 
 
 def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """``value`` as float64 probability vectors along its last axis."""
+    """Check that ``value`` holds probability vectors along its last axis, and return it in float64."""
     laws: NDArray[np.float64] = shaped(name, value, shape, np.float64)
     wrong = first_invalid_row(laws.reshape(-1, shape[-1]), PROBABILITY_TOLERANCE, 0.0)
     if wrong >= 0:
@@ -355,10 +370,10 @@ def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArra
 
 
 def whole_law(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    """``value``, one law over all of its axes, as a new float64 vector."""
+    """Check that all entries of ``value`` together are one probability vector; return it as float64 vector."""
     given = array(name, value)
     law: NDArray[np.float64] = shaped(name, given, given.shape, np.float64).ravel()
-    # Written so that a nan fails the comparisons.
+    # Written such that a NaN fails the comparisons.
     if not law.size or not law.min() >= 0.0 or not abs(law.sum() - 1.0) <= PROBABILITY_TOLERANCE:
         least = f"{law.min():g}" if law.size else "nothing"
         raise ValueError(
@@ -371,7 +386,7 @@ def whole_law(name: str, value: ArrayLike) -> NDArray[np.float64]:
 def box_actions(
     value: ArrayLike, shape: tuple[int, ...], low: NDArray[Any], high: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Continuous actions as a C-contiguous float32 array, each within [low, high] (which broadcast)."""
+    """Check continuous actions within [low, high] (which broadcast); return them C-contiguous in float32."""
     chosen: NDArray[np.float32] = shaped("actions", value, shape, np.float32)
     wrong = first_outside(chosen.reshape(-1, low.size), low.reshape(-1), high.reshape(-1))
     if wrong >= 0:
@@ -389,7 +404,7 @@ def first_outside(rows: Any, low: Any, high: Any) -> Any:
     n_rows, n_columns = rows.shape
     for i in range(n_rows):
         for j in range(n_columns):
-            # Written so that a nan fails the comparison.
+            # Written such that a NaN fails the comparison.
             if not (rows[i, j] >= low[j] and rows[i, j] <= high[j]):
                 return i * n_columns + j
     return -1
@@ -400,7 +415,7 @@ def is_row(row: Any, tolerance: Any, lowest: Any) -> Any:
     """Whether a vector sums to one within ``tolerance`` and has no entry below ``lowest``."""
     total = 0.0
     for p in row:
-        # Written so that a nan fails the comparison.
+        # Written such that a NaN fails the comparison.
         if not p >= lowest:
             return False
         total += p
@@ -417,7 +432,7 @@ def first_invalid_row(rows: Any, tolerance: Any, lowest: Any) -> Any:
 
 
 def actions(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Discrete actions as a C-contiguous int32 or int64 array; their range is the engine's to check."""
+    """Convert discrete actions to a C-contiguous int32 or int64 array; the engine checks their range."""
     is_ready = type(value) is np.ndarray and (value.dtype is INT32 or value.dtype is INT64)
     if is_ready and value.shape == shape and value.flags.c_contiguous:  # type: ignore[union-attr]
         return value  # type: ignore[return-value]  # The usual case, kept short: a step takes microseconds.

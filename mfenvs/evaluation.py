@@ -1,4 +1,4 @@
-"""What a policy earns when everyone plays it, and what one agent gains by another: both with their errors."""
+"""Estimates, with their errors, of the returns of a policy and of one agent's gain by deviating from it."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from mfenvs.wrappers.observations import Observe
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The episodes that :func:`evaluate` played."""
+    """Results of the episodes that :func:`evaluate` played."""
 
     returns: NDArray[np.float64]
     """Total reward of every agent, discounted by the game's gamma^h, shape (n_worlds, n_agents)."""
@@ -28,11 +28,11 @@ class Evaluation:
 
     @property
     def mean_return(self) -> Estimate:
-        """Expected total reward, averaged over agents; the standard error is that between worlds."""
+        """Expected total reward, averaged over agents, with the standard error between worlds."""
         return Estimate.of(self.returns.mean(axis=1))
 
     def summary(self) -> dict[str, Any]:
-        """The main numbers, for JSON: the mean return and its 95 % interval, the shares of regions at the end."""
+        """The main results as a dict for JSON: mean return, its 95 % interval, shares of regions at the end."""
         found, per_agent = self.mean_return, self.returns.mean(axis=0)
         return {
             "return": found.value,
@@ -53,9 +53,9 @@ def evaluate(
     seed: int = 0,
     **constants: Any,
 ) -> Evaluation:
-    """Play one episode in each of ``n_worlds`` worlds with everyone on ``policy``.
+    """Play one episode in each of ``n_worlds`` worlds in which all agents follow ``policy``.
 
-    The same seed gives the same result, unless the policy draws numbers of its own (models of Box actions,
+    The same seed gives the same result, unless the policy draws random numbers of its own (models of Box actions,
     recurrent ones, and objects that only ``predict``).
 
     Parameters
@@ -66,18 +66,18 @@ def evaluate(
         One policy for all agents, or one for each: of any kind that :class:`mfenvs.play.Player` takes, models of
         Stable-Baselines3 among them. None for uniformly random actions.
     observe:
-        What the policy sees beside agents' own observations. By default what it says itself (its attribute
-        ``observe``) or what agents saw in a model's training environment; a loaded model does not know it.
+        Observation blocks that the policy sees beside agents' own observations. By default its attribute
+        ``observe``, or the blocks of a model's training environment; a loaded model does not know them.
     n_worlds:
         Number of independent worlds, at least 2.
     seed:
         Random seed of the simulations.
     constants:
-        The game's constants, if it is given by name.
+        The game's constants, if the game is given by name.
 
     Returns
     -------
-    Everyone's returns, and where they were.
+    The returns of all agents, and the shares of agents in the game's regions.
 
     Raises
     ------
@@ -110,14 +110,14 @@ def deviation_gain(
     seed: int = 0,
     **constants: Any,
 ) -> Estimate:
-    """What one agent gains by playing ``deviation`` while all others play ``policy``, in paired simulations.
+    """Estimate one agent's gain from playing ``deviation`` while all others play ``policy``.
 
-    Every world is played twice on the same random numbers: by all on ``policy``, and with one deviator. With
-    an agent of its own, the mean difference of its returns estimates J_i(deviation, pi^{-i}) - J_i(pi) without
-    bias (Yardim & He, arXiv 2408.15173, Definition 2), and so a lower bound on E_i(pi) for whatever ``deviation``;
-    with agents drawn uniformly, a lower bound on the mean of E_i over the agents. ``deviation`` must not have been
-    chosen by looking at the same seed. With policies that draw numbers of their own (:func:`evaluate`) the
-    estimate is without bias too, but neither paired nor the same in every call.
+    Every world is played twice on the same random numbers: with all agents on ``policy``, and with one deviator.
+    If ``agent`` is given, the mean difference of its returns is an unbiased estimate of J_i(deviation, pi^{-i}) -
+    J_i(pi), and so of a lower bound on E_i(pi), whatever ``deviation`` is. With agents drawn uniformly, it
+    estimates a lower bound on the mean of E_i over the agents. ``deviation`` must not have been chosen by looking
+    at simulations with the same seed. With policies that draw random numbers of their own (:func:`evaluate`), the
+    estimate is unbiased too, but neither paired nor the same in every call.
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ def deviation_gain(
         The deviator's policy: an object with ``action_probabilities``, a model of Stable-Baselines3, or an object
         with its ``predict``. It is given the deviators' observations only, one row per world.
     agent:
-        Index of the agent that deviates; None draws one in each world.
+        Index of the agent that deviates; None draws one uniformly in each world.
     observe:
-        What the deviator sees beside its own observation; by default as in :func:`evaluate`.
+        Observation blocks that the deviator sees beside its own observation; by default as in :func:`evaluate`.
     n_worlds:
         Number of independent worlds, at least 2.
     seed:
-        Random seed of the simulations, and of who deviates.
+        Random seed of the simulations and of the choice of deviators.
 
     Returns
     -------
@@ -144,6 +144,10 @@ def deviation_gain(
     TypeError, ValueError
         If an argument is not allowed, a policy cannot be played (:class:`mfenvs.play.Player`), or a return is not
         finite.
+
+    References
+    ----------
+    Yardim & He, arXiv 2408.15173, Definition 2 (exploitability E_i of the N-player game).
     """
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0)
@@ -180,11 +184,11 @@ def _check_finite(returns: NDArray[np.float64]) -> None:
 
 
 BATCH_FEATURES = 2**24
-"""So many numbers are observed at a time: 64 MB."""
+"""Number of features that are observed at a time: 64 MB."""
 
 
 def _batches(game: Game, n_worlds: int, width: int) -> Iterator[tuple[slice, Population]]:
-    """Worlds that are simulated together, and their population: which they are does not change what happens."""
+    """Worlds that are simulated together, and their population; results do not depend on the grouping."""
     size = max(1, BATCH_FEATURES // (game.n_agents * width))
     for first in range(0, n_worlds, size):
         worlds = slice(first, min(first + size, n_worlds))
@@ -194,10 +198,10 @@ def _batches(game: Game, n_worlds: int, width: int) -> Iterator[tuple[slice, Pop
 def _episode(
     population: Population, seed: int, choose: Callable[[Engine], NDArray[Any]]
 ) -> Iterator[NDArray[np.float64]]:
-    """Play an episode in which ``choose`` gives everyone's actions.
+    """Play an episode in which ``choose`` gives the actions of all agents.
 
-    Yields, before the first step and after every one, everyone's rewards so far, discounted by gamma^h: one array
-    of shape (n_worlds, n_agents).
+    Yields, before the first step and after every step, the rewards of all agents so far, discounted by gamma^h:
+    one array of shape (n_worlds, n_agents).
     """
     engine, discount = population.engine, population.game.discount
     population.reset(seed)

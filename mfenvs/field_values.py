@@ -1,7 +1,7 @@
-"""The values of a game's fields: numbers of numpy's and of tensors become Python's, and kinds are checked.
+"""The values of a game's fields: NumPy's numbers and tensors become Python numbers, and their types are checked.
 
-A small integer of numpy's that is kept wraps when the sizes of arrays are computed from it, and compiled code then
-writes beyond them.
+A small NumPy integer that was kept would wrap when the sizes of arrays are computed from it, and compiled code
+would then write beyond the arrays.
 """
 
 import types
@@ -22,11 +22,11 @@ KINDS: dict[Any, type] = {
 KIND_NAMES = {bool: "True or False", int: "an integer", float: "a number"}
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
-"""Integers that compiled code takes."""
+"""Range of the integers that compiled code takes."""
 
 
 def declared_kinds(annotation: Any) -> set[type]:
-    """The kinds of number that a field is declared to hold; empty if it holds something else."""
+    """The types of number that a field is declared to hold; empty if it holds something else."""
     if isinstance(annotation, str):
         members = [part.strip() for part in annotation.split("|")]
     elif isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
@@ -42,14 +42,14 @@ def _is_kind(member: Any) -> bool:
 
 
 def as_python(name: str, annotation: Any, value: Any) -> Any:
-    """A field's value, with a number of numpy's, or in an array or tensor without axes, made Python's.
+    """A field's value, with a NumPy number, or an array or tensor without axes, converted to a Python number.
 
-    Fractions and decimals become floats where the field is to hold one.
+    Fractions and decimals become floats if the field is declared to hold a float.
 
     Raises
     ------
     TypeError
-        If the field is to hold one number and ``value`` is an array or tensor with axes, or masked.
+        If the field is declared to hold a number and ``value`` is an array or tensor with axes, or masked.
     """
     found = checks.scalar(value)
     if declared_kinds(annotation) and hasattr(found, "ndim"):
@@ -59,14 +59,14 @@ def as_python(name: str, annotation: Any, value: Any) -> Any:
 
 
 def in_kind(name: str, annotation: Any, value: Any) -> Any:
-    """A field's value in the kind of number that is declared: an int in the place of a float becomes one.
+    """A field's value in the type of number that is declared: an int in a float field becomes a float.
 
-    None, and values of fields that hold something else than one number, are returned as they are.
+    None, and values of fields that hold anything but a single number, are returned as they are.
 
     Raises
     ------
     TypeError
-        If it is of another kind.
+        If the value is of another type.
     ValueError
         If it is an integer that does not fit into 64 bits, or into a float.
     """

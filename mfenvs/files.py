@@ -1,9 +1,9 @@
-"""Files that are written whole or not at all, and of which nothing is believed before it is checked.
+"""Files that are written as a whole or not at all, and whose content is checked before it is used.
 
-A file is written beside its place and then renamed into it. Arrays are kept in ``.npz`` files, beside a header of
-JSON. They are read by :class:`SavedArrays` against a specification of every array, :class:`ArraySpecification`:
-what a file says of itself is compared with it before a number is read, so that neither a damaged nor a malicious
-file takes more memory than a good one, and the numbers are checked before anybody sees them.
+A file is written under a temporary name in the same folder, and then renamed. Arrays are kept in ``.npz`` files,
+with a header of JSON. :class:`SavedArrays` reads them against a specification of every array,
+:class:`ArraySpecification`. Names, shapes and dtypes in the file are compared with it before a number is read, so
+that neither a damaged nor a malicious file takes more memory than a valid one; then the numbers are checked.
 """
 
 import contextlib
@@ -24,14 +24,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 COMPRESSED_BYTES = 2**28
-"""Arrays are compressed up to this total size, and larger ones stored as they are: so the content of a file is
-larger than this only where the file itself is as large, and a file that promises more is refused."""
+"""Total size of arrays, in bytes, up to which they are compressed; larger arrays are stored as they are. So the
+content of a file exceeds this size only if the file itself is as large; a file that claims more is refused."""
 
 JSON_BYTES = 2**24
-"""The largest JSON text that is read, in a file or a header: lists of nothing take some twenty times its size."""
+"""Largest JSON text that is read, in bytes, in a file or a header: lists of empty lists take twenty times its size
+in memory."""
 
 SUM_TOLERANCE = 1e-6
-"""How far a sum that must be ``total`` may be from it, relative to it."""
+"""Largest relative distance from ``total`` that is allowed for a sum."""
 
 HEADER = "header"
 """The member of an ``.npz`` file that holds JSON, as bytes of UTF-8."""
@@ -40,18 +41,18 @@ NPY_MAGIC = b"\x93NUMPY\x01\x00"
 NPY_HEADER = re.compile(
     rb"\{'descr': '([^']{1,16})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n"
 )
-"""What numpy writes before the numbers of a plain array. It is not evaluated, as numpy would."""
+"""The header that NumPy writes before the numbers of a plain array. It is matched, not evaluated as NumPy does."""
 
 
 class FileError(ValueError):
-    """A file that cannot be read or holds something else than it should; the message names the file."""
+    """A file cannot be read, or its content is not what it should be; the message names the file."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file whose content takes the place of ``path`` only when the block ends without an error.
+    """Open a file that replaces ``path`` only when the block ends without an error.
 
-    Until then it is a hidden file in the same folder. Those that killed processes have left are removed.
+    Until then it is a hidden file in the same folder. Hidden files that killed processes have left are removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,10 +71,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove the temporary files of ``path`` whose processes, on this machine, are dead."""
-    if os.name != "posix":  # Elsewhere os.kill(pid, 0) is no question.
+    if os.name != "posix":  # On other systems os.kill(pid, 0) does not just ask whether the process exists.
         return
     name = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_host())}\.(\d{{1,9}})\.[0-9a-f]{{8}}\.part")
-    with contextlib.suppress(OSError):  # Tidying is worth no error.
+    with contextlib.suppress(OSError):  # A failure to tidy up must not raise an error.
         for entry in os.listdir(path.parent):  # noqa: PTH208 - names are enough.
             found = name.fullmatch(entry)
             if found and not _is_alive(int(found[1])):
@@ -96,7 +97,7 @@ def _host() -> str:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write ``content`` as indented JSON; numpy numbers and arrays become plain ones."""
+    """Write ``content`` as indented JSON; NumPy's numbers and arrays become plain numbers and lists."""
     text = json.dumps(content, indent=2, default=plain) + "\n"
     with replacing(path) as file:
         file.write(text.encode())
@@ -111,7 +112,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Make a plain number or list of a numpy one: the ``default`` of :func:`json.dumps`."""
+    """Convert a NumPy number or array to a plain number or list: the ``default`` of :func:`json.dumps`."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"cannot write {value!r} as JSON")
@@ -119,35 +120,35 @@ def plain(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class ArraySpecification:
-    """What an array in a file must be.
+    """Specification of an array in a file: its dtype, its shape and the values allowed.
 
     Raises
     ------
     TypeError
-        If ``dtype`` is not one of numbers.
+        If ``dtype`` is not a dtype of numbers.
     """
 
     dtype: DTypeLike
-    """Exactly this dtype, of booleans, integers or floats."""
+    """The dtype that the array must have: booleans, integers or floats."""
     shape: tuple[int | None, ...]
-    """Exactly this shape; an axis of None may have any length."""
+    """The shape that the array must have; an axis of None may have any length."""
     low: float = -math.inf
-    """The least value."""
+    """Smallest value allowed."""
     high: float = math.inf
-    """The greatest value."""
+    """Largest value allowed."""
     may_be_infinite: bool = False
-    """Whether floats may be infinite. None may be nan."""
+    """Whether floats may be infinite. NaN is never allowed."""
     total: float | None = None
-    """What the numbers along the last ``summed_axes`` axes must sum to, such as 1 for probabilities."""
+    """The sum that the numbers along the last ``summed_axes`` axes must have, such as 1 for probabilities."""
     summed_axes: int = 1
-    """Number of axes, from the last, that are summed over."""
+    """Number of last axes that are summed over."""
 
     def __post_init__(self) -> None:
         if np.dtype(self.dtype).kind not in "biuf":
             raise TypeError(f"dtype must be one of numbers, got {self.dtype!r}")
 
     def check_form(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
-        """Compare a dtype (as ``dtype.str``) and a shape with the right ones; ValueError if they are others."""
+        """Compare a dtype (as ``dtype.str``) and a shape with the specification; ValueError if they differ."""
         expected = np.dtype(self.dtype)
         if dtype != expected.str:
             raise ValueError(f"{name} must have dtype {expected} ({expected.str}), got {dtype}")
@@ -197,16 +198,16 @@ def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], header: A
     Parameters
     ----------
     path:
-        The file.
+        Path of the file.
     arrays:
         Arrays of booleans, integers or floats, by name.
     header:
-        Anything that JSON can hold; numpy numbers and arrays become plain ones.
+        Anything that JSON can hold; NumPy's numbers and arrays become plain numbers and lists.
 
     Raises
     ------
     TypeError
-        If an array holds no numbers, or the header something that JSON cannot.
+        If an array does not hold numbers, or JSON cannot hold the header.
     ValueError
         If the header is too long.
     """
@@ -231,14 +232,15 @@ class SavedArrays:
     Parameters
     ----------
     path:
-        The file.
+        Path of the file.
     what:
-        What was saved in it, for messages: "trainer" makes "... is not a saved trainer: ...".
+        Word for the saved object in error messages: "trainer" makes "... is not a saved trainer: ...".
 
     Raises
     ------
     FileError
-        If the file cannot be read or is not such a file, by all methods. It names the file and what is wrong.
+        By all methods, if the file cannot be read or is not a valid file of this kind. The message names the file
+        and what is wrong.
     """
 
     def __init__(self, path: str | Path, what: str) -> None:
@@ -258,7 +260,7 @@ class SavedArrays:
         self._opened.close()
 
     def blamed(self) -> contextlib.AbstractContextManager[None]:
-        """A block in which whatever goes wrong is the file's fault: one :class:`FileError`."""
+        """A context that turns any error within its block into a :class:`FileError` that names the file."""
         return _named(self._path, f"is not a saved {self._what}")
 
     @property
@@ -267,14 +269,14 @@ class SavedArrays:
         return [name for name in self._members if name != HEADER]
 
     def header(self) -> Any:
-        """What the JSON header holds."""
+        """The content of the JSON header."""
         with self.blamed():
             if HEADER in self._members and self._members[HEADER].file_size > JSON_BYTES + 2**16:
                 raise ValueError(f"its header is larger than {JSON_BYTES} bytes")
             return _parse_json(self._read(HEADER, ArraySpecification(np.uint8, (None,))).tobytes())
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape that an array says it has."""
+        """The shape of an array according to the file."""
         with self.blamed(), self._open(name) as member:
             return _read_form(member)[1]
 
@@ -284,17 +286,18 @@ class SavedArrays:
         Parameters
         ----------
         specifications:
-            What the arrays must be, by name: the file must hold exactly these, and may hold a header.
+            Specification of each array by its name. The file must hold exactly these arrays, and may hold a
+            header.
 
         Returns
         -------
-        New arrays in C order.
+        New arrays in C order, by name.
         """
         with self.blamed():
             if set(self.names) != set(specifications):
                 expected, found = (", ".join(map(repr, sorted(names))) for names in (specifications, self.names))
                 raise ValueError(f"it must hold the arrays {expected}, got {found or 'none'}")
-            # All forms before the first number: a file of the wrong kind costs nothing.
+            # All dtypes and shapes before the first number: a file of the wrong kind costs nothing.
             for name, specification in specifications.items():
                 with self._open(name) as member:
                     specification.check_form(name, *_read_form(member))
@@ -352,7 +355,7 @@ def _read_form(member: Any) -> tuple[str, tuple[int, ...]]:
 
 
 def _open_file(path: str | Path) -> BinaryIO:
-    """Open a regular file: reading another, such as a pipe, need not end."""
+    """Open a regular file; other files, such as pipes, are refused, since reading them may never end."""
     path = Path(path)
     if path.exists() and not path.is_file():
         raise ValueError("it is not a file")
@@ -372,7 +375,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _named(path: str | Path, wrong: str) -> Iterator[None]:
-    """Turn whatever goes wrong in the block into one error that names the file.
+    """Turn any error within the block into one error that names the file.
 
     Damaged bytes make the readers of zip files, JSON and numbers raise a dozen kinds of errors.
     """

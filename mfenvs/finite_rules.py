@@ -1,4 +1,4 @@
-"""The rules that follow from a finite game's ``transition`` and ``reward``."""
+"""The default rules of a finite game, which follow from its ``transition`` and ``reward``."""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Rule = Callable[..., Any]
 
 @rule
 def start_from_distribution(agent: Any, initial: Any, key: Any) -> int:
-    """Draw the first state from the cumulative law ``initial``."""
+    """Draw the initial state from the cumulative distribution ``initial``."""
     draw = uniform(key, 0)
     state = 0
     for candidate in range(len(initial) - 1):
@@ -24,13 +24,13 @@ def start_from_distribution(agent: Any, initial: Any, key: Any) -> int:
 
 @rule
 def own_state(state: Any) -> Any:
-    """Be seen in one's state."""
+    """The rule ``place``: an agent's place is its state."""
     return state
 
 
 @functools.cache
 def state_action_cell(n_actions: int) -> Rule:
-    """Count an agent by its state and action."""
+    """Make the rule ``cell`` that counts an agent by its state and action."""
 
     @rule
     def cell(state: Any, action: Any, agent: Any) -> Any:
@@ -41,7 +41,7 @@ def state_action_cell(n_actions: int) -> Rule:
 
 @functools.cache
 def one_hot(n_states: int) -> Rule:
-    """Observe one's own state one-hot."""
+    """Make the rule ``observe`` that shows an agent its own state, one-hot."""
 
     @rule
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
@@ -52,7 +52,7 @@ def one_hot(n_states: int) -> Rule:
 
 @functools.cache
 def one_hot_and_time(n_states: int) -> Rule:
-    """Observe one's own state one-hot, then the elapsed time."""
+    """Make the rule ``observe`` that shows an agent its own state, one-hot, and the elapsed time."""
 
     @rule
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
@@ -63,12 +63,13 @@ def one_hot_and_time(n_states: int) -> Rule:
 
 
 ALMOST_ONE = np.float32(1.0 - 4e-7)
-"""A cumulated row that has come this far is complete: what is missing is rounding, not another state."""
+"""A cumulative probability from here on counts as 1: the difference is rounding, not the probability of a
+state."""
 
 
 @functools.cache
 def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
-    """The step of a finite game: one uniform draw against the cumulated transition row."""
+    """Make the rule ``step`` of a finite game: one uniform draw against the cumulated transition row."""
     last = n_states - 1
 
     @rule

@@ -1,4 +1,4 @@
-"""The contract of a game: what a game declares, once, for every API, engine and solver.
+"""The contract of a game: the rules and sizes that a game declares, once, for every API, engine and solver.
 
 A game is a dataclass. Its fields are its constants; its static methods under ``@rule`` are its rules, scalar
 functions of one agent (:mod:`mfenvs.rules`). There are two kinds:
@@ -13,36 +13,36 @@ One step of the engine:
 1. ``cell`` and ``weight`` (or ``count``): all agents are counted.
 2. ``aggregate``: the counts are turned into the public signal.
 3. ``step``: every agent moves and is rewarded, given the counts and the signal.
-4. ``publish``: what is announced to everybody before the next step is drawn.
+4. ``publish``: public news before the next step is drawn.
 
-Every agent therefore acts on the population of (state, action) pairs from before the step, in whatever order
-agents are stepped.
+Every agent's step therefore depends on the population of (state, action) pairs from before the step, and not on
+the order in which agents are stepped.
 
 Rules of every game
 -------------------
 ``start(agent, initial, key) -> state``
-    Draws the first state.
+    Draws the initial state.
 ``cell(state, action, agent) -> int`` and ``weight(state, action, agent) -> float``
-    Where the agent is counted, in [0, n_cells), and with what weight (1 if there is no such rule).
+    The cell in which the agent is counted, in [0, n_cells), and the weight with which it is (1 without this rule).
 ``count(counts, mass, state, action, agent, world)``
-    In the place of ``cell`` and ``weight``, for an agent that is counted in several cells: adds to ``counts`` what
-    ``mass`` agents like this one contribute (one agent in the simulator). ``world.counts`` is not yet known.
+    In the place of ``cell`` and ``weight``, for an agent that is counted in several cells: adds to ``counts`` the
+    contribution of ``mass`` agents like this one (one agent in the simulator). ``world.counts`` is not yet known.
 ``aggregate(world, signal)``, optional
-    Writes into the public signal what follows from everybody's counts. From then on it is part of the signal.
+    Computes public quantities, such as a price, from the counts of all agents, and writes them into the signal.
 ``step(state, action, agent, world, key) -> (next_state, reward)``
-    One agent's step.
+    The agent's next state and reward.
 ``observe(out, state, agent, public)``
     Writes float32 features into ``out``, which holds zeros. ``public.signal`` holds what ``aggregate`` wrote in
     the *last* step (zeros after a reset, when nobody has acted yet) and what ``publish`` has written since.
 ``place(state) -> int``, optional
-    Where others see the agent, in [0, n_places): for mean-field observations, infos and pictures.
+    The place in which others see the agent, in [0, n_places): for mean-field observations, infos and pictures.
 ``publish(signal, constants, time, key)``, optional
-    Draws what everybody learns before the actions of a step, time 0 being the beginning of an episode, and writes
-    it into the public signal. What is written stays there from step to step.
+    Draws public news before the actions of a step, time 0 being the beginning of an episode, and writes it into
+    the public signal. Entries keep their values from step to step until they are written again.
 ``allowed(action, state, agent, public) -> bool``, optional
-    Action masks of a game with discrete actions. Other actions can be taken too, but serve no purpose.
+    Action masks of a game with discrete actions. Masked actions can be taken too, but serve no purpose.
 ``account(out, state, action, agent, world, key)``, optional
-    Writes into ``out`` (n_accounts,), in double precision, the parts that an agent's step is made up of
+    Writes into ``out`` (n_accounts,), in double precision, the parts of an agent's step, such as its payments
     (:attr:`Game.account_names`), from the same random draws as ``step``.
 
 Rules of a finite game
@@ -52,9 +52,10 @@ Rules of a finite game
 ``reward(state, action, agent, world) -> float``
     The expected reward.
 
-All others follow from these two, and each can be declared nevertheless. A game whose reward and next state hang
-together declares a ``step`` of its own, of which ``transition`` must be the law and ``reward`` the mean (the
-repeated auction, where a bidder pays what it wins by). It may then also declare
+All other rules have defaults that follow from these two, and each can be declared by the game. A game whose reward
+and next state are dependent declares its own ``step``; ``transition`` must then be the distribution of its next
+state and ``reward`` the mean of its reward (as in the repeated auction, where the price decides both). It may then
+also declare
 
 ``met(state, action, agent, world, key) -> float``
     The mean action of those whom the agent met in that step, drawn from the same key. Without it everybody meets
@@ -84,24 +85,24 @@ from mfenvs.rule_checks import check_optional_rules, check_rule
 Rule = Callable[..., Any]
 
 MAX_AGENTS = 2**24
-"""Counts are kept in single precision, in which whole numbers are exact up to here."""
+"""Largest number of agents: counts are in single precision, in which whole numbers are exact up to here."""
 MAX_HORIZON = 2**31 - 1
 """Largest number of steps of an episode."""
 MAX_CELLS = 2**26
-"""Largest number of pairs of a state and an action: one law over these takes half a gigabyte."""
+"""Largest number of pairs of a state and an action: one distribution over these takes half a gigabyte."""
 MAX_SEED = 2**64 - 1
-"""Largest seed."""
+"""Largest random seed."""
 
 NO_PARAMETERS = np.dtype([("unused", np.float32)])
 """The ``agent_dtype`` of a game whose agents are all alike; it needs no ``draw_agents``."""
 
 SIZES = {"n_cells": 1, "n_features": 0, "n_places": 0, "n_signals": 0}
-"""What a game may declare as sizes of arrays, and how small each may be."""
+"""Sizes of arrays that a game declares, with the smallest value allowed for each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """The rules of a game: all that the engine compiles, and the key under which kernels are shared."""
+    """The rules of a game, which the engine compiles; games with equal rules share kernels."""
 
     start: Rule
     step: Rule
@@ -126,8 +127,8 @@ class Game:
     rules that the docstring of :mod:`mfenvs.game` lists. Rules do not see ``self``: what the property
     ``constants`` returns reaches them as ``world.constants``.
 
-    Constants given as numbers of numpy's, or as arrays or tensors without axes, are kept as Python's numbers.
-    Sizes (``n_cells``, ``n_states``, ...) must be Python ints.
+    Constants given as NumPy numbers, or as arrays or tensors without axes, are kept as Python numbers. Sizes
+    (``n_cells``, ``n_states``, ...) must be Python ints.
 
     Raises
     ------
@@ -141,11 +142,11 @@ class Game:
     horizon: int
     """Number of steps H of an episode."""
     agents_seed: int = 0
-    """Seed of the agents' parameters, from 0 to 2^64 - 1. Episodes have seeds of their own."""
+    """Random seed of the agents' parameters, from 0 to 2^64 - 1. Episodes have seeds of their own."""
     discount: float = 1.0
     """Discount factor gamma in (0, 1]. With 1 the game ends after ``horizon`` steps, and agents maximise their
-    total reward. Below 1 it has an infinite horizon: policies are stationary, rules must not read the time, and
-    ``horizon`` is only where simulated episodes are truncated."""
+    total reward. Below 1 the game has an infinite horizon: policies are stationary, rules must not read the time,
+    and simulated episodes are truncated after ``horizon`` steps."""
 
     agent_prefix: ClassVar[str] = "agent"
     """Prefix of the agents' names in dict APIs: ``<prefix>_<int>``."""
@@ -180,7 +181,7 @@ class Game:
         self._agents = self._drawn_agents()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change a game that is made: its agents and compiled rules follow from its constants."""
+        """Refuse to change a game after its construction: agents and compiled rules follow from its constants."""
         if "_agents" in self.__dict__:
             raise AttributeError(
                 f"{name} is fixed once a game is made: make another with dataclasses.replace(game, {name}=...)"
@@ -198,7 +199,8 @@ class Game:
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
         """Draw the parameters of all agents: finite numbers, shape (n_agents,) of ``agent_dtype``.
 
-        By default zeros, to be filled. A game whose ``agent_dtype`` is not :data:`NO_PARAMETERS` must override it.
+        By default all are zero. A game whose ``agent_dtype`` is not :data:`NO_PARAMETERS` must override this
+        method.
         """
         return np.zeros(self.n_agents, self.agent_dtype)
 
@@ -209,7 +211,7 @@ class Game:
 
     @property
     def is_infinite(self) -> bool:
-        """Whether the game goes on for ever, discounted; else it ends at the horizon."""
+        """Whether the game has an infinite horizon (``discount`` < 1); otherwise it ends at ``horizon``."""
         return self.discount < 1.0
 
     @property
@@ -247,7 +249,7 @@ class Game:
 
     @property
     def n_places(self) -> int:
-        """Number of places in which agents are seen by others; 0 without a rule ``place``."""
+        """Number of places in which others see agents; 0 without a rule ``place``."""
         return 0
 
     @property
@@ -282,34 +284,34 @@ class Game:
         return Rules(**declared)
 
     def place_name(self, place: int) -> str:
-        """What a place is called in pictures."""
+        """The name of a place in pictures."""
         return str(place)
 
     def audit(self, accounts: NDArray[np.float64], signal: NDArray[np.float64]) -> None:
-        """Check the accounts of a step: what the engine calls in ``debug`` mode if there is a rule ``account``.
+        """Check the accounts of a step. The engine calls it in ``debug`` mode if there is a rule ``account``.
 
         Parameters
         ----------
         accounts:
-            Shape (n_worlds, n_agents, n_accounts).
+            Accounts of all agents, shape (n_worlds, n_agents, n_accounts).
         signal:
             The public signal of that step, shape (n_worlds, n_signals).
 
         Raises
         ------
         ValueError
-            If the books do not balance. By default nothing is checked.
+            If the accounts do not balance. By default nothing is checked.
         """
 
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
-        """Check that the game can be in these states: called before an engine goes on from a snapshot.
+        """Check that the game can be in these states, before an engine continues from a snapshot.
 
-        Rules use states and signals as indices without a check. Games extend it by the ranges of their own.
+        Rules use states and signals as indices without a check. Games extend this method by checks of ranges.
 
         Parameters
         ----------
         states:
-            Shape (n_worlds, n_agents) of ``state_dtype``.
+            Local states, shape (n_worlds, n_agents) of ``state_dtype``.
         signal:
             The public signal, shape (n_worlds, n_signals).
 
@@ -325,7 +327,7 @@ class Game:
         _check_finite("snapshot.signal", signal)
 
     def describe(self) -> dict[str, Any]:
-        """The constants with which an equal game can be made: keyword arguments of its class."""
+        """The constants from which an equal game can be made, as keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
     def _check_sizes(self) -> None:
@@ -368,10 +370,10 @@ class Game:
 class FiniteGame(Game):
     """A game with finitely many states and actions.
 
-    A finite-horizon dynamic game (Yardim & He, Definition 1), or with a ``discount`` below 1 an infinite-horizon
-    discounted one (Guo et al., arXiv 1901.09585).
+    It is a finite-horizon dynamic game (Yardim & He, arXiv 2408.15173, Definition 1), or with a ``discount`` below
+    1 an infinite-horizon discounted game (Guo et al., arXiv 1901.09585).
 
-    Declares ``n_states``, ``n_actions`` and the rules
+    A subclass declares ``n_states``, ``n_actions`` and the rules
 
     ``transition(next_state, state, action, agent, world) -> float``
         P^i(next_state | state, action, others). Over next_state it must be a probability row: the
@@ -380,9 +382,9 @@ class FiniteGame(Game):
         R^i(state, action, others).
 
     An agent is counted in the cell ``state * n_actions + action``, so that ``share(world, cell)`` is
-    sigma(rho^{-i})(state, action), and observes its own state one-hot and the elapsed time h / H, shape
-    (n_states + 1,), in an infinite game its state only, (n_states,). The initial law is uniform. Each of these
-    can be overridden, and so can ``step``.
+    sigma(rho^{-i})(state, action). It observes its own state one-hot and the elapsed time h / H, shape
+    (n_states + 1,); in an infinite game its state only, shape (n_states,). The initial distribution is uniform.
+    Each of these can be overridden, and so can ``step``.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -424,12 +426,12 @@ class FiniteGame(Game):
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
-        """The law rho_0 of every agent's first state, shape (n_states,)."""
+        """The distribution rho_0 of every agent's initial state, shape (n_states,)."""
         return np.full(self.n_states, 1.0 / self.n_states)
 
     @property
     def initial(self) -> NDArray[np.float32]:
-        """Cumulative initial law, shape (n_states,)."""
+        """The initial distribution, cumulated over states, shape (n_states,)."""
         return cumulative(self.initial_distribution)
 
     @property
@@ -439,12 +441,12 @@ class FiniteGame(Game):
 
     @property
     def n_cells(self) -> int:
-        """|S| |A|: agents are counted by state and action."""
+        """|S| |A|: there is a cell for each pair of a state and an action."""
         return self.n_states * self.n_actions
 
     @property
     def policy_shape(self) -> tuple[int, int, int]:
-        """Shape (T, S, A) of a policy: a law over actions for every time and state.
+        """Shape (T, S, A) of a policy: a distribution over actions for every time and state.
 
         T is the horizon H, or 1 in an infinite game, whose policies are stationary.
         """
@@ -452,12 +454,12 @@ class FiniteGame(Game):
 
     @property
     def n_places(self) -> int:
-        """|S|: agents are seen in their states."""
+        """|S|: an agent's place is its state."""
         return self.n_states
 
     @property
     def n_features(self) -> int:
-        """Own state one-hot and, where the game ends, elapsed time."""
+        """|S| for the own state, one-hot, and 1 for the elapsed time in a game that ends."""
         return self.n_states + (not self.is_infinite)
 
     @property
@@ -485,7 +487,7 @@ class FiniteGame(Game):
 
     @property
     def counts_state_actions(self) -> bool:
-        """Whether the counts are just sigma(rho): no weights and the default cell."""
+        """Whether the counts are the plain sigma(rho): the default cells, without weights."""
         return self.weight is None and self.cell is None and self.count is None
 
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
@@ -500,7 +502,7 @@ class FiniteGame(Game):
             )
 
     def check_states(self, states: NDArray[Any]) -> None:
-        """Check what a game's own ``start`` or ``step`` made: ValueError if there is no such state."""
+        """Check states that a game's own ``start`` or ``step`` returned; ValueError if one does not exist."""
         is_own = hasattr(self, "step") or hasattr(self, "start")
         if is_own and (outside := (states < 0) | (states >= self.n_states)).any():
             raise ValueError(

@@ -1,9 +1,8 @@
-"""What a policy of observations is, and models of Stable-Baselines3 and sb3-contrib as such policies.
+"""Policies that act on observations, and models of Stable-Baselines3 and sb3-contrib as such policies.
 
-A model's ``predict`` expects what its training environment gave it: observations that ``VecNormalize`` has
-normalised, action masks, the memory of a recurrent network. This module rebuilds that from the model alone, and
-refuses models whose environment changed observations or actions in a way that it cannot rebuild. Neither package
-is imported here.
+A model's ``predict`` expects its inputs as in training: observations normalised by ``VecNormalize``, action masks,
+the memory of a recurrent network. This module rebuilds these inputs from the model alone, and refuses models whose
+environment changed observations or actions in a way that it cannot rebuild. Neither package is imported here.
 """
 
 import inspect
@@ -46,13 +45,13 @@ INNER = ("venv", "env", "vector", "par_env", "aec_env", "gym_env", "envs", "vec_
 
 @runtime_checkable
 class ObservationPolicy(Protocol):
-    """A policy that says with which probabilities it would act, given what agents observe.
+    """A policy that returns the probabilities of its actions, given the agents' observations.
 
     An attribute ``observe`` names the observation blocks that it expects beside an agent's own observation.
     """
 
     def action_probabilities(self, observations: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the law of each row's action.
+        """Return the probabilities of each row's actions.
 
         Parameters
         ----------
@@ -62,18 +61,18 @@ class ObservationPolicy(Protocol):
 
         Returns
         -------
-        Shape (n_worlds * n_agents, n_actions); rows sum to one.
+        Probabilities, shape (n_worlds * n_agents, n_actions); rows sum to one.
         """
 
 
 def environment_layers(model: Any) -> list[Any]:
-    """The training environment of a model and all that it wraps, from the outside in; [] if it has none."""
+    """The training environment of a model and the ones that it wraps, from the outside in; [] if there is none."""
     layers: list[Any] = []
     find = getattr(model, "get_env", None)
     env = find() if callable(find) else None
     while env is not None and not any(env is layer for layer in layers):
         layers.append(env)
-        # Not by getattr(), which wrappers answer for what they wrap.
+        # Not by getattr(), which wrappers pass on to the environment that they wrap.
         kept = vars(env) if hasattr(env, "__dict__") else {}
         env = next((kept[name] for name in INNER if kept.get(name) is not None), None)
         if isinstance(env, list | tuple):
@@ -92,20 +91,20 @@ def observed_blocks(policy: Any) -> Any:
 
 
 class TrainedOn:
-    """What a policy was trained on, as far as it tells: its spaces, and how observations were normalised.
+    """The spaces and the normalisation of observations of a policy's training, as far as the policy holds them.
 
     Parameters
     ----------
     policy:
-        A model of Stable-Baselines3's kind, or any other policy, which is left alone.
+        A model with the interface of Stable-Baselines3, or any other policy, about which nothing is assumed.
     name:
-        What error messages call it.
+        Name of the policy in error messages.
 
     Raises
     ------
     TypeError, ValueError
-        If its training environment changed observations or actions in a way that cannot be rebuilt, or the model
-        was trained under ``VecNormalize`` and has come without it.
+        If the training environment changed observations or actions in a way that cannot be rebuilt, or the model
+        was trained under ``VecNormalize`` and comes without it.
     """
 
     def __init__(self, policy: Any, name: str) -> None:
@@ -117,7 +116,7 @@ class TrainedOn:
             raise TypeError(f"{name} was trained under two VecNormalize, which cannot be rebuilt: use one")
         find = getattr(policy, "get_vec_normalize_env", None)
         self._vec_normalize = find() if callable(find) else None
-        # Of SB3's on-policy models this is set by nothing but training under VecNormalize, and is saved.
+        # SB3's on-policy models have this attribute set only by training under VecNormalize, and save it.
         remembers = getattr(policy, "_last_original_obs", None) is not None and hasattr(
             policy, "rollout_buffer_class"
         )
@@ -141,7 +140,7 @@ class TrainedOn:
             raise ValueError(f"{self._name} was trained to act in {chosen}, but actions of this game are {action}")
 
     def normalised(self, observations: Rows) -> Rows:
-        """Observations as the policy saw them in training, with the statistics as they are."""
+        """Observations normalised as in training, with the normalisation's present statistics."""
         if self._vec_normalize is None:
             return observations
         normalised: Rows = self._vec_normalize.normalize_obs(observations)
@@ -149,17 +148,17 @@ class TrainedOn:
 
 
 class NetworkLaws:
-    """The laws of the actions of a stock model with discrete actions and without memory.
+    """Action probabilities of a stock model with discrete actions and without memory.
 
-    Actor-critics (PPO, A2C, MaskablePPO) act by the law of their network. All others (DQN, QR-DQN) take their best
-    action: that they explore in training is no part of what they have learned.
+    Actor-critics (PPO, A2C, MaskablePPO) act by the probabilities of their network. All others (DQN, QR-DQN) take
+    their best action: exploration in training is not part of the learned policy.
 
     Parameters
     ----------
     network:
         The model's policy network, as :func:`stock_network` finds it.
     trained_on:
-        What the model was trained on.
+        The spaces and the normalisation of the model's training.
     """
 
     def __init__(self, network: Any, trained_on: TrainedOn) -> None:
@@ -170,14 +169,14 @@ class NetworkLaws:
         """Whether the network was trained with action masks."""
 
     def __call__(self, observations: Rows, masks: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """The law of each row's action, shape (n_rows, n_actions).
+        """The probabilities of each row's actions, shape (n_rows, n_actions).
 
         Parameters
         ----------
         observations:
             As the game gives them, shape (n_rows, width).
         masks:
-            Which actions are allowed, shape (n_rows, n_actions), if the network takes masks.
+            Action masks, shape (n_rows, n_actions), if the network takes masks: True for an allowed action.
         """
         rows = self._trained_on.normalised(observations)
         if not self._is_stochastic:
@@ -196,9 +195,10 @@ class NetworkLaws:
 
 
 def stock_network(policy: Any) -> Any:
-    """The network of a stock model whose laws :class:`NetworkLaws` knows; None of any other policy.
+    """The network of a stock model that :class:`NetworkLaws` can evaluate; None for any other policy.
 
-    A model that has a ``predict`` of its own, a recurrent one and one without discrete actions are none.
+    Models with a ``predict`` of their own, recurrent models, and models without discrete actions are not stock
+    models.
     """
     base, policies = (sys.modules.get(f"stable_baselines3.common.{name}") for name in ("base_class", "policies"))
     if base is None or policies is None:
@@ -217,21 +217,21 @@ def stock_network(policy: Any) -> Any:
 
 
 class Predictions:
-    """What a policy's ``predict`` answers, asked as in training.
+    """Actions of a policy's ``predict``, which is called as in training.
 
-    With ``action_masks`` where it takes them. With ``state`` and ``episode_start`` where it takes those: what it
-    remembers is kept from step to step of an episode.
+    ``predict`` is given ``action_masks`` if it takes them, and ``state`` and ``episode_start`` if it takes those:
+    the state that it returns is kept from step to step of an episode.
 
     Parameters
     ----------
     policy:
         An object with ``predict(observations, ...) -> (actions, state)``.
     trained_on:
-        What it was trained on.
+        The spaces and the normalisation of the policy's training.
     action_shape:
         The shape of one agent's action: () if actions are discrete.
     name:
-        What error messages call it.
+        Name of the policy in error messages.
     """
 
     def __init__(self, policy: Any, trained_on: TrainedOn, action_shape: tuple[int, ...], name: str) -> None:
@@ -247,21 +247,21 @@ class Predictions:
         """Engine, episode and time of the last call."""
 
     def __call__(self, engine: Engine, observations: Rows, masks: NDArray[np.bool_] | None = None) -> NDArray[Any]:
-        """The actions of the rows, shape (n_rows,), with a Box's shape behind.
+        """The actions of the rows, shape (n_rows,), followed by the shape of a Box.
 
         Parameters
         ----------
         engine:
-            Where the rows act, at its present time.
+            The engine in which the rows act, now.
         observations:
             As the game gives them, shape (n_rows, width).
         masks:
-            Which actions are allowed, shape (n_rows, n_actions), if ``predict`` takes masks.
+            Action masks, shape (n_rows, n_actions), if ``predict`` takes masks: True for an allowed action.
 
         Raises
         ------
         TypeError, ValueError
-            If ``predict`` returns something else, or a state although it takes none.
+            If ``predict`` returns anything else than actions and a state, or a state although it takes none.
         RuntimeError
             If a policy with memory has missed steps of the episode.
         """
@@ -296,9 +296,9 @@ class Predictions:
         return chosen.reshape(expected)
 
     def _recalled(self, engine: Engine) -> tuple[Any, bool]:
-        """The state with which to predict now, and whether the step before was missed.
+        """The state for the prediction now, and whether the last step was missed.
 
-        A step that is asked for twice is answered from the same state.
+        A second prediction for the same step starts from the same state.
         """
         where, episode, time = self._when
         is_here = where is engine and episode == engine.episode
@@ -349,7 +349,7 @@ def _is_vec_normalize(layer: Any) -> bool:
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a function by name; none if it does not tell."""
+    """The parameters of a function by name; empty if they are unknown."""
     try:
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):

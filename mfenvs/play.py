@@ -1,4 +1,4 @@
-"""Policies of all kinds played in an engine: who chooses everyone's actions, and on which random numbers."""
+"""Policies of all kinds played in an engine: they choose the agents' actions."""
 
 from typing import Any
 
@@ -15,33 +15,35 @@ from mfenvs.wrappers.observations import Observe, Observer
 
 
 class Player:
-    """Chooses the actions of all agents of an engine.
+    """A policy that chooses the actions of all agents of an engine.
 
     Parameters
     ----------
     game:
         The game.
     policy:
-        What everybody plays. One of
+        Policy of all agents, one of
 
         * None: uniformly random actions;
         * a table, for a finite game: probabilities of its ``policy_shape`` (T, S, A), or (n_agents, T, S, A) for a
           policy each, or an object with these as its attribute ``probabilities``;
         * an :class:`ObservationPolicy`: an object with ``action_probabilities``;
-        * a model of Stable-Baselines3 or sb3-contrib, on what it was trained on: observations normalised by its
-          ``VecNormalize``, with action masks (MaskablePPO) and memory (RecurrentPPO). With discrete actions
-          actor-critics act by the law of their network, and DQN and QR-DQN take their best action;
+        * a model of Stable-Baselines3 or sb3-contrib, with inputs as in its training: observations normalised by
+          its
+          ``VecNormalize``, action masks (MaskablePPO) and memory (RecurrentPPO). With discrete actions
+          actor-critics act by the probabilities of their network, and DQN and QR-DQN take their best action;
         * any other object with their ``predict(observations) -> (actions, state)``. It is given ``action_masks``,
           and ``state`` and ``episode_start``, if it takes arguments of these names.
 
-        Most are played on the engine's own random numbers, so that two runs that differ in one agent's actions
-        share everything else. Models of Box actions, recurrent ones and objects that only ``predict`` draw their
-        own.
+        Most policies are played with the engine's own random numbers, so that two runs that differ in one agent's
+        actions share everything else. Models of Box actions, recurrent models and objects that only ``predict``
+        draw random numbers of their own.
     observe:
-        What the policy sees beside agents' own observations; by default its attribute ``observe``, if it has one,
-        or what agents saw in a model's training environment. A model that was loaded does not know it.
+        Observation blocks that the policy sees beside agents' own observations; by default its attribute
+        ``observe``, if it has one, or the blocks of a model's training environment. A loaded model does not know
+        them.
     name:
-        What error messages call the policy.
+        Name of the policy in error messages.
 
     Raises
     ------
@@ -69,14 +71,14 @@ class Player:
             self.width = self._observing.observer.width
 
     def actions(self, engine: Engine) -> NDArray[Any]:
-        """Everyone's actions now, shape (n_worlds, n_agents), with a Box's shape behind.
+        """The actions of all agents now, shape (n_worlds, n_agents), followed by the shape of a Box.
 
         Raises
         ------
         RuntimeError
             Outside an episode.
         TypeError, ValueError
-            If the policy returns something else.
+            If the policy returns anything else than actions, or probabilities, of the right shape.
         """
         if self._table is not None:
             return engine.sample_actions(self._table)
@@ -92,7 +94,7 @@ class Player:
 
 
 class Deviator:
-    """Chooses the action of one agent of each world, on the random numbers on which it would otherwise act.
+    """A policy that chooses the action of one agent in each world, from the agent's own random numbers.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ class Deviator:
         An object with ``action_probabilities``, which takes the rows' ``agents`` too if it has ``n_agents`` (a
         joint policy), a model, or an object with SB3's ``predict``, as in :class:`Player`.
     observe:
-        What it sees beside the agent's own observation, as in :class:`Player`.
+        Observation blocks that it sees beside the agent's own observation, as in :class:`Player`.
 
     Raises
     ------
@@ -116,41 +118,41 @@ class Deviator:
         self._observing = _Observing(game, policy, observe, "deviation", needs)
         self._is_joint = hasattr(policy, "n_agents")
         self.width = self._observing.observer.width
-        """Number of features that it sees."""
+        """Number of features that the policy observes."""
 
     def replace(self, actions: NDArray[Any], engine: Engine, agents: NDArray[Any]) -> NDArray[Any]:
-        """Everyone's actions with those of ``agents``, one in each world, in the place of their own.
+        """The actions of all agents, with those of the deviators ``agents`` replaced.
 
         Parameters
         ----------
         actions:
-            Shape (n_worlds, n_agents), with a Box's shape behind.
+            Shape (n_worlds, n_agents), followed by the shape of a Box.
         engine:
-            Where they act.
+            The engine in which the agents act.
         agents:
-            The deviator of each world, shape (n_worlds,).
+            Index of the deviator in each world, shape (n_worlds,).
         """
         worlds = np.arange(engine.n_worlds)
         own = self._observing.observer(engine)[worlds, agents]
         masks = engine.action_masks()[worlds, agents] if self._observing.takes_masks else None
         if self._observing.has_laws:
             laws = self._observing.laws(own, masks, agents if self._is_joint else None)
-            # Draws belong to places in the batch: the others' laws are of no meaning here.
+            # Random draws belong to positions in the batch; the other agents' probabilities are placeholders.
             everyone = np.full((*actions.shape[:2], laws.shape[1]), 1.0 / laws.shape[1], np.float32)
             everyone[worlds, agents] = laws
             chosen: NDArray[Any] = engine.draw_actions(everyone)[worlds, agents]
         else:
             chosen = self._observing.predictions(engine, own, masks)
-        # Of a type that holds both: fractions are the engine's to refuse, not to be cut off here.
+        # In a dtype that holds both kinds of numbers: the engine refuses fractions, which must not be cut off.
         replaced = actions.astype(np.result_type(actions, chosen), copy=True)
         replaced[worlds, agents] = chosen
         return replaced
 
 
 class _Observing:
-    """A policy that acts on observations: asked for the laws of actions if it knows them, else for actions.
+    """A policy that acts on observations; it gives action probabilities if it knows them, else actions.
 
-    ``needs`` says in the error message what the policy must be.
+    ``needs`` is the part of the error message that says what the policy must be.
     """
 
     def __init__(self, game: Game, policy: Any, observe: Observe | None, name: str, needs: str) -> None:
@@ -164,7 +166,7 @@ class _Observing:
         self._game, self._policy = game, policy
         self._network_laws: NetworkLaws | None = None
         self.has_laws = isinstance(policy, ObservationPolicy) and (is_discrete or not can_predict)
-        """Whether the policy knows the laws of its actions; trainers have both methods, and no laws for a Box."""
+        """Whether the policy can give action probabilities; for a Box, trainers have the method but cannot."""
         self.takes_masks = False
         """Whether the policy is to be given action masks."""
         if self.has_laws:
@@ -184,7 +186,7 @@ class _Observing:
         masks: NDArray[Any] | None = None,
         agents: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """The laws of the rows' actions, (n_rows, n_actions); with ``agents`` where rows are not whole worlds."""
+        """Probabilities of the rows' actions, (n_rows, n_actions); ``agents`` if rows are not whole worlds."""
         if self._network_laws is not None:
             return self._network_laws(observations, masks)
         assert isinstance(self._game.action_space, gymnasium.spaces.Discrete)
@@ -208,27 +210,27 @@ def _is_table(policy: Any) -> bool:
 
 
 def _check_agents(game: Game, policy: Any, name: str) -> None:
-    """Raise a ValueError if a joint policy is that of another number of agents."""
+    """Raise a ValueError if a joint policy is for another number of agents."""
     n_agents = getattr(policy, "n_agents", game.n_agents)
     if n_agents != game.n_agents:
         raise ValueError(f"{name} must be of the game's {game.n_agents} agents, got one of {n_agents}")
 
 
 def cumulative_policy(game: FiniteGame, policy: ArrayLike | Any, name: str) -> NDArray[np.float32]:
-    """A table of probabilities as the engine samples from it, shape (1 or n_agents, T, S, A)."""
+    """A table of probabilities cumulated over actions, from which the engine samples, (1 or n_agents, T, S, A)."""
     table = game.policy_shape
     return cumulative(checks.policy_table(name, policy, table, game.n_agents).reshape(-1, *table))
 
 
 ROUNDING = 1e-4
-"""How far the sum of a network's probabilities, which are in single precision, may be from one."""
+"""Largest distance from one that is allowed for the sum of a network's probabilities, in single precision."""
 
 BATCH_FEATURES = 2**22
-"""So many numbers are given to a policy at a time: 16 MB."""
+"""Number of features that are given to a policy at a time: 16 MB."""
 
 
 def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.float64]:
-    """A policy as a table of probabilities, as exploitability and the induced game take it.
+    """Tabulate a policy: compute its action probabilities at every time and in every state.
 
     Parameters
     ----------
@@ -236,12 +238,12 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
         A finite game.
     policy:
         A table, an :class:`mfenvs.models.ObservationPolicy`, or a model of Stable-Baselines3 or sb3-contrib with
-        discrete actions and without memory (:class:`mfenvs.play.Player`); None for uniformly random actions. Its
-        law may depend on the agent's own state, the time, and who the agent is (its parameters or its identity).
-        One with ``n_agents`` is taken for a joint policy, whose ``action_probabilities`` takes the rows'
-        ``agents``.
+        discrete actions and without memory (:class:`mfenvs.play.Player`); None for uniformly random actions.
+        Action probabilities may depend on the agent's own state, the time, and the agent (its parameters or its
+        identity). A policy with an attribute ``n_agents`` is a joint policy, whose ``action_probabilities`` takes
+        the rows' ``agents``.
     name:
-        What error messages call the policy.
+        Name of the policy in error messages.
 
     Returns
     -------
@@ -250,8 +252,8 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
     Raises
     ------
     TypeError
-        If the game is not finite, or the policy has no such law: it depends on what the others do (a mean-field
-        observation, a public signal) or on the past.
+        If the game is not finite, or the policy cannot be tabulated because it depends on the other agents (by a
+        mean-field observation or a public signal) or on the past.
     ValueError
         If the policy does not fit the game.
     """
@@ -299,7 +301,7 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
 
 
 def _refuse_unless_of_own_state(game: FiniteGame, observing: _Observing, name: str, reads_signal: bool) -> None:
-    """Raise a TypeError if a policy's law depends on more than an agent's own state, the time and who it is."""
+    """Raise a TypeError if a policy depends on more than an agent's own state, its identity and the time."""
     needs = (
         f"a table needs a policy that observes an agent's own state, its parameters and the time only, but {name}"
     )
@@ -326,8 +328,8 @@ def _what_agents_see(
 ) -> tuple[NDArray[np.int64], list[tuple[NDArray[np.float32], NDArray[np.bool_]]]]:
     """Own observations (T * S, n_features) and action masks (T * S, A) at every time in every state.
 
-    Returns the kind of each agent, shape (n_agents,), and what each kind sees. All are of one kind unless
-    ``asks_agents``; masks allow everything unless ``takes_masks``.
+    Returns the kind of each agent, shape (n_agents,), and the observations and masks of each kind. All agents are
+    of one kind unless ``asks_agents``; masks allow all actions unless ``takes_masks``.
     """
     n_times, n_states, n_actions = game.policy_shape
     signal = np.zeros(game.n_signals, np.float32)

@@ -1,4 +1,4 @@
-"""Names and versions of the games, and how to make one from its name."""
+"""The registry of games: their names and versions, and making a game from its name."""
 
 import dataclasses
 import difflib
@@ -29,9 +29,9 @@ def register(name: str, game_class: type[Game]) -> None:
     Raises
     ------
     TypeError
-        If ``game_class`` is not a dataclass derived from :class:`mfenvs.Game`, or ``name`` is no text.
+        If ``game_class`` is not a dataclass derived from :class:`mfenvs.Game`, or ``name`` is not a text.
     ValueError
-        If the name is not of this form, or is another game's.
+        If the name is not of this form, or is taken by another game.
     """
     if not (isinstance(game_class, type) and issubclass(game_class, Game)):
         raise TypeError(f"game_class must be a subclass of mfenvs.Game, got {checks.shown(game_class)}")
@@ -45,7 +45,7 @@ def register(name: str, game_class: type[Game]) -> None:
     if name in _GAMES:
         if _full_name(_GAMES[name]) != _full_name(game_class):
             raise ValueError(f"name {name!r} is already the game {_GAMES[name].__name__}: choose another")
-        _GAMES[name] = game_class  # The same class defined anew, as by a notebook's cell.
+        _GAMES[name] = game_class  # The same class, defined again, as by running a notebook's cell twice.
         return
     _GAMES[name] = game_class
     gymnasium.register(
@@ -72,7 +72,7 @@ def registered_games() -> dict[str, type[Game]]:
 
 
 def make(name: str | Game, **constants: Any) -> Game:
-    """Make a game.
+    """Make a game from its registered name and constants.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def make(name: str | Game, **constants: Any) -> Game:
     for constant in constants:
         if constant not in allowed:
             raise TypeError(
-                # Python's own words: libraries that try out keyword arguments look for them.
+                # The words of Python's own error: libraries that try out keyword arguments look for them.
                 f"{name} got an unexpected keyword argument {constant!r}: it has no constant"
                 f" {constant!r}{_suggestion(constant, allowed)}; allowed: {', '.join(allowed)}"
             )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mfenvs.engine.engine import Engine
 
 MAX_SHOWN = 10
-"""Places that are shown by name; the less populated ones are shown as one."""
+"""Largest number of places that are shown by name; the less populated ones are added up."""
 
 BAR_WIDTH = 30
 HISTORY_WIDTH = 40
@@ -25,7 +25,7 @@ DOTS_PER_INCH = 100
 
 
 class Recorder(Protocol):
-    """What :func:`make_recorder` returns: it watches world 0 of an engine, and shows it."""
+    """A recorder of world 0 of an engine, which shows it as text or image (:func:`make_recorder`)."""
 
     def clear(self) -> None:
         """Forget what was recorded: the next record is that of time 0."""
@@ -41,7 +41,7 @@ class Recorder(Protocol):
 
 
 class ShareRecorder:
-    """Records the shares of one world's agents by place, and shows them.
+    """Recorder of the share of one world's agents in each place, which it shows as text or image.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class ShareRecorder:
         self._shares.clear()
 
     def record(self, engine: "Engine") -> None:
-        """Record where the agents of world 0 are."""
+        """Record the places of the agents of world 0."""
         self._shares.append(engine.occupancy()[0].astype(np.float64))
 
     def ansi(self) -> str:
@@ -129,10 +129,11 @@ class ShareRecorder:
 
 @functools.singledispatch
 def make_recorder(game: Game) -> Recorder:
-    """Make what records an episode of a game and shows it as text and as an image.
+    """Make the recorder that shows an episode of a game as text and as an image.
 
-    By default the share of agents in each place over time. A game that shows more has a recorder of its own, a
-    class or function that takes the game and is registered for its class: ``@make_recorder.register(MyGame)``.
+    By default it shows the share of agents in each place over time. A game that shows more has a recorder of its
+    own, a class or function that takes the game and is registered for the game's class:
+    ``@make_recorder.register(MyGame)``.
 
     Raises
     ------
@@ -166,27 +167,27 @@ def sparkline(history: NDArray[np.float64], width: int = HISTORY_WIDTH) -> str:
 
 
 def show_whole_episode(axes: Any, game: Game) -> None:
-    """Let the horizontal axis be the time of an episode, a strip from h - 1/2 to h + 1/2 for time h."""
+    """Set the horizontal axis to the times of an episode, with a strip from h - 1/2 to h + 1/2 for time h."""
     axes.set_xlim(-0.5, game.horizon + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("time step")
 
 
 def new_figure() -> tuple[Any, Any]:
-    """A figure of matplotlib of the size of all pictures, and its canvas; ImportError if there is none."""
+    """A matplotlib figure of the size of all pictures, and its canvas; ImportError without matplotlib."""
     figure_class, canvas_class = drawing_classes()
     figure = figure_class(figsize=SIZE_IN_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     return figure, canvas_class(figure)
 
 
 def pixels(canvas: Any) -> NDArray[np.uint8]:
-    """What is drawn on a canvas, shape (height, width, 3)."""
+    """The image drawn on a canvas, shape (height, width, 3)."""
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3].copy()
 
 
 def drawing_classes() -> tuple[Any, Any]:
-    """Figure and canvas of matplotlib, without the global state of pyplot; ImportError if there is none."""
+    """Matplotlib's classes of figures and canvases, without pyplot's global state; ImportError if missing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Checks of a game's declarations: which rules there are, what they take, and which of them go together."""
+"""Checks of a game's declarations: the rules that are there, their arguments, and rules that need each other."""
 
 import inspect
 from collections.abc import Callable
@@ -25,14 +25,14 @@ RULE_ARGUMENTS = {
     "transition": ("next_state", "state", "action", "agent", "world"),
     "reward": ("state", "action", "agent", "world"),
 }
-"""What each rule is called with."""
+"""Names of the arguments with which each rule is called."""
 
 
 OPTIONAL_RULES = ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met")
 
 
 def check_rule(game: Any, name: str) -> None:
-    """Check that a game declares a rule, and that the rule takes what it is called with; TypeError if not."""
+    """Check that a game declares a rule, and that the rule takes its arguments; TypeError if not."""
     function = getattr(game, name, None)
     if function is None:
         raise TypeError(f"{type(game).__name__} must declare the rule {_call(name)}")
@@ -40,7 +40,7 @@ def check_rule(game: Any, name: str) -> None:
 
 
 def check_arguments(game: Any, name: str, function: Callable[..., Any]) -> None:
-    """Check that a rule is compiled and takes what it is called with; TypeError if not."""
+    """Check that a rule is compiled and takes the arguments with which it is called; TypeError if not."""
     kind, expected = type(game).__name__, RULE_ARGUMENTS[name]
     if not hasattr(function, "py_func"):
         raise TypeError(f"{kind}.{name} must be compiled: put @rule on it")
@@ -56,12 +56,12 @@ def check_arguments(game: Any, name: str, function: Callable[..., Any]) -> None:
 
 
 def check_optional_rules(game: Any) -> None:
-    """Check the optional rules that a game declares, and what has to be declared together with them.
+    """Check the optional rules that a game declares, and the declarations that they need.
 
     Raises
     ------
     TypeError
-        If a rule takes other arguments than it is called with, or goes with something that is missing.
+        If a rule takes other arguments than it is called with, or needs a declaration that is missing.
     ValueError
         If an entry of ``reported`` or a place of ``regions`` is out of range.
     """

@@ -1,4 +1,4 @@
-"""Rules: the scalar functions of one agent in which a game is written, once.
+"""Rules: the scalar functions of one agent that define a game, written once for all backends.
 
 A rule is an ordinary Python function of numbers. :func:`rule` compiles it for the CPU; kernels inline
 it into their loops, a CUDA compiler can take the same function as a device function, and
@@ -56,15 +56,15 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Public(NamedTuple):
-    """What everybody knows when agents act: the argument ``public`` of the rules ``observe`` and ``allowed``."""
+    """Public information when agents act: the argument ``public`` of the rules ``observe`` and ``allowed``."""
 
     signal: Any
-    """The public signal, shape (n_signals,): what ``aggregate`` wrote in the last step, and ``publish`` since.
+    """The public signal, shape (n_signals,), as ``aggregate`` wrote it in the last step, and ``publish`` since.
 
-    At the start of an episode there was no step: zeros, and what ``publish`` wrote.
+    At the start of an episode, before any step, it holds zeros and what ``publish`` wrote.
     """
     constants: Any
-    """The game's ``constants``."""
+    """The game's property ``constants``: numbers and arrays common to all agents."""
     time: Any
     """Time step h, 0 <= h <= horizon; at the horizon the episode is over."""
     elapsed: Any
@@ -72,11 +72,11 @@ class Public(NamedTuple):
 
 
 class World(NamedTuple):
-    """What an agent's rules see of everyone: the argument ``world`` of every rule.
+    """The population as an agent's rules see it: the argument ``world`` of most rules.
 
-    The simulator and the mean-field side fill the same fields, so a rule does not know whether it
-    lives among N agents or in the limit. Rules read it through :func:`share` (of the others) and
-    :func:`crowd` (with oneself), or take directly
+    The simulator and the mean-field game fill the same fields, so that a rule is the same among N agents and in
+    the limit. Rules read the population through :func:`share` (without the agent itself) and :func:`crowd` (with
+    it), or the fields directly:
 
     ``world.constants``
         what the game's property ``constants`` returns: a (named) tuple of numbers and arrays. This is how
@@ -86,14 +86,14 @@ class World(NamedTuple):
     ``world.time``
         the time step h, 0 <= h < horizon.
 
-    In ``aggregate`` nobody is "oneself": there ``world.counts`` and ``crowd`` are what to read; likewise in all
-    rules of a game that counts by a rule ``count``. While that rule runs there are no counts yet to be read.
+    ``aggregate`` runs for the whole population and not for one agent: it reads ``world.counts`` or ``crowd``. So
+    do all rules of a game that counts by a rule ``count``. While ``count`` runs, there are no counts yet.
     """
 
     counts: Any
-    """Weight counted in each cell, everyone included, shape (n_cells,). In the mean-field: mass."""
+    """Weight of all agents in each cell, shape (n_cells,); in the mean-field, mass."""
     signal: Any
-    """What the game's ``aggregate`` made of the counts, shape (n_signals,)."""
+    """The public signal that the game's ``aggregate`` and ``publish`` wrote, shape (n_signals,)."""
     constants: Any
     """The game's ``constants``: a (named) tuple of numbers and arrays."""
     time: Any
@@ -101,7 +101,7 @@ class World(NamedTuple):
     own_cell: Any
     """The cell in which the agent itself is counted; -1 in the mean-field."""
     own_weight: Any
-    """The weight with which it is counted there; 0 in the mean-field."""
+    """The weight with which the agent itself is counted there; 0 in the mean-field."""
     per_other: Any
     """1 / (N - 1); 1 in the mean-field."""
     per_agent: Any
@@ -110,10 +110,10 @@ class World(NamedTuple):
 
 @rule
 def share(world: World, cell: Any) -> Any:
-    """Share of the *other* agents that is counted in ``cell``: sigma(rho^{-i})(cell) in [0, 1].
+    """Share of the *other* agents that are counted in ``cell``: sigma(rho^{-i})(cell) in [0, 1].
 
-    The population is that of the N-1 others [R]; the mean-field limit does not see the
-    difference. With weights: the others' total weight in the cell over N - 1.
+    The population is that of the N-1 others [R]; in the mean-field limit this makes no difference. With weights,
+    it is the others' total weight in the cell over N - 1.
     """
     own = world.own_weight if cell == world.own_cell else world.own_weight * 0
     return (world.counts[cell] - own) * world.per_other
@@ -121,16 +121,16 @@ def share(world: World, cell: Any) -> Any:
 
 @rule
 def crowd(world: World, cell: Any) -> Any:
-    """Total weight in ``cell`` with the agent itself, over N: for effects that one's own presence has."""
+    """Total weight in ``cell``, the agent's own included, over N: for effects to which the agent itself adds."""
     return world.counts[cell] * world.per_agent
 
 
 @rule
 def individual(world: World) -> Any:
-    """What one agent adds to the counts (of a game without weights): 1, and 0 in the mean-field.
+    """The amount that one agent adds to the counts of a game without weights: 1, and 0 in the mean-field.
 
-    For draws without replacement: after one agent of a cell was drawn, counts[cell] - individual(world) are left
-    in it.
+    It is meant for draws without replacement: after one agent of a cell was drawn, counts[cell] -
+    individual(world) are left in the cell.
     """
     return world.per_other * 0 + (1 if world.per_agent < 1.0 else 0)
 

@@ -1,1 +1,1 @@
-"""The command line ``mfenvs``: one module a command, imported when it is called for."""
+"""The command line ``mfenvs``: one module per command, imported when the command is used."""

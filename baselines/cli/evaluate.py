@@ -1,4 +1,4 @@
-"""``mfenvs evaluate``: what a run's policy earns, and how exploitable it is."""
+"""``mfenvs evaluate``: mean return and exploitability of a run's policy."""
 
 import dataclasses
 from typing import Any
@@ -27,15 +27,16 @@ MEANING_OF_E = "E_i: what agent i could gain by deviating alone, 0 at an equilib
 
 @dataclasses.dataclass(kw_only=True)
 class EvaluateFlags(SavedRunFlags):
-    """How to evaluate."""
+    """How to evaluate the policy of a run."""
 
     n_worlds: int = 64
     """Number of worlds that are simulated, at least 2."""
     deviators_per_world: int = 16
-    """Agents that deviate in each world, one at a time, for the lower bound on the mean (of tabular policies)."""
+    """For tabular policies: number of agents that deviate in each world, one at a time. Their gains give the lower
+    bound on the mean exploitability over agents."""
     best_response_timesteps: int = 0
-    """Where there is no table: timesteps for which a deviator is trained; 0: none is trained.
-    What it gains is a lower bound of exploitability."""
+    """For neural policies: number of timesteps for which a deviator is trained; 0: no deviator is trained.
+    The deviator's gain is a lower bound on the exploitability."""
 
     def check(self) -> None:
         """Raise a ValueError if a number is not allowed."""
@@ -46,7 +47,7 @@ class EvaluateFlags(SavedRunFlags):
 
 
 def run(words: list[str]) -> int:
-    """Print what a run's policy earns and how exploitable it is; write ``evaluation.json`` into its folder."""
+    """Print the mean return and exploitability of a run's policy; write ``evaluation.json`` to its folder."""
     folder, flags = read_command_line(
         "evaluate",
         words,

@@ -1,4 +1,4 @@
-"""Run folders on the disk: made by one process, written by one process at a time."""
+"""Run folders on disk: each is made by one process, and written by one process at a time."""
 
 import contextlib
 import errno
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 RUN_FILES = ("config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "checkpoint.zip")
-"""What training writes; which of the last three depends on the algorithm."""
+"""Files that training writes; which of the last three are written depends on the algorithm."""
 
 LOCK_FILE = ".lock"
 
 
 def make_folder(parent: Path, name: str) -> Path:
-    """Make a folder that was not there: ``name``, or ``name-2``, ``name-3`` ... if others have taken these."""
+    """Make a new folder in ``parent``: ``name``, or ``name-2``, ``name-3`` ... if these names are taken."""
     parent.mkdir(parents=True, exist_ok=True)
     folder, number = parent / name, 1
     while True:
@@ -30,7 +30,7 @@ def make_folder(parent: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if it is missing, against other processes that train into it.
+    """Hold a lock on a folder against other processes that train into it; a missing folder is made.
 
     The operating system releases the lock when the process ends, however it ends.
 

@@ -1,4 +1,4 @@
-"""Games by the names that the command line knows them by: ``Taxi-v0``, or ``module:BeachBar-v0`` for one's own."""
+"""Names of games on the command line: ``Taxi-v0``, or ``module:BeachBar-v0`` for a game of the user's own."""
 
 import importlib
 import sys
@@ -29,17 +29,17 @@ def game_class_and_module(word: str) -> tuple[type[Game], str | None]:
 
 
 def plain_name(word: str) -> str:
-    """The name under which a game is registered: without its module and ``mfenvs/``."""
+    """The name under which a game is registered: the word without its module and ``mfenvs/``."""
     return word.rpartition(":")[2].removeprefix(f"{NAMESPACE}/")
 
 
 def import_module(name: str) -> None:
-    """Import the module that registers a game, as ``python -m`` finds it: first in the working directory.
+    """Import the module that registers a game; as with ``python -m``, the working directory is searched first.
 
     Raises
     ------
     ValueError
-        If this is not a module's name, or there is no such module.
+        If ``name`` is not the name of a module, or there is no such module.
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"a module is named as Python imports it (package.module, without .py), got {name!r}")

@@ -39,7 +39,7 @@ def game_row(game: Game) -> tuple[str, ...]:
 
 
 def as_table(rows: dict[str, tuple[str, ...]], width: int) -> str:
-    """Lay out :func:`game_row` of each id in lines of at most ``width`` characters, titles below the figures."""
+    """Lay out the :func:`game_row` of each id in lines of at most ``width`` characters, titles below."""
     head = ("id", "N", "H", "states", "actions")
     cells = [head, *((name, *row[:-1]) for name, row in rows.items())]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -53,6 +53,6 @@ def as_table(rows: dict[str, tuple[str, ...]], width: int) -> str:
 
 
 def _title(game_class: type[Game]) -> str:
-    """The first line of the class's docstring; empty if it has only the one that dataclasses make up."""
+    """The first line of the class's docstring; empty if there is only the docstring that dataclasses generate."""
     first = (game_class.__doc__ or "").strip().partition("\n")[0].rstrip(".")
     return "" if first.startswith(f"{game_class.__name__}(") else first

@@ -23,7 +23,7 @@ is imported first.
 """
 
 EXTRA_PACKAGES = ("matplotlib", "rich", "stable_baselines3", "supersuit", "tensorboard", "torch", "tqdm", "tyro")
-"""What `pip install mfenvs[baselines]` adds to the core installation, as it is imported."""
+"""Import names of the packages that `pip install mfenvs[baselines]` adds to the core installation."""
 
 SIGPIPE = 13
 """Number of the signal that ends a process whose output nobody reads; Windows has no such signal."""
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit status: 0, 2 for an error in the input, 130 if interrupted, 141 if nobody reads the output on.
+    The exit status: 0 for success, 2 for an error in the input, 130 if interrupted, 141 if the output's reader
+    closed the pipe.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):

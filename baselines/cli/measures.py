@@ -1,4 +1,4 @@
-"""What training logs, in words."""
+"""Meanings of the measures that training logs."""
 
 import textwrap
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ MEANINGS = {
     "train/entropy_loss": "minus the mean entropy of the policy, in nats",
     "train/explained_variance": "share of the returns' variance that the value network explains",
 }
-"""By the name of the measure; others are SB3's."""
+"""Meaning of each measure by its name; a measure that is missing here is one of SB3's own."""
 
 INDENT = "      "
 

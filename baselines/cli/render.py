@@ -1,4 +1,4 @@
-"""``mfenvs render``: an episode played by a run's policy."""
+"""``mfenvs render``: print and draw an episode played by a run's policy."""
 
 from matplotlib.image import imsave
 

@@ -1,4 +1,4 @@
-"""What the commands share that read a run folder."""
+"""Flags and checks shared by the commands that read a run folder."""
 
 import dataclasses
 from pathlib import Path
@@ -20,10 +20,11 @@ READS_ONLY_DATA = (
 
 @dataclasses.dataclass(kw_only=True)
 class SavedRunFlags:
-    """How to read a run."""
+    """How to read a run folder."""
 
     module: str | None = None
-    """Python module to import first, which registers the run's game. To import a module is to run its code."""
+    """Python module that registers the run's game, imported first; by default none. Importing a module runs its
+    code."""
     seed: int = 0
     """Random seed of the simulations."""
 
@@ -65,7 +66,7 @@ def read_command_line(
 
 
 def _folder_and_flags(command: str, words: list[str]) -> tuple[Path, list[str]]:
-    """Tell the run folder from the flags behind it; ValueError if none is named."""
+    """Split the words after a command into the run folder and its flags; ValueError if no folder is named."""
     if words and words[0] in ("-h", "--help"):
         return Path(), ["--help"]
     if not words or words[0].startswith("-"):
@@ -76,7 +77,7 @@ def _folder_and_flags(command: str, words: list[str]) -> tuple[Path, list[str]]:
 def register_game_of_run(folder: Path, module: str | None) -> None:
     """Import the module that registers a run's game, if the user names it.
 
-    The word of the run's ``config.json`` is not enough: the folder may be a stranger's.
+    A module named only in the run's ``config.json`` is not imported: the folder may come from a stranger.
 
     Raises
     ------

@@ -36,29 +36,31 @@ from .games import game_class_and_module, plain_name
 from .measures import describe
 
 SECONDS_BETWEEN_SAVES = 30.0
-"""How much of a training run a crash may cost."""
+"""Time between two saves of a training run: about what a crash can lose of it."""
 
 DEFAULT_ITERATIONS = 50
 
 
 @dataclasses.dataclass(kw_only=True)
 class RunFlags:
-    """What a training run does beside learning."""
+    """Settings of a training run beside its hyper-parameters."""
 
     total_timesteps: int | None = None
-    """How long to train (more), in agent-steps (in iterations for solvers that simulate nothing); at least 1.
-    Rounded up to whole iterations; by default 50 iterations, or what a resumed run has left to do."""
+    """Length of the training in agent-steps (for solvers that simulate nothing: in iterations), at least 1,
+    rounded up to whole iterations. A resumed run trains for so many more. By default 50 iterations, or what a
+    resumed run has left to do."""
     folder: Path | None = None
     """Run folder; by default a new one, runs/<algorithm>-<game>-<date>-<time>."""
     resume: bool = False
-    """Go on with the run in --folder, with its game and hyper-parameters.
-    A run that has done what it was asked for does nothing more, unless --total-timesteps asks for it."""
+    """Continue the run in --folder, with its game and hyper-parameters.
+    A run that has done all of its timesteps does nothing more, unless --total-timesteps asks for it."""
     evaluate_every: int = 0
-    """Measure exploitability (of neural policies: the return) after every so many iterations; 0: never."""
+    """Number of iterations between measurements of the exploitability (of neural policies: of the mean return);
+    0: nothing is measured."""
     tensorboard: bool = False
-    """Also log for TensorBoard."""
+    """Whether to log for TensorBoard too."""
     progress: bool = True
-    """Show a progress bar."""
+    """Whether to show a progress bar."""
 
     def check(self) -> None:
         """Raise a ValueError if a number is not allowed."""
@@ -118,7 +120,7 @@ def _usage() -> str:
 
 
 def _begin(trainer: AnyTrainer, flags: RunFlags, module: str | None) -> int:
-    """Train a new run. Everything is checked by now: a refused one leaves no folder behind."""
+    """Train a new run. Everything has been checked by now, so that a refused run leaves no folder behind."""
     folder = flags.folder
     if folder is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -137,7 +139,7 @@ def _begin(trainer: AnyTrainer, flags: RunFlags, module: str | None) -> int:
 
 
 def _resume(name: str, game: Game, config: Any, flags: RunFlags, module: str | None) -> int:
-    """Go on with a run, unless it has done what it was asked for and no more is asked for."""
+    """Continue a run, unless it has done all of its timesteps and no more are asked for."""
     assert flags.folder is not None
     folder = flags.folder
     with locked(folder):
@@ -156,7 +158,7 @@ def _resume(name: str, game: Game, config: Any, flags: RunFlags, module: str | N
 
 
 def _learn(folder: Path, trainer: Any, total: int, flags: RunFlags) -> int:
-    """Train for so many timesteps in a folder that holds a run, and say what came of it."""
+    """Train for ``total`` timesteps in a folder that holds a run, and print the outcome."""
     stop = StopOnInterrupt()
     callbacks: list[Any] = [stop, SaveEvery(SECONDS_BETWEEN_SAVES, lambda: save_results(folder, trainer))]
     if flags.evaluate_every:

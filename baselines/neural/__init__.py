@@ -1,1 +1,1 @@
-"""Learners with neural networks, their networks and their compiled training steps."""
+"""Trainers of neural policies, their networks and their compiled training steps."""

@@ -18,21 +18,23 @@ from .hyper_parameters import checked_callback
 from .ppo import PPO
 
 MINIBATCHES = 8
-"""Minibatches a pass over a rollout: as many as 16384 of 128000 rows make (Yardim & He, arXiv 2408.15173)."""
+"""Number of minibatches in a pass over a rollout: 128000 rows in minibatches of 16384 (Yardim & He, arXiv
+2408.15173)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BestResponse:
-    """A trained deviation from a population's policy, and what it gains."""
+    """A trained deviation from a population's policy, and its gain."""
 
     gain: Estimate
-    """Mean gain of the deviator over playing the population's policy, in units of the reward an episode, estimated
-    in paired simulations with other random numbers than those of the training. Its expected value is a lower bound
-    on the exploitability of ``agent``, or on the mean exploitability of all agents."""
+    """Mean gain of the deviator over playing the population's policy, in total reward per episode, with its
+    standard error. It is estimated in paired simulations whose random numbers differ from those of the training.
+    Its expected value is a lower bound on the exploitability of ``agent``, or, if that is None, on the mean
+    exploitability over all agents."""
     policy: PPO
     """The deviator's trained policy."""
     agent: int | None
-    """Index of the deviating agent; None for agents that were drawn uniformly."""
+    """Index of the deviating agent; None if deviating agents were drawn uniformly."""
 
 
 def approximate_best_response(
@@ -50,13 +52,13 @@ def approximate_best_response(
     callback: MaybeCallback = None,
     **hyper_parameters: Any,
 ) -> BestResponse:
-    """Train one deviator by PPO against a population that plays ``policy``, and measure what it gains.
+    """Train one deviator by PPO against a population that plays ``policy``, and measure its gain.
 
     The deviator learns in the representative-agent environment (:class:`mfenvs.api.sb3.RepresentativeVecEnv`). It
     is evaluated in worlds that it has not seen, each with a single deviator, beside the same worlds without it.
     However well it has learned, the mean gain is an unbiased estimate of a lower bound on exploitability; how
-    tight the bound is, is not known. Yardim & He (arXiv 2408.15173) do not say how they would do this in A-Taxi:
-    all defaults are ours [O].
+    tight the bound is, is not known. Yardim & He (arXiv 2408.15173) describe no such procedure for A-Taxi: all
+    defaults are our own choice [O].
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def approximate_best_response(
     agent:
         Index of the deviating agent; None draws one in each episode: the bound is then on the mean over agents.
     total_timesteps:
-        Length of the training in steps of deviators, over all worlds.
+        Length of the training: number of steps of all deviators in all worlds together.
     n_worlds:
         Number of worlds that are simulated together in training.
     deviators_per_world:
@@ -77,7 +79,7 @@ def approximate_best_response(
     evaluation_worlds:
         Number of worlds of the paired evaluation, at least 2.
     observe:
-        What the deviator sees beside its own observation; by default what ``policy`` sees.
+        Observation blocks that the deviator sees beside its own observation; by default those of ``policy``.
     warm_start:
         Whether the deviator begins with the networks of ``policy``, if that is a :class:`baselines.PPO` of the
         same shape.

@@ -1,7 +1,7 @@
-"""Checkpoints of neural trainers that hold data only: reading one runs no code of whoever wrote it.
+"""Checkpoints of neural trainers that hold data only: reading one runs no code from the file.
 
-A checkpoint holds a header of counters, and arrays of the networks' parameters, the optimiser's moments and where
-the environment was, in the format of :mod:`mfenvs.files`. Everything else is made again from the game and the
+A checkpoint holds a header of counters, and arrays of the networks' parameters, the optimiser's moments and the
+environment's state, in the format of :mod:`mfenvs.files`. Everything else is made again from the game and the
 hyper-parameters, so that the name, shape and dtype of every array are known before it is read; a file that holds
 anything else is refused. Stable-Baselines3's own files, which :meth:`baselines.PPO.save` writes, hold pickled
 Python objects instead.
@@ -37,7 +37,8 @@ COUNTERS = {
     "episode": 2**63 - 1,
     "time": 2**63 - 1,
 }
-"""The numbers of the header, and the largest of each: what was trained, and where the environment is."""
+"""Names of the numbers in the header, and the largest allowed value of each: counters of the training, and the
+position of the environment."""
 
 ADAM = ("exp_avg", "exp_avg_sq", "step")
 """The state of Adam for each parameter: the first two moments of its gradient, and the number of steps."""
@@ -46,19 +47,19 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def save_checkpoint(path: str | Path, model: RolloutCollector) -> None:
-    """Write everything from which training can go on, at once or not at all.
+    """Write everything that training needs to be continued, as a whole or not at all.
 
     Parameters
     ----------
     path:
-        The file.
+        Path of the file.
     model:
-        A model on one of our VecEnvs. Within a rollout, the state at its beginning is written.
+        A model on one of our VecEnvs. Within a rollout, the state at the beginning of the rollout is written.
 
     Raises
     ------
     TypeError
-        If its environment is another.
+        If the environment of ``model`` is not one of our VecEnvs.
     """
     header, arrays = _state_of(model)
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -68,14 +69,14 @@ def save_checkpoint(path: str | Path, model: RolloutCollector) -> None:
 
 
 def load_checkpoint(path: str | Path, model: RolloutCollector) -> None:
-    """Put a new model where the one was that :func:`save_checkpoint` wrote.
+    """Restore the state that :func:`save_checkpoint` wrote in a new model.
 
     Parameters
     ----------
     path:
-        The file.
+        Path of the file.
     model:
-        A model of the same class, game and hyper-parameters. It is changed only if the whole file is in order.
+        A model of the same class, game and hyper-parameters. It is changed only if the whole file is valid.
 
     Raises
     ------

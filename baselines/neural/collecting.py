@@ -1,4 +1,4 @@
-"""Collection of rollouts for PPO: as tensors, reproducibly, and so that an unfinished one can be undone."""
+"""Collection of rollouts for PPO: as tensors, reproducible, and undone if they are not completed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .rollout import TensorRollout
 
 
 class RolloutCollector(stable_baselines3.PPO):
-    """Stable-Baselines3's PPO with rollouts of many agents in mind; :class:`baselines.PPO` is built on it.
+    """Stable-Baselines3's PPO with rollouts made for many agents: a base class of :class:`baselines.PPO`.
 
     Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
     truncated episodes are bootstrapped in one batch. A rollout that is not completed, because a callback or an
@@ -35,10 +35,10 @@ class RolloutCollector(stable_baselines3.PPO):
     _networks: PolicyAndValue | None
     """The policy's networks as compiled code takes them, or None where torch runs the policy."""
     _returns: NDArray[np.float64]
-    """Total rewards of the present episodes so far, (n_envs,)."""
+    """Total reward of each environment's current episode so far, shape (n_envs,)."""
     _rollout_start: dict[str, Any]
-    """The position at the start of the rollout that is being collected or trained on, or that a loaded run is to
-    begin with; empty between updates."""
+    """The training position (counters and environment) at the start of the rollout that is being collected or
+    trained on, or that a loaded run is to begin with; empty between updates."""
 
     def collect_rollouts(
         self,
@@ -47,11 +47,12 @@ class RolloutCollector(stable_baselines3.PPO):
         rollout_buffer: TensorRollout,  # type: ignore[override]
         n_rollout_steps: int,
     ) -> bool:
-        """Fill the rollout.
+        """Collect a rollout of ``n_rollout_steps`` steps into ``rollout_buffer``.
 
         Returns
         -------
-        False if a callback stopped it; on our VecEnvs nothing of it is kept then.
+        Whether the rollout was completed; False if a callback stopped it. On our VecEnvs nothing of it is kept
+        then.
 
         Raises
         ------
@@ -144,7 +145,7 @@ class RolloutCollector(stable_baselines3.PPO):
     def _bootstrapped(
         self, rewards: NDArray[np.float32], dones: NDArray[np.bool_], infos: list[dict[str, Any]]
     ) -> NDArray[np.float32]:
-        """Rewards with the discounted value of where truncated episodes were cut."""
+        """Rewards, plus the discounted value of the last observation where an episode was truncated."""
         rows = [row for row in np.flatnonzero(dones).tolist() if infos[row].get("TimeLimit.truncated", False)]
         if not rows:
             return rewards
@@ -157,7 +158,7 @@ class RolloutCollector(stable_baselines3.PPO):
         return rewards
 
     def _values(self, observations: torch.Tensor, rows: Sequence[int] | None = None) -> torch.Tensor:
-        """The values of observations that were made in these rows of the VecEnv, by default in all."""
+        """Value estimates of observations made in the given rows of the VecEnv, by default in all rows."""
         if self._networks is not None:
             values = np.empty(len(observations), np.float32)
             self._networks.evaluate(observations, values)
@@ -166,7 +167,7 @@ class RolloutCollector(stable_baselines3.PPO):
             return self.policy.predict_values(observations).flatten()
 
     def _build_networks(self) -> PolicyAndValue | None:
-        """The policy's networks with gradients of their own, or None if it is left to autograd."""
+        """The policy's networks with compiled gradients, or None if gradients are left to autograd."""
         return PolicyAndValue(self.policy) if PolicyAndValue.supports(self.policy) else None
 
     @contextlib.contextmanager
@@ -184,7 +185,7 @@ class RolloutCollector(stable_baselines3.PPO):
             yield
 
     def _training_position(self, env: VecEnv) -> dict[str, Any]:
-        """The counters and the environment's state, to go back to if the rollout is not completed."""
+        """The counters and the environment's state, which are restored if the rollout is not completed."""
         ours = population_env(env)
         return {
             "num_timesteps": self.num_timesteps,
@@ -207,23 +208,23 @@ class RolloutCollector(stable_baselines3.PPO):
             self._last_episode_starts = start["episode_starts"]
 
     def _undo_rollout(self, env: VecEnv | None) -> None:
-        """Undo the rollout after an error; on environments of others that is left to the next ``learn``."""
+        """Undo the rollout after an error; with an environment that is not ours that is left to ``learn``."""
         if env is not None and self._rollout_start and population_env(env) is not None:
             self._return_to_rollout_start(env)
 
     def _first_time(self) -> int | None:
-        """The time within the episode at which the rollout began; None where that is not known."""
+        """The time within the episode at which the rollout began; None if it is not known."""
         snapshot: Snapshot | None = self._rollout_start.get("snapshot")
         return None if snapshot is None else snapshot.time
 
 
 def population_env(env: VecEnv) -> PopulationVecEnv | None:
-    """Our VecEnv, if nothing between it and the trainer changes what is observed (as VecNormalize does)."""
+    """Our VecEnv within wrappers that leave observations as they are; None if there is no such VecEnv."""
     while isinstance(env, VecMonitor | VecCheckNan | ScaledRewards):
         env = env.venv
     return env if isinstance(env, PopulationVecEnv) else None
 
 
 def is_refusal_of_torch(error: ValueError) -> bool:
-    """Whether torch refused a law because its parameters are not finite."""
+    """Whether an error is torch's refusal of a probability distribution whose parameters are not finite."""
     return "found invalid values" in str(error)

@@ -1,4 +1,4 @@
-"""Hyper-parameters of the neural trainers as the command line and run folders hold them: plain values."""
+"""Hyper-parameters of the neural trainers as plain values, for the command line and run folders."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": n
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PPOConfig(TrainerConfig):
-    """Hyper-parameters of PPO; defaults are table 2 and appendix E.2 of Yardim & He, arXiv 2408.15173 [S].
+    """Hyper-parameters of PPO; defaults: Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S].
 
-    An episode per update, one world and the layers are the paper's too [S].
+    One episode per update, a single world and the hidden layers are the paper's too [S].
 
     Raises
     ------
@@ -35,17 +35,17 @@ class PPOConfig(TrainerConfig):
     n_worlds: int = 1
     """Number of worlds that are simulated together."""
     n_steps: int | None = None
-    """Steps of a rollout, after which there is an update; by default the game's horizon."""
+    """Number of steps in the rollout before each update; by default the game's horizon."""
     learning_rate: float = 2.5e-4
-    """Learning rate of Adam at the beginning."""
+    """Initial learning rate of Adam."""
     schedule: Literal["linear", "constant"] = "linear"
-    """Schedule of the learning rate; linear: it falls to 0 over the run."""
+    """Schedule of the learning rate; linear: it falls linearly to 0 over the run."""
     batch_size: int = TABLE_2["batch_size"]
-    """Rows of a minibatch, over all agents."""
+    """Number of rows (steps of single agents) in a minibatch, over all agents."""
     n_epochs: int = TABLE_2["n_epochs"]
-    """Passes over a rollout in an update."""
+    """Number of passes over the rollout in each update."""
     gamma: float | None = None
-    """Discount; by default that of an infinite game, else the paper's 0.999."""
+    """Discount factor; by default the game's own if it is infinite, else the paper's 0.999."""
     gae_lambda: float = TABLE_2["gae_lambda"]
     """Weight lambda of generalised advantage estimation."""
     clip_range: float = TABLE_2["clip_range"]
@@ -57,11 +57,11 @@ class PPOConfig(TrainerConfig):
     max_grad_norm: float = TABLE_2["max_grad_norm"]
     """Norm to which gradients are clipped."""
     hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers, of the policy network and of the value network."""
+    """Widths of the hidden layers, the same for the policy network and the value network."""
     activation: Literal["leaky-relu", "relu", "tanh"] = "leaky-relu"
-    """Activation of the hidden layers."""
+    """Activation function of the hidden layers."""
     device: str = "auto"
-    """Device on which networks are trained: auto, cpu, cuda, cuda:1, ..."""
+    """Device on which the networks are trained: auto, cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,7 +93,7 @@ class PPOConfig(TrainerConfig):
         parsed_device(self.device)
 
     def hyper_parameters(self) -> dict[str, Any]:
-        """The arguments of :class:`baselines.PPO` that follow from these."""
+        """These hyper-parameters as arguments of :class:`baselines.PPO`."""
         linear = self.schedule == "linear"
         rate = LinearSchedule(self.learning_rate, 0.0, 1.0) if linear else ConstantSchedule(self.learning_rate)
         alike = ("n_steps", "batch_size", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
@@ -117,15 +117,17 @@ class RiskAversePPOConfig(PPOConfig):
     """
 
     gamma: float | None = None
-    """Discount; by default 1, since risk is that of the total reward."""
+    """Discount factor; by default 1, since the risk is that of the undiscounted total reward."""
     risk_aversion: float | None = None
-    """Weight of the tail (CVaR) in every agent's objective, from 0 to 1; by default each agent has its own."""
+    """Weight of the CVaR in every agent's objective, from 0 to 1; by default each agent's own risk aversion in the
+    game."""
     alpha: float = 0.05
-    """Share of the worst episodes whose mean loss is the CVaR."""
+    """Level alpha of the CVaR: the CVaR is the mean loss in the worst share alpha of the episodes."""
     step_size: float = 0.02
-    """Step size with which the budgets z follow the quantile, relative to the spread of losses."""
+    """Step size of the budgets z, which follow the quantile of losses that a share alpha exceeds; relative to the
+    spread of losses."""
     warm_up_episodes: int = 64
-    """Episodes of random play, from whose losses the budgets begin."""
+    """Number of episodes of random play, whose losses give the initial budgets z."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Refusal of numbers that are not finite, in rollouts before an update and in parameters after it."""
+"""Checks that rollouts before an update, and parameters after it, hold finite numbers only."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from mfenvs.api.sb3 import LockstepVecEnv, PopulationVecEnv
 from .rollout import TensorRollout
 
 LARGE_TARGET = 1e18
-"""The squared error of value targets beyond this overflows single precision (largest number: 3.4e38)."""
+"""Value targets beyond this have squared errors that overflow single precision (largest number: 3.4e38)."""
 
 LARGE_LEARNING_RATE = 1.0
-"""A step of Adam moves every parameter by about the learning rate; parameters are of the order of 0.1."""
+"""Learning rates from here on are named as a likely cause of overflow: a step of Adam moves every parameter by
+about the learning rate, and parameters are of the order of 0.1."""
 
 
 def check_rewards(
@@ -45,7 +46,7 @@ def check_rewards(
     Raises
     ------
     ValueError
-        Naming the agent, the world, the time and the action, if a reward is infinite or not a number.
+        If a reward is infinite or not a number; the message names the agent, the world, the time and the action.
     """
     is_finite = np.isfinite(rewards)
     if is_finite.all():
@@ -81,8 +82,8 @@ def check_observations(
     Raises
     ------
     ValueError
-        Naming the agent, the world and the time of the first observation that is not finite; if there is none, a
-        parameter that is not finite; else the largest observation and parameter.
+        Always. The message names the agent, the world and the time of the first observation that is not finite;
+        if there is none, a parameter that is not finite; else the largest observation and parameter.
     """
     wrong = ~torch.isfinite(observations).reshape(*observations.shape[:2], -1).all(dim=2)
     if wrong.any():
@@ -122,7 +123,7 @@ def check_rollout(
     Raises
     ------
     ValueError
-        Naming what is not finite, and where.
+        If one is not finite; the message names it, and where it is.
     """
     if is_finite(rollout.numbers):
         return
@@ -142,7 +143,7 @@ def first_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> str | None:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all numbers are finite."""
+    """Whether all numbers of a tensor are finite."""
     # A sum takes a tenth of the time of torch.isfinite; where finite numbers overflow it, they are looked at.
     return math.isfinite(float(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
 
@@ -222,12 +223,12 @@ def check_update(
     Raises
     ------
     ValueError
-        Naming what is not finite and the likely cause.
+        If one is not finite; the message names it and the likely cause.
     """
     tensors = {**policy.state_dict(), **dict(optimizer_tensors(policy))}
     name = first_not_finite(tensors.items())
     if name is not None and hasattr(policy, "n_agents"):
-        # Of separate networks, each agent has a row.
+        # The tensors of separate networks have one row per agent.
         agent = int((~torch.isfinite(tensors[name])).any(dim=1).nonzero()[0])
         name = f"{name} of agent {agent}"
     if name is None:
@@ -237,7 +238,7 @@ def check_update(
 
 
 def update_error(name: str, rollout: TensorRollout, learning_rate: float) -> ValueError:
-    """The error of an update in which a parameter or loss of this name becomes infinite or not a number."""
+    """Make the error for an update that would make the parameter or loss ``name`` infinite or not a number."""
     target, observation = (float(x.abs().max()) for x in (rollout.value_targets, rollout.observations))
     if learning_rate > LARGE_LEARNING_RATE:
         cause = f"a learning rate that is too large: learning_rate is {learning_rate:g} in this update"
@@ -256,7 +257,7 @@ def update_error(name: str, rollout: TensorRollout, learning_rate: float) -> Val
 
 
 def _place(env: VecEnv, row: int) -> str:
-    """Which agent of which world a row of the environment is."""
+    """Words for the agent and the world of a row of the environment."""
     ours = env.unwrapped
     if not isinstance(ours, LockstepVecEnv):
         return f"environment {row}"
@@ -266,7 +267,7 @@ def _place(env: VecEnv, row: int) -> str:
 
 
 def _moment(rollout: TensorRollout, step: int, row: int, first_time: int | None) -> str:
-    """When a step of the rollout was, in the episode if that is known."""
+    """Words for the time of a step of the rollout: within the episode if that is known."""
     starts = rollout.episode_starts[: step + 1, row].nonzero().flatten()
     of_rollout = f"step {step} of the rollout"
     if len(starts):

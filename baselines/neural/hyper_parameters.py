@@ -1,4 +1,4 @@
-"""Hyper-parameters of PPO: the defaults of Yardim & He, and checks of what is given."""
+"""Hyper-parameters of PPO: the defaults of Yardim & He, and checks of given values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from mfenvs import checks
 LARGEST_SEED = 2**63 - 1
 
 LARGEST_COUNT = 2**31 - 1
-"""The most steps, rows, passes or neurons: more than memory holds, and few enough for every library to count."""
+"""Largest number of steps, rows, passes or neurons: more than memory holds, and within every library's
+integers."""
 
 TABLE_2: dict[str, Any] = {
     "learning_rate": LinearSchedule(2.5e-4, 0.0, 1.0),
@@ -35,8 +36,8 @@ TABLE_2: dict[str, Any] = {
 }
 """Hyper-parameters of Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S]: the defaults of ``PPO``.
 
-That policy and value have a network each is the paper's too [S]; how these are initialised (as SB3 does) and
-Adam's epsilon 1e-5 (SB3's and CleanRL's) are not in the paper [O].
+Separate networks for the policy and the value are the paper's too [S]; their initialisation (SB3's) and Adam's
+epsilon 1e-5 (SB3's and CleanRL's) are not in the paper [O].
 """
 
 
@@ -117,16 +118,16 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "policy_kwargs": _or_none(_policy_kwargs),
     "verbose": _at_least(0, 2),
 }
-"""The check of each hyper-parameter of SB3's PPO."""
+"""The check of each hyper-parameter of SB3's PPO, by its name."""
 
 
 def checked_hyper_parameters(given: dict[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters of PPO as Python's own numbers.
+    """Check hyper-parameters of PPO, and convert their numbers to Python's own.
 
     Raises
     ------
     TypeError, ValueError
-        If one is unknown or not allowed.
+        If a hyper-parameter is unknown or its value not allowed.
     """
     for name in given:
         if name not in CHECKS:
@@ -139,19 +140,19 @@ def checked_hyper_parameters(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked_seed(seed: Any) -> int:
-    """A seed as an int; one drawn by chance in the place of None."""
+    """A random seed as an int; for None a seed drawn by chance."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     return checks.integer("seed", seed, 0, LARGEST_SEED)
 
 
 def parsed_device(device: Any) -> str | torch.device:
-    """A device, which this machine need not have, or "auto".
+    """Check the name of a device, which this machine need not have; "auto" is allowed.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no device.
+        If the value is not a device.
     """
     allowed = "'auto', 'cpu', 'cuda', 'cuda:1', ... or a torch.device"
     if isinstance(device, str) and device == "auto":
@@ -165,14 +166,14 @@ def parsed_device(device: Any) -> str | torch.device:
 
 
 def checked_device(device: Any) -> str | torch.device:
-    """A device of this machine, or "auto".
+    """Check that a device is one of this machine's; "auto" is allowed.
 
-    As in SB3 "cuda" stands for the CPU on a machine without a GPU, so that a model is loaded anywhere.
+    As in SB3, "cuda" stands for the CPU on a machine without a GPU, so that a model can be loaded anywhere.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no device, or one that this machine has not.
+        If the value is not a device, or a device that this machine does not have.
     """
     found = parsed_device(device)
     if isinstance(found, str) or (found.type == "cuda" and not torch.cuda.is_available()):
@@ -188,7 +189,7 @@ def checked_device(device: Any) -> str | torch.device:
 
 
 def checked_callback(callback: Any) -> MaybeCallback:
-    """A callback as SB3's ``learn`` takes it; TypeError if it is none."""
+    """A callback of one of the kinds that SB3's ``learn`` takes; TypeError for anything else."""
     parts = callback if isinstance(callback, list) else [callback]
     is_list = isinstance(callback, list)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Compiled PPO updates of many agents with networks of their own, one agent after the other.
+"""Compiled PPO updates of many agents with separate networks, one agent after the other.
 
 In an update agents do not depend on each other, so that all optimiser steps of one agent are taken before those of
 the next: its parameters, gradient and Adam's moments (0.8 MB with the networks of Yardim & He) stay in the core's
@@ -32,9 +32,9 @@ class Trajectories(NamedTuple):
     """A rollout by agent: the rows of an agent are its steps in all worlds."""
 
     observations: Any
-    """Shape (n_rows, n_agents, n_features)."""
+    """What the agents observed, shape (n_rows, n_agents, n_features)."""
     actions: Any
-    """Shape (n_rows, n_agents), as all below."""
+    """Indices of the actions, shape (n_rows, n_agents), as of all fields below."""
     log_probs: Any
     """Log-probabilities of the actions under the policies that drew them."""
     advantages: Any
@@ -200,7 +200,7 @@ def update_networks(
     scratch: Any,
     sums: Any,
 ) -> None:
-    """PPO's update of every agent from its own rows.
+    """Update every agent's networks by PPO from the agent's own rows.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def update_networks(
     scratch:
         Buffers, :class:`Scratch`.
     sums:
-        Sums over all rows for the log, which are added to, shape (n_passes, 5); the columns are those of
+        Array to which the logged sums over all rows are added, shape (n_passes, 5); the columns are those of
         :mod:`baselines.neural.ppo_kernels`.
     """
     observations = trajectories.observations

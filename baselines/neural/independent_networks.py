@@ -14,12 +14,12 @@ from .independent_policies import IndependentPolicies
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, Floats
 
 BLOCK_AGENTS = 8
-"""Agents whose values are estimated together: their activations (128 rows, two layers of 128: 1 MB) stay in the
-second-level cache."""
+"""Number of agents whose values are estimated together: their activations (128 rows, two layers of 128: 1 MB) stay
+in the second-level cache."""
 
 
 class IndependentNetworks:
-    """The networks of all agents in the CPU's memory, as the compiled kernels take them.
+    """The networks of all agents in the CPU's memory, evaluated and trained by compiled kernels.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class IndependentNetworks:
 def update_by_autograd(
     policies: IndependentPolicies, trajectories: Trajectories, orders: torch.Tensor, settings: Settings
 ) -> NDArray[np.float64]:
-    """PPO's update of every agent from its own rows, each step for all agents at a time.
+    """Update every agent's networks by PPO from the agent's own rows, each optimiser step for all agents at once.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def update_by_autograd(
 
 
 def _losses(policies: IndependentPolicies, batch: Trajectories, settings: Settings) -> list[torch.Tensor]:
-    """The figures of every row of a minibatch that are logged, PPO's losses among them, (n_agents, size) each."""
+    """The logged figures of every row of a minibatch, PPO's losses among them, shape (n_agents, size) each."""
     advantages, clip_range = batch.advantages, float(settings.clip_range)
     if settings.normalise_advantages and advantages.shape[1] > 1:
         deviations = advantages.std(dim=1, keepdim=True)
@@ -176,7 +176,7 @@ def _aligned(*shape: int) -> Floats:
 
 
 def _adam_state(policies: IndependentPolicies) -> dict[str, torch.Tensor]:
-    """The state of Adam, made as its first step makes it if there is none yet."""
+    """The state of Adam; if there is none yet, it is made as in Adam's first step."""
     state: dict[str, torch.Tensor] = policies.optimizer.state[policies.flat]
     if not state:
         state["step"] = torch.tensor(0.0)

@@ -21,7 +21,7 @@ from .independent_kernels import TANH
 from .perceptrons import slope_below_zero
 
 ALIGNED = 16
-"""Every tensor of an agent begins at a multiple of so many numbers: 64 bytes, a line of the cache."""
+"""Every tensor of an agent begins at a multiple of this many float32 numbers: 64 bytes, a cache line."""
 
 Layers = NDArray[np.int64]
 """The layers of a network: numbers of inputs and of outputs, and the first index of the weights and of the biases
@@ -35,7 +35,8 @@ class IndependentPolicies(BasePolicy):
     and biases by layer, first the policy's. Adam treats every number on its own, so the one optimiser of ``flat``
     is N separate ones. Networks are drawn as SB3 draws them, independently for every agent.
 
-    Rows of observations are whole worlds in the agents' order, or ``agents`` says whose each row is.
+    The rows of observations are those of whole worlds, in the agents' order, unless the argument ``agents`` of a
+    method gives the agent of each row.
 
     Parameters
     ----------
@@ -104,18 +105,18 @@ class IndependentPolicies(BasePolicy):
     def get_distribution(
         self, observations: torch.Tensor, agents: NDArray[np.int64] | None = None
     ) -> CategoricalDistribution:
-        """The laws of the rows' actions."""
+        """The distribution of each row's action."""
         logits = self._by_agent(self.policy_layers, observations, agents)
         return CategoricalDistribution(logits.shape[1]).proba_distribution(logits)
 
     def predict_values(self, observations: torch.Tensor, agents: NDArray[np.int64] | None = None) -> torch.Tensor:
-        """The values of the rows, shape (n_rows, 1)."""
+        """The value estimate of each row, shape (n_rows, 1)."""
         return self._by_agent(self.value_layers, observations, agents)
 
     def evaluate_actions(
         self, observations: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Values (n_rows, 1), and the log-probabilities of actions and the entropies of laws (n_rows,)."""
+        """Values (n_rows, 1), log-probabilities of the actions and entropies of the policies (n_rows,)."""
         law = self.get_distribution(observations)
         return self.predict_values(observations), law.log_prob(actions), law.entropy()
 

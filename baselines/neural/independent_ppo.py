@@ -35,7 +35,7 @@ class IndependentPPO(PPO):
     * On a CPU, compiled code takes all steps of one agent before the next agent's
       (:mod:`baselines.neural.independent_kernels`); on other devices, autograd takes each step for all agents. The
       numbers are the same up to round-off. Activations are LeakyReLU, ReLU or Tanh.
-    * What is logged are means over all agents and the whole update; ``approx_kl`` and ``loss`` over its last pass.
+    * Logged figures are means over all agents and the whole update; ``approx_kl`` and ``loss`` over its last pass.
     * ``predict`` and ``action_probabilities`` take the rows of whole worlds, ordered by world, then by agent.
 
     Parameters
@@ -43,16 +43,16 @@ class IndependentPPO(PPO):
     policy:
         ``"MlpPolicy"``, or a subclass of :class:`IndependentPolicies`.
     env:
-        A game, the name of one, or a VecEnv of one whose rows are all agents of every world, as of
-        :func:`mfenvs.vec_env`. Each world gives every agent another trajectory.
+        A game, the name of a registered one, or a VecEnv of a game whose rows are all agents of every world, as
+        :func:`mfenvs.vec_env` makes it. With several worlds every agent has one trajectory in each.
     hyper_parameters:
-        As in :class:`PPO`, and of ``policy_kwargs`` only ``net_arch`` and ``activation_fn``. ``target_kl`` and
-        ``clip_range_vf`` must be None.
+        As in :class:`PPO`; ``policy_kwargs`` may hold only ``net_arch`` and ``activation_fn``, and ``target_kl``
+        and ``clip_range_vf`` must be None.
 
     Raises
     ------
     TypeError, ValueError
-        If the environment is another, or an argument is not allowed.
+        If the environment's rows are not all agents of every world, or an argument is not allowed.
     """
 
     policy_aliases = {"MlpPolicy": IndependentPolicies}
@@ -93,7 +93,7 @@ class IndependentPPO(PPO):
         return probabilities
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Go on in another environment, of as many agents; TypeError or ValueError if it is none."""
+        """Continue in another environment with as many agents; TypeError or ValueError for any other."""
         self._check_agents(env)
         super().set_env(env, force_reset)
 
@@ -177,7 +177,7 @@ class IndependentPPO(PPO):
         )
 
     def _draw_orders(self, n_rows: int) -> torch.Tensor:
-        """In which order each agent's rows are taken in each pass, shape (n_agents, n_passes, n_rows)."""
+        """The order in which each agent's rows are taken in each pass, shape (n_agents, n_passes, n_rows)."""
         return torch.rand(self.n_agents, self.n_epochs, n_rows).argsort(dim=-1)
 
 

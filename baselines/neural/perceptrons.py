@@ -32,7 +32,8 @@ from .ppo_kernels import (
 )
 
 BLOCK_ROWS = 1024
-"""Rows whose activations (two layers of 128: 1 MB) stay in the second-level cache; 512 are as good."""
+"""Number of rows in a block: their activations (two layers of 128: 1 MB) stay in the second-level cache. Blocks of
+512 rows are as fast."""
 
 
 def slope_below_zero(module: nn.Module) -> np.float32 | None:
@@ -41,7 +42,7 @@ def slope_below_zero(module: nn.Module) -> np.float32 | None:
     Raises
     ------
     ValueError
-        If it is another activation.
+        If the activation is none of tanh, ReLU and leaky ReLU.
     """
     if type(module) is nn.LeakyReLU and module.negative_slope >= 0:
         return np.float32(module.negative_slope)
@@ -144,7 +145,7 @@ class Network:
         return block.output_arrays[last]
 
     def backward(self, x: torch.Tensor) -> None:
-        """Add the gradients of the parameters, from that of the output, which is in ``block(len(x))``."""
+        """Add the parameters' gradients to those so far; the output's gradient must be in ``block(len(x))``."""
         block = self.block(x.shape[0])
         for k in range(len(self._weights) - 1, 0, -1):
             self._weight_gradients[k].addmm_(block.transposed_gradients[k], block.outputs[k - 1])
@@ -157,7 +158,7 @@ class Network:
         self._first_gradient.addmm_(x.t(), block.gradients[0])
 
     def block(self, n_rows: int) -> Block:
-        """The buffers for so many rows."""
+        """The buffers for ``n_rows`` rows."""
         if n_rows not in self._blocks:
             outputs = [buffer[:n_rows] for buffer in self._outputs]
             gradients = [buffer[:n_rows] for buffer in self._gradients]
@@ -187,7 +188,7 @@ class Minibatch:
 
 
 class PolicyAndValue:
-    """The two networks of an SB3 policy, with PPO's gradients.
+    """The policy network and the value network of an SB3 policy, with PPO's gradients.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ class PolicyAndValue:
     Raises
     ------
     ValueError
-        If it is another kind of policy.
+        If ``policy`` is of another kind.
     """
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
@@ -209,7 +210,7 @@ class PolicyAndValue:
 
     @staticmethod
     def supports(policy: Any) -> bool:
-        """Whether a policy is of the kind that this class computes; others are left to autograd."""
+        """Whether a policy is of the kind that this class can compute; others are left to autograd."""
         if not (
             type(policy) is ActorCriticPolicy
             and isinstance(policy.action_space, spaces.Discrete)
@@ -307,5 +308,5 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
 
 
 def _blocks(rows: torch.Tensor) -> Sequence[tuple[int, torch.Tensor]]:
-    """Consecutive blocks of rows, each with the number of its first."""
+    """Consecutive blocks of rows, each with the position of its first row."""
     return [(first, rows[first : first + BLOCK_ROWS]) for first in range(0, len(rows), BLOCK_ROWS)]

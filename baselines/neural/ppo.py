@@ -1,4 +1,4 @@
-"""Proximal policy optimisation for populations: Stable-Baselines3's, with rollouts of many agents in mind."""
+"""Proximal policy optimisation (PPO) for populations: Stable-Baselines3's, with rollouts made for many agents."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ MAX_TIMESTEPS = 2**62
 
 
 class PPO(RolloutLearner):
-    """PPO with one network that all agents share; symmetrised PPO, if agents do not observe who they are.
+    """PPO with one policy that all agents share; symmetrised PPO, if agents do not observe their identity.
 
     Everything that holds for Stable-Baselines3's PPO holds here: ``policy_kwargs``, callbacks, ``save`` and
     ``load``, TensorBoard, any VecEnv whose observations are arrays. What differs:
 
-    * Hyper-parameters that are not given are the paper's (``TABLE_2``), and ``n_steps`` is the game's horizon: one
-      trajectory of all agents an update. Of an infinite game ``gamma`` is the discount. The learning rate of an
-      update is that of its beginning.
+    * Hyper-parameters that are not given are those of Yardim & He (``TABLE_2``), and ``n_steps`` is the game's
+      horizon: one trajectory of all agents per update. For an infinite game ``gamma`` is the game's discount. An
+      update uses the learning rate that is scheduled for its beginning.
     * Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
       truncated episodes are bootstrapped in one batch.
     * On a CPU, perceptrons (LeakyReLU, ReLU or Tanh) with discrete actions are trained without autograd
@@ -76,7 +76,7 @@ class PPO(RolloutLearner):
     n_worlds:
         If ``env`` is a game: number of worlds that are simulated together, by default 1.
     observe:
-        If ``env`` is a game: what agents see beside their own observation.
+        If ``env`` is a game: observation blocks that agents see beside their own observation.
     seed:
         Random seed of the networks, the environment and the training, in [0, 2^63 - 1]; by default drawn by
         chance.
@@ -150,7 +150,8 @@ class PPO(RolloutLearner):
         Parameters
         ----------
         observations:
-            As the game gives them, one row per agent; a ``VecNormalize`` of the model's environment is applied.
+            As the game gives them, shape (n_rows, n_features), one row per agent; a ``VecNormalize`` of the
+            model's environment is applied.
 
         Returns
         -------
@@ -176,7 +177,7 @@ class PPO(RolloutLearner):
         return laws
 
     def _rows_of(self, observations: NDArray[np.float32]) -> torch.Tensor:
-        """Observations as the policy takes them: checked, and normalised if the environment does that."""
+        """Observations as the policy takes them: checked, and normalised if the environment normalises."""
         if not isinstance(self.action_space, spaces.Discrete):
             raise TypeError(f"action_probabilities() needs discrete actions, got {self.action_space}")
         expected = self.observation_space.shape or ()
@@ -198,7 +199,7 @@ class PPO(RolloutLearner):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Train for ``total_timesteps`` agent-steps, rounded up to whole updates: as SB3's.
+        """Train for ``total_timesteps`` agent-steps, rounded up to whole updates, as SB3's ``learn`` does.
 
         Parameters
         ----------
@@ -208,14 +209,18 @@ class PPO(RolloutLearner):
             A callback of SB3, a list of them, or a function of (locals, globals), called after every step;
             training stops when it returns False.
         log_interval:
-            Log after every so many updates; None: never.
+            Number of updates between two logged rows; None: nothing is logged.
         tb_log_name:
             Name of the run for TensorBoard.
         reset_num_timesteps:
-            True begins anew to count timesteps, and new episodes. False trains for so many more, from where the
-            last call or the saved run had stopped.
+            True starts the count of timesteps at zero, and new episodes. False trains for ``total_timesteps``
+            more, from where the last call or the saved run had stopped.
         progress_bar:
-            Show one.
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        The model.
 
         Raises
         ------
@@ -238,11 +243,11 @@ class PPO(RolloutLearner):
         )
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
-        """Write everything from which :meth:`load` continues to a zip file, at once or not at all.
+        """Write everything that :meth:`load` needs to continue to a zip file, as a whole or not at all.
 
-        The file is one of Stable-Baselines3: it holds pickled Python objects, and loading it can run any code. A
-        file that holds data only is written by :func:`baselines.neural.checkpoint.save_checkpoint`, as in the run
-        folders of the command line.
+        The file is in Stable-Baselines3's format: it holds pickled Python objects, and loading it can run any
+        code. :func:`baselines.neural.checkpoint.save_checkpoint` writes a file that holds data only, as in the run
+        folders of the command line. The arguments are those of SB3's ``save``.
         """
         if isinstance(path, io.BufferedIOBase):
             self._save_to(path, exclude, include)
@@ -257,7 +262,7 @@ class PPO(RolloutLearner):
     def load(
         cls, path: Any, env: Any = None, device: torch.device | str = "auto", *args: Any, **kwargs: Any
     ) -> Self:
-        """Read a model that :meth:`save` wrote: as SB3's; ``env`` may also be a game, or the name of one.
+        """Read a model that :meth:`save` wrote, as SB3's ``load`` does; ``env`` may also be a game, or its name.
 
         Warnings
         --------
@@ -267,8 +272,8 @@ class PPO(RolloutLearner):
         Raises
         ------
         ValueError
-            If the file holds another class's model or parameters that are not finite, or ``env`` shows agents
-            other things than it was trained on.
+            If the file holds a model of another class or parameters that are not finite, or the observations of
+            ``env`` differ from those that the model was trained on.
         """
         if is_checkpoint(path):
             raise ValueError(
@@ -297,12 +302,12 @@ class PPO(RolloutLearner):
     def set_parameters(
         self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
     ) -> None:
-        """Take over parameters and the optimiser's state, from a file or a dict: as SB3's.
+        """Take over parameters and the optimiser's state from a file or a dict, as SB3's ``set_parameters`` does.
 
         Raises
         ------
         ValueError
-            If one is not finite, or they do not fit. If they are not finite, nothing has changed.
+            If a number is not finite (nothing has changed then), or the parameters do not fit the model.
         """
         found = load_path_or_dict
         if not isinstance(found, dict):
@@ -328,7 +333,7 @@ class PPO(RolloutLearner):
 
     @staticmethod
     def _vec_env(game: Game | str, n_worlds: int, observe: Observe) -> PopulationVecEnv:
-        """The environment in which a game is learned that is given itself."""
+        """Make the environment for a game that was given in place of a VecEnv."""
         return vec_env(game, n_worlds, observe=observe)
 
     def _setup_model(self) -> None:
@@ -352,14 +357,14 @@ class PPO(RolloutLearner):
         super()._update_current_progress_remaining(num_timesteps - self.n_steps * self.n_envs, total_timesteps)
 
     def _maybe_recommend_cpu(self, mlp_class_name: str = "ActorCriticPolicy") -> None:
-        """SB3 advises against GPUs for its own loop; with rollouts of thousands of rows they serve."""
+        """Do nothing: SB3 warns against GPUs, which pay with rollouts of thousands of rows."""
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_networks", "_backup", "after_update"]
 
     @classmethod
     def _check_policy(cls, policy: Any) -> None:
-        """Refuse what is neither the name of a policy nor a class of policies."""
+        """Raise an error if ``policy`` is neither the name of a policy nor a class of policies."""
         names = ", ".join(repr(name) for name in cls.policy_aliases)
         if isinstance(policy, str):
             if policy not in cls.policy_aliases:
@@ -369,7 +374,7 @@ class PPO(RolloutLearner):
 
     @classmethod
     def _environment(cls, env: Any, n_worlds: int | None, observe: Observe) -> Any:
-        """The environment that is learned in, which is made if ``env`` is one of our games."""
+        """The environment of the training; it is made if ``env`` is one of our games."""
         is_name = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
         if isinstance(env, Game) or is_name:
             worlds = 1 if n_worlds is None else checks.integer("n_worlds", n_worlds, 1, LARGEST_COUNT)

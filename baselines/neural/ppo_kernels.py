@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 
 POLICY_LOSS, ENTROPY, CLIPPED, KL, VALUE_LOSS = range(5)
-"""The columns of the sums over rows that are logged."""
+"""Columns of the logged sums over rows: policy loss, entropy, clipped ratios, KL divergence and value loss."""
 
 
 @solver

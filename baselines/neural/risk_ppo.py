@@ -20,14 +20,16 @@ from .rollout import TensorRollout
 class RiskAversePPO(PPO):
     """PPO with one network that all agents share, for agents who are averse to risk [S].
 
-    It is :class:`baselines.PPO` on a :class:`mfenvs.wrappers.risk.RiskAverseVecEnv`: the policy observes the rest
-    of its agent's budget z for losses and the agent's risk aversion, and z is learned beside it. What differs:
+    It is :class:`baselines.PPO` on a :class:`mfenvs.wrappers.risk.RiskAverseVecEnv`: the policy observes what is
+    left of its agent's budget z for losses, and the agent's risk aversion; z is learned along with the policy.
+    What differs:
 
-    * The discount is 1 by default, since risk is that of the total reward [O].
+    * The discount is 1 by default, since the risk is that of the undiscounted total reward [O].
     * ``risk/expected_loss``, ``risk/cvar``, ``risk/objective``, ``risk/z_mean`` and ``risk/exceeded`` (share of
-      losses above z; alpha when z is the quantile) are logged: means over agents and the episodes that ended since
-      the last log, of what agents lost in the game. ``cvar`` and ``objective`` are those of Rockafellar and
-      Uryasev for the present z, in expectation upper bounds (:meth:`RiskBudget.measures`).
+      losses above z; alpha when z is the quantile) are logged. They refer to the agents' losses in the game, and
+      are means over agents and the episodes that ended since the last log. ``cvar`` and ``objective`` are
+      Rockafellar and Uryasev's expressions at the current z, in expectation upper bounds
+      (:meth:`RiskBudget.measures`).
     * The budgets are saved with the model. It is evaluated like any other: ``mfenvs.evaluate(game, model)``.
 
     Parameters
@@ -35,13 +37,13 @@ class RiskAversePPO(PPO):
     policy, n_steps, n_worlds, observe, seed, device, hyper_parameters:
         As in :class:`baselines.PPO`; all but ``policy`` and ``observe`` are among ``hyper_parameters``.
     env:
-        A :class:`RiskAverseVecEnv`, or one in SB3's wrappers, or a game whose agents have a ``risk_aversion``, or
-        its name.
+        A :class:`RiskAverseVecEnv`, possibly in SB3's wrappers, or a game whose agents have a parameter
+        ``risk_aversion``, or the name of such a game.
 
     Raises
     ------
     TypeError, ValueError
-        If the environment is another, or an argument is not allowed.
+        If the environment is of another kind, or an argument is not allowed.
     """
 
     def __init__(
@@ -63,16 +65,17 @@ class RiskAversePPO(PPO):
     def load(
         cls, path: Any, env: Any = None, device: torch.device | str = "auto", *args: Any, **kwargs: Any
     ) -> Self:
-        """Read a model that :meth:`save` wrote: as PPO's; the environment gets the saved z and scale.
+        """Read a model that :meth:`save` wrote, as PPO's ``load`` does; ``env`` gets the saved z and scale.
 
         Warnings
         --------
-        As of :meth:`baselines.PPO.load`: a file from someone you do not trust can run any code on your machine.
+        As with :meth:`baselines.PPO.load`, a file from someone you do not trust can run any code on your machine.
 
         Raises
         ------
         ValueError
-            If the file holds another class's model, or ``env`` shows agents other things than it was trained on.
+            If the file holds a model of another class, or the observations of ``env`` differ from those that the
+            model was trained on.
         """
         model = super().load(path, env, device, *args, **kwargs)
         if not any(isinstance(block, RiskBudget) for block in observation_blocks(model.observe)):
@@ -82,12 +85,12 @@ class RiskAversePPO(PPO):
         return model
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Go on in another environment, with this model's z and scale.
+        """Continue in another environment, with this model's budgets z and scale.
 
         Raises
         ------
         TypeError, ValueError
-            If it is not a RiskAverseVecEnv, or one of other agents or another ``observe``.
+            If ``env`` is not a RiskAverseVecEnv, or its agents or its ``observe`` differ from the model's.
         """
         found = _risk_averse(env)
         if observation_blocks(found.observe) != observation_blocks(self.observe):
@@ -107,7 +110,7 @@ class RiskAversePPO(PPO):
         super()._setup_model()
 
     def _share_budget(self, env: VecEnv) -> None:
-        """Give the environment this model's budgets, to learn on what the model observes."""
+        """Give the environment this model's budgets, so that both go on with the same ones."""
         found = _risk_averse(env)
         found.budget.z, found.budget.scale = self.budget.z, self.budget.scale
         self.observe = found.observe

@@ -54,7 +54,7 @@ class TensorRollout:
         self.observations = torch.zeros(*shape, *observation_space.shape, device=self.device)
         self.actions = torch.zeros(*shape, *action_shape, dtype=action_dtype, device=self.device)
         self.numbers = torch.zeros(6, *shape, device=self.device)
-        """The six tensors below in one, (6, n_steps, n_envs); all of its numbers must be finite."""
+        """The six tensors below in one, shape (6, n_steps, n_envs); all of its numbers must be finite."""
         (
             self.rewards,
             self.value_estimates,

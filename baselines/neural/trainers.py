@@ -1,4 +1,4 @@
-"""Neural trainers as the command line runs them: a game and hyper-parameters in, a checkpoint out."""
+"""Neural trainers for the command line: made from a game and hyper-parameters, saved as a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .risk_ppo import RiskAversePPO
 
 
 class PPOTrainer:
-    """A :class:`baselines.PPO` on one of our games, with what a run folder needs of a trainer.
+    """A :class:`baselines.PPO` on one of our games, with the methods that a run folder needs of a trainer.
 
     Where actions are a Box, the policy is a :class:`baselines.neural.unit_box.UnitBoxPolicy`.
 
@@ -60,17 +60,17 @@ class PPOTrainer:
 
     @classmethod
     def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:
-        """The environment that is learned in."""
+        """Make the environment of the training."""
         return vec_env(game, config.n_worlds, observe=config.observe)
 
     @classmethod
     def load(cls, path: str | Path, game: Game, config: PPOConfig) -> Self:
-        """Go on where :meth:`save` wrote a checkpoint.
+        """Read a trainer that :meth:`save` wrote, to continue its training.
 
         Raises
         ------
         ValueError
-            If the file is damaged, or of another class, game or config.
+            If the file is damaged, or was written for another class, game or config.
         """
         trainer = cls(game, config)
         load_checkpoint(path, trainer.model)
@@ -78,17 +78,17 @@ class PPOTrainer:
 
     @property
     def num_timesteps(self) -> int:
-        """Agent-steps done."""
+        """Number of agent-steps done."""
         return int(self.model.num_timesteps)
 
     @property
     def timesteps_per_iteration(self) -> int:
-        """Agent-steps between updates."""
+        """Number of agent-steps between two updates."""
         return int(self.model.n_steps * self.model.n_envs)
 
     @property
     def iteration(self) -> int:
-        """Updates done."""
+        """Number of updates done."""
         return self.num_timesteps // self.timesteps_per_iteration
 
     @property
@@ -97,7 +97,7 @@ class PPOTrainer:
         return self.model.measured
 
     def learn(self, total_timesteps: int, callback: list[BaseCallback], progress_bar: bool = False) -> Self:
-        """Train for so many more agent-steps, at least one, rounded up to whole updates."""
+        """Train for ``total_timesteps`` more agent-steps, at least one, rounded up to whole updates."""
         total_timesteps = checks.integer("total_timesteps", total_timesteps, 1, MAX_TIMESTEPS)
         n_iterations = math.ceil(total_timesteps / self.timesteps_per_iteration)
         with warnings.catch_warnings():
@@ -111,11 +111,11 @@ class PPOTrainer:
         return self
 
     def set_logger(self, logger: Logger) -> None:
-        """Log with another logger (:func:`baselines.logging.configure`)."""
+        """Set the logger (:func:`baselines.logging.configure`)."""
         self.model.set_logger(logger)
 
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint: data only, from which :meth:`load` goes on."""
+        """Write a checkpoint that holds data only, and from which :meth:`load` continues."""
         save_checkpoint(path, self.model)
 
 
@@ -135,7 +135,7 @@ class RiskAversePPOTrainer(PPOTrainer):
 
     @classmethod
     def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:
-        """The environment that is learned in, with budgets from random play."""
+        """Make the environment of the training, with initial budgets from random play."""
         budget = RiskBudget.from_random_play(
             game,
             config.risk_aversion,

@@ -1,4 +1,4 @@
-"""An actor-critic policy that acts in [-1, 1] whatever the box of actions is."""
+"""An actor-critic policy whose network acts in [-1, 1] whatever the bounds of the action space are."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 
 class UnitBoxPolicy(ActorCriticPolicy):
-    """SB3's policy for Box actions, of which each is scaled from [-1, 1] to its bounds.
+    """SB3's policy for Box actions, with each component of an action scaled from [-1, 1] to its bounds.
 
-    A Gaussian of unit scale fits [-1, 1]: where bounds are as different as a battery's power and a price in
-    EUR/kWh, SB3's own policy, which cuts actions off at the bounds, plays little but bounds. Here they are cut off
-    at -1 and 1, then scaled; as in SB3 probabilities are those of actions before they are cut off.
+    A Gaussian of unit scale fits [-1, 1]. Where bounds are as different as a battery's power and a price in
+    EUR/kWh, SB3's own policy, which clips actions at the bounds, plays hardly anything but the bounds. Here
+    actions are clipped at -1 and 1, then scaled; as in SB3, probabilities are those of actions before clipping.
 
     Raises
     ------
     TypeError
-        If the action space is no Box.
+        If the action space is not a Box.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -29,7 +29,7 @@ class UnitBoxPolicy(ActorCriticPolicy):
         self._squash_output = True
 
     def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
-        """Actions of the network, cut off at -1 and 1 and scaled to the bounds of the Box."""
+        """Actions of the network, clipped at -1 and 1 and scaled to the bounds of the Box."""
         assert isinstance(self.action_space, spaces.Box)
         played = super().unscale_action(scaled_action)
         # Actions beyond -1 and 1 are beyond the bounds, and by rounding those at -1 and 1 may be.

@@ -1,4 +1,4 @@
-"""PPO's updates of its networks from a rollout: wholly or not at all, without autograd where that is possible."""
+"""PPO's updates of its networks from a rollout: as a whole or not at all, without autograd where possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOSSES = ("loss", "value_loss", "policy_gradient_loss")
 
 
 class RolloutLearner(RolloutCollector):
-    """The updates of :class:`baselines.PPO`.
+    """A collector of rollouts that learns from them: the base of :class:`baselines.PPO`.
 
     An update that fails is undone: parameters, optimiser and counters are as before. Perceptrons with discrete
     actions are trained on a CPU by :mod:`baselines.neural.perceptrons`, everything else by Stable-Baselines3's
@@ -36,7 +36,7 @@ class RolloutLearner(RolloutCollector):
     _backup: ParameterBackup
 
     def train(self) -> None:
-        """Update the networks from the rollout, wholly or not at all.
+        """Update the networks from the rollout, as a whole or not at all.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class RolloutLearner(RolloutCollector):
         self._to_log = iteration
 
     def _update_to_finite(self) -> None:
-        """Update the networks; raise if they are not finite then."""
+        """Update the networks; ValueError if they are not finite after it."""
         optimizer = self.policy.optimizer
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
@@ -85,7 +85,7 @@ class RolloutLearner(RolloutCollector):
             self._train_networks(self._networks)
 
     def _train_networks(self, networks: PolicyAndValue) -> None:
-        """SB3's ``train``, by the networks' own gradients."""
+        """Do what SB3's ``train`` does, with the compiled gradients of ``networks``."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
@@ -117,7 +117,7 @@ class RolloutLearner(RolloutCollector):
         Parameters
         ----------
         means:
-            Means over all minibatches of what :mod:`baselines.neural.ppo_kernels` sums, shape (5,).
+            Means over all minibatches of the figures that :mod:`baselines.neural.ppo_kernels` sums, shape (5,).
         kl:
             Approximate Kullback-Leibler divergence of the last pass.
         loss:
@@ -156,7 +156,13 @@ class RolloutLearner(RolloutCollector):
 
 
 def loss_weights(entropy: float, value: float) -> NDArray[np.float64]:
-    """The weights with which the logged sums add up to PPO's loss, shape (5,)."""
+    """The weights with which the logged sums add up to PPO's loss, shape (5,).
+
+    Parameters
+    ----------
+    entropy, value:
+        Coefficients of the entropy bonus and of the value loss.
+    """
     weights = np.zeros(5)
     weights[POLICY_LOSS], weights[ENTROPY], weights[VALUE_LOSS] = 1.0, -entropy, value
     return weights

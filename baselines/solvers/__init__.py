@@ -1,1 +1,1 @@
-"""Solvers of the induced mean-field game, which read its model: arrays of probabilities and rewards."""
+"""Solvers of the induced mean-field game from its model: arrays of transition probabilities and rewards."""

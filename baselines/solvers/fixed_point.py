@@ -1,4 +1,4 @@
-"""Solvers of the induced mean-field game that know the model: online mirror descent and fictitious play."""
+"""Solvers of the induced mean-field game from its model: online mirror descent and fictitious play."""
 
 import abc
 import dataclasses
@@ -29,7 +29,7 @@ class MirrorDescentConfig(TrainerConfig):
     """Hyper-parameters of online mirror descent."""
 
     learning_rate: float = 0.1
-    """Step size alpha > 0 on the accumulated values; too large a step diverges (A-RPS: at 1)."""
+    """Step size alpha > 0 with which Q values are accumulated; too large a step diverges (A-RPS: at 1)."""
     temperature: float = 0.0
     """Entropy regularisation tau >= 0; alpha tau < 1. With tau > 0 a fixed point is the equilibrium of the
     regularised game, which is at most 2 tau H log|A|-exploitable (Yardim & He, Lemma 11)."""
@@ -45,7 +45,7 @@ class FictitiousPlayConfig(TrainerConfig):
     """Hyper-parameters of fictitious play."""
 
     temperature: float = 0.0
-    """tau >= 0 of the soft best responses; 0 for exact best responses."""
+    """Temperature tau >= 0 of the soft best responses; 0 for exact best responses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,7 +53,10 @@ class FictitiousPlayConfig(TrainerConfig):
 
 
 class MeanFieldSolver(Trainer[Any]):
-    """Iterates on the induced game, in compiled code on its arrays; a timestep is an iteration."""
+    """Base class of solvers that iterate on the arrays of the induced game in compiled code.
+
+    A timestep is an iteration.
+    """
 
     @property
     def timesteps_per_iteration(self) -> int:
@@ -67,21 +70,21 @@ class MeanFieldSolver(Trainer[Any]):
 
     def _set_up(self) -> None:
         self.induced = InducedGame(self.game)
-        """The mean-field game that is solved."""
+        """The induced mean-field game, which is solved."""
         self._law = self.induced.uniform_policy()
         self._work = np.empty(self.induced.policy_shape), self.induced.flow_arrays()
 
     @abc.abstractmethod
     def _advance(self, n_before: int, n_iterations: int) -> None:
-        """Do iterations in place, after ``n_before`` that have been done."""
+        """Do ``n_iterations`` iterations in place, after ``n_before`` that have been done."""
 
     def run(self, n_iterations: int) -> None:
-        """Do iterations in compiled code, without logging, callbacks or measuring in between.
+        """Do ``n_iterations`` iterations in compiled code, without logging, callbacks or measuring in between.
 
         Raises
         ------
         TypeError, ValueError
-            If the number is not allowed, or something overflows or is not a number; then nothing is done.
+            If the number is not allowed, or a result overflows or is not a number; then nothing is done.
         """
         n_iterations = checks.integer("n_iterations", n_iterations, 0)
         if n_iterations == 0:
@@ -99,7 +102,7 @@ class MeanFieldSolver(Trainer[Any]):
         return {"eval/mean_field_exploitability": self.induced.exploitability(self._law)}
 
     def _advance_checked(self, n_iterations: int) -> None:
-        """Do iterations one by one; ValueError that says why one leaves numbers that are not finite."""
+        """Do iterations one by one; if one leaves numbers that are not finite, a ValueError says why."""
         for n_before in range(self.iteration, self.iteration + n_iterations):
             before = {name: array.copy() for name, array in self._state().items()}
             self._advance(n_before, 1)
@@ -112,11 +115,11 @@ class MeanFieldSolver(Trainer[Any]):
                 )
 
     def _faced(self) -> Flow:
-        """The decision problem that the next iteration solves; ValueError if a rule returns what it must not."""
+        """The decision problem that the next iteration solves; ValueError if a rule returns a bad value."""
         return self.induced.flow(self._law)
 
     def _is_finite(self) -> bool:
-        """Whether all that the last iteration computed are finite numbers."""
+        """Whether the last iteration computed finite numbers only."""
         computed = (self._work[0], *self._state().values())
         return all(bool(np.isfinite(array).all()) for array in computed)
 
@@ -136,8 +139,14 @@ class MeanFieldSolver(Trainer[Any]):
 class OnlineMirrorDescent(MeanFieldSolver):
     """Online mirror descent: y <- (1 - alpha tau) y + alpha Q^{tau,pi}, pi = softmax(y).
 
-    Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022 (tau = 0), on any
-    finite game; with tau > 0 the exact-model counterpart of Yardim & He's Algorithm 2, without its mixing.
+    It solves any finite game. With tau > 0 it is the exact-model counterpart of Yardim & He's Algorithm 2, without
+    its mixing. Hyper-parameters: :class:`MirrorDescentConfig`.
+
+    References
+    ----------
+    Perolat et al., "Scaling up mean field games with online mirror descent", AAMAS 2022 (tau = 0).
+
+    Yardim & He, arXiv 2408.15173, Algorithm 2.
     """
 
     config_class = MirrorDescentConfig
@@ -172,9 +181,13 @@ class OnlineMirrorDescent(MeanFieldSolver):
 class FictitiousPlay(MeanFieldSolver):
     """Fictitious play: the average, weighted by state mass, of best responses to the averages so far.
 
-    Perrin et al., "Fictitious play for mean field games", NeurIPS 2020, on any finite game. Where the dynamics
-    depend on the population, a best response's mass is that of a single agent in the current flow; in an
-    infinite game, the mass of the stationary law that it reaches there [O].
+    It solves any finite game. Where the dynamics depend on the population, a best response's mass is that of a
+    single agent in the current flow; in an infinite game, the mass of the stationary law that the agent reaches
+    there [O]. Hyper-parameters: :class:`FictitiousPlayConfig`.
+
+    References
+    ----------
+    Perrin et al., "Fictitious play for mean field games", NeurIPS 2020.
     """
 
     config_class = FictitiousPlayConfig

@@ -1,13 +1,15 @@
-"""Solvers that iterate answer and population on the model: GMF-V and the three-step fixed point.
+"""Solvers that alternate between a policy and the population, on the model: GMF-V and the three-step fixed point.
 
-Guo, Hu, Xu & Zhang, "Learning Mean-Field Games" (arXiv 1901.09585). They iterate two maps on the population L, a
-law over states and actions: Gamma_1, an answer to L, and Gamma_2, one step of the population under that answer
-(:meth:`mfenvs.InducedGame.next_population`). The algorithms differ in how Q is found (here by value iteration on
-the model; those of :mod:`..tabular.gmf_q` learn it from sampled transitions), in how it is acted on (softmax_c or
-argmax-e), and in whether L is projected to an eps-net.
+They are from Guo, Hu, Xu & Zhang, "Learning Mean-Field Games" (arXiv 1901.09585). They iterate two maps on the
+population L, a distribution over states and actions: Gamma_1 gives a policy that answers L (the answer), and
+Gamma_2 moves the population by one step under that policy (:meth:`mfenvs.InducedGame.next_population`). The
+algorithms differ in how Q is found (here by value iteration on the model; those of :mod:`..tabular.gmf_q` learn it
+from sampled transitions), in how the policy follows from Q (softmax_c or argmax-e), and in whether L is projected
+to an eps-net.
 
-On an infinite game L is one law and one step is one step of the game; on a game that ends, L is a whole flow and
-its next one is the flow of the answer [O]: GMF-V is then Boltzmann iteration, as in Cui & Koeppl (AISTATS 2021).
+On an infinite game L is one distribution, and one step is one step of the game. On a game that ends, L is a whole
+flow, and the next L is the flow of the answer [O]: GMF-V is then Boltzmann iteration, as in Cui & Koeppl (AISTATS
+2021).
 """
 
 import abc
@@ -38,7 +40,7 @@ from .fixed_point import MeanFieldSolver
 Array = NDArray[np.float64]
 
 MOST_PAIRS = 2**16
-"""The most pairs from which moduli are estimated: each takes a fraction of a millisecond or more."""
+"""Largest number of pairs from which moduli are estimated: each takes a fraction of a millisecond or more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,9 +48,10 @@ class GMFVConfig(TrainerConfig):
     """Hyper-parameters of GMF-V; Guo et al. publish no values."""
 
     inverse_temperature: float = 4.0
-    """c > 0 of softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j) [O]."""
+    """Inverse temperature c > 0 of the policy softmax_c(Q), with softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j)
+    [O]."""
     net: int = 10_000
-    """m of the eps-net: populations are projected to multiples of 1/m [O]; 0 for no projection."""
+    """Resolution m of the eps-net: populations are projected to multiples of 1/m [O]; 0 for no projection."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,9 +64,10 @@ class ThreeStepConfig(TrainerConfig):
     """Hyper-parameters of the three-step fixed-point iteration."""
 
     inverse_temperature: float = math.inf
-    """c of the answer softmax_c, positive; infinite for the optimal policy (argmax-e), as in Guo et al."""
+    """Inverse temperature c > 0 of the policy softmax_c(Q); infinite for the optimal policy (argmax-e), as in Guo
+    et al."""
     tolerance: float = 1e-10
-    """Stop when a step changes the population by no more than this, in l1."""
+    """Largest l1 distance between two successive populations at which the iteration stops."""
     n_pairs: int = 32
     """Number of random pairs from which the Lipschitz moduli are estimated."""
 
@@ -76,22 +80,22 @@ class ThreeStepConfig(TrainerConfig):
 
 
 class PopulationIteration(MeanFieldSolver):
-    """Iterates answer and population; an iteration is one outer step k."""
+    """Base class of solvers that alternate between answer and population; an iteration is one outer step k."""
 
     @property
     def q(self) -> Array:
-        """Q of the last answered population, shape (T, S, A)."""
+        """Q values against the population that was answered last, shape (T, S, A)."""
         return self._q.copy()
 
     @property
     def population(self) -> Array:
-        """L_k, shape (T, S, A): at first the initial law under the uniform policy, or its flow."""
+        """The population L_k, shape (T, S, A); L_0 is the initial law under the uniform policy, or its flow."""
         return self._population.copy()
 
     @property
     @abc.abstractmethod
     def _inverse_temperature(self) -> float:
-        """c, infinite for argmax-e."""
+        """Inverse temperature c; infinite for argmax-e."""
 
     @property
     def _net(self) -> int:
@@ -113,7 +117,7 @@ class PopulationIteration(MeanFieldSolver):
         self._answer(n_iterations, is_learned=False)
 
     def _answer(self, n_iterations: int, *, is_learned: bool) -> float:
-        """Do iterations in place, with the exact Q or the one that was learned; return the error of the latter."""
+        """Do iterations in place, with the exact or a learned Q; return the error of the learned one."""
         exact, arrays = self._work
         population = self._population
         error = self._kernel(
@@ -152,10 +156,14 @@ class PopulationIteration(MeanFieldSolver):
 
 
 class GMFV(PopulationIteration):
-    """GMF-V: Q by value iteration on the model, softmax_c, projection to an eps-net.
+    """GMF-V: value iteration on the model, the policy softmax_c(Q), projection to an eps-net.
 
-    Guo et al., arXiv 1901.09585. Hyper-parameters: :class:`GMFVConfig`. Q is computed until nothing changes, in
-    the place of a fixed number of iterations (Guo et al.'s 5000 go beyond that).
+    Hyper-parameters: :class:`GMFVConfig`. Value iteration runs until Q no longer changes, in place of a fixed
+    number of iterations (Guo et al.'s 5000 go beyond that).
+
+    References
+    ----------
+    Guo, Hu, Xu & Zhang, "Learning Mean-Field Games", arXiv 1901.09585.
     """
 
     config_class: ClassVar[type[GMFVConfig]] = GMFVConfig
@@ -172,15 +180,18 @@ class GMFV(PopulationIteration):
 
 
 class ThreeStepFixedPoint(PopulationIteration):
-    """The three-step fixed-point iteration on the model: answer, one step of the population, again.
+    """The three-step fixed-point iteration on the model: answer the population, move it by one step, repeat.
 
-    Guo et al., arXiv 1901.09585, theorem 1. Hyper-parameters: :class:`ThreeStepConfig`. ``learn`` ends when the
-    population no longer changes.
+    Hyper-parameters: :class:`ThreeStepConfig`. ``learn`` ends when the population no longer changes.
 
     Warns
     -----
     UserWarning
-        When it is made, if the estimated moduli have d1 d2 + d3 >= 1: then it need not converge.
+        When the solver is made, if the estimated moduli have d1 d2 + d3 >= 1: then it need not converge.
+
+    References
+    ----------
+    Guo, Hu, Xu & Zhang, "Learning Mean-Field Games", arXiv 1901.09585, theorem 1.
     """
 
     config_class = ThreeStepConfig

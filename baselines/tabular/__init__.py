@@ -1,1 +1,1 @@
-"""Learners with tables: of a policy's probabilities or of values of state and action, learned from samples."""
+"""Tabular learners: tables of action probabilities or of Q values, learned from samples."""

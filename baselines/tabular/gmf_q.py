@@ -1,7 +1,7 @@
 """Learning in generalised mean-field games from samples: GMF-Q and the naive algorithm.
 
-Guo, Hu, Xu & Zhang, "Learning Mean-Field Games" (arXiv 1901.09585). Both iterate answer and population as
-:mod:`..solvers.population_iteration` does, with a Q that is learned from sampled transitions.
+They are from Guo, Hu, Xu & Zhang, "Learning Mean-Field Games" (arXiv 1901.09585). Both alternate between answer
+and population as :mod:`..solvers.population_iteration` does, with a Q that is learned from sampled transitions.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ class QLearningConfig(TrainerConfig):
     """Hyper-parameters of Q-learning in a frozen population."""
 
     inner_iterations: int = 2000
-    """T_k, number of Q-learning iterations on each population [O]."""
+    """Number T_k of Q-learning iterations on each population [O]."""
     asynchronous: bool = False
-    """Whether an iteration of Q-learning is a single update on the path of one agent who acts at random [O]; else
+    """Whether a Q-learning iteration is a single update on the path of one agent who acts at random [O]; if not,
     it is a sweep that samples one transition for every (h, s, a) [R]."""
     step_exponent: float = STEP_EXPONENT
-    """omega of the step sizes 1 / (t + 1)^omega, 1/2 < omega <= 1 [R]."""
+    """Exponent omega of the step sizes 1 / (t + 1)^omega, 1/2 < omega <= 1 [R]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,18 +44,18 @@ class NaiveQConfig(QLearningConfig):
     """Hyper-parameters of the naive algorithm."""
 
     exact: bool = False
-    """Whether the exact Q of the model takes the place of Q-learning: then the algorithm ends in a cycle, else in
-    noise."""
+    """Whether the exact Q of the model takes the place of Q-learning; the algorithm then ends in a cycle, and with
+    Q-learning in noise."""
 
 
 class _QLearner(PopulationIteration):
-    """An iteration of which Q is learned from sampled transitions."""
+    """Base class of population iterations whose Q is learned from sampled transitions."""
 
     config: Any
 
     @property
     def timesteps_per_iteration(self) -> int:
-        """Transitions that Q-learning samples on one population."""
+        """Number of transitions that Q-learning samples on one population."""
         updates = 1 if self.config.asynchronous else self._q.size
         n: int = self.config.inner_iterations * updates
         return n
@@ -84,11 +84,14 @@ class _QLearner(PopulationIteration):
 
 
 class GMFQ(_QLearner, GMFV):
-    """GMF-Q: Q-learning on the frozen population, softmax_c, projection to an eps-net.
+    """GMF-Q: Q-learning in the frozen population, the policy softmax_c(Q), projection to an eps-net.
 
-    Guo et al., arXiv 1901.09585, algorithm 2. Hyper-parameters: :class:`GMFQConfig`. Logs ``train/q_error``, the
-    relative l2 distance of the learned Q to the exact one. The next population is computed by the model, which
-    takes the place of Guo et al.'s simulator G.
+    Hyper-parameters: :class:`GMFQConfig`. Logs ``train/q_error``, the relative l2 distance of the learned Q to the
+    exact one. The next population is computed by the model, which takes the place of Guo et al.'s simulator G.
+
+    References
+    ----------
+    Guo, Hu, Xu & Zhang, "Learning Mean-Field Games", arXiv 1901.09585, algorithm 2.
     """
 
     config_class = GMFQConfig
@@ -97,9 +100,13 @@ class GMFQ(_QLearner, GMFV):
 
 
 class NaiveQ(_QLearner):
-    """The naive algorithm: Q-learning, argmax-e, no projection. It is there to be seen to fail.
+    """The naive algorithm: Q-learning, argmax-e, no projection. It is here to show that it fails to converge.
 
-    Guo et al., arXiv 1901.09585, algorithm 1. Hyper-parameters: :class:`NaiveQConfig`.
+    Hyper-parameters: :class:`NaiveQConfig`.
+
+    References
+    ----------
+    Guo, Hu, Xu & Zhang, "Learning Mean-Field Games", arXiv 1901.09585, algorithm 1.
     """
 
     config_class = NaiveQConfig
@@ -112,7 +119,7 @@ class NaiveQ(_QLearner):
 
     @property
     def timesteps_per_iteration(self) -> int:
-        """Transitions that Q-learning samples on one population; 1 with the exact Q."""
+        """Number of transitions that Q-learning samples on one population; 1 with the exact Q."""
         return 1 if self.config.exact else super().timesteps_per_iteration
 
     def _advance(self, n_before: int, n_iterations: int) -> None:

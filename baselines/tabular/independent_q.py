@@ -1,6 +1,7 @@
 """Tabular Q-learners who play the N-player game, each with a table of its own: independent learners and MF-Q.
 
-The baselines of Guo et al. (arXiv 1901.09585). All agents learn at once, in one compiled loop over the rounds.
+They are the baselines of Guo et al. (arXiv 1901.09585). All agents learn at once, in one compiled loop over
+rounds.
 """
 
 import contextlib
@@ -32,13 +33,14 @@ from .q_learning import STEP_EXPONENT, greatest
 Array = NDArray[np.float64]
 
 TABULATED_STEPS = 4096
-"""Step sizes of so many visits are tabulated; those of later visits are computed."""
+"""Number of visits whose step sizes are tabulated; the step sizes of later visits are computed."""
 SMALLEST_WEIGHT = 1e-30
-"""The weights of a row are computed anew when the largest of them leaves [this, 1 / this]."""
+"""The weights of a row are computed anew when the largest of them leaves [SMALLEST_WEIGHT, 1 /
+SMALLEST_WEIGHT]."""
 MOST_STEPS = 2**31 - 1
-"""The most steps of an episode."""
+"""Largest number of steps in an episode."""
 MOST_VISITS = 2**31 - 1
-"""The largest number of visits that is counted, in 32 bits; further ones have the step size of this one."""
+"""Largest number of visits that is counted, in 32 bits; further visits have the step size of this one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,11 +48,12 @@ class IndependentQConfig(TrainerConfig):
     """Hyper-parameters of independent Q-learners."""
 
     inverse_temperature: float = 4.0
-    """c of the Boltzmann policy softmax_c(Q) with which agents act [O: as GMF-Q's]."""
+    """Inverse temperature c of the Boltzmann policy softmax_c(Q) by which agents act [O: as GMF-Q's]."""
     episodes: int = 20
-    """Number of episodes, of ``horizon`` rounds each, in an iteration."""
+    """Number of episodes in an iteration; an episode has as many rounds as the game's horizon."""
     step_exponent: float = STEP_EXPONENT
-    """omega of the step size 1 / n^omega at an entry's n-th visit, 1/2 < omega <= 1 [O: as GMF-Q's]."""
+    """Exponent omega of the step size 1 / n^omega at the n-th visit of a table entry, 1/2 < omega <= 1 [O: as
+    GMF-Q's]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,9 +82,9 @@ class Tables(NamedTuple):
     visits: Any
     """Number of updates of every entry, shaped like ``q``."""
     seen: Any
-    """Number of times that an agent acted in a state with a mean action in mind, shape (n_agents, T, S, B)."""
+    """Number of times that an agent acted in a state on a mean action, shape (n_agents, T, S, B)."""
     bins: Any
-    """Bin of the mean action that every agent has in mind, shape (n_agents,): that of its last round, at first the
+    """Bin of the mean action on which every agent acts, shape (n_agents,): that of its last round, at first the
     middle one."""
     weights: Any
     """exp(c (q - level)), shaped like ``q``: kept so that an update takes one exponential, and a decision none."""
@@ -90,10 +93,10 @@ class Tables(NamedTuple):
 
 
 class _TabularLearners(Trainer[Any]):
-    """N agents with a Q table each; an iteration is a number of episodes of one world.
+    """Base class of trainers with a Q table for every agent; an iteration is a number of episodes of one world.
 
-    The tables are large and change in place, so an iteration that fails is not undone: the trainer is then of no
-    further use, and says so.
+    The tables are large and change in place, so that an iteration that fails is not undone: the trainer cannot be
+    used any more, and raises an error that says so.
     """
 
     @classmethod
@@ -104,16 +107,16 @@ class _TabularLearners(Trainer[Any]):
 
     @property
     def timesteps_per_iteration(self) -> int:
-        """Agent-steps of an iteration's episodes."""
+        """Number of agent-steps in an iteration's episodes."""
         n: int = self.config.episodes * self.game.n_agents * self.game.horizon
         return n
 
     @property
     def policy(self) -> TabularPolicy:
-        """What every agent plays: softmax_c(Q_i), shape (n_agents, T, S, A).
+        """The policy of every agent, softmax_c(Q_i), shape (n_agents, T, S, A).
 
-        Where it depends on the mean action of the last round, the average over those that the agent has had in
-        mind in that state (over all where it never was).
+        With MF-Q a policy depends on the mean action of the last round. It is averaged over the mean actions on
+        which the agent has acted in that state (over all of them, where it never acted).
         """
         tables = self._whole_tables()
         seen = tables.seen.astype(np.float64)
@@ -123,7 +126,8 @@ class _TabularLearners(Trainer[Any]):
         return TabularPolicy(np.einsum("itsb,itsba->itsa", weights, laws))
 
     looks_at_others: ClassVar[bool]
-    """Whether tables tell mean actions apart and look ahead by the policy, rather than by the maximum."""
+    """Whether the tables have an axis of mean actions, and targets average Q over the policy instead of taking its
+    maximum."""
 
     @staticmethod
     def _n_bins(game: FiniteGame, config: Any) -> int:
@@ -182,7 +186,7 @@ class _TabularLearners(Trainer[Any]):
             raise
 
     def _whole_tables(self) -> Tables:
-        """The tables, as after the last whole iteration; ValueError if one has failed."""
+        """The tables after the last whole iteration; ValueError if an iteration has failed."""
         if self._failure is not None:
             raise ValueError(
                 f"{type(self).__name__} stopped within an iteration ({self._failure}), so its tables are of no"
@@ -222,10 +226,14 @@ class _TabularLearners(Trainer[Any]):
 
 
 class IndependentQ(_TabularLearners):
-    """Independent learners (IL): every agent learns Q_i(s, a) by itself and takes the others for its environment.
+    """Independent learners (IL): every agent learns Q_i(s, a), with the others as part of its environment.
 
     Q_i(s, a) <- Q_i(s, a) + step [r + gamma max_b Q_i(s', b) - Q_i(s, a)] on the agent's own path, on which it
     acts by softmax_c(Q_i). Hyper-parameters: :class:`IndependentQConfig`.
+
+    References
+    ----------
+    Guo, Hu, Xu & Zhang, "Learning Mean-Field Games", arXiv 1901.09585 (the baseline IL).
     """
 
     config_class = IndependentQConfig
@@ -235,18 +243,23 @@ class IndependentQ(_TabularLearners):
 
     @property
     def q(self) -> Array:
-        """Q of every agent, shape (n_agents, T, S, A)."""
+        """The Q table of every agent, shape (n_agents, T, S, A)."""
         return self._whole_tables().q[:, :, :, 0].copy()  # type: ignore[no-any-return]
 
 
 class MFQ(_TabularLearners):
     """Mean-field Q-learning (MF-Q): every agent learns Q_i(s, a, abar), abar the mean action of those whom it met.
 
-    Yang et al., "Mean field multi-agent reinforcement learning" (ICML 2018), tabular, as in the comparison of
-    Guo et al.: Q_i(s, a, abar) <- Q_i(s, a, abar) + step [r + gamma sum_b pi_i(b | s', abar) Q_i(s', b, abar) -
-    Q_i(s, a, abar)] with pi_i = softmax_c(Q_i), by which the agent acts on the abar of its last round. abar is a
-    mean of the actions' numbers, rounded to the nearest of ``n_bins`` equally spaced ones [O]: of the opponents
-    that the game draws (its rule ``met``), else of all others. Hyper-parameters: :class:`MFQConfig`.
+    Q_i(s, a, abar) <- Q_i(s, a, abar) + step [r + gamma sum_b pi_i(b | s', abar) Q_i(s', b, abar) -
+    Q_i(s, a, abar)] with pi_i = softmax_c(Q_i), by which the agent acts on the abar of its last round. abar is the
+    mean of the action indices of the opponents that the game draws (its rule ``met``), or of all other agents if
+    the game has no such rule, rounded to the nearest of ``n_bins`` equally spaced numbers [O]. Hyper-parameters:
+    :class:`MFQConfig`.
+
+    References
+    ----------
+    Yang et al., "Mean field multi-agent reinforcement learning", ICML 2018; tabular, as in the comparison of Guo,
+    Hu, Xu & Zhang, arXiv 1901.09585.
     """
 
     config_class = MFQConfig
@@ -256,7 +269,7 @@ class MFQ(_TabularLearners):
 
     @property
     def q(self) -> Array:
-        """Q of every agent, shape (n_agents, T, S, B, A)."""
+        """The Q table of every agent, shape (n_agents, T, S, B, A), with B bins of the mean action."""
         return self._whole_tables().q.copy()  # type: ignore[no-any-return]
 
     @staticmethod
@@ -265,7 +278,8 @@ class MFQ(_TabularLearners):
 
 
 FINE, MET, STEP, REWARD = range(4)
-"""What the kernel found: the game's own rules are right, or which returned something that is not allowed."""
+"""Codes that the kernel returns: all rules of the game are right, or the rule (``met``, ``step``) or reward whose
+value is not allowed."""
 
 
 def _refuse(game: FiniteGame, wrong: int, value: float, step: int, agent: int, state: int, action: int) -> None:
@@ -320,7 +334,7 @@ def reweigh(values: Any, weights: Any, action: Any, level: Any, inverse_temperat
 
 @functools.cache
 def _mean_action_rule(rules: Rules) -> Callable[..., Any]:
-    """The mean action of those whom an agent met: by the game's rule, or of all others."""
+    """A rule for the mean action of those whom an agent met: the game's own, or the mean over all other agents."""
     (cell, own_weight), met = own_count_rules(rules), rules.met
 
     if met is None:
@@ -399,9 +413,9 @@ def _learning_kernel(rules: Rules, layout: Layout, looks_at_others: bool) -> Cal
     ) -> Any:
         """Play episodes of world 0 and learn from every step; return the sum of all agents' (discounted) returns.
 
-        Also which of the game's rules returned something that is not allowed, FINE for none, what it was, and at
-        which step, for which agent, in which state with which action; then all stops. The tables are changed in
-        place, and ``n_whole`` (1,) counts this call when it has not stopped. Random numbers are those of the
+        The loop stops at a value of the game's rules that is not allowed. The code of the rule (FINE if there is
+        none), the value, the step, the agent, its state and its action are returned too. The tables are changed in
+        place, and ``n_whole`` (1,) counts the calls that have not stopped. Random numbers are those of the
         engine's world 0 with this seed.
         """
         n_agents, n_states, n_bins, is_infinite = len(actions), q.shape[2], q.shape[3], discount < 1.0

@@ -22,7 +22,7 @@ from .temporal_difference import QEstimate, td_update
 Array = NDArray[np.float64]
 
 SMALLEST = float(np.finfo(np.float64).tiny)
-"""The least probability of an action. Its logarithm is taken in the next epoch: underflow must not make an action
+"""Smallest probability of an action. Its logarithm is taken in the next epoch: underflow must not make an action
 impossible for ever."""
 
 
@@ -36,16 +36,17 @@ class PMDConfig(TrainerConfig):
     temperature: float = 0.02
     """Entropy regularisation tau, 0 <= tau < 1 so that tau xi_t < 1 [O on the value]."""
     episodes: int = 20
-    """M, the number of episodes that an epoch simulates, with all agents [O]."""
+    """Number M of episodes that an epoch simulates, with all agents [O]."""
     agents: Literal["all", "first"] = "all"
-    """Whose transitions a shared Q learns from: all agents' [O], or the first agent's, as Yardim & He analyse."""
+    """Agents from whose transitions a shared Q is learned: all [O], or only the first, as Yardim & He analyse."""
     delta: float | None = None
-    """TD step sizes: 1 / (number of visits) if None [R], else Yardim & He's (2/delta) / (m + 2/delta) [S]."""
+    """Parameter of the TD step sizes (2/delta) / (m + 2/delta) of Yardim & He at the m-th trajectory [S]; by
+    default steps are 1 / (number of visits) [R]."""
     mixing: Literal["shifted", "paper", "none"] = "shifted"
     """Weight of the uniform policy that is mixed in after epoch t: "shifted" is 1/(t+2) [R], "none" is 0, "paper"
     is the 1/(t+1) that Yardim & He print, which makes pi_1 uniform."""
     reward_scale: float = 1.0
-    """Factor on the rewards from which Q is learned [O]."""
+    """Factor by which rewards are multiplied before Q is learned from them [O]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +58,7 @@ class PMDConfig(TrainerConfig):
 
 
 def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float) -> Array:
-    """Take the PMD update of Algorithm 2, line 5, before mixing.
+    """Take the policy mirror descent update of Yardim & He, Algorithm 2, line 5, before mixing.
 
     pihat_{t+1} is proportional to pi_t^{1 - tau xi_t} exp(xi_t q) with xi_t = 1 / sqrt(t + 1), the closed form
     of argmax_u xi_t/(1 - tau xi_t) (<u, q> + tau H(u)) - KL(u | pi_t).
@@ -67,9 +68,13 @@ def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float)
     policy, q:
         pi_t, positive, and q_t = Q_t - tau H(pi_t); shape (..., A).
     epoch:
-        t, from 0.
+        Number t of the epoch, from 0.
     temperature:
-        tau.
+        Entropy regularisation tau.
+
+    Returns
+    -------
+    pihat_{t+1}, shape (..., A).
     """
     step = 1.0 / np.sqrt(epoch + 1.0)
     logits = (1.0 - temperature * step) * np.log(policy) + step * q
@@ -80,7 +85,7 @@ def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float)
 
 
 class _PolicyMirrorDescent(Trainer[PMDConfig]):
-    """Policy mirror descent on ``n_tables`` policies; an iteration is an epoch."""
+    """Base class of policy mirror descent on ``n_tables`` policies; an iteration is an epoch."""
 
     config_class = PMDConfig
     needs_horizon = True
@@ -107,7 +112,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 
     @property
     def timesteps_per_iteration(self) -> int:
-        """Agent-steps of an epoch's episodes: M N H."""
+        """Number of agent-steps in an epoch's episodes: M N H."""
         return self.config.episodes * self.game.n_agents * self.game.horizon
 
     def _set_up(self) -> None:
@@ -162,10 +167,13 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 
 
 class SymmPMD(_PolicyMirrorDescent):
-    """Symmetrised policy mirror descent: one policy for all, one Q from everyone's trajectories.
+    """Symmetrised policy mirror descent (Symm-PMD): all agents share one policy, and one Q from all trajectories.
 
-    Yardim & He, Algorithm 2. Hyper-parameters: :class:`PMDConfig`. Logs the mean-field exploitability of the
-    average policy.
+    Hyper-parameters: :class:`PMDConfig`. Logs the mean-field exploitability of the average policy.
+
+    References
+    ----------
+    Yardim & He, arXiv 2408.15173, Algorithm 2.
     """
 
     name = "symm-pmd"
@@ -185,10 +193,13 @@ class SymmPMD(_PolicyMirrorDescent):
 
 
 class IPMD(_PolicyMirrorDescent):
-    """Independent policy mirror descent: every agent has its own policy and Q, from its own trajectory.
+    """Independent policy mirror descent (IPMD): every agent has its own policy and Q, from its own trajectories.
 
-    The baseline of Yardim & He, section 3; the N agents' tables are one array. Hyper-parameters:
-    :class:`PMDConfig`.
+    The tables of the N agents are one array. Hyper-parameters: :class:`PMDConfig`.
+
+    References
+    ----------
+    Yardim & He, arXiv 2408.15173, section 3 (the baseline).
     """
 
     name = "ipmd"

@@ -2,7 +2,8 @@
 
 A single agent meets a population L that does not change, so that it faces a Markov decision problem with the
 transitions P(. | s, a, L) and noisy rewards. Transitions are drawn by the game's own rule ``step``, as in the
-simulator, from the mean-field world of L and an agent drawn from the game's: nothing of the model is known.
+simulator, in the mean-field world of L and for an agent drawn from the game's agents: the learner does not know
+the model.
 """
 
 import functools
@@ -26,14 +27,14 @@ from mfenvs.rules import World, rule
 Array = NDArray[np.float64]
 
 STEP_EXPONENT = 0.87
-"""Steps are 1 / (t + 1)^0.87 [R]."""
+"""Default exponent omega of the step sizes 1 / (t + 1)^omega [R]."""
 
 FINE, STATE, REWARD = range(3)
-"""What the kernels found: the game's ``step`` is right, or what it returned that is not allowed."""
+"""Codes that the kernels return: the game's ``step`` is right, or the part of its result that is not allowed."""
 
 
 class FrozenPopulation(NamedTuple):
-    """What a game's rules read of a population at every time, and the agents who may meet it."""
+    """The data that a game's rules read of a population at every time, and the agents who may meet it."""
 
     counts: Any
     """Mass counted in each cell, shape (T, n_cells)."""
@@ -66,21 +67,21 @@ def q_kernels(game: FiniteGame) -> QKernels:
 def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
     @kernel
     def freeze(population: Any, arrays: Any, counts: Any, signals: Any) -> None:
-        """Write what rules read of a population (T, S, A)."""
+        """Write the data that rules read of a population (T, S, A)."""
         agents, shares, constants = arrays.agents, arrays.shares, arrays.constants
         for h in range(len(population)):
             count(population[h], agents, shares, constants, h, counts[h], signals[h])
 
     @rule
     def sample(h: Any, s: Any, a: Any, frozen: Any, key: Any, who: Any) -> Any:
-        """One transition of an agent drawn from all: where it goes, what it earns."""
+        """One transition of an agent drawn from all: its next state and its reward."""
         agent = frozen.agents[int(uniform(who, 0) * np.float32(len(frozen.agents)))]
         world = World(frozen.counts[h], frozen.signals[h], frozen.constants, h, -1, 0.0, 1.0, 1.0)
         return step(s, a, agent, world, key)
 
     @rule
     def wrong(successor: Any, reward: Any, beyond: Any, h: Any, s: Any, a: Any) -> Any:
-        """What of a transition is not allowed."""
+        """The code of what is not allowed in a transition, FINE for nothing."""
         if uint64(successor) >= beyond:
             return STATE, np.float64(successor), h, s, a
         return REWARD, np.float64(reward), h, s, a
@@ -89,9 +90,9 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
     def sweep(q: Any, v: Any, frozen: Any, n_sweeps: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Do synchronous sweeps on Q (T, S, A): every entry learns from one transition and the Q before the sweep.
 
-        Returns what the game's ``step`` returned that is not allowed, FINE for nothing, its value, and at which
-        time, in which state and for which action. ``v`` (T + 1, S) is scratch. Random numbers follow (seed, stage,
-        sweep, entry).
+        Returns the code of what is not allowed in a result of the game's ``step`` (FINE for nothing), the value,
+        the time, the state and the action. ``v`` (T + 1, S) is scratch. Random numbers are functions of (seed,
+        stage, sweep, entry).
         """
         horizon, n_states, n_actions = q.shape
         is_infinite, beyond = frozen.discount < 1.0, uint64(n_states)
@@ -120,7 +121,8 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
     def walk(q: Any, visits: Any, frozen: Any, n_updates: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Asynchronous Q-learning: single updates on Q (T, S, A) along the path of one agent who acts at random.
 
-        ``visits`` (T, S, A) counts those of every entry, whose step is 1 / visits^exponent. Returns as ``sweep``.
+        ``visits`` (T, S, A) counts the updates of every entry, whose step is 1 / visits^exponent. Returns what
+        ``sweep`` returns.
         """
         horizon, n_states, n_actions = q.shape
         is_infinite, beyond = frozen.discount < 1.0, uint64(n_states)
@@ -164,7 +166,7 @@ def greatest(values: Any) -> Any:
 
 
 def freeze(induced: InducedGame, population: ArrayLike, arrays: FlowArrays | None = None) -> FrozenPopulation:
-    """What an agent can meet in a population (T, S, A) that stays as it is."""
+    """Freeze a population (T, S, A): compute what a game's rules read of it at every time."""
     game, arrays = induced.game, induced.flow_arrays() if arrays is None else arrays
     counts = np.empty((induced.n_times, game.n_cells))
     signals = np.empty((induced.n_times, game.n_signals))
@@ -191,26 +193,27 @@ def q_learning(
     induced:
         The mean-field game.
     population:
-        L, shape (T, S, A).
+        The population L: a distribution over states and actions at every time, shape (T, S, A).
     n_iterations:
         Number of sweeps, each of which samples one transition for every (h, s, a) [R]; if ``asynchronous``, number
         of single updates.
     asynchronous:
         Update along the path of one agent who acts uniformly at random [O on its behaviour].
     step_exponent:
-        omega in (1/2, 1]: steps are 1 / (t + 1)^omega at sweep t, or at the t-th visit of an entry.
+        Exponent omega in (1/2, 1]: steps are 1 / (t + 1)^omega at sweep t, or at the t-th visit of an entry.
     seed, stage:
         Random seed, and the number of the population: with equal pairs the same transitions are drawn.
 
     Returns
     -------
-    Q, shape (T, S, A), from zeros. Of a game that ends, Q_h looks ahead to Q_{h+1}, undiscounted.
+    Q, shape (T, S, A), learned from zeros. In a game that ends, the target of Q_h is undiscounted and uses
+    Q_{h+1}.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or the game's ``step`` returns a state that there is not or a reward that is
-        not finite, or Q values overflow.
+        If an argument is not allowed, or the game's ``step`` returns a state that does not exist or a reward that
+        is not finite, or Q values overflow.
     """
     n = checks.integer("n_iterations", n_iterations, 1)
     exponent = checks.real("step_exponent", step_exponent, 0.5, 1.0, exclude_low=True)

@@ -77,7 +77,7 @@ class QEstimate:
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "QEstimate":
-        """The estimate before the first trajectory, zeros of this shape."""
+        """The estimate before the first trajectory: zeros of shape ``shape``."""
         return cls(np.zeros(shape), np.zeros(shape, np.int64))
 
 
@@ -104,8 +104,8 @@ def td_update(
     temperature:
         tau of the entropy regularisation, >= 0.
     agents:
-        Whose trajectories go into a shared table: those of "all" agents, or of the "first", as Yardim & He
-        analyse. A table per agent always takes its own agent's.
+        Agents whose trajectories update a shared table: "all", or only the "first", as Yardim & He analyse. A
+        table of a single agent is always updated by that agent's trajectories.
     delta:
         Step sizes: 1 / n(h, s, a) if None, else Yardim & He's schedule (2/delta) / (m + 2/delta).
     reward_scale:
@@ -157,10 +157,10 @@ class TDConfig(TrainerConfig):
     episodes: int = 20
     """Number of episodes that an iteration simulates, with all agents."""
     agents: Literal["all", "first"] = "all"
-    """Whose transitions are used: all agents' [O], or the first agent's only, as in Yardim & He's analysis."""
+    """Agents whose transitions are used: all [O], or only the first, as in Yardim & He's analysis."""
     delta: float | None = None
-    """Step sizes: 1 / (number of visits) if None [R], else Yardim & He's (2/delta) / (m + 2/delta), where delta is
-    the smallest probability of a visited (h, s, a) [S]."""
+    """Parameter of the step sizes (2/delta) / (m + 2/delta) of Yardim & He at the m-th trajectory: the smallest
+    probability of a visited (h, s, a) [S]; by default steps are 1 / (number of visits) [R]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,7 +208,7 @@ class TDLearning(Trainer[TDConfig]):
 
     @property
     def timesteps_per_iteration(self) -> int:
-        """Agent-steps of an iteration's episodes."""
+        """Number of agent-steps in an iteration's episodes."""
         return self.config.episodes * self.game.n_agents * self.game.horizon
 
     def _set_up(self) -> None:

@@ -1,1 +1,1 @@
-"""The engine's worlds in the APIs of PettingZoo, gymnasium and Stable-Baselines3."""
+"""Environments of the games in the APIs of PettingZoo, gymnasium and Stable-Baselines3."""

@@ -23,26 +23,26 @@ Flags = NDArray[np.bool_]
 class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
     """All agents of all worlds of a game: one environment (slot) per agent, ordered by world, then by agent.
 
-    All slots run in lockstep. At the game's horizon all terminate: the game is over, and its observation carries
-    the time. An infinite game goes on: there they truncate.
+    All slots run in lockstep. At the horizon of a game that ends, all slots terminate; observations carry the
+    time. An infinite game goes on after its horizon, so that all slots are truncated there.
 
-    ``gymnasium.make_vec("mfenvs/<Name>-v0")`` makes one where mfenvs has been imported, and
-    ``gymnasium.make_vec("mfenvs:mfenvs/<Name>-v0")`` everywhere, as in worker processes.
+    ``gymnasium.make_vec("mfenvs/<Name>-v0")`` makes such an environment once mfenvs has been imported.
+    ``gymnasium.make_vec("mfenvs:mfenvs/<Name>-v0")`` imports mfenvs itself, as worker processes need it.
 
     Parameters
     ----------
     {game}
     num_envs:
-        Number of slots, n_worlds * n_agents, if it is not 1: ``gymnasium.make_vec`` passes 1 by default.
+        Number of slots, n_worlds * n_agents; 1, which ``gymnasium.make_vec`` passes by default, is ignored.
     n_worlds:
-        Number of worlds; by default what ``num_envs`` implies, or 1.
+        Number of independent copies of the game; by default the number that ``num_envs`` implies, or 1.
     {observe}
     autoreset_mode:
-        When ended episodes begin anew: ``"NextStep"``, in the next step, whose actions are then ignored;
-        ``"SameStep"``, in the same one, whose last observations are then in ``infos["final_obs"]``; or
-        ``"Disabled"``, not by themselves.
+        When a new episode begins after one has ended: ``"NextStep"``, in the next step, whose actions are then
+        ignored; ``"SameStep"``, in the same step, with the last observations of the old episode in
+        ``infos["final_obs"]``; or ``"Disabled"``, only by :meth:`reset`.
     copy:
-        Whether every call returns new arrays. If False the arrays of the last call are overwritten.
+        Whether every call returns new arrays. If False, the arrays of the last call are overwritten.
     {render_mode}
     {debug}
     {max_episode_steps}
@@ -88,7 +88,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         )
         self.engine = self._population.engine
         self.observe = self._population.observer.blocks
-        """What agents see beside their own observation."""
+        """The observation blocks that agents see beside their own observation."""
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {
@@ -113,15 +113,21 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode in all worlds; without a seed the next episode that follows from the last seed.
+        """Begin an episode in all worlds; without a seed, the next episode of the last seed.
 
-        ``options["reset_mask"]``, as in gymnasium's own vector environments, must select all slots: they
-        share one clock. Other options are ignored.
+        Parameters
+        ----------
+        seed:
+            Random seed of the episodes from now on.
+        options:
+            ``options["reset_mask"]``, as in gymnasium's own vector environments, must select all slots: they share
+            one clock. Other options are ignored.
 
         Returns
         -------
-        Observations, shape (num_envs, width of the space), and infos: the share of agents in each of the game's
-        regions, what the game reports, and an ``action_mask`` (num_envs, n_actions), if it has any.
+        Observations, shape (num_envs, n_features), and infos: the share of agents in each of the game's regions,
+        the entries that the game reports, and an ``action_mask`` (num_envs, n_actions) if the game has action
+        masks.
         """
         if options is not None and not isinstance(options, dict):
             raise TypeError(f"options must be a dict or None, got {options!r}")
@@ -143,12 +149,12 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         Parameters
         ----------
         actions:
-            Shape (num_envs,) of integers, or with a Box's shape behind.
+            Integers of shape (num_envs,); for a Box, numbers of shape (num_envs, *shape of the Box).
 
         Returns
         -------
-        Observations (num_envs, width of the space), rewards, terminations, truncations (num_envs,) and
-        infos.
+        Observations (num_envs, n_features), rewards, terminations and truncations (num_envs,), and infos as of
+        :meth:`reset`.
 
         Raises
         ------
@@ -180,7 +186,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return population.observe(self._observations), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[Any, ...] | None:
-        """World 0 since its last reset, a text or an image: the same one for every slot, or None.
+        """Show world 0 since its last reset as a text or an image, the same one for every slot, or None.
 
         A video of all slots would show it as often as there are agents: record one with
         ``gymnasium.wrappers.vector.RecordVideo(env, folder, record_first_only=True)``.
@@ -189,7 +195,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return None if frame is None else (frame,) * self.num_envs
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks of all slots, shape (num_envs, n_actions): False where an action has no use now.
+        """Action masks of all slots, shape (num_envs, n_actions): False for an action that has no use now.
 
         Raises
         ------
@@ -199,7 +205,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         return self.engine.action_masks().reshape(self.num_envs, -1)
 
     def _infos(self) -> dict[str, Any]:
-        """What the game reports, for every slot, as gymnasium's vector environments put it."""
+        """Infos of every slot, in the format of gymnasium's vector environments."""
         told: dict[str, Any] = {
             name: np.repeat(values, self.game.n_agents) for name, values in self._population.reports().items()
         }
@@ -217,10 +223,11 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
     """One agent of an N-player game; all others play a given policy.
 
     A single-agent learner that maximises its return here computes a best response to the policy. The game,
-    its N agents and their influence on each other are as in every other API. ``info["agent"]`` tells who acts.
+    its N agents and their influence on each other are as in every other API. ``info["agent"]`` is the index of the
+    acting agent.
 
-    ``gymnasium.make("mfenvs/<Name>-v0")`` makes one where mfenvs has been imported, and
-    ``gymnasium.make("mfenvs:mfenvs/<Name>-v0")`` everywhere, as in worker processes.
+    ``gymnasium.make("mfenvs/<Name>-v0")`` makes such an environment once mfenvs has been imported.
+    ``gymnasium.make("mfenvs:mfenvs/<Name>-v0")`` imports mfenvs itself, as worker processes need it.
 
     Parameters
     ----------
@@ -265,7 +272,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         self.engine = self._population.engine
         self.agent = self._core.agent
         self.observe = self._population.observer.blocks
-        """What agents see beside their own observation."""
+        """The observation blocks that agents see beside their own observation."""
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_modes": render_modes(self.game)}
         self.observation_space = self._population.observation_space
@@ -274,11 +281,11 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode; without a seed the next one that follows from the last seed. ``options`` are ignored.
+        """Begin an episode; without a seed, the next episode of the last seed. ``options`` are ignored.
 
         Returns
         -------
-        The acting agent's observation, shape (width of the space,), and its index in ``info["agent"]``.
+        The acting agent's observation, shape (n_features,), and infos, with its index as ``info["agent"]``.
         """
         seed = self._population.first_seed(seed)
         super().reset(seed=seed)
@@ -288,12 +295,16 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """Take one step: the acting agent takes ``action``, all others act by their policy.
 
+        Returns
+        -------
+        The acting agent's observation (n_features,), reward, termination and truncation, and infos.
+
         Raises
         ------
         RuntimeError
             Before the first reset, or after the end of the episode.
         ValueError, TypeError
-            If the action is not one.
+            If the action is not in the action space.
         """
         population = self._population
         population.check_playing()
@@ -303,7 +314,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return self._core.observe()[0], reward, population.terminated, population.truncated, self._info()
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Action mask of the acting agent as sb3-contrib reads it, (n_actions,): False where one has no use now.
+        """Action mask of the acting agent for sb3-contrib, shape (n_actions,): False for an action of no use now.
 
         Raises
         ------
@@ -314,7 +325,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         return mask
 
     def render(self) -> Any:
-        """What happened since the last reset: a text, an image (height, width, 3), or None."""
+        """Show world 0 since its last reset: as a text, an image (height, width, 3), or None."""
         return self._population.render()
 
     def _info(self) -> dict[str, Any]:
@@ -353,7 +364,7 @@ def _autoreset_mode(value: str | AutoresetMode) -> AutoresetMode:
 
 
 def _final_infos(observations: Observations, infos: dict[str, Any]) -> dict[str, Any]:
-    """What gymnasium's vector environments report when all slots end and begin in the same step."""
+    """Infos in gymnasium's format for a step in which all slots end one episode and begin the next."""
     everyone = np.ones(len(observations), np.bool_)
     return {
         "final_obs": np.fromiter(observations, dtype=object, count=len(observations)),

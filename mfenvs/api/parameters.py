@@ -1,4 +1,4 @@
-"""What the parameters mean that all APIs have in common: written once, shown in the help of each."""
+"""Descriptions of the parameters that all APIs have in common, written once and shown in the help of each."""
 
 import inspect
 from typing import TypeVar
@@ -8,30 +8,33 @@ Documented = TypeVar("Documented")
 COMMON_PARAMETERS = {
     "game": "A registered name, or a game.",
     "n_worlds": "Number of independent copies of the game, which are simulated together.",
-    "observe": """What agents see beside their own observation: names or objects of observation blocks, as in
+    "observe": """Observation blocks that agents see beside their own observation: names or objects, as in
         ``["one-hot-identity", "mean-field"]`` (:mod:`mfenvs.wrappers.observations`).""",
-    "population_policy": """What all others play: None for uniformly random actions, a table of probabilities, a
-        model of Stable-Baselines3, or an object with ``action_probabilities`` or ``predict``; one policy for all
-        or one for each (:class:`mfenvs.play.Player`).""",
+    "population_policy": """Policy of all other agents: None for uniformly random actions, a table of
+    probabilities,
+        a model of Stable-Baselines3, or an object with ``action_probabilities`` or ``predict``; one policy for all
+        agents or one for each (:class:`mfenvs.play.Player`).""",
     "agent": "Index of the agent that acts; None draws the acting agents uniformly in each episode.",
-    "render_mode": """None; ``"ansi"``: ``render()`` returns a text; ``"rgb_array"``: an image, shape (height,
-        width, 3); ``"human"``: every step prints the text (in a terminal over the last one). Shown is world 0
-        since its last reset. Games that have nothing to show (no rule ``place``) allow None only.""",
-    "max_episode_steps": """Truncate episodes after so many steps, if the horizon has not come before; by default
-        never.""",
-    "debug": "Check in every step what the game's rules return, as :class:`mfenvs.Engine` says (slower).",
-    "constants": "The game's constants, such as ``n_agents=100``, if it is given by name.",
+    "render_mode": """How world 0 is shown since its last reset. None: not at all; ``"ansi"``: ``render()`` returns
+    a
+        text; ``"rgb_array"``: an image, shape (height, width, 3); ``"human"``: every step prints the text (in a
+        terminal over the last one). Games that have nothing to show (no rule ``place``) allow None only.""",
+    "max_episode_steps": """Number of steps after which episodes are truncated, if the horizon has not come before;
+    by
+        default they are not.""",
+    "debug": "Whether to check the results of the game's rules in every step (slower; :class:`mfenvs.Engine`).",
+    "constants": "The game's constants, such as ``n_agents=100``, if the game is given by name.",
 }
-"""Parameters by name, as numpydoc describes them."""
+"""The description of each common parameter in numpydoc's format, by the parameter's name."""
 
 
 def with_common_parameters(documented: type[Documented]) -> type[Documented]:
-    """Describe the parameters in a class's docstring that stand there as ``{name}`` on a line of their own.
+    """Replace each line ``{name}`` in a class's docstring by the description of that common parameter.
 
     Raises
     ------
     KeyError
-        If no common parameter has such a name.
+        If there is no common parameter of that name.
     """
     if documented.__doc__ is not None:  # as under python -OO
         lines = inspect.cleandoc(documented.__doc__).splitlines()

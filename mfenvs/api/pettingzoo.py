@@ -25,9 +25,9 @@ from mfenvs.wrappers.observations import Observe
 class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # PettingZoo is untyped
     """One world of a game; all agents act at once.
 
-    Agents are named ``game.agent_names`` and share one observation space and one action space. At the
-    game's horizon all agents terminate: the game is over, and its observation carries the time. An infinite game
-    goes on: there they truncate.
+    Agents are named ``game.agent_names`` and share one observation space and one action space. At the horizon of a
+    game that ends, all agents terminate; observations carry the time. An infinite game goes on after its horizon,
+    so that all agents are truncated there.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
     {observe}
     {render_mode}
     max_cycles:
-        Truncate episodes after so many steps, if the horizon has not come before; by default never.
+        Number of steps after which episodes are truncated, if the horizon has not come before; by default they are
+        not.
     {debug}
     {constants}
 
@@ -90,7 +91,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
 
     @property
     def max_cycles(self) -> int:
-        """Steps after which an episode ends; set it to truncate before the horizon."""
+        """Number of steps after which an episode ends; a value below the horizon truncates episodes."""
         return self._population.max_steps
 
     @max_cycles.setter
@@ -117,12 +118,12 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
-        """Begin an episode; without a seed the next one that follows from the last seed. ``options`` are ignored.
+        """Begin an episode; without a seed, the next episode of the last seed. ``options`` are ignored.
 
         Returns
         -------
-        Observations, each of shape (width of the space,), and infos, by agent: the share of agents in each of the
-        game's regions, what the game reports, and an ``action_mask``, if it has any.
+        Observations, each of shape (n_features,), and infos, by agent. Infos hold the share of agents in each of
+        the game's regions, the entries that the game reports, and an ``action_mask`` if the game has action masks.
         """
         self._population.reset(seed)
         if seed is not None:
@@ -155,7 +156,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         RuntimeError
             Before the first reset, or after the end of the episode.
         ValueError, TypeError
-            If ``actions`` is no mapping, agents are missing or unknown, or an action is out of range or of the
+            If ``actions`` is not a mapping, agents are missing or unknown, or an action is out of range or of the
             wrong kind. The world has not moved then.
         """
         population, names = self._population, self.possible_agents
@@ -190,7 +191,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         return state
 
     def render(self) -> Any:
-        """What happened since the last reset: a text, an image (height, width, 3), or None."""
+        """Show the world since its last reset: as a text, an image (height, width, 3), or None."""
         return self._population.render()
 
     def _by_agent(self, values: Iterable[Any]) -> dict[str, Any]:

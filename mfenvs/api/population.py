@@ -1,4 +1,4 @@
-"""Worlds of one game as rows of agents that are observed, truncated and rendered: what every API is a view of."""
+"""Worlds of one game as rows of agents that are observed, truncated and rendered: the common base of all APIs."""
 
 import copy
 from typing import Any
@@ -18,7 +18,7 @@ from mfenvs.wrappers.observations import Observe, Observer
 
 RENDER_MODES = ("ansi", "rgb_array", "human")
 FRAMES_PER_SECOND = 4
-"""For videos: an episode of 20 steps lasts 5 seconds."""
+"""Frame rate of videos: an episode of 20 steps lasts 5 seconds."""
 
 
 class Population:
@@ -31,15 +31,16 @@ class Population:
     game:
         A registered name or a game.
     constants:
-        The game's constants, if it is given by name.
+        The game's constants, if the game is given by name.
     n_worlds:
         Number of worlds.
     observe:
-        What agents see beside their own observation (:mod:`mfenvs.wrappers.observations`).
+        Observation blocks that agents see beside their own observation (:mod:`mfenvs.wrappers.observations`).
     max_steps:
-        Episodes are truncated after so many steps if the horizon has not come before; None for no cut.
+        Number of steps after which episodes are truncated, if the horizon has not come before; None for no
+        truncation.
     max_steps_name:
-        Name of that argument in the API, for error messages.
+        Name of the argument ``max_steps`` in the API, for error messages.
     render_mode:
         None, ``"ansi"``, ``"rgb_array"`` or ``"human"``.
     debug, first_world:
@@ -73,14 +74,14 @@ class Population:
         self.max_steps = max_steps
         self.render_mode = checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
         self.terminated = False
-        """Whether the game is over: at the horizon, unless it goes on for ever."""
+        """Whether the game is over: true at the horizon of a game that ends."""
         self.truncated = False
-        """Whether the episode was cut while the game goes on."""
+        """Whether the episode was cut off while the game goes on."""
         self.action_space = _own(self.game.action_space)
-        """The space of one agent's action, this population's own: spaces are seeded."""
+        """The space of one agent's action; a copy for this population alone, since spaces have random states."""
         self.observer = Observer(self.game, observe)
         self.observation_space = _own(self.observer.space)
-        """The space of one agent's observation, likewise."""
+        """The space of one agent's observation; a copy for this population alone."""
         width = self.observer.width
         self._observations_shape = (n_worlds, self.game.n_agents, width)
         self._rows_shape = (self.n_rows, width)
@@ -92,13 +93,13 @@ class Population:
         self._regions = _region_matrix(self.game)
         self._reported = self.game.reported
         self.has_masks = self.game.rules.allowed is not None
-        """Whether there is an action mask."""
+        """Whether the game has action masks."""
         if render_mode == "rgb_array":
             drawing_classes()  # fail when the environment is made, not in the middle of a run
 
     @property
     def max_steps(self) -> int:
-        """Steps after which an episode ends: at most the horizon has an effect."""
+        """Number of steps after which an episode ends; values above the horizon have no effect."""
         return self._max_steps
 
     @max_steps.setter
@@ -112,7 +113,7 @@ class Population:
         return self.terminated or self.truncated
 
     def first_seed(self, seed: int | None) -> int | None:
-        """``seed``, which must be one, or a fresh one if none is given and nothing has been seeded yet."""
+        """Check a random seed; for None, draw one if nothing has been seeded yet."""
         if seed is not None:
             return checks.integer("seed", seed, 0, 2**64 - 1)
         if self.engine.episode < 0:
@@ -120,7 +121,7 @@ class Population:
         return None
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin an episode in all worlds; without a seed the next one that follows from the last seed."""
+        """Begin an episode in all worlds; without a seed, the next episode of the last seed."""
         self.engine.reset(self.first_seed(seed))
         self.terminated = self.truncated = False
         self._record(begins=True)
@@ -149,9 +150,9 @@ class Population:
         Parameters
         ----------
         actions:
-            Shape (n_rows,), with a Box's shape behind.
+            Shape (n_rows,), followed by the shape of a Box.
         rewards:
-            Where to write the rewards, shape (n_worlds, n_agents); a new array by default.
+            Array to which the rewards are written, shape (n_worlds, n_agents); by default a new one.
 
         Returns
         -------
@@ -160,7 +161,7 @@ class Population:
         Raises
         ------
         RuntimeError, TypeError, ValueError
-            As :meth:`mfenvs.Engine.step` does; nothing has moved then.
+            As in :meth:`mfenvs.Engine.step`; no world has moved then.
         """
         self.check_playing()
         chosen = checks.array("actions", actions)
@@ -175,7 +176,7 @@ class Population:
         return rewards.reshape(-1)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """What every agent sees now, shape (n_rows, width of the space); written to ``out`` if given."""
+        """Every agent's observation now, shape (n_rows, n_features); written to ``out`` if given."""
         if out is None:
             out = np.empty(self._rows_shape, np.float32)
         self.observer(self.engine, out.reshape(self._observations_shape))
@@ -192,14 +193,14 @@ class Population:
         return dict(zip(names, (counts @ matrix).T / n_agents, strict=True))
 
     def reports(self) -> dict[str, NDArray[np.float64]]:
-        """What infos tell of every world, (n_worlds,) each: shares of regions, and what the game reports."""
+        """The infos of every world, (n_worlds,) each: shares of regions, and the entries that the game reports."""
         told = self.region_shares()
         for name, entry in self._reported.items():
             told[name] = self.engine.signal[:, entry].astype(np.float64)
         return told
 
     def action_masks(self) -> NDArray[np.int8] | None:
-        """Action masks, shape (n_rows, n_actions), as PettingZoo and gymnasium have them: 0 where one has no use.
+        """Action masks for PettingZoo and gymnasium, shape (n_rows, n_actions): 0 for an action of no use now.
 
         None if the game has no rule ``allowed``.
         """
@@ -241,9 +242,9 @@ class Population:
         return np.concatenate([population, elapsed], axis=1).astype(np.float32)
 
     def render(self) -> Any:
-        """World 0 since its last reset: a text, an image (height, width, 3) of uint8, or None.
+        """Show world 0 since its last reset: as a text, an image (height, width, 3) of uint8, or None.
 
-        In the mode ``"human"`` nothing is returned: it is shown in every step.
+        In the mode ``"human"`` None is returned: the text is printed in every step.
 
         Raises
         ------
@@ -262,7 +263,7 @@ class Population:
         return self._recorder.ansi() if self.render_mode == "ansi" else self._recorder.rgb_array()
 
     def _record(self, begins: bool = False) -> None:
-        """Record where everyone is for :meth:`render`, if it is to show something; ``begins`` forgets the past."""
+        """Record the agents' places for :meth:`render`, if there is a render mode; ``begins`` forgets the past."""
         if self._recorder is None:
             return
         if begins:
@@ -279,14 +280,14 @@ def render_modes(game: Game) -> list[str]:
 
 
 def _own(space: Any) -> Any:
-    """A copy of a space, with random numbers of its own: games may give everybody the same one."""
+    """A copy of a space, with a random state of its own: games may return the same object to everybody."""
     mine = copy.deepcopy(space)
     mine.seed()
     return mine
 
 
 def _region_matrix(game: Game) -> tuple[list[str], NDArray[np.float64]] | None:
-    """Names of the infos on regions, and which places make up each, shape (n_places, number of regions)."""
+    """Names of the infos on regions, and the places of each region, shape (n_places, number of regions)."""
     if not game.regions:
         return None
     matrix = np.zeros((game.n_places, len(game.regions)))

@@ -1,4 +1,4 @@
-"""Single agents among a population that plays a given policy: what the APIs for best responses share."""
+"""Single agents among a population that plays a given policy: the common base of the APIs for best responses."""
 
 from typing import Any
 
@@ -15,23 +15,23 @@ from mfenvs.wrappers.observations import Observe
 class RepresentativeAgents:
     """Worlds of a game in which some agents act and all others play a given policy.
 
-    Rows are ordered by world, then as the acting agents were drawn.
+    Rows are ordered by world, then in the order in which the acting agents were drawn.
 
     Parameters
     ----------
     game, constants, render_mode, debug:
         As in :class:`mfenvs.api.population.Population`.
     population_policy:
-        What all others play, of any kind that :class:`mfenvs.play.Player` takes.
+        Policy of all other agents, of any kind that :class:`mfenvs.play.Player` takes.
     agent:
-        The agent that acts; None draws the acting agents in every episode.
+        Index of the agent that acts; None draws the acting agents in every episode.
     n_worlds:
         Number of independent copies of the game.
     agents_per_world:
-        Number of acting agents in each world. With more than one they meet each other, which is cheaper to learn
-        from, and by O(1/N) not the game that defines a best response.
+        Number of acting agents in each world. More than one make samples cheaper, but they affect each other: the
+        problem then differs by O(1/N) from that of a single deviator, which defines a best response.
     observe:
-        What the acting agents see beside their own observation.
+        Observation blocks that the acting agents see beside their own observation.
 
     Raises
     ------
@@ -63,10 +63,10 @@ class RepresentativeAgents:
         self.n_rows = n_worlds * self.per_world
         self._worlds = np.arange(n_worlds)[:, None]
         self.acting = np.full((n_worlds, self.per_world), self.agent or 0)
-        """The acting agents of this episode, (n_worlds, agents_per_world)."""
+        """Indices of the acting agents of this episode, shape (n_worlds, agents_per_world)."""
 
     def reset(self, seed: int | None, rng: np.random.Generator) -> None:
-        """Begin an episode; ``rng`` draws who acts."""
+        """Begin an episode; ``rng`` draws the acting agents."""
         self.population.reset(seed)
         if self.agent is None:
             n_agents = self.population.game.n_agents
@@ -79,12 +79,12 @@ class RepresentativeAgents:
         Parameters
         ----------
         actions:
-            Of the acting agents, shape (n_rows,), with a Box's shape behind.
+            Actions of the acting agents, shape (n_rows,), followed by the shape of a Box.
 
         Raises
         ------
         RuntimeError, TypeError, ValueError
-            As :meth:`mfenvs.Engine.step` does; nothing has moved then.
+            As in :meth:`mfenvs.Engine.step`; no world has moved then.
         """
         population = self.population
         population.check_playing()
@@ -94,7 +94,7 @@ class RepresentativeAgents:
             raise ValueError(f"actions must have shape {(self.n_rows, *action_shape)}, got {own.shape}")
         everyone = self._player.actions(population.engine)
         own = own.reshape(*self.acting.shape, *action_shape)
-        # Of a type that holds both: fractions are the engine's to refuse, not to be cut off here.
+        # In a dtype that holds both kinds of numbers: the engine refuses fractions, which must not be cut off.
         everyone = everyone.astype(np.result_type(everyone, own), copy=True)
         everyone[self._worlds, self.acting] = own
         rewards = population.step(everyone.reshape(-1, *everyone.shape[2:]))
@@ -102,7 +102,7 @@ class RepresentativeAgents:
         return own_rewards.reshape(-1)
 
     def observe(self) -> NDArray[np.float32]:
-        """What the acting agents see now, shape (n_rows, width): a new array."""
+        """The acting agents' observations now, shape (n_rows, n_features): a new array."""
         population = self.population
         seen = population.observe().reshape(*self._everyone_shape, -1)
         # Indexing copies, or a learner's replay buffer would keep everyone's rows alive.

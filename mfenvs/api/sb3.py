@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
 
 
 class UniformVecEnv(VecEnv):
-    """A VecEnv whose environments share all attributes: they are rows of one object."""
+    """Base class of VecEnvs whose environments are rows of one object and share all attributes."""
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed the next reset; ValueError or TypeError if ``seed`` is neither None nor an integer >= 0.
@@ -35,7 +35,7 @@ class UniformVecEnv(VecEnv):
         return super().seed(None if seed is None else checks.integer("seed", seed, 0, 2**64 - 1))
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The value of an attribute, once for each index: all environments share it."""
+        """The value of an attribute, repeated for each index: all environments share it."""
         return [getattr(self, attr_name)] * self._number(indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -49,9 +49,9 @@ class UniformVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method once, and return its result once for each index: all environments share it.
+        """Call a method once, and return its result for each index: all environments share it.
 
-        ``action_masks`` returns a row for each environment, and each index gets its own.
+        ``action_masks`` returns a row for each environment: there each index gets its own row.
         """
         result = getattr(self, method_name)(*method_args, **method_kwargs)
         if method_name == "action_masks":
@@ -59,7 +59,7 @@ class UniformVecEnv(VecEnv):
         return [result] * self._number(indices)
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
-        """No environment is wrapped."""
+        """False for each index: the environments are not wrapped one by one."""
         return [False] * self._number(indices)
 
     def _number(self, indices: VecEnvIndices) -> int:
@@ -69,9 +69,9 @@ class UniformVecEnv(VecEnv):
 class LockstepVecEnv(UniformVecEnv):
     """Base class of VecEnvs that show a population: all environments begin and end together.
 
-    When an episode ends, at the game's horizon or cut before, the next one begins in the same step; the infos
-    then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, where the
-    game is really over unless it is infinite).
+    When an episode ends, at the game's horizon or truncated before, the next one begins in the same step. The
+    infos then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, unless
+    the game is infinite and goes on there).
     """
 
     def __init__(self, population: Population, n_rows: int) -> None:
@@ -80,14 +80,14 @@ class LockstepVecEnv(UniformVecEnv):
         self.engine = population.engine
         self.n_worlds = population.engine.n_worlds
         self.observe = population.observer.blocks
-        """What agents see beside their own observation."""
+        """The observation blocks that agents see beside their own observation."""
         self.render_mode = population.render_mode
         self._actions: NDArray[Any] | None = None
         super().__init__(n_rows, population.observation_space, population.action_space)
 
     @abc.abstractmethod
     def _begin(self, seed: int | None) -> None:
-        """Begin an episode in all worlds; without a seed the next one of the last seed."""
+        """Begin an episode in all worlds; without a seed, the next episode of the last seed."""
 
     @abc.abstractmethod
     def _advance(self, actions: NDArray[Any]) -> NDArray[np.float32]:
@@ -99,7 +99,7 @@ class LockstepVecEnv(UniformVecEnv):
 
     @abc.abstractmethod
     def _observe_rows(self) -> NDArray[np.float32]:
-        """What each row observes now, shape (num_envs, width of the space): a new array."""
+        """Each row's observation now, shape (num_envs, n_features): a new array."""
 
     def reset(self) -> NDArray[np.float32]:
         """Begin an episode in all worlds, with the seed given to :meth:`seed` since the last reset, if any.
@@ -126,9 +126,9 @@ class LockstepVecEnv(UniformVecEnv):
 
         Returns
         -------
-        Observations (num_envs, width of the space), rewards (num_envs,), whether the episode ended (num_envs,),
-        and infos: the share of agents in each of the game's regions and what the game reports, if it has any; at
-        the end of an episode also ``terminal_observation`` and ``TimeLimit.truncated``.
+        Observations (num_envs, n_features), rewards (num_envs,), whether the episode ended (num_envs,), and infos:
+        the share of agents in each of the game's regions and the entries that the game reports; at the end of an
+        episode also ``terminal_observation`` and ``TimeLimit.truncated``.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class LockstepVecEnv(UniformVecEnv):
         return self._observe_rows(), rewards, dones, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks as sb3-contrib reads them, (num_envs, n_actions): False where an action has no use now.
+        """Action masks for sb3-contrib, shape (num_envs, n_actions): False for an action that has no use now.
 
         Raises
         ------
@@ -170,11 +170,11 @@ class LockstepVecEnv(UniformVecEnv):
         """Do nothing: there is nothing to release."""
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """The image of world 0, once for all environments."""
+        """The image of world 0, as a single frame for all environments."""
         return [self._population.render() if self.render_mode == "rgb_array" else None]
 
     def render(self, mode: str | None = None) -> Any:
-        """World 0 since its last reset: a text (mode ``"ansi"``), an image (height, width, 3), or None."""
+        """Show world 0 since its last reset: as a text (mode ``"ansi"``), an image (height, width, 3), or None."""
         if self.render_mode in ("ansi", "human") and mode in (None, self.render_mode):
             return self._population.render()
         return super().render(mode)
@@ -193,9 +193,10 @@ class LockstepVecEnv(UniformVecEnv):
 class PopulationVecEnv(LockstepVecEnv):
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
-    All environments step together. When an episode ends, at the game's horizon or cut before, the next one begins
-    in the same step; the infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated`` (False
-    at the horizon, where the game is really over unless it is infinite). Infos of one world are one dict.
+    All environments step together. When an episode ends, at the game's horizon or truncated before, the next one
+    begins in the same step. The infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
+    (False at the horizon, unless the game is infinite and goes on there). Within an episode all agents of a world
+    share one dict of infos.
 
     Parameters
     ----------
@@ -278,8 +279,8 @@ class RepresentativeVecEnv(LockstepVecEnv):
     {agent}
     {n_worlds}
     agents_per_world:
-        Number of acting agents in each world. With more than one they meet each other: cheaper to learn
-        from, and by O(1/N) not the problem of a single deviator.
+        Number of acting agents in each world. More than one make samples cheaper, but they affect each other: the
+        problem then differs by O(1/N) from that of a single deviator.
     {observe}
     {render_mode}
     {debug}
@@ -320,7 +321,7 @@ class RepresentativeVecEnv(LockstepVecEnv):
 
     @property
     def acting(self) -> NDArray[Any]:
-        """The acting agents of this episode, shape (n_worlds, agents_per_world)."""
+        """Indices of the acting agents of this episode, shape (n_worlds, agents_per_world)."""
         return self._core.acting
 
     def _begin(self, seed: int | None) -> None:

@@ -1,14 +1,14 @@
-"""Texts shown on the standard output, in a terminal each in the place of the last: the render mode "human"."""
+"""The render mode "human": texts printed to the standard output, in a terminal each over the last one."""
 
 import sys
 import time
 
 SECONDS_A_TEXT = 0.25
-"""In a terminal each text stays so long, to be seen."""
+"""Time that each text stays in a terminal, in seconds."""
 
 
 class Display:
-    """Prints one text after the other."""
+    """A printer of texts, in a terminal each over the last one."""
 
     def __init__(self) -> None:
         self._height = 0

@@ -25,7 +25,7 @@ class VectorEnvAsVecEnv(UniformVecEnv):
     Raises
     ------
     ValueError
-        If its ended episodes begin anew in another way.
+        If ``vector`` has another autoreset mode.
     """
 
     def __init__(self, vector: "gymnasium.vector.VectorEnv[Any, Any, Any]") -> None:
@@ -50,7 +50,7 @@ class VectorEnvAsVecEnv(UniformVecEnv):
 
     @property
     def observe(self) -> tuple[ObservationBlock, ...]:
-        """What agents see beside their own observation, if the vector environment is one of this package's."""
+        """The observation blocks of the vector environment, if it is one of this package's."""
         blocks: tuple[ObservationBlock, ...] = getattr(self.vector.unwrapped, "observe", ())
         return blocks
 
@@ -98,9 +98,9 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         return observations, rewards, dones, rows
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks as sb3-contrib reads them, (num_envs, n_actions): False where an action has no use now.
+        """Action masks for sb3-contrib, shape (num_envs, n_actions): False for an action that has no use now.
 
-        They are the vector environment's ``infos["action_mask"]``; without one all are True.
+        They are the vector environment's ``infos["action_mask"]``; if there is none, all are True.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class VectorEnvAsVecEnv(UniformVecEnv):
         return list({id(frame): frame for frame in frames}.values())
 
     def _keep_masks(self, infos: dict[str, Any]) -> None:
-        """Keep what infos tell about allowed actions; an environment that tells nothing allows all."""
+        """Keep the action masks in the infos; without one, an environment allows all actions."""
         self._masks = None
         if "action_mask" in infos:
             told = np.asarray(infos.get("_action_mask", True)).reshape(-1, 1)
@@ -133,9 +133,9 @@ class VectorEnvAsVecEnv(UniformVecEnv):
 def rows_of_infos(infos: dict[str, Any], n_rows: int) -> list[dict[str, Any]]:
     """The infos of a gymnasium VectorEnv as one dict for each of its environments.
 
-    Entries are arrays with a row for each environment, dicts of such, or what all have in common. Only the rows
-    that are True in the mask ``infos["_<name>"]`` have the entry, if there is such a mask. What is told of final
-    steps is left out.
+    Entries are arrays with a row for each environment, dicts of such arrays, or values that all environments have
+    in common. If there is a mask ``infos["_<name>"]``, only the rows where it is True have the entry. Entries
+    about final steps are left out.
     """
     rows: list[dict[str, Any]] = [{} for _ in range(n_rows)]
     for name, value in infos.items():

@@ -1,4 +1,4 @@
-"""Kernels that draw agents' actions, from tables and from laws, and check given ones."""
+"""Kernels that draw agents' actions from tables or from probabilities, and check given actions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from mfenvs.rules import rule
 
 @kernel
 def first_invalid_action(actions: Any, n_actions: Any, first: Any, last: Any) -> Any:
-    """Flat index of the first action outside 0..n_actions-1 in these worlds, or -1."""
+    """Flat index of the first action outside 0..n_actions-1 in the worlds ``first <= w < last``, or -1."""
     n_agents = actions.shape[1]
     wrong = int32(0)
     for w in range(first, last):
@@ -28,13 +28,14 @@ def first_invalid_action(actions: Any, n_actions: Any, first: Any, last: Any) ->
 
 
 SMALL_ACTION_COUNT = 8
-"""Up to here all of a cumulative law is compared with the draw, beyond the search stops when it is found."""
+"""Up to this many actions the draw is compared with all cumulative probabilities, which vectorises; with more
+actions the search stops at the action that is drawn."""
 
 
 def act_world_rule(n_actions: int) -> Callable[..., Any]:
-    """A rule that draws the actions of all agents of a world from cumulated policies, (1 or n_agents, T, S, A).
+    """Make the rule that draws the actions of all agents of a world from policies cumulated over actions.
 
-    With T = 1 a policy is the same at all times.
+    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times.
     """
     last = n_actions - 1
 
@@ -75,10 +76,10 @@ def act_world_rule(n_actions: int) -> Callable[..., Any]:
 
 @kernel
 def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
-    """Flat index of a row that is no cumulated law, (1 or n_agents, T, S), or -1.
+    """Flat index, in shape (1 or n_agents, T, S), of a row that is not a cumulative distribution, or -1.
 
-    Of one table for all the rows of this time are looked at, of a table for each agent those of their states
-    (n_worlds, n_agents).
+    For a table that all agents share, all rows at time ``time`` are checked. For a table per agent, only the rows
+    of the agents' current states (n_worlds, n_agents) are.
     """
     n_tables, n_times, n_states, n_actions = cumulative.shape
     now = time if n_times > 1 else 0
@@ -87,7 +88,7 @@ def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
     for w in range(n_worlds):
         for i in range(n_rows):
             group, state = (i, int(states[w, i])) if n_tables > 1 else (0, i)
-            # Written so that a nan fails the comparisons.
+            # Written such that a NaN fails the comparisons.
             valid, reached = True, float32(0.0)
             for a in range(n_actions):
                 valid &= cumulative[group, now, state, a] >= reached
@@ -98,7 +99,7 @@ def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
 
 
 def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel that draws all agents' actions by a rule of :func:`act_world_rule`."""
+    """Make the kernel that draws all agents' actions by a rule of :func:`act_world_rule`."""
 
     @kernel
     def act(
@@ -121,7 +122,7 @@ def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
 
 
 ROW_TOLERANCE = 1e-4
-"""How far a row of single-precision probabilities may be from summing to one."""
+"""Largest distance from one that is allowed for the sum of a row of single-precision probabilities."""
 
 
 @kernel
@@ -135,9 +136,10 @@ def draw_actions(
     first: Any,
     last: Any,
 ) -> Any:
-    """Draw actions (n_worlds, N) from one law each, (n_worlds, N, A); the flat index of a wrong law, or -1.
+    """Draw every agent's action from its own distribution; return the index of an invalid one, or -1.
 
-    The random numbers are those with which tabular policies are played.
+    ``probabilities`` has shape (n_worlds, N, A), ``actions`` (n_worlds, N). The random numbers are those with
+    which tabular policies are played.
     """
     n_agents, n_actions = probabilities.shape[1:]
     for w in range(first, last):

@@ -1,4 +1,4 @@
-"""Rules compiled anew, with every index checked: what debug mode runs beside the rules that the engine runs.
+"""Rules compiled once more with every index checked, which debug mode runs beside the engine's own.
 
 A rule and all rules that it calls are compiled again, with the compiler's own check that an index is within its
 array, and with a :func:`share` and a :func:`crowd` that refuse cells which do not exist. (For the compiler -1 is
@@ -35,17 +35,17 @@ def _crowd(world: World, cell: Any) -> Any:
 
 
 _CHECKED: dict[Any, Any] = {share: _share, crowd: _crowd}
-"""Checked rules by those that they check."""
+"""The checked counterpart of :func:`share` and :func:`crowd`, by the original rule."""
 
 
 def checked_rules(rules: Rules) -> Rules:
-    """All rules of a game, checked."""
+    """All rules of a game, compiled with every index checked."""
     declared = {field.name: getattr(rules, field.name) for field in dataclasses.fields(rules)}
     return Rules(**{name: function and checked(function) for name, function in declared.items()})
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same rule with every index checked, in it and in the rules that it calls.
+    """Compile a rule, and the rules that it calls, with every index checked.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _checked_value(value: Any, code: types.CodeType, within: tuple[types.ModuleType, ...] = ()) -> Any:
-    """What a name in a rule stands for, with rules checked: a rule, or a module with rules by the code's names."""
+    """The value of a name in a rule's code, with rules, and rules within a module, replaced by checked ones."""
     if isinstance(value, Dispatcher):
         return checked(value)
     if not isinstance(value, types.ModuleType) or value in within:

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 def _number_functions_apart() -> None:
-    """Let numba number the functions that it compiles from a number that no other process begins with.
+    """Let numba's numbering of compiled functions begin with a number that no other process begins with.
 
     The number is part of a rule's symbol in the machine code, and counts from 1 in every process. Kernels that
     were compiled in two processes can then have one symbol for two rules (one game's at two sizes, say): a third
@@ -38,7 +38,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function over arrays that releases the GIL, allocates nothing and is cached on disk."""
+    """Compile a kernel: a function over arrays that releases the GIL, allocates nothing and is cached on disk."""
     return _cached(function, numba.njit(nogil=True, **COMPILE_OPTIONS))
 
 

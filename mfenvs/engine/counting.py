@@ -1,8 +1,8 @@
-"""Rules that count the agents of a world, as a game declares it.
+"""Rules that count the agents of a world by the game's rules ``cell`` and ``weight``, or ``count``.
 
-Counts are kept in single precision. Sums of weights must not be: among 10^7 agents of weight .7, each addition in
-single precision is rounded by up to a half, always in the same direction. Weights are therefore added up in double
-precision, in an array of their own.
+Counts are kept in single precision. Sums of weights are not accumulated in it: among 10^7 agents of weight .7,
+each addition in single precision is rounded by up to a half, always in the same direction. Weights are therefore
+added up in double precision, in an array of their own.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from mfenvs.game import Rules
 from mfenvs.rules import rule
 
 SMALL_CELL_COUNT = 16
-"""Up to here agents are counted in one vectorised pass, beyond by scattered increments."""
+"""Up to this many cells agents are counted in one vectorised pass; with more cells by scattered increments."""
 
 
 def new_sums(rules: Rules, n_worlds: int, n_cells: int) -> NDArray[np.float64]:
-    """The array in which a game's weights are added up, (n_worlds, n_cells); no cells if it has no weights."""
+    """The array in which weights are added up, shape (n_worlds, n_cells), or (n_worlds, 0) without weights."""
     has_weights = rules.weight is not None or rules.count is not None
     return np.zeros((n_worlds, n_cells if has_weights else 0))
 
 
 def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
-    """A rule that counts all agents of a world, into ``world.counts``.
+    """Make the rule that counts all agents of a world into ``world.counts``.
 
     Called as ``count(states, actions, agents, world, sums)``, with a row of :func:`new_sums`; in double precision
     ``sums`` may be ``world.counts`` itself.
@@ -84,9 +84,9 @@ def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
 
 
 def own_count_rules(rules: Rules) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Two rules: in which cell an agent is counted, and with what weight.
+    """Two rules: the cell in which an agent is counted, and the weight with which it is.
 
-    A game that counts by a rule ``count`` has no such cell: -1, with weight 0.
+    In a game that counts by a rule ``count``, an agent has no single cell: the rules return -1 and 0.
     """
     if rules.count is not None:
         return _in_no_cell, _weightless

@@ -23,17 +23,17 @@ from mfenvs.rules import Public, World, rule
 
 @dataclasses.dataclass(frozen=True)
 class Kernels:
-    """The compiled functions of a game."""
+    """The compiled functions of a game, by their purpose."""
 
     start: Callable[..., Any]
     step: Callable[..., Any]
     observe: Callable[..., Any]
     occupancy: Callable[..., Any] | None
-    """None: the game has no rule ``place``."""
+    """Shares of agents by place; None if the game has no rule ``place``."""
     masks: Callable[..., Any] | None
-    """None: the game has no rule ``allowed``."""
+    """Action masks; None if the game has no rule ``allowed``."""
     accounts: Callable[..., Any] | None
-    """None: the game has no rule ``account``."""
+    """Accounts of a step; None if the game has no rule ``account``."""
     act: Callable[..., Any]
     rollout: Callable[..., Any]
 
@@ -57,7 +57,7 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
 
 
 def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
-    """A rule that writes what a game's rules return as a state into an array of states."""
+    """Make the rule that writes a state, as the game's rules return it, into an array of states."""
     if fields is None:
 
         @rule
@@ -72,7 +72,7 @@ def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
 
 
 def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
-    """A rule that draws the first states of all agents of one world."""
+    """Make the rule that draws the initial states of all agents of one world."""
     start, store = rules.start, _store(layout.state_fields)
 
     @rule
@@ -85,11 +85,11 @@ def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
 
 @rule
 def no_news(signal: Any, constants: Any, time: Any, key: Any) -> None:
-    """What is published in a game without a rule ``publish``."""
+    """The rule ``publish`` of a game that declares none: nothing is published."""
 
 
 def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
-    """A rule that takes all agents of one world through one step."""
+    """Make the rule that takes all agents of one world through one step."""
     count, store = count_rule(rules, layout), _store(layout.state_fields)
     step, aggregate, publish = rules.step, rules.aggregate or no_aggregate, rules.publish or no_news
     cell, own_weight = own_count_rules(rules)
@@ -171,7 +171,7 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
         first: Any,
         last: Any,
     ) -> Any:
-        """Take worlds through one step; return the flat index of an invalid action, with nothing moved, or -1."""
+        """Take worlds through one step, and return -1; with an invalid action, only return its flat index."""
         if discrete:
             wrong = first_invalid_action(actions, n_actions, first, last)
             if wrong >= 0:
@@ -230,7 +230,7 @@ def _masks_kernel(allowed: Callable[..., Any]) -> Callable[..., Any]:
         first: Any,
         last: Any,
     ) -> None:
-        """Which actions the rule ``allowed`` allows, into ``out`` (n_worlds, N, A)."""
+        """Write the action masks, by the rule ``allowed``, into ``out`` (n_worlds, N, A)."""
         for w in range(first, last):
             public = Public(signal[w], constants, time, elapsed)
             for i in range(states.shape[1]):
@@ -261,9 +261,9 @@ def _accounts_kernel(rules: Rules, layout: Layout) -> Callable[..., Any]:
         first: Any,
         last: Any,
     ) -> None:
-        """Every agent's account of a step into ``out`` (n_worlds, N, n_accounts), without taking the step.
+        """Write every agent's account of a step into ``out`` (n_worlds, N, n_accounts), without taking the step.
 
-        ``signal`` (n_worlds, n_signals) is what was public before the step, and is overwritten.
+        ``signal`` (n_worlds, n_signals) is the public signal before the step, and is overwritten.
         """
         n_agents = states.shape[1]
         per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
@@ -284,7 +284,10 @@ def _accounts_kernel(rules: Rules, layout: Layout) -> Callable[..., Any]:
 def _occupancy_kernel(place: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def occupancy(out: Any, states: Any, first: Any, last: Any) -> Any:
-        """Write the share of agents in each place, (n_worlds, n_places); the flat index of one in none, or -1."""
+        """Write the share of agents in each place, (n_worlds, n_places), and return -1.
+
+        If an agent's place does not exist, the agent's flat index is returned.
+        """
         n_agents, n_places = states.shape[1], out.shape[1]
         for w in range(first, last):
             out[w] = 0
@@ -326,10 +329,10 @@ def _rollout_kernel(
     ) -> None:
         """Play whole episodes by tabular policies.
 
-        ``cumulative`` (1 or n_agents, T, S, A) are everyone's policies, cumulated over actions. In world
-        w agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (T, S, A) instead, on the same
-        random numbers. Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N) and
-        counts (n_worlds, H, n_cells). The first states are drawn, unless they are there: ``is_placed``.
+        ``cumulative`` (1 or n_agents, T, S, A) holds all agents' policies, cumulated over actions. In world w,
+        agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (T, S, A) instead, on the same random numbers.
+        Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N) and counts (n_worlds, H, n_cells).
+        Initial states are drawn, unless ``is_placed`` says that they are in ``states`` already.
         """
         horizon = actions.shape[1]
         for w in range(first, last):

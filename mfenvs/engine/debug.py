@@ -1,6 +1,6 @@
-"""Debug mode: what a game's rules do is checked before it is done, agent by agent.
+"""Debug mode: the results of a game's rules are checked, agent by agent, before the engine uses them.
 
-Every check runs on copies. When it finds something, no agent has moved.
+Every check runs on copies. When it finds an error, no agent has moved.
 """
 
 import functools
@@ -25,7 +25,7 @@ from mfenvs.rules import Public, World
 
 START_RULE, CELL, COUNT, AGGREGATE, STEP, PUBLISH, OBSERVE = range(7)
 STAGES = ("start", "cell", "count", "aggregate", "step", "publish", "observe")
-"""What was running when a check stopped."""
+"""Names of the rules, by the number that a check leaves when it stops."""
 
 
 class RuleChecks:
@@ -48,10 +48,10 @@ class RuleChecks:
         self._counts = np.zeros((n_worlds, game.n_cells), np.float32)
         self._sums = new_sums(game.rules, n_worlds, game.n_cells)
         self._at = np.zeros(3, np.int64)
-        """Where the check is: the rule, the world and the agent."""
+        """The rule, the world and the agent that are being checked."""
 
     def check_start(self, seed: int, episode: int) -> None:
-        """Check that ``start`` returns states, which the state's dtype holds; ValueError if not."""
+        """Check that ``start`` returns states that the state's dtype can hold; ValueError if not."""
         with self._explained(0, self._states, None):
             wrong = self._kernels["start"](
                 *(self._states, self._agents, self._game.initial, self._at, seed, episode, self._world_ids)
@@ -72,14 +72,14 @@ class RuleChecks:
         Parameters
         ----------
         states, actions:
-            Shape (n_worlds, n_agents), actions with a Box's shape behind.
+            Shape (n_worlds, n_agents), that of actions followed by the shape of a Box.
         signal:
             The public signal before the step, shape (n_worlds, n_signals).
 
         Raises
         ------
         ValueError
-            Naming the rule, the agent, its state and its action.
+            If a check fails; the message names the rule, the agent, its state and its action.
         """
         n_cells = self._game.n_cells
         with self._explained(time, states, actions):
@@ -99,12 +99,12 @@ class RuleChecks:
     def check_observations(
         self, states: NDArray[Any], signal: NDArray[np.float32], time: int, elapsed: np.float32
     ) -> None:
-        """Check that ``observe`` writes within ``out``, and what is in the observation space.
+        """Check that ``observe`` writes within ``out``, and only features within the observation space.
 
         Raises
         ------
         ValueError
-            Naming the agent, its state and the feature.
+            If it does not; the message names the agent, its state and the feature.
         """
         game = self._game
         space = game.observation_space
@@ -145,7 +145,7 @@ class RuleChecks:
 
     @contextmanager
     def _explained(self, time: int, states: NDArray[Any], actions: NDArray[Any] | None) -> Iterator[None]:
-        """Say which rule of which agent read or wrote outside of an array."""
+        """Turn an IndexError into an error that names the rule and the agent."""
         try:
             yield
         except IndexError as error:
@@ -170,7 +170,7 @@ def _check_kernels(rules: Rules, layout: Layout, state_dtype: np.dtype[Any]) -> 
 
 
 def _keep_rule(dtype: np.dtype[Any]) -> Callable[..., Any]:
-    """A rule that writes a state into an array and tells whether integers in it are what the rule returned."""
+    """Make the rule that writes a state into an array, and returns whether its integers are kept unchanged."""
     names = dtype.names or ()
     lines = ["def keep(states, i, state):", "    same = True"]
     if names:
@@ -213,7 +213,7 @@ def _cells_kernel(rules: Rules) -> Callable[..., Any]:
 
     @checked_kernel
     def check_cells(states: Any, actions: Any, agents: Any, at: Any, n_cells: Any) -> Any:
-        """Flat index of the first agent that is counted nowhere, and in which cell; (-1, -1) if there is none."""
+        """Flat index of the first agent whose cell does not exist, and the cell; (-1, -1) if there is none."""
         at[0] = CELL
         for w in range(len(states)):
             for i in range(len(agents)):
@@ -247,7 +247,10 @@ def _step_kernel(rules: Rules, layout: Layout, keep: Callable[..., Any]) -> Call
         seed: Any,
         episode: Any,
     ) -> Any:
-        """Flat index of the first agent whose next state is none that its dtype holds, or -1; ``out`` has them."""
+        """Flat index of the first agent whose next state does not fit the state's dtype, or -1.
+
+        The next states are written to ``out``.
+        """
         n_agents = len(agents)
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
         for w in range(len(states)):
@@ -290,7 +293,10 @@ def _observe_kernel(rules: Rules) -> Callable[..., Any]:
         low: Any,
         high: Any,
     ) -> Any:
-        """The first feature of the first agent, ``at``, that is outside its bounds, or -1; ``row`` has it."""
+        """Index of the first feature that is outside its bounds, or -1.
+
+        ``at`` then holds the agent, and ``row`` its features.
+        """
         at[0] = OBSERVE
         for w in range(len(states)):
             public = Public(signal[w], constants, time, elapsed)
@@ -299,7 +305,7 @@ def _observe_kernel(rules: Rules) -> Callable[..., Any]:
                 row[:] = 0
                 observe(row, states[w, i], agents[i], public)
                 for k in range(len(row)):
-                    # Written so that a nan fails the comparison.
+                    # Written such that a NaN fails the comparison.
                     if not (row[k] >= low[k] and row[k] <= high[k]):
                         return k
         return -1
@@ -308,7 +314,7 @@ def _observe_kernel(rules: Rules) -> Callable[..., Any]:
 
 
 def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], time: int) -> None:
-    """Check the transition rows of all agents where they are.
+    """Check the transition probabilities of all agents in their current states.
 
     Parameters
     ----------
@@ -318,7 +324,7 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
     Raises
     ------
     ValueError
-        Naming the first agent, state and action whose row is not a probability vector, and the row.
+        If a row is not a probability vector; the message names the first such agent, state, action and row.
     """
     rows = np.empty((game.n_agents, game.n_states))
     counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)

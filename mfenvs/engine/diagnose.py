@@ -1,4 +1,4 @@
-"""When a game's kernels do not compile: say which rule is wrong, and how, in a few lines.
+"""Short error messages, which name the rule and its error, for games whose kernels do not compile.
 
 The compiler's own message is about the kernel that reaches the rule, and pages long.
 """
@@ -21,8 +21,8 @@ NOISE = re.compile(r"^(Failed in nopython mode|During:|Use of unsupported|For mo
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 COMPILE_ERRORS = (NumbaError, NotImplementedError, KeyError, TypeError)
-"""What numba raises where it cannot compile; KeyError for an unknown field of a record, and TypeError when a
-value that may be None turns out to be."""
+"""Errors that numba raises where it cannot compile; KeyError for an unknown field of a record, and TypeError for
+an optional value that is None."""
 
 WRITING_RULES = ("observe", "count", "aggregate", "publish", "account")
 """Rules that return nothing."""
@@ -33,7 +33,7 @@ def explained(game: Game, error: Exception) -> Exception:
 
     Returns
     -------
-    A TypeError that names it, or ``error`` if every rule compiles.
+    A TypeError that names the rule, or ``error`` if every rule compiles.
     """
     for name, function in _declared_rules(game):
         fields = ", ".join(game.agent_dtype.names or ())
@@ -56,7 +56,7 @@ def explained(game: Game, error: Exception) -> Exception:
 
 def _declared_rules(game: Game) -> Iterator[tuple[str, Any]]:
     for name in RULE_ARGUMENTS:
-        # A rule that the game did not declare is made of those that it did, or by a property of its own.
+        # A rule that the game did not declare is derived from those that it did, or made by a property of its own.
         function = getattr(game, name, None)
         if function is None and not isinstance(game, FiniteGame):
             function = getattr(game.rules, name, None)
@@ -65,7 +65,7 @@ def _declared_rules(game: Game) -> Iterator[tuple[str, Any]]:
 
 
 def _argument_types(game: Game, name: str) -> tuple[Any, ...]:
-    """The types with which the simulator calls a rule."""
+    """The types of the arguments with which the simulator calls a rule."""
     numbers = np.zeros(1, np.float32)
     share = np.float32(1.0)
     world = World(numbers, numbers, game.constants, 0, 0, share, share, share)

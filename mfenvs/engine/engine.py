@@ -29,33 +29,34 @@ FLOAT32 = np.dtype(np.float32)
 MAX_WORLDS = 2**24
 
 AGENT_STEPS_WORTH_A_THREAD = 50_000
-"""Below this much work a thread costs more than it saves (a task is handed over in tens of microseconds)."""
+"""Number of agent-steps below which a thread costs more than it saves (handing a task over takes tens of
+microseconds)."""
 
 
 class Engine:
-    """Steps ``n_worlds`` independent copies of a game in lockstep.
+    """Simulator of ``n_worlds`` independent copies of a game, the worlds, in lockstep.
 
     Parameters
     ----------
     game:
         A game, or the registered name of one.
     n_worlds:
-        Number of copies.
+        Number of worlds.
     first_world:
-        Id of the first copy; random numbers follow the id, so that worlds 4..7 of a batch of eight are the
+        Id of the first world. Random numbers follow the id, so that worlds 4..7 of a batch of eight are the
         worlds of ``Engine(game, 4, first_world=4)``.
     n_threads:
-        At most this many threads share the worlds when there is enough to do; by default
-        ``NUMBA_NUM_THREADS``, which is the number of cores unless the environment sets it.
+        Largest number of threads that share the worlds when there is enough work; by default
+        ``NUMBA_NUM_THREADS``, which is the number of cores unless the environment variable is set.
     debug:
-        Check what the rules do before it is done (several times slower): in
-        every reset, step and observation, that indices are within their arrays (a negative one down to minus the
-        length means the end of an array, as in Python; of ``cell``, ``share`` and ``crowd`` it is refused), that
-        ``start`` and ``step`` return states of the game's dtype, that rows of ``transition`` are probabilities,
-        rewards finite and observations in the observation space. If the game has a rule ``account``, every step
-        is audited too. :meth:`rollout` is not checked.
+        Whether to check the rules in every reset, step and observation, before their results are used (several
+        times slower): that indices are within their arrays (a negative index counts from the end of an array, as
+        in Python, but is refused for cells in ``cell``, ``share`` and ``crowd``), that ``start`` and ``step``
+        return states of the game's dtype, that rows of ``transition`` are probabilities, that rewards are finite,
+        and that observations are in the observation space. If the game has a rule ``account``, every step is
+        audited too. :meth:`rollout` is not checked.
     keep_accounts:
-        Let :meth:`accounts` tell what the last step was made up of, if the game has a rule ``account``.
+        Whether to keep what :meth:`accounts` needs, if the game has a rule ``account``.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class Engine:
         )
         self.debug = checks.boolean("debug", debug)
         self.time = 0
-        """Steps taken in this episode."""
+        """Number of steps taken in this episode."""
         self.is_playing = False
         """Whether an episode has begun and not ended."""
         first_world = checks.integer("first_world", first_world, 0)
@@ -106,7 +107,7 @@ class Engine:
         self._next_states = np.zeros(shape, game.state_dtype)
         self._counts = np.zeros((self.n_worlds, game.n_cells), np.float32)
         self._signal = np.zeros((self.n_worlds, game.n_signals), np.float32)
-        # What every step hands to its kernel alike, put together once: a step takes microseconds.
+        # The arguments that all steps' kernel calls have in common, put together once: a step takes microseconds.
         sums = new_sums(game.rules, self.n_worlds, game.n_cells)
         self._fixed = (self._agents, self._constants, self._counts, sums, self._signal, self._world_ids)
         self._n_actions = Layout.of(game).n_actions
@@ -128,7 +129,7 @@ class Engine:
 
     @property
     def counts(self) -> NDArray[np.float32]:
-        """Weight counted in each cell in the last step, everyone included, (n_worlds, n_cells): a view."""
+        """Weight of all agents in each cell in the last step, shape (n_worlds, n_cells): a view."""
         return self._counts
 
     @property
@@ -137,7 +138,7 @@ class Engine:
         return self._signal
 
     def keep_returns(self) -> None:
-        """Keep :attr:`returns` from now on, if the engine does not yet.
+        """Keep :attr:`returns` from now on.
 
         Raises
         ------
@@ -151,9 +152,14 @@ class Engine:
 
     @property
     def returns(self) -> NDArray[np.float64]:
-        """Total reward of every agent in this episode so far, discounted by gamma^h, (n_worlds, n_agents): a view.
+        """Discounted reward of every agent in this episode so far, shape (n_worlds, n_agents): a view.
 
-        RuntimeError unless :meth:`keep_returns` was called.
+        The reward of step h is discounted by gamma^h.
+
+        Raises
+        ------
+        RuntimeError
+            Unless :meth:`keep_returns` was called.
         """
         if self._returns is None:
             raise RuntimeError("returns needs an engine that keeps them: call keep_returns() first")
@@ -165,10 +171,17 @@ class Engine:
         return self._episode
 
     def reset(self, seed: int | None = None) -> NDArray[Any]:
-        """Begin an episode in all worlds and return the states.
+        """Begin an episode in all worlds.
 
-        With a seed the random numbers begin anew; without, the next episode of the last seed (0 if none was
-        given) begins.
+        Parameters
+        ----------
+        seed:
+            Random seed of this and the following episodes; None begins the next episode of the last seed (0 if
+            none was given).
+
+        Returns
+        -------
+        The initial states, shape (n_worlds, n_agents).
         """
         new_seed, episode = self._seed, self._episode + 1
         if seed is not None:
@@ -195,9 +208,10 @@ class Engine:
         Parameters
         ----------
         actions:
-            Shape (n_worlds, n_agents) of integers, or with a Box's shape behind.
+            Integers of shape (n_worlds, n_agents); for a Box, numbers of shape (n_worlds, n_agents, *shape of the
+            Box).
         rewards:
-            Where to write the rewards, shape (n_worlds, n_agents); a new array by default.
+            Array to which the rewards are written, shape (n_worlds, n_agents); by default a new one.
 
         Returns
         -------
@@ -257,7 +271,7 @@ class Engine:
         return rewards
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """What every agent sees now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
+        """Every agent's observation now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
         out = _buffer("out", out, (*self._states.shape, self.game.n_features))
         if self._rule_checks is not None:
             states, _, _, signal, time, elapsed = self._public()
@@ -266,9 +280,9 @@ class Engine:
         return out
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions serve any purpose for every agent now, shape (n_worlds, n_agents, n_actions).
+        """Action masks of all agents now, shape (n_worlds, n_agents, n_actions): False for an action of no use.
 
-        All do, if the game has no rule ``allowed``. The others may be taken nevertheless.
+        All are True if the game has no rule ``allowed``. Masked actions may be taken nevertheless.
 
         Raises
         ------
@@ -283,17 +297,17 @@ class Engine:
         return masks
 
     def accounts(self) -> NDArray[np.float64]:
-        """What the last step was made up of for every agent, shape (n_worlds, n_agents, n_accounts).
+        """Every agent's account of the last step, shape (n_worlds, n_agents, n_accounts).
 
-        Entries are named by the game's ``account_names``. They are computed anew in double precision, from the
-        same rules and draws.
+        The entries are the parts of an agent's step (payments and quantities, say), named by the game's
+        ``account_names``. They are computed again in double precision, from the same rules and random draws.
 
         Raises
         ------
         RuntimeError
             If the engine keeps no accounts, or before the first step of an episode.
         ValueError
-            If the books do not balance (:meth:`mfenvs.Game.audit`).
+            If the accounts do not balance (:meth:`mfenvs.Game.audit`).
         """
         if not self._keeps_accounts:
             raise RuntimeError("accounts() needs an engine that keeps them: Engine(game, keep_accounts=True)")
@@ -314,10 +328,15 @@ class Engine:
 
     @property
     def audited_signal(self) -> NDArray[np.float64]:
-        """The public signal as the last call of :meth:`accounts` had it, (n_worlds, n_signals), double precision.
+        """The public signal of the step of the last :meth:`accounts`, (n_worlds, n_signals), double precision.
 
-        Unlike :attr:`signal` it is that of the step: what was published for it, and what ``aggregate`` made of it.
-        RuntimeError before the first call.
+        It holds what was published before that step and what ``aggregate`` wrote in it, whereas :attr:`signal` may
+        hold what was published since.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first call of :meth:`accounts`.
         """
         if self._audited_signal is None:
             raise RuntimeError("audited_signal was asked for before accounts() was called")
@@ -333,7 +352,7 @@ class Engine:
         TypeError
             If the game has no rule ``place``.
         ValueError
-            If that rule returns no place.
+            If that rule returns a number that is not a place.
         """
         if self._kernels.occupancy is None:
             raise TypeError(
@@ -342,24 +361,24 @@ class Engine:
         return self._shares(_buffer("out", out, (self.n_worlds, self.game.n_places)), self._states)
 
     def snapshot(self) -> Snapshot:
-        """Copy where the engine is, so that :meth:`restore` can go on from there, in another process too."""
+        """Copy the engine's state, from which :meth:`restore` can continue, also in another process."""
         returns = None if self._returns is None else self._returns.copy()
         seed = self._seed % 2**64
         return Snapshot(seed, self._episode, self.time, self._states.copy(), self._signal.copy(), returns)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of an engine of the same game, number of worlds and first world.
+        """Continue from a snapshot of an engine of the same game, number of worlds and first world.
 
         Raises
         ------
         TypeError, ValueError
-            If any part of the snapshot is none that an engine of this game can have (:meth:`Game.check_snapshot`),
-            or this engine keeps returns and the snapshot was taken within an episode by one that did not. The
-            engine is as it was then.
+            If a part of the snapshot is not possible in this game (:meth:`Game.check_snapshot`), or this engine
+            keeps returns and the snapshot was taken within an episode by an engine that did not. This engine is
+            then left as it was.
         """
         found = checked_snapshot(snapshot, self.game, self.n_worlds)
         if found.episode >= 0 and self._kernels.occupancy is not None:
-            # A state that is in no place is none of the game's, as far as that can be told of any game.
+            # Every state of a game has a place: a check of states that applies to all games.
             self._shares(
                 np.empty((self.n_worlds, self.game.n_places), np.float32), found.states, "snapshot.states"
             )
@@ -375,12 +394,12 @@ class Engine:
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
 
     def draw_actions(self, probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Draw everyone's action from a law of its own, at the current time.
+        """Draw every agent's action from given probabilities, at the current time.
 
         Parameters
         ----------
         probabilities:
-            Shape (n_worlds, n_agents, n_actions).
+            Probabilities of each agent's actions, shape (n_worlds, n_agents, n_actions).
 
         Returns
         -------
@@ -391,7 +410,7 @@ class Engine:
         RuntimeError
             Outside an episode.
         TypeError, ValueError
-            If actions are not discrete, or ``probabilities`` are none.
+            If actions are not discrete, or ``probabilities`` are not probability vectors of this shape.
         """
         if self._n_actions is None:
             raise TypeError(f"draw_actions() needs discrete actions, got {self.game.action_space}")
@@ -410,7 +429,11 @@ class Engine:
         return actions
 
     def random_actions(self) -> NDArray[Any]:
-        """Draw everyone's action uniformly, at the current time: shape (n_worlds, n_agents), with a Box's behind.
+        """Draw every agent's action uniformly, at the current time.
+
+        Returns
+        -------
+        Actions, shape (n_worlds, n_agents), followed by the shape of a Box.
 
         Raises
         ------
@@ -430,7 +453,7 @@ class Engine:
     def sample_actions(
         self, policy: NDArray[np.float32], actions: NDArray[Any] | None = None
     ) -> NDArray[np.int32]:
-        """Draw everyone's action from a tabular policy at the current time, shape (n_worlds, n_agents).
+        """Draw every agent's action from a tabular policy, at the current time.
 
         Parameters
         ----------
@@ -438,7 +461,7 @@ class Engine:
             A cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, T, S, A), where (T, S, A) is
             the game's ``policy_shape``.
         actions:
-            Where to write the actions; a new array by default.
+            Array to which the actions are written, shape (n_worlds, n_agents); by default a new one.
 
         Returns
         -------
@@ -449,8 +472,8 @@ class Engine:
         RuntimeError
             Outside an episode.
         TypeError, ValueError
-            If the game is not finite, an array does not fit, or a row of the table that would be drawn from is not
-            cumulated.
+            If the game is not finite, an array has the wrong shape or kind, or a row of the table that would be
+            drawn from is not a cumulative distribution.
         """
         game = self._finite_game("sample_actions")
         self._check_playing("sample_actions")
@@ -486,24 +509,29 @@ class Engine:
         deviations: ArrayLike | None = None,
         starts: ArrayLike | None = None,
     ) -> Trajectories:
-        """Play one whole episode by tabular policies in every world; the engine's own state is left alone.
+        """Play one whole episode by tabular policies in every world; the engine's own state does not change.
 
-        With the same seed, episode, world and actions, :meth:`step` walks through the same states.
+        With the same seed, episode, world and actions, :meth:`step` goes through the same states.
 
         Parameters
         ----------
         policy:
-            Probabilities of actions, shape (T, S, A) for one policy for all, or (n_agents, T, S, A), with (T,
-            S, A) the game's ``policy_shape``; or an object with these as its attribute ``probabilities``.
+            Probabilities of actions, shape (T, S, A) for one policy that all agents share, or (n_agents, T, S, A),
+            with (T, S, A) the game's ``policy_shape``; or an object with these as its attribute ``probabilities``.
         seed, episode, world_ids:
-            Identify the random numbers; worlds are ``n_worlds`` in number by default, else as many as ids.
+            Random seed, number of the episode and ids of the worlds, which together identify the random numbers.
+            By default the worlds are the engine's own.
         deviators:
-            Agent that deviates in each world, -1 for none.
+            Index of the agent that deviates in each world, -1 for none, shape (number of worlds,).
         deviations:
             The policies that the deviators play, shape (number of worlds, T, S, A), or with the horizon in the
             place of T.
         starts:
-            The first states of all agents, shape (number of worlds, n_agents); by default they are drawn.
+            The initial states of all agents, shape (number of worlds, n_agents); by default they are drawn.
+
+        Returns
+        -------
+        States, actions, rewards and counts of the episodes.
 
         Raises
         ------
@@ -538,7 +566,7 @@ class Engine:
         return run
 
     def _shares(self, out: NDArray[np.float32], states: NDArray[Any], whose: str = "") -> NDArray[np.float32]:
-        """Share of agents in each place, for these states, which are named ``whose`` in messages; into ``out``."""
+        """Write the share of agents in each place to ``out``; error messages call the states ``whose``."""
         wrong = self._for_worlds(self.n_worlds, self._kernels.occupancy, out, states)  # type: ignore[arg-type]
         if wrong >= 0:
             world, agent = divmod(int(wrong), self.game.n_agents)
@@ -556,7 +584,7 @@ class Engine:
             self._run(check_rows, self.game, self._states, actions, self.time)
 
     def _public(self) -> tuple[Any, ...]:
-        """What kernels read that tell what agents see now."""
+        """The arguments of the kernels that compute what agents see now."""
         elapsed = np.float32(self.time / self.game.horizon)
         return self._states, self._agents, self._constants, self._signal, self.time, elapsed
 
@@ -604,7 +632,7 @@ class Engine:
         return max(1, min(self.n_threads, n_worlds, affordable))
 
     def _for_worlds(self, n_worlds: int, kernel: Callable[..., Any], *arguments: Any, steps: int = 1) -> Any:
-        """Call a kernel on all worlds, in several threads if that pays."""
+        """Call a kernel on all worlds, in several threads if there is enough work."""
         n_threads = self._threads_for(n_worlds, self.game.n_agents * steps)
         try:
             if n_threads == 1:
@@ -614,7 +642,7 @@ class Engine:
             raise explained(self.game, error) from None
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call what may compile the game's rules; if they do not compile, say which one and why."""
+        """Call a function that may compile the game's rules; if one does not compile, the error names it."""
         try:
             return function(*arguments)
         except COMPILE_ERRORS as error:
@@ -622,7 +650,7 @@ class Engine:
 
 
 def _buffer(name: str, array: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An array for the kernels to write to: the caller's, if it fits, or a new one."""
+    """An array for the kernels to write to: the caller's, which is checked, or a new one."""
     if array is None:
         return np.empty(shape, np.float32)
     if type(array) is np.ndarray and array.dtype is FLOAT32 and array.shape == shape and array.flags.writeable:

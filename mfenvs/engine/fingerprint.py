@@ -1,10 +1,10 @@
-"""Fingerprints: a text that tells everything on which a function's machine code depends.
+"""Fingerprints: digests of everything on which a function's machine code depends.
 
 Machine code is kept on disk under the fingerprint of what it was compiled from: byte code, constants, and the
 content of whatever they reach (rules, numbers, the fields of named tuples and records, the members of
 enumerations, the implementations behind ``numba.extending.overload``), and the types of the arguments. Functions
-with equal fingerprints have equal machine code. What cannot be told has no fingerprint, and is compiled in every
-process.
+with equal fingerprints have equal machine code. A function that reaches an object whose content cannot be
+determined has no fingerprint, and is compiled in every process.
 """
 
 import enum
@@ -31,7 +31,7 @@ Intrinsic: Any = numba.core.extending._Intrinsic
 LIBRARIES = frozenset(
     ("_operator", "builtins", "cmath", "enum", "llvmlite", "math", "numba", "numpy", "operator", "typing")
 )
-"""Modules whose contents are told by their names: their versions are part of every kept file's name."""
+"""Packages whose content is determined by their names, since their versions are part of every file's name."""
 
 SCALARS = (bool, int, float, complex, str, bytes)
 
@@ -44,46 +44,46 @@ PLAIN_TYPES = (
     numba_types.NPDatetime,
     numba_types.NPTimedelta,
 )
-"""Types that their names describe in full."""
+"""Numba's types that are described in full by their names."""
 
 
 LIBRARY_OBJECTS = (type, types.BuiltinFunctionType, type(np.clip))
-"""What compiled code may take from a library by its name, besides Python functions and ufuncs."""
+"""Kinds of objects, besides Python functions and ufuncs, that compiled code may take from a library by name."""
 
 
 class UnknownContentError(Exception):
-    """A function reaches an object whose content cannot be told."""
+    """A function reaches an object whose content cannot be determined."""
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """What the code of a function consists of, as a digest.
+    """A digest of everything of which the code of a function consists.
 
     Raises
     ------
     UnknownContentError
-        If it reaches an object whose content cannot be told.
+        If the function reaches an object whose content cannot be determined.
     """
     original: Any = getattr(function, "py_func", function)
     return _Reader().function(original)
 
 
 def types_fingerprint(argument_types: tuple[Any, ...]) -> str:
-    """What compiled code depends on in the types of its arguments, as a digest.
+    """A digest of everything in the types of arguments on which compiled code depends.
 
     Raises
     ------
     UnknownContentError
-        If one of them is a type whose content cannot be told.
+        If the content of a type cannot be determined.
     """
     reader = _Reader()
     return _digest(part for argument in argument_types for part in reader.type(argument))
 
 
 class CompilationRecord(NullCache):
-    """Remembers from which contents a function was compiled, in the place of its cache on disk.
+    """A record of the contents from which a function was compiled, in the place of numba's cache on disk.
 
-    Numba freezes global numbers when it compiles. A rule whose numbers were changed since is not what its content
-    tells, and code that contains it must not be kept.
+    Numba freezes global numbers when it compiles. If a rule's numbers have changed since, its compiled code no
+    longer matches its content, and code that contains it must not be kept.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -91,7 +91,7 @@ class CompilationRecord(NullCache):
         self.compiled_from: set[str | None] = set()
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
-        """Note the content: the function is about to be compiled."""
+        """Record the content of the function, which is about to be compiled."""
         try:
             self.compiled_from.add(fingerprint(self._function))
         except UnknownContentError:
@@ -99,14 +99,14 @@ class CompilationRecord(NullCache):
 
 
 class _Reader:
-    """Reads the content of objects; functions that are reached twice are read once."""
+    """A reader of the content of objects; functions that are reached twice are read once."""
 
     def __init__(self) -> None:
         self._finished: dict[int, str] = {}
         self._open: dict[int, int] = {}
         """Depth of the functions that are being read."""
         self._lowest = 0
-        """The least depth of a function that was met again within the one that is being read."""
+        """The smallest depth of a function that was reached again within the one that is being read."""
 
     def function(self, function: types.FunctionType) -> str:
         """The digest of a Python function."""
@@ -158,7 +158,7 @@ class _Reader:
                 yield from self._reached(scope[name], code.co_names)
 
     def _reached(self, value: Any, names: tuple[str, ...]) -> Iterator[str]:
-        """The content of an object that code reaches; of a user's module what it has under the code's names."""
+        """The content of an object that code reaches; for a user's module, the members that the code names."""
         yield from self.content(value)
         yield from self._attributes(value, names, [])
 
@@ -258,7 +258,7 @@ class _Reader:
             raise UnknownContentError(repr(kind))
 
     def type(self, kind: Any) -> Iterator[str]:
-        """The parts of a type of numba's on which code depends."""
+        """The parts of one of numba's types on which code depends."""
         if not isinstance(kind, numba_types.Type) or _root(type(kind)) != "numba":
             raise UnknownContentError(f"the type {kind}")
         yield type(kind).__name__
@@ -297,9 +297,9 @@ _first_content_of_ufuncs: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKe
 
 
 class _Overloads:
-    """The implementations that were given to numba from outside it (``numba.extending.overload`` and its kin).
+    """The implementations that other packages have given to numba (``numba.extending.overload`` and the like).
 
-    The code that calls a function does not show that it has been given one.
+    Code that calls a function does not show whether the function has such an implementation.
     """
 
     def __init__(self) -> None:
@@ -308,7 +308,7 @@ class _Overloads:
         self._of_operators: list[Any] = []
 
     def of_function(self, function: Any, reader: _Reader) -> Iterator[str]:
-        """The implementations of a user's function; they are all that is compiled of it."""
+        """The implementations of a user's function; nothing else of it is compiled."""
         self._read_new_ones()
         for target, implementation in self._by_name.get(function.__name__, ()):
             if target is function:
@@ -317,7 +317,7 @@ class _Overloads:
                 yield reader.function(implementation)
 
     def of_name(self, name: str, reader: _Reader) -> Iterator[str]:
-        """The implementations of a library's function, a method or an attribute of that name."""
+        """The implementations of a library's function, method or attribute of this name."""
         self._read_new_ones()
         for target, implementation in self._by_name.get(name, ()):
             if implementation is not None and (target is None or _root(target) in LIBRARIES):
@@ -358,7 +358,7 @@ _overloads = _Overloads()
 
 
 def _of_a_library(implementation: Any, reader: _Reader) -> str:
-    """The content of an implementation that may be another package's, which reaches far: else that of its file."""
+    """The content of an implementation; if it cannot be determined, that of the file which defines it."""
     try:
         return reader.function(implementation)
     except UnknownContentError:
@@ -375,7 +375,7 @@ def _is_of_a_library(value: Any) -> bool:
         return getattr(np, value.__name__, None) is value
     if not isinstance(value, LIBRARY_OBJECTS) or _root(value) not in LIBRARIES:
         return False
-    # A class that was made by `exec` may say that it is of `builtins`.
+    # A class that was made by `exec` may claim to be from `builtins`.
     found: Any = sys.modules.get(value.__module__)
     for name in getattr(value, "__qualname__", value.__name__).split("."):
         found = getattr(found, name, None)

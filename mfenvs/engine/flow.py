@@ -1,7 +1,7 @@
-"""Flows of populations: what a policy makes of a finite game's mean field, step by step or in the long run.
+"""Population flows: the mean field of a finite game under a policy, step by step or in the long run.
 
-Rules over the arrays of :class:`FlowArrays`, in double precision, made from a game's tabulated rules
-(:mod:`mfenvs.engine.model`).
+The functions are rules over the arrays of :class:`FlowArrays`, in double precision, and use a game's tabulated
+rules (:mod:`mfenvs.engine.model`).
 """
 
 import math
@@ -13,7 +13,7 @@ from mfenvs.rules import rule
 
 @rule
 def mass_in_state(initial: Any, mu: Any, transitions: Any, h: Any, state: Any) -> Any:
-    """Mass that is in a state at time h: of the initial law, or what mu_{h-1} (S, A) sends there."""
+    """Mass in a state at time h: that of the initial law, or the mass that mu_{h-1} (S, A) sends there."""
     if h == 0:
         return initial[state]
     present = 0.0
@@ -24,28 +24,28 @@ def mass_in_state(initial: Any, mu: Any, transitions: Any, h: Any, state: Any) -
 
 
 class FlowArrays(NamedTuple):
-    """What the compiled flow of an induced game works on, and what it leaves behind."""
+    """Inputs, scratch arrays and results of the compiled flow of an induced game."""
 
     initial: Any
-    """The law of the first state, (S,)."""
+    """The law of the initial state, (S,)."""
     agents: Any
-    """The distinct agents' parameters."""
+    """The parameters of the distinct agents, (n,)."""
     shares: Any
-    """The share of the population that has them."""
+    """The share of the population that has each of these parameters, (n,)."""
     constants: Any
-    """The game's ``constants``."""
+    """The game's property ``constants``: numbers and arrays common to all agents."""
     discount: Any
     """The game's discount; below 1 the flow is stationary."""
     counts: Any
     signal: Any
-    """Scratch: what the rules read of the population at the last time for which they were tabulated."""
+    """Scratch: counts (n_cells,) and signal (n_signals,) at the last time for which the rules were tabulated."""
     present: Any
     ahead: Any
-    """Scratch, (S,) each."""
+    """Scratch: laws of the state at the present and the next time, (S,) each."""
     values: Any
     """Scratch for decision problems: :func:`mfenvs.meanfield.dynamic_programming.linear_system`."""
     moves: Any
-    """Scratch, (S, S)."""
+    """Scratch for the transition matrix of a policy, (S, S)."""
     mu: Any
     """Result: state-action laws, (T, S, A)."""
     transitions: Any
@@ -55,20 +55,20 @@ class FlowArrays(NamedTuple):
 
 
 STATIONARY = 1e-13
-"""A law is stationary if one step changes it by no more than this, in l1."""
+"""Largest l1 distance by which one step may change a law that counts as stationary."""
 MOST_POPULATIONS = 10_000
-"""The search for a stationary law gives up after so many populations."""
+"""Number of populations after which the search for a stationary law gives up."""
 MOST_STEPS_ALONE = 100_000
-"""The search for the stationary law of a single agent gives up after so many steps."""
+"""Number of steps after which the search for the stationary law of a single agent gives up."""
 SLOWEST = 0.999
-"""Where one population leaves more than this part of the residual of the one before, it goes round or astray."""
+"""Ratio of successive residuals above which the search counts as cycling or diverging."""
 STEPS_PER_POPULATION = 1024
-"""So many steps at first does the search take in the frozen dynamics of one population."""
+"""Number of steps that the search takes at first in the dynamics frozen at one population."""
 
 
 @rule
 def move(present: Any, moves: Any, ahead: Any) -> Any:
-    """Send a law one step ahead by a matrix (S, S) of transitions; return how far it went, in l1.
+    """Move a law by one step of a transition matrix (S, S); return the l1 distance by which it changed.
 
     Rows may be a rounding error below 0 where they should be 0; a law may not.
     """
@@ -86,7 +86,7 @@ def move(present: Any, moves: Any, ahead: Any) -> Any:
 
 @rule
 def count_moves(policy: Any, transitions: Any, moves: Any) -> None:
-    """The chain of an agent who plays a policy (S, A) in frozen dynamics (S, A, S), into ``moves`` (S, S)."""
+    """Write the transition matrix of a policy (S, A) in frozen dynamics (S, A, S) into ``moves`` (S, S)."""
     n_states, n_actions = policy.shape
     moves[:] = 0.0
     for s in range(n_states):
@@ -97,9 +97,9 @@ def count_moves(policy: Any, transitions: Any, moves: Any) -> None:
 
 @rule
 def relax(present: Any, moves: Any, ahead: Any, n_steps: Any, tolerance: Any) -> None:
-    """Take a law up to n steps towards the stationary one of a chain.
+    """Take a law up to ``n_steps`` steps towards the stationary law of a Markov chain.
 
-    Each goes half the way: the fixed points are the same, and periodic chains converge.
+    Each step goes half the way: the fixed points are the same, and periodic chains converge.
     """
     for _ in range(n_steps):
         distance = move(present, moves, ahead)
@@ -111,9 +111,9 @@ def relax(present: Any, moves: Any, ahead: Any, n_steps: Any, tolerance: Any) ->
 
 @rule
 def follow(policy: Any, arrays: Any) -> None:
-    """The laws of a single agent who plays ``policy`` (T, S, A) in a frozen flow, into ``mu`` of ``arrays``.
+    """Write the laws of a single agent who plays ``policy`` (T, S, A) in a frozen flow into ``arrays.mu``.
 
-    In an infinite game the stationary law that it reaches from where the population is.
+    In an infinite game this is the stationary law that the agent reaches from the population's law.
     """
     horizon, n_states, n_actions = policy.shape
     present = arrays.present
@@ -164,16 +164,17 @@ def _tabulate_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def stationary_flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that finds the stationary flow of an infinite game with this ``mean_field`` rule."""
+    """Make the rule that finds the stationary flow of an infinite game with this ``mean_field`` rule."""
     tabulate = _tabulate_rule(mean_field)
 
     @rule
     def settle(policy: Any, arrays: Any) -> Any:
-        """The stationary flow of an infinite game: a law mu = mu P(mu, policy), sought from the initial law on.
+        """Find the stationary flow of an infinite game: a law mu = mu P(mu, policy).
 
-        It and P(mu), R(mu) go into the results of ``arrays``. Returns the residual, by how much a step still
-        changes the law, in l1. Many small steps in the dynamics that are frozen at one population cost less than
-        one tabulation; when following them does not make the residual smaller, the search takes fewer at a time.
+        The search begins at the initial law. The law, P(mu) and R(mu) are written to the results of ``arrays``.
+        Returns the residual: the l1 distance by
+        which one more step changes the law. Many steps in the dynamics frozen at one population cost less than one
+        tabulation; when they do not make the residual smaller, the search takes fewer steps per population.
         """
         present, ahead, moves = arrays.present, arrays.ahead, arrays.moves
         for s in range(len(present)):
@@ -194,14 +195,14 @@ def stationary_flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that computes the population flow of a game that ends, with this ``mean_field`` rule."""
+    """Make the rule that computes the population flow of a game that ends, with this ``mean_field`` rule."""
     tabulate = _tabulate_rule(mean_field)
 
     @rule
     def flow(policy: Any, arrays: Any) -> Any:
-        """The population flow Lambda(policy) into the results of ``arrays``: Yardim & He, Definition 5.
+        """Write the population flow Lambda(policy) to the results of ``arrays`` (Yardim & He, Definition 5).
 
-        Returns the residual of a stationary flow, which it has none of.
+        Returns 0, in the place of the residual of a stationary flow.
         """
         horizon, n_states, _ = policy.shape
         for h in range(horizon):
@@ -214,12 +215,12 @@ def flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def freeze_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that tabulates P and R of a given population at all times, with this ``mean_field`` rule."""
+    """Make the rule that tabulates P and R of a given population at all times, with this ``mean_field`` rule."""
     dynamics = _dynamics_rule(mean_field)
 
     @rule
     def freeze(population: Any, arrays: Any) -> None:
-        """P(L_h) and R(L_h) of a population L (T, S, A) into ``arrays``, whose ``mu`` is left alone."""
+        """Write P(L_h) and R(L_h) of a population L (T, S, A) to ``arrays``, whose ``mu`` does not change."""
         for h in range(len(population)):
             dynamics(population[h], h, arrays)
 
@@ -228,7 +229,7 @@ def freeze_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
 
 @rule
 def step_population(policy: Any, population: Any, arrays: Any) -> None:
-    """Gamma_2 in place: from a population L (1, S, A) to that of one step later under ``policy`` (1, S, A).
+    """Apply Gamma_2 in place: move a population L (1, S, A) one step ahead under ``policy`` (1, S, A).
 
     Guo et al., arXiv 1901.09585: s ~ the states of L, a_0 ~ pi(s), s_1 ~ P(. | s, a_0, L), a_1 ~ pi(s_1). P(L)
     must be in ``arrays`` already.
@@ -246,11 +247,11 @@ def step_population(policy: Any, population: Any, arrays: Any) -> None:
 
 
 def replay_rule(flow: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that applies Gamma_2 in a game that ends, with this rule for its flow."""
+    """Make the rule that applies Gamma_2 in a game that ends, with this rule for its flow."""
 
     @rule
     def replay(policy: Any, population: Any, arrays: Any) -> None:
-        """Gamma_2 in place, in a game that ends: a population is a whole flow, the next is the policy's [O]."""
+        """Apply Gamma_2 in place in a game that ends: the next population is the flow of ``policy`` [O]."""
         horizon, n_states, n_actions = policy.shape
         flow(policy, arrays)
         for h in range(horizon):

@@ -49,17 +49,17 @@ class RuleDispatcher(CPUDispatcher):  # type: ignore[misc]
         )
 
     def add_overload(self, cres: Any) -> None:
-        """Keep compiled code for other compiled code; there is none that Python could call."""
+        """Keep code that other compiled code can inline; Python cannot call it."""
         self.overloads[tuple(cres.signature.args)] = cres
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
-        """What answers a call from Python."""
+        """Compile and call the whole function, when Python calls the rule."""
         return self._for_python
 
     @functools.cached_property
     def _for_python(self) -> Any:
         options = {name: value for name, value in self.targetoptions.items() if name != "nopython"}
-        # Another function: in one that calls itself numba would take the rule for what it is compiling already.
+        # A copy of the function: numba would take a recursive rule for one that is already being compiled.
         original = self.py_func
         scope = original.__globals__, original.__name__, original.__defaults__, original.__closure__
         function = types.FunctionType(original.__code__, *scope)
@@ -93,16 +93,17 @@ class _RuleCompiler(FunctionCompiler):  # type: ignore[misc]
 
 
 class _CalledByCodeOnly:
-    """The place of what Python would call."""
+    """Placeholder for the wrapper by which Python would call the code."""
 
 
 class _RuleLibrary(JITCodeLibrary):  # type: ignore[misc]
     """Code that is linked into other code, which optimises it there, and never made machine code by itself."""
 
     def _optimize_final_module(self) -> None:
-        """Leave that to the kernel.
+        """Do nothing: the kernel's module is optimised as a whole.
 
-        What is done before to each function by itself is needed: without it kernels are up to four times slower.
+        The earlier optimisation of each function by itself is needed: without it kernels are up to four times
+        slower.
         """
 
     def _finalize_final_module(self) -> None:

@@ -1,4 +1,4 @@
-"""Files of machine code: what a compiled kernel consists of, written so that reading it runs nothing.
+"""Files of machine code of compiled kernels, in a format whose reading runs no code.
 
 numba keeps compiled functions as pickles, which name the modules whose rules they were compiled from, and
 import (and so run) them when they are read. Here a file holds the machine code, the names of its symbols and a
@@ -39,10 +39,10 @@ PythonFunctionDescriptor: Any = funcdesc.PythonFunctionDescriptor
 Signature: Any = templates.Signature
 
 MAGIC = b"mfenvs machine code, format 4\n"
-"""What every file begins with; part of every file's name."""
+"""First bytes of every file, and part of every file's name."""
 
 LARGEST_FILE = 2**28
-"""Bytes; larger files are not read."""
+"""Largest size of a file that is read, in bytes."""
 
 COMPILER_SETTINGS = (
     "BOUNDSCHECK",
@@ -62,7 +62,7 @@ COMPILER_SETTINGS = (
 """Settings of numba (``NUMBA_...`` in the environment) on which machine code depends."""
 
 ENVIRONMENT_PREFIX = "_ZN08NumbaEnv"
-"""What numba's names of a function's run-time environment begin with."""
+"""Prefix of numba's names for the run-time environments of functions."""
 
 logger = logging.getLogger("mfenvs")
 
@@ -74,7 +74,7 @@ class CacheWarning(UserWarning):
 class KernelCache(CompilationRecord):
     """The compiled code of one function on disk, in the place of numba's own cache.
 
-    Nothing that is wrong with the disk stops a run: it compiles.
+    No error of the disk stops a run: the function is compiled instead.
 
     Parameters
     ----------
@@ -139,10 +139,10 @@ class KernelCache(CompilationRecord):
         return _directory_of(self._function)[0] / f"{stem}-{key[:32]}.nbc"
 
     def _key(self, argument_types: tuple[Any, ...], codegen: Any) -> str | None:
-        """A digest of all that the machine code depends on; None if that cannot be told.
+        """A digest of everything on which the machine code depends; None if that cannot be determined.
 
-        Taken anew for every call with new types: when a function is decorated, those that stand below it in its
-        module are not there yet, and numbers of a module may change.
+        It is computed for every call with new types: when a function is decorated, the functions below it in its
+        module do not exist yet, and numbers of a module may change.
         """
         try:
             content = fingerprint(self._function)
@@ -167,7 +167,7 @@ _directories: dict[tuple[str, str], tuple[Path, str | None]] = {}
 
 
 def _directory_of(function: Callable[..., Any]) -> tuple[Path, str | None]:
-    """Where the code of a source file's functions is kept, and why nothing can be written there (or None)."""
+    """The directory for the code of a source file's functions, and why it cannot be written (or None)."""
     source = function.__code__.co_filename, str(config.CACHE_DIR)  # type: ignore[attr-defined]
     if source not in _directories:
         _directories[source] = _found_directory(function, *source)
@@ -179,7 +179,7 @@ def _found_directory(function: Callable[..., Any], file: str, cache_dir: str) ->
     try:
         return Path(CompileResultCacheImpl(function).locator.get_cache_path()), None
     except Exception:
-        # numba looks for a directory that can be written to. Code that is there already can still be read.
+        # numba looks for a directory that can be written to. Code that is in it already can still be read.
         if cache_dir:
             path = Path(cache_dir) / CacheLocator.get_suitable_cache_subpath(file)
         else:
@@ -188,7 +188,7 @@ def _found_directory(function: Callable[..., Any], file: str, cache_dir: str) ->
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """What was kept under a key; None if nothing was, or if anything is wrong with the file."""
+    """The code that was kept under a key; None if there is none, or the file is damaged."""
     head = MAGIC + bytes.fromhex(key)
     try:
         status = path.stat()
@@ -204,7 +204,7 @@ def _read(path: Path, key: str) -> bytes | None:
 
 
 def _write(path: Path, key: str, content: bytes) -> None:
-    """Write a file beside its place and rename it into it: other processes see a whole one or none."""
+    """Write a temporary file and rename it: other processes see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -220,7 +220,7 @@ _warned: list[Path] = []
 
 
 def _warn_once(directory: Path, reason: str) -> None:
-    """Say that code cannot be kept; once a process, and without stopping the run where warnings are errors."""
+    """Warn once per process that code cannot be kept, without stopping the run where warnings are errors."""
     if _warned:
         return
     _warned.append(directory)
@@ -240,7 +240,7 @@ def _packed(result: Any) -> bytes:
     Raises
     ------
     UnknownContentError
-        If it holds anything but machine code for numbers and arrays, and their types.
+        If the function holds anything but machine code for numbers and arrays, and their types.
     """
     if result.objectmode or result.lifted or result.reload_init or result.library.has_dynamic_globals:
         raise UnknownContentError("code that is bound to this process")
@@ -276,7 +276,7 @@ def _packed(result: Any) -> bytes:
 def _unpacked(
     content: bytes, function: Callable[..., Any], argument_types: tuple[Any, ...], target_context: Any
 ) -> Any:
-    """The compiled function again, for the types with which it is called now."""
+    """Make a compiled function from the content of a file, for the types with which it is called now."""
     start = 4 + int.from_bytes(content[:4], "little")
     header = json.loads(content[4:start])
     end = start + header["machine_code"]

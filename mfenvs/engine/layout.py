@@ -1,4 +1,4 @@
-"""What of a game is compiled into its kernels beside its rules, and rules whose source depends on it."""
+"""Sizes of a game that are compiled into its kernels, and rules whose source depends on them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from mfenvs.rules import rule
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What of a game's sizes is compiled into its kernels."""
+    """Sizes of a game that are compiled into its kernels."""
 
     n_cells: int
     n_actions: int | None
-    """None: actions are not discrete, and no tabular policy can be played."""
+    """Number of actions; None if actions are not discrete, so that no tabular policy can be played."""
     state_fields: tuple[str, ...] | None
-    """None: the state is a scalar."""
+    """Names of the fields of a state; None if the state is a scalar."""
 
     @classmethod
     def of(cls, game: Game) -> "Layout":

@@ -36,7 +36,7 @@ def check_model(
     Raises
     ------
     ValueError
-        Naming the rule, the state, the action and what it returned, for ``whose`` agent.
+        If they do not; the message names the rule, the state, the action, the result and ``whose`` agent it is.
     """
     tolerance = checks.PROBABILITY_TOLERANCE
     bad = checks.first_invalid_row(transitions.reshape(-1, game.n_states), tolerance, -tolerance)
@@ -61,18 +61,18 @@ class ModelKernels:
 
     rows: Callable[..., Any]
     mean_fields: Callable[..., Any]
-    """P(mu) and R(mu), of everybody or of groups of agents."""
+    """Kernel that computes P(mu) and R(mu), of all agents or of groups of agents."""
     flow: Callable[..., Any]
     flow_rule: Callable[..., Any]
-    """The flow as a rule, for kernels that iterate it."""
+    """Rule that computes the population flow, for kernels that iterate it."""
     freeze: Callable[..., Any]
     freeze_rule: Callable[..., Any]
-    """P(mu) and R(mu) at all times of a given population, likewise."""
+    """Rule that computes P(mu) and R(mu) of a given population at all times."""
     advance: Callable[..., Any]
     advance_rule: Callable[..., Any]
-    """Gamma_2, one step of a population in which P is frozen, likewise."""
+    """Rule that applies Gamma_2: one step of a population in which P is frozen."""
     count_rule: Callable[..., Any]
-    """What rules read of a population, likewise."""
+    """Rule that computes the counts and the signal that the game's rules read of a population."""
     responses: Callable[..., Any]
 
 
@@ -128,7 +128,7 @@ def _rows_kernel(rules: Rules, layout: Layout, transition: Rule, n_states: int) 
     def rows(
         states: Any, actions: Any, agents: Any, constants: Any, counts: Any, signal: Any, time: Any, out: Any
     ) -> None:
-        """The transition row of every agent of a world where it is, into ``out`` (n_agents, S)."""
+        """Write the transition row of every agent of a world in its current state to ``out`` (n_agents, S)."""
         n_agents = len(states)
         per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
         everyone = World(counts, signal, constants, time, -1, 0.0, per_other, per_agent)
@@ -154,7 +154,7 @@ def _count_mean_field_rule(
         def count_added(
             mu: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any
         ) -> Any:
-            """As ``count`` below, by the game's own rule."""
+            """Do what ``count`` below does, by the game's own rule ``count``."""
             counts[:] = 0.0
             world = World(counts, signal, constants, time, -1, 0.0, 1.0, 1.0)
             for s in range(n_states):
@@ -171,7 +171,7 @@ def _count_mean_field_rule(
 
     @rule
     def count(mu: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any) -> Any:
-        """Write what rules read of a population mu (S, A) into ``counts`` and ``signal``; return their world."""
+        """Write the counts and the signal of a population mu (S, A); return the world that rules read."""
         counts[:] = 0.0
         for s in range(n_states):
             for a in range(n_actions):
@@ -203,10 +203,10 @@ def _mean_field_rule(
         transitions: Any,
         rewards: Any,
     ) -> None:
-        """P(mu) into ``transitions`` (S, A, S) and R(mu) into ``rewards`` (S, A): Yardim & He, Definition 6.
+        """Write P(mu) to ``transitions`` (S, A, S) and R(mu) to ``rewards`` (S, A): Yardim & He, Definition 6.
 
-        The average of the rules over ``agents``, each of whom makes up a share of ``shares`` of the
-        population; mu has shape (S, A).
+        They are the averages of the rules over ``agents``, weighted by their ``shares`` of the population; mu has
+        shape (S, A).
         """
         world = count(mu, agents, shares, constants, time, counts, signal)
         for s in range(n_states):
@@ -238,7 +238,7 @@ def _mean_fields_kernel(mean_field: Callable[..., Any]) -> Callable[..., Any]:
         transitions: Any,
         rewards: Any,
     ) -> None:
-        """P(mu) and R(mu) of groups of agents, each averaged over the group.
+        """Write P(mu) and R(mu) of groups of agents, each averaged over the group.
 
         Group k consists of ``agents[firsts[k]:firsts[k + 1]]``, whose ``shares`` of the group sum to one; its
         tables go into ``transitions`` (n_groups, S, A, S) and ``rewards`` (n_groups, S, A).
@@ -276,7 +276,7 @@ def _responses_kernel(
         first: Any,
         last: Any,
     ) -> None:
-        """What an agent would meet if it did otherwise, averaged over simulated worlds.
+        """Transitions and rewards of an agent for all states and actions, averaged over simulated worlds.
 
         For the agents i in ``agent_ids[first:last]``: P^i(. | s, a, rho^{-i}) added into ``transitions``
         (n_ids, H, S, A, S) and R^i(s, a, rho^{-i}) into ``rewards`` (n_ids, H, S, A), with the mean of
@@ -308,7 +308,7 @@ def _responses_kernel(
                                 add(scratch, 1.0, s, a, agent, everyone)
                                 aggregate(everyone, signal)
                             elif there != own or heavy != weight:
-                                # What the agent does changes the counts only as far as it is counted elsewhere.
+                                # The action changes the counts only if it moves the agent to another cell.
                                 if own >= 0:
                                     scratch[own] -= weight
                                 own, weight = there, heavy

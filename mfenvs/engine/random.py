@@ -30,7 +30,7 @@ ADVANCE = 2
 """Purpose of a key: the randomness of the game's rules within a step."""
 
 NOBODY = 0xFFFFFFFF
-"""In the place of an agent's index: for draws that all agents share, such as public news."""
+"""Stands for an agent's index in draws that all agents share, such as public news."""
 
 _GOLDEN_64 = np.uint64(0x9E3779B97F4A7C15)
 _GOLDEN_32 = np.uint32(0x9E3779B1)

@@ -1,4 +1,4 @@
-"""What whole episodes are played by: the arguments of :meth:`mfenvs.Engine.rollout`, checked."""
+"""The arguments of :meth:`mfenvs.Engine.rollout`, checked."""
 
 from typing import Any, NamedTuple
 
@@ -11,20 +11,20 @@ from mfenvs.game import MAX_SEED, FiniteGame, cumulative
 
 
 class Rollout(NamedTuple):
-    """Episodes to be played, of which nothing has to be checked any more."""
+    """Checked arguments of episodes to be played."""
 
     policy: NDArray[np.float32]
-    """Everyone's policies, cumulated over actions, (1 or n_agents, T, S, A)."""
+    """Policies of all agents, cumulated over actions, shape (1 or n_agents, T, S, A)."""
     seed: int
     episode: int
     world_ids: NDArray[np.uint64]
-    """Shape (n_worlds,)."""
+    """Ids of the worlds, shape (n_worlds,)."""
     deviators: NDArray[np.int64]
-    """The agent that deviates in each world, -1 for none, (n_worlds,)."""
+    """Index of the agent that deviates in each world, -1 for none, shape (n_worlds,)."""
     deviations: NDArray[np.float32]
-    """Their policies, cumulated, (n_worlds, T, S, A), or with the horizon in the place of T."""
+    """Policies of the deviators, cumulated over actions, shape (n_worlds, T, S, A), or with the horizon for T."""
     starts: NDArray[np.int64] | None
-    """The first states, (n_worlds, n_agents); None: they are drawn."""
+    """Initial states of all agents, shape (n_worlds, n_agents); None if they are to be drawn."""
 
 
 def checked_rollout(
@@ -43,7 +43,7 @@ def checked_rollout(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument and what is allowed.
+        If an argument is not allowed; the message names it and what is allowed.
     """
     table = game.policy_shape
     law = checks.policy_table("policy", policy, table, game.n_agents)

@@ -1,4 +1,4 @@
-"""Where an engine is within its episodes, and what has to be true of it before an engine goes on from there."""
+"""Snapshots of an engine within its episodes, and the checks before an engine continues from one."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from mfenvs import checks
 from mfenvs.game import MAX_SEED, Game
 
 MAX_EPISODE = 2**62
-"""Numbers of episodes are counted, and hashed, in 64 bits."""
+"""Largest number of an episode: numbers of episodes are counted and hashed in 64 bits."""
 
 
 def signed(seed: int) -> int:
@@ -20,29 +20,29 @@ def signed(seed: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """Where an engine is within its episodes, as :meth:`mfenvs.Engine.snapshot` returns it."""
+    """The state of an engine within its episodes, as :meth:`mfenvs.Engine.snapshot` returns it."""
 
     seed: int
-    """Seed of the episodes, from 0 to 2^64 - 1."""
+    """Random seed of the episodes, from 0 to 2^64 - 1."""
     episode: int
     """Number of the episode since the seed, from 0; -1 before the first."""
     time: int
-    """Steps taken in the episode."""
+    """Number of steps taken in the episode."""
     states: NDArray[Any]
-    """Shape (n_worlds, n_agents)."""
+    """Local states, shape (n_worlds, n_agents)."""
     signal: NDArray[np.float32] | None = None
     """The public signal, shape (n_worlds, n_signals); None stands for zeros."""
     returns: NDArray[np.float64] | None = None
-    """Total rewards of this episode so far, shape (n_worlds, n_agents), of an engine that keeps them."""
+    """Total rewards of this episode so far, shape (n_worlds, n_agents); None if the engine does not keep them."""
 
 
 def checked_snapshot(snapshot: Snapshot, game: Game, n_worlds: int) -> Snapshot:
-    """A snapshot with all of its parts checked: nothing in it may be what no engine of this game can have.
+    """Check that all parts of a snapshot are possible for an engine of this game, and return the snapshot.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the part and what is allowed.
+        If a part is not possible; the message names the part and what is allowed.
     """
     if not isinstance(snapshot, Snapshot):
         raise TypeError(f"snapshot must be a Snapshot, got {checks.shown(snapshot)}")
@@ -64,7 +64,7 @@ def checked_snapshot(snapshot: Snapshot, game: Game, n_worlds: int) -> Snapshot:
     if episode >= 0:
         game.check_snapshot(states, signal)
     elif signal.any() or (states != np.zeros((), states.dtype)).any():
-        # Zeros may be no state of the game: an engine that has not begun never reads them.
+        # Zeros need not be a state of the game; an engine that has not begun an episode never reads them.
         raise ValueError("snapshot.states and snapshot.signal must be zeros before the first episode")
     returns = snapshot.returns
     if returns is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 MOST_THREADS = 256
-"""No call is shared by more."""
+"""Largest number of threads that share a call."""
 
 
 def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]) -> Any:
@@ -16,12 +16,12 @@ def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]
 
     Returns
     -------
-    The first index of something wrong (>= 0) that a call returned, else what the first call returned.
+    The first index >= 0 that a call returned, which tells of an error; else the result of the first call.
 
     Raises
     ------
     Exception
-        Any that a call raised, after all have ended.
+        The exception of a call, after all calls have ended.
     """
     n_threads = min(n_threads, MOST_THREADS)
     bounds = [n_items * t // n_threads for t in range(n_threads + 1)]
@@ -33,7 +33,7 @@ def run_in_threads(n_threads: int, n_items: int, task: Callable[[int, int], Any]
 
 @functools.cache
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
-    """The pool. It starts a thread only when a task finds none idle: it has as many as were ever busy at once."""
+    """The process's pool of threads. A thread is started only when a task finds none idle."""
     return concurrent.futures.ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="mfenvs")
 
 

@@ -12,15 +12,15 @@ class Trajectories:
     """Whole episodes of all agents, as :meth:`mfenvs.Engine.rollout` returns them."""
 
     states: NDArray[Any]
-    """Shape (n_worlds, horizon + 1, n_agents); the last is where the episode ended."""
+    """Local states at times 0..horizon, shape (n_worlds, horizon + 1, n_agents)."""
     actions: NDArray[Any]
-    """Shape (n_worlds, horizon, n_agents)."""
+    """Actions of every step, shape (n_worlds, horizon, n_agents)."""
     rewards: NDArray[np.float32]
-    """Shape (n_worlds, horizon, n_agents)."""
+    """Rewards of every step, shape (n_worlds, horizon, n_agents)."""
     counts: NDArray[np.float32]
-    """Weight counted in each cell, everyone included, shape (n_worlds, horizon, n_cells)."""
+    """Weight of all agents in each cell in every step, shape (n_worlds, horizon, n_cells)."""
     discount: float = 1.0
-    """The game's discount gamma."""
+    """The game's discount factor gamma."""
 
     @property
     def returns(self) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from mfenvs.rules import individual, rule
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 MOST_BIDDERS = 32
-"""Up to here the products in the law of a round stay within the range of single precision."""
+"""Largest number of bidders: up to here the products in the law of a round fit into single precision."""
 LARGEST = 1e9
 """Largest amount of money: rewards are in single precision."""
 ROUND, CONVERSION, FULFILMENT, OPPONENTS = 0, 1, 2, 3
@@ -27,21 +27,22 @@ class Terms(NamedTuple):
     n_budgets: int
     n_bids: int
     n_opponents: int
-    """Bidders of a round beside the agent, M - 1."""
+    """Number M - 1 of bidders in a round beside the agent."""
     penalty: np.float32
     fulfilment: np.float32
     conversions: NDArray[np.float32]
-    """The values that v_t takes, equally likely."""
+    """The values that the conversion v_t takes, equally likely."""
     mean_conversion: np.float32
 
 
-# How opponents are drawn. `group` is the number of others who can be drawn, `one` what each counts: draws are
-# without replacement among N agents (one = 1), with replacement in the mean-field (one = 0, numbers are masses).
+# Draws of opponents. `group` is the number of other agents in a group, `one` the number by which a draw reduces
+# it: draws are without replacement among N agents (one = 1), with replacement in the mean-field (one = 0, and
+# `group` is a mass).
 
 
 @rule
 def one_of_others(world: Any) -> Any:
-    """1 / (N - 1) in double precision, 1 in the mean-field: a sole highest bidder must win for certain."""
+    """1 / (N - 1) in double precision, so that a sole highest bidder wins for certain; 1 in the mean-field."""
     return 1.0 / np.rint(1.0 / world.per_other)
 
 
@@ -79,7 +80,7 @@ def below(world: Any, bid: Any) -> Any:
 
 @rule
 def tied(world: Any, bid: Any) -> Any:
-    """Probability that an agent's ``bid`` is the highest, but not alone, and that it wins the draw."""
+    """Probability that an agent's ``bid`` ties for the highest bid, and that the agent wins the tie."""
     return world.signal[world.constants.n_bids + bid]
 
 
@@ -97,18 +98,18 @@ def wins(bid: Any, world: Any) -> Any:
     return below(world, bid) + tied(world, bid)
 
 
-# What a round means for who wins it.
+# Reward and budget of the winner of a round.
 
 
 @rule
 def earned(conversion: Any, price: Any, budget: Any, world: Any) -> Any:
-    """What the winner earns: (v - p) - (1 + rho) max(p - s, 0)."""
+    """Reward of the winner: (v - p) - (1 + rho) max(p - s, 0)."""
     return (conversion - price) - (1 + world.constants.penalty) * max(price - budget, 0)
 
 
 @rule
 def left_over(budget: Any, price: Any) -> Any:
-    """What the winner has left of its budget."""
+    """Budget of the winner after the round, before it is filled up."""
     return max(budget - price, 0)
 
 
@@ -125,7 +126,7 @@ def left_with(budget: Any, before: Any, bid: Any, world: Any) -> Any:
 
 @rule
 def tie_weight(k: Any, is_tie: Any, won: Any) -> Any:
-    """Weight of k opponents at the highest bid: of the agent's draw among k + 1, where it was won or lost."""
+    """Probability of the agent's outcome in a tie with k opponents at the highest bid: 1 / (k + 1) for a win."""
     if not is_tie:
         return ONE
     return np.float32(1 if won else k) / np.float32(k + 1)
@@ -147,8 +148,8 @@ class Auction(FiniteGame):
       probability ``fulfilment``, up to |S|-1 [S; O on the law]
     * v, the conversion, is uniform on ``conversions`` in each round and not known when bidding [S; O on the law]
 
-    Discounted, infinite horizon [S]. The population enters through the bids only: in the mean-field the law of
-    the price is that of the order statistics of M-1 independent bids.
+    The horizon is infinite, with discounting [S]. The population matters through the bids only: in the mean-field
+    the price is distributed as the highest of M-1 independent bids.
 
     Agents (``game.agents``): ``appeal``, a factor on the agent's conversions, uniform in 1 -+ heterogeneity
     [O; 1 for all by default, as in the paper]. First budgets are i.i.d. uniform [O].
@@ -161,19 +162,19 @@ class Auction(FiniteGame):
     n_bids: int = 10
     """Number of bids |A| [S: as many as budgets]."""
     n_bidders: int = 5
-    """Number of bidders M of a round, the agent included, 2 <= M <= min(N, 32) [O]."""
+    """Number M of bidders in a round, the agent included, 2 <= M <= min(N, 32) [O]."""
     penalty: float = 0.2
-    """rho, the penalty on what is paid beyond the budget [O]."""
+    """Penalty rho per unit of money that is paid beyond the budget [O]."""
     conversions: Sequence[float] = (1.0, 2.0, 3.0, 4.0)
     """Values of the conversion v, equally likely [O]."""
     fulfilment: float = 0.5
     """Probability that a budget is filled up by one after a round [O]."""
     heterogeneity: float = 0.0
-    """Half-width of the agents' appeal, in [0, 1] [O]."""
+    """Half-width of the agents' appeal around 1, in [0, 1] [O]."""
     discount: float = 0.8
-    """gamma [O]. With 1 the game ends after ``horizon`` rounds."""
+    """Discount factor gamma [O]. With 1 the game ends after ``horizon`` rounds."""
     horizon: int = 50
-    """Rounds of a simulated episode [O]: the rest is worth 0.8^50 = 1e-5 of the first round."""
+    """Number of rounds in a simulated episode [O]: a later round is worth at most 0.8^50 = 1e-5 of the first."""
 
     agent_prefix: ClassVar[str] = "bidder"
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("appeal", np.float32)])
@@ -181,13 +182,13 @@ class Auction(FiniteGame):
     @staticmethod
     @rule
     def cell(state: Any, action: Any, agent: Any) -> Any:
-        """Be counted by one's bid."""
+        """The cell of an agent is its bid."""
         return action
 
     @staticmethod
     @rule
     def aggregate(world: Any, signal: Any) -> None:
-        """From the histogram of bids to the law of a round: order statistics of M-1 drawn bids.
+        """Compute the law of a round from the histogram of bids: order statistics of M-1 drawn bids.
 
         An agent's own bid is not among its opponents': where others bid the same, one of them is the agent.
         """
@@ -206,7 +207,7 @@ class Auction(FiniteGame):
     @staticmethod
     @rule
     def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action, others): what the round leaves, filled up."""
+        """P(next_state | state, action, others): the budget after the round, filled up."""
         filled = world.constants.fulfilment
         if next_state > state + 1:
             return filled * 0
@@ -248,7 +249,7 @@ class Auction(FiniteGame):
     @staticmethod
     @rule
     def met(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        """The mean bid of the opponents of this round, drawn given what it came to in ``step``."""
+        """The mean bid of the opponents in this round, drawn given the outcome of the round in ``step``."""
         n_draws = world.constants.n_opponents
         one, per_other = individual(world), one_of_others(world)
         draw = uniform(key, ROUND)
@@ -274,7 +275,7 @@ class Auction(FiniteGame):
                 lower += here
                 here = world.counts[top]
         won = draw < wins(action, world)
-        # How many of them bid so much: at least one, and in a tie the fewer the better for the agent.
+        # The number of opponents at that bid: at least one, and in a tie the fewer the better for the agent.
         total = per_other * 0
         for k in range(1, n_draws + 1):
             total += tie_weight(k, is_tie, won) * drawn_at(k, here, lower, n_draws, one, per_other)
@@ -342,7 +343,7 @@ class Auction(FiniteGame):
 
     @property
     def n_signals(self) -> int:  # type: ignore[override]
-        """The law of a round: two probabilities for every bid."""
+        """2 |A|: the law of a round is two probabilities for every bid."""
         return 2 * self.n_bids
 
     @property

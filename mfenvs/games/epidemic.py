@@ -1,4 +1,4 @@
-"""A-SIS: an epidemic among agents who differ in how easily they fall ill and how they bear isolation."""
+"""A-SIS: an epidemic among agents who differ in susceptibility, recovery and aversion to isolation."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -40,17 +40,17 @@ class Epidemic(FiniteGame):
     horizon: int = 20
     """Number of steps H [S]."""
     susceptibility: float = 0.9
-    """Centre of alpha_i [O, the value of the symmetric reference game]."""
+    """Centre of the infection rates alpha_i [O, the value of the symmetric reference game]."""
     recovery: float = 0.3
-    """Centre of theta_i, a probability [O, likewise]."""
+    """Centre of the recovery probabilities theta_i [O, the value of the symmetric reference game]."""
     aversion: float = 0.5
-    """Centre of xi_i, the cost of a step in isolation [O, likewise]."""
+    """Centre of the costs xi_i of a step in isolation [O, the value of the symmetric reference game]."""
     alpha_width: float = 0.05
-    """Half-width of alpha_i and theta_i: the asymmetry of the dynamics [O]."""
+    """Half-width of the ranges of alpha_i and theta_i: the asymmetry of the dynamics [O]."""
     beta_width: float = 0.1
-    """Half-width of xi_i: the asymmetry of the rewards [O]."""
+    """Half-width of the range of xi_i: the asymmetry of the rewards [O]."""
     heterogeneity: float = 1.0
-    """Scales all half-widths; 0 makes the game exactly symmetric [O]."""
+    """Factor on all half-widths; 0 makes the game exactly symmetric [O]."""
     initial_infected: float = 0.5
     """Probability that an agent is infected at the start [S]."""
 
@@ -73,7 +73,7 @@ class Epidemic(FiniteGame):
     @staticmethod
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """R^i(state, action): does not depend on the others."""
+        """R^i(state, action), which does not depend on the others."""
         illness = ONE if state == INFECTED else ZERO
         return -illness - (agent.aversion if action == DISTANCE else ZERO)
 
@@ -103,5 +103,5 @@ class Epidemic(FiniteGame):
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
-        """(initial_infected, 1 - initial_infected)."""
+        """The distribution (initial_infected, 1 - initial_infected) of initial states."""
         return np.array([self.initial_infected, 1.0 - self.initial_infected])

@@ -60,7 +60,7 @@ class RockPaperScissors(FiniteGame):
     beta: float = 0.1
     """Half-width of the noise on u^i and v^i: the asymmetry of the rewards [S]."""
     heterogeneity: float = 1.0
-    """Scales beta; 0 makes the game exactly symmetric [O]."""
+    """Factor on beta; 0 makes the game exactly symmetric [O]."""
     orientation: Literal["paper", "cui-koeppl"] = "paper"
     """``"paper"``: losses (2, 4, 6), wins (1, 2, 3), as the paper prints; ``"cui-koeppl"``: wins
     (2, 4, 6), losses (1, 2, 3), as in the game that it cites [R, the two disagree]."""

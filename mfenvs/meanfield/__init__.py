@@ -1,1 +1,1 @@
-"""The mean-field side of a game: flow, values, exploitability."""
+"""The mean-field game of a finite game: population flow, values, best responses, exploitability."""

@@ -1,4 +1,4 @@
-"""Whether the three-step fixed-point iteration contracts: its Lipschitz moduli, estimated."""
+"""Estimates of the Lipschitz moduli of the three-step fixed-point iteration."""
 
 import dataclasses
 
@@ -12,37 +12,38 @@ from mfenvs.meanfield.responses import respond
 Array = NDArray[np.float64]
 
 DISTANCES = (1.0, 0.1, 0.01, 0.001)
-"""How far the two members of a random pair are apart, as a share of the way from one random point to another."""
+"""Distances between the members of a random pair, as a share of the way from one random point to another."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ContractionModuli:
-    """Largest ratios found: lower estimates of the Lipschitz moduli of Gamma_1 and Gamma_2.
+    """Lower estimates of the Lipschitz moduli of Gamma_1 and Gamma_2: the largest ratios found.
 
-    Guo et al. (arXiv 1901.09585): if d1 d2 + d3 < 1 then Gamma_2(Gamma_1(L), L) contracts, the equilibrium is
-    unique and the three-step iteration converges to it. As the estimates are from below, they can refute the
-    condition but not prove it.
+    If d1 d2 + d3 < 1, then Gamma_2(Gamma_1(L), L) contracts, the equilibrium is unique and the three-step
+    iteration converges to it. As the estimates are from below, they can refute the condition but not prove it.
+
+    References
+    ----------
+    Guo, Hu, Xu & Zhang, "Learning Mean-Field Games", arXiv 1901.09585.
     """
 
     d1: float
-    """Modulus of the answer L -> Gamma_1(L): distance of two policies over that of their populations."""
+    """Modulus of the map L -> Gamma_1(L) from populations to the policies that answer them."""
     d2: float
-    """Modulus of the next population in the policy, pi -> Gamma_2(pi, L): distance of two next populations over
-    that of their policies."""
+    """Modulus of the map pi -> Gamma_2(pi, L) from policies to next populations."""
     d3: float
-    """Modulus of the next population in the present one, L -> Gamma_2(pi, L): distance of two populations one step
-    later over their distance now."""
+    """Modulus of the map L -> Gamma_2(pi, L) from populations to next populations."""
     n_pairs: int
-    """Number of pairs tried for each."""
+    """Number of random pairs that were tried for each modulus."""
 
     @property
     def modulus(self) -> float:
-        """d1 d2 + d3."""
+        """The modulus d1 d2 + d3 of the whole iteration."""
         return self.d1 * self.d2 + self.d3
 
     @property
     def may_contract(self) -> bool:
-        """Whether d1 d2 + d3 < 1 for all that was tried."""
+        """Whether the estimated d1 d2 + d3 is below 1, so that the iteration may contract."""
         return self.modulus < 1.0
 
 
@@ -65,6 +66,10 @@ def contraction_moduli(
         Number of random pairs for each modulus, at least 1.
     seed:
         Random seed of the pairs, an integer >= 0.
+
+    Returns
+    -------
+    The estimated moduli.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def contraction_moduli(
 
 
 def _random_pair(rng: np.random.Generator, induced: InducedGame, distance: float) -> tuple[Array, Array]:
-    """Two populations (T, S, A), of which the second is part of the way to a third."""
+    """Two random populations (T, S, A); the second lies a share ``distance`` of the way to a third one."""
     size = induced.n_states * induced.n_actions
     first, goal = rng.dirichlet(np.ones(size), (2, induced.n_times)).reshape(2, *induced.policy_shape)
     return first, (1.0 - distance) * first + distance * goal

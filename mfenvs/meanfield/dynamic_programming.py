@@ -29,7 +29,7 @@ def entropy(law: Any) -> Any:
 
 @rule
 def soft_maximum(values: Any, temperature: Any) -> Any:
-    """Max over laws u of <u, values> + temperature * entropy(u); the plain maximum at temperature 0."""
+    """Maximum over distributions u of <u, values> + temperature * entropy(u); max(values) at temperature 0."""
     best = values[0]
     for v in values:
         best = max(best, v)
@@ -45,7 +45,7 @@ def soft_maximum(values: Any, temperature: Any) -> Any:
 def evaluate_backward(
     policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any
 ) -> None:
-    """:func:`evaluate` over H steps, discounted; ``policy`` may be stationary, (1, S, A)."""
+    """Do :func:`evaluate` over H steps, discounted; ``policy`` may be stationary, (1, S, A)."""
     last = len(policy) - 1
     horizon, n_states, n_actions = rewards.shape
     for step in range(horizon):
@@ -66,7 +66,7 @@ def evaluate_backward(
 
 @rule
 def optimise_backward(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any) -> None:
-    """:func:`optimise` over H steps, discounted."""
+    """Do :func:`optimise` over H steps, discounted."""
     horizon, n_states, n_actions = rewards.shape
     for step in range(horizon):
         h = horizon - 1 - step
@@ -83,13 +83,13 @@ def optimise_backward(transitions: Any, rewards: Any, temperature: Any, discount
 
 SETTLED = 1e-15
 """Policy iteration ends when no state gains more than this share of the largest value, times the number of states:
-what rounding makes of the linear equations."""
+the rounding error of the linear equations."""
 MOST_IMPROVEMENTS = 1000
-"""Policy iteration gives up after so many policies; it needs some ten."""
+"""Number of policies after which policy iteration gives up; it needs some ten."""
 
 
 def linear_system(n_states: int, discount: float) -> NDArray[np.float64]:
-    """Scratch for the linear equations of an infinite problem, shape (S, S + 1); empty for one that ends."""
+    """Make the scratch array for the linear equations of an infinite problem, (S, S + 1), else an empty array."""
     return np.empty((n_states, n_states + 1) if discount < 1.0 else (0, 1))
 
 
@@ -97,8 +97,8 @@ def linear_system(n_states: int, discount: float) -> NDArray[np.float64]:
 def solve_linear(system: Any) -> None:
     """Solve A x = b in place: ``system`` (n, n + 1) holds A and b, and afterwards x in its last column.
 
-    By elimination without exchanging rows, which is stable for A = I - gamma P: every row's diagonal outweighs the
-    rest of the row, and stays so.
+    The method is elimination without pivoting, which is stable for A = I - gamma P: the matrix is diagonally
+    dominant, and stays so.
     """
     n = len(system)
     for i in range(n):
@@ -116,7 +116,7 @@ def solve_linear(system: Any) -> None:
 
 @rule
 def look_ahead(transitions: Any, rewards: Any, discount: Any, system: Any, q: Any) -> None:
-    """R + gamma P v into ``q`` (1, S, A), with the values v in the last column of ``system`` (S, S + 1)."""
+    """Write R + gamma P v to ``q`` (1, S, A), with the values v in the last column of ``system`` (S, S + 1)."""
     _, n_states, n_actions = rewards.shape
     for s in range(n_states):
         for a in range(n_actions):
@@ -130,7 +130,7 @@ def look_ahead(transitions: Any, rewards: Any, discount: Any, system: Any, q: An
 def add_to_equation(
     s: Any, a: Any, probability: Any, transitions: Any, rewards: Any, discount: Any, system: Any
 ) -> None:
-    """Let the policy take action a in state s with this probability, in the equations (I - gamma P) v = R."""
+    """Add action a of state s with its probability to the policy's equations (I - gamma P) v = R."""
     n_states = len(system)
     for t in range(n_states):
         system[s, t] -= probability * discount * transitions[0, s, a, t]
@@ -139,7 +139,7 @@ def add_to_equation(
 
 @rule
 def begin_equation(s: Any, bonus: Any, system: Any) -> None:
-    """The equation of state s before any action: v(s) = bonus."""
+    """Write the equation of state s before any action is added: v(s) = bonus."""
     n_states = len(system)
     for t in range(n_states):
         system[s, t] = 0.0
@@ -151,7 +151,7 @@ def begin_equation(s: Any, bonus: Any, system: Any) -> None:
 def evaluate_forever(
     policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
 ) -> None:
-    """:func:`evaluate` of a stationary policy in an infinite problem, by linear equations."""
+    """Do :func:`evaluate` for a stationary policy in an infinite problem, by linear equations."""
     _, n_states, n_actions = rewards.shape
     for s in range(n_states):
         begin_equation(s, temperature * entropy(policy[0, s]) if temperature > 0.0 else 0.0, system)
@@ -169,7 +169,7 @@ def evaluate_forever(
 
 @rule
 def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any) -> None:
-    """:func:`optimise` of an infinite problem, by policy iteration (Howard; with entropy: Newton's method).
+    """Do :func:`optimise` for an infinite problem, by policy iteration (Howard; with entropy: Newton's method).
 
     Every policy is evaluated exactly, so that the number of iterations hardly depends on the discount.
     """
@@ -184,7 +184,7 @@ def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount:
             gain, largest = max(gain, value - system[s, n_states]), max(largest, abs(value))
             for a in range(n_actions):
                 total += q[0, s, a]
-        # The first values, zeros, are no policy's. Values that overflow are left as they are, for all to see.
+        # The first values, zeros, are no policy's. Values that overflow are left for the caller to detect.
         if (improvement > 0 and gain <= SETTLED * n_states * largest) or not math.isfinite(total):
             break
         for s in range(n_states):
@@ -193,7 +193,7 @@ def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount:
                 total = 0.0
                 for a in range(n_actions):
                     total += math.exp((q[0, s, a] - best) / temperature)
-                # The temperature times the entropy of the softmax is what the soft maximum exceeds the mean by.
+                # The soft maximum exceeds the softmax's mean by the temperature times the softmax's entropy.
                 begin_equation(s, temperature * math.log(total), system)
                 for a in range(n_actions):
                     chance = math.exp((q[0, s, a] - best) / temperature) / total
@@ -213,7 +213,7 @@ def optimise_forever(transitions: Any, rewards: Any, temperature: Any, discount:
 def evaluate(
     policy: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
 ) -> None:
-    """Q^{tau,pi} of a policy into ``q``: Yardim & He, Definition 9 (the entropy of step h itself is in Q_h).
+    """Write Q^{tau,pi} of a policy to ``q``: Yardim & He, Definition 9 (Q_h includes the entropy of step h).
 
     A discount below 1 stands for an infinite problem; ``system`` (:func:`linear_system`) is scratch.
     """
@@ -225,7 +225,7 @@ def evaluate(
 
 @rule
 def optimise(transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any) -> None:
-    """Optimal values of the (regularised) decision problem into ``q``.
+    """Write the optimal values of the (regularised) decision problem to ``q``.
 
     Here ``q[h, s, a]`` leaves out the entropy of step h, so that the optimal policy is its
     greedy policy (or its softmax at this temperature) and the optimal value its soft maximum. A discount below 1
@@ -239,7 +239,7 @@ def optimise(transitions: Any, rewards: Any, temperature: Any, discount: Any, q:
 
 @rule
 def policy_value(initial: Any, policy: Any, q: Any) -> Any:
-    """V of a policy from its ``q``, averaged over the initial law (S,)."""
+    """The value V of a policy from its ``q``, averaged over the initial law (S,)."""
     total = 0.0
     for s in range(len(initial)):
         for a in range(policy.shape[2]):
@@ -249,7 +249,7 @@ def policy_value(initial: Any, policy: Any, q: Any) -> Any:
 
 @rule
 def optimal_value(initial: Any, q: Any, temperature: Any) -> Any:
-    """The optimal V from the ``q`` of :func:`optimise`, averaged over the initial law (S,)."""
+    """The optimal value V from the ``q`` of :func:`optimise`, averaged over the initial law (S,)."""
     total = 0.0
     for s in range(len(initial)):
         total += initial[s] * soft_maximum(q[0, s], temperature)
@@ -260,7 +260,7 @@ def optimal_value(initial: Any, q: Any, temperature: Any) -> Any:
 def gap(
     policy: Any, initial: Any, transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
 ) -> tuple[Any, Any]:
-    """Value of the best response, and of the policy, in one decision problem; ``q`` and ``system`` are scratch."""
+    """Values of the best response and of the policy in a decision problem; ``q`` and ``system`` are scratch."""
     evaluate(policy, transitions, rewards, temperature, discount, q, system)
     own = policy_value(initial, policy, q)
     optimise(transitions, rewards, temperature, discount, q, system)
@@ -269,7 +269,7 @@ def gap(
 
 @rule
 def act_optimally(q: Any, temperature: Any, policy: Any) -> None:
-    """The greedy policy of ``q`` (ties to the lowest action), or its softmax, into ``policy``."""
+    """Write the greedy policy of ``q`` (ties go to the lowest action), or its softmax, to ``policy``."""
     horizon, n_states, n_actions = q.shape
     for h in range(horizon):
         for s in range(n_states):
@@ -299,14 +299,17 @@ gap_kernel = kernel(gap.py_func)  # type: ignore[attr-defined]
 def best_response_kernel(
     transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any, policy: Any
 ) -> None:
-    """Optimal values into ``q`` and an optimal policy into ``policy``; ``system`` is scratch."""
+    """Write optimal values to ``q`` and an optimal policy to ``policy``; ``system`` is scratch."""
     optimise(transitions, rewards, temperature, discount, q, system)
     act_optimally(q, temperature, policy)
 
 
 @kernel
 def evaluate_each(policies: Any, transitions: Any, rewards: Any, discount: Any, values: Any, q: Any) -> None:
-    """First values (n, S) of policies (1 or n, T, S, A) in n decision problems of H steps; ``q`` is scratch."""
+    """Write the values at time 0, (n, S), of policies (1 or n, T, S, A) in n decision problems of H steps.
+
+    ``q`` is scratch.
+    """
     n_problems, _, n_states, n_actions = rewards.shape
     for i in range(n_problems):
         policy = policies[i if len(policies) > 1 else 0]
@@ -319,7 +322,7 @@ def evaluate_each(policies: Any, transitions: Any, rewards: Any, discount: Any, 
 
 @kernel
 def answer_each(transitions: Any, rewards: Any, discount: Any, answers: Any, q: Any) -> None:
-    """An optimal policy of each of n decision problems of H steps into ``answers`` (n, H, S, A)."""
+    """Write an optimal policy of each of n decision problems of H steps to ``answers`` (n, H, S, A)."""
     for i in range(len(rewards)):
         optimise_backward(transitions[i], rewards[i], 0.0, discount, q)
         act_optimally(q, 0.0, answers[i])
@@ -340,8 +343,8 @@ def solve_each(
 ) -> None:
     """Evaluate and optimise one decision problem of H steps per agent, for the agents ``first <= i < last``.
 
-    policies (1 or n, T, S, A) with T = 1 or H, transitions (n, H, S, A, S), rewards (n, H, S, A); writes
-    V of the policy and of the optimum into (n, H + 1, S) and the greedy policy into (n, H, S, A).
+    Reads policies (1 or n, T, S, A) with T = 1 or H, transitions (n, H, S, A, S) and rewards (n, H, S, A). Writes
+    the values of the policies and the optimal values, (n, H + 1, S) each, and optimal policies (n, H, S, A).
     """
     horizon, n_states, n_actions = rewards.shape[1:]
     for i in range(first, last):

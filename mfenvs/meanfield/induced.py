@@ -21,10 +21,10 @@ Array = NDArray[np.float64]
 
 ON_AVERAGE = " on average over agents"
 NUMBERS_AT_A_TIME = 2**22
-"""Agents' own tables are checked so many numbers at a time: 32 MB."""
+"""Number of entries of agents' own tables that are checked at a time: 32 MB."""
 
 NEARLY_STATIONARY = 1e-8
-"""A stationary flow whose residual is larger than this brings a warning."""
+"""Residual of a stationary flow above which a warning is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +46,17 @@ class Flow:
 class InducedGame:
     """MFG(G), the mean-field game induced by an N-player game G (Yardim & He, Definition 6).
 
-    Arrays have a time axis of length T. Of a game that ends, T is the horizon H, flows begin with the initial law,
-    and values are total rewards. Of an infinite one (``discount`` < 1), T = 1: policies are stationary, the flow
-    of a policy is a *stationary* law, sought from the initial one on by steps in dynamics that are frozen for a
-    while (where a policy has several stationary laws, it need not be the one which the population itself reaches:
-    see :meth:`next_population`), and values are
-    discounted, V = E sum_h gamma^h r_h with s_0 from the initial law (Guo et al., arXiv 1901.09585).
+    Arrays have a time axis of length T. In a game that ends, T is the horizon H, flows begin with the initial law,
+    and values are total rewards. In an infinite game (``discount`` < 1), T = 1 and policies are stationary. The
+    flow of a policy is then a *stationary* law, searched from the initial law by steps in dynamics that are frozen
+    for a while. (Where a policy has several stationary laws, it need not be the one that the population itself
+    reaches: see :meth:`next_population`.) Values are discounted: V = E sum_h gamma^h r_h with s_0 from the initial
+    law (Guo et al., arXiv 1901.09585).
 
-    The rules of our games read the others through an empirical distribution only, so that
-    symmetrisation and extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the
-    rules over the agents' parameters. Everything is in float64, from constants and parameters that games keep in
-    single precision. An instance is not for use by several
-    threads at once.
+    The rules of games read the other agents through an empirical distribution only, so that symmetrisation and
+    extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the rules over the agents' parameters.
+    All numbers are in float64, computed from constants and parameters that games keep in single precision. An
+    instance must not be used by several threads at once.
 
     Parameters
     ----------
@@ -69,9 +68,9 @@ class InducedGame:
     TypeError
         If the game is not finite.
     ValueError
-        If its transition rule returns rows that are not probabilities, or its reward rule numbers that are not
-        finite, for any agent at a uniform population; later, if their average does in any flow. If the rules of an
-        infinite game read the time.
+        If ``transition`` returns rows that are not probabilities, or ``reward`` numbers that are not finite, for
+        any agent at a uniform population; by later calls, if the averages over agents do in a flow. If the rules
+        of an infinite game read the time.
     """
 
     def __init__(self, game: FiniteGame) -> None:
@@ -80,13 +79,13 @@ class InducedGame:
         self.game = game
         self.n_times, self.n_states, self.n_actions = game.policy_shape
         self.initial = np.ascontiguousarray(game.initial_distribution, np.float64)
-        """The law of the first state, shape (S,)."""
+        """The law of the initial state, shape (S,)."""
         distinct, copies = np.unique(game.agents.view(np.ndarray), return_counts=True)
         self.agents = in_double_precision(distinct)
-        """The distinct agents' parameters."""
+        """The parameters of the distinct agents, shape (n,)."""
         self.shares = copies / game.n_agents
-        """The share of the population that has them."""
-        # What exploitability() works in. A flow that nobody keeps need not be allocated again and again.
+        """The share of the population that has each of these parameters, shape (n,)."""
+        # Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again.
         self._work = self.flow_arrays()
         self._rows = self._work.transitions.reshape(-1, self.n_states)
         self.kernels = model_kernels(game)
@@ -99,7 +98,7 @@ class InducedGame:
 
     @property
     def policy_shape(self) -> tuple[int, int, int]:
-        """(T, S, A)."""
+        """The shape (T, S, A) of a policy."""
         return self.n_times, self.n_states, self.n_actions
 
     def uniform_policy(self) -> Array:
@@ -107,7 +106,7 @@ class InducedGame:
         return np.full(self.policy_shape, 1.0 / self.n_actions)
 
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
-        """P(., ., mu) of shape (S, A, S) and R(., ., mu) of shape (S, A) at a state-action law mu (S, A)."""
+        """P(., ., mu), shape (S, A, S), and R(., ., mu), shape (S, A), at a state-action law mu (S, A)."""
         law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
         checks.whole_law("mu", law)
         checks.integer("time", time, 0, self.n_times - 1)
@@ -116,12 +115,17 @@ class InducedGame:
         return transitions, rewards
 
     def flow(self, policy: Any) -> Flow:
-        """The population flow Lambda(policy) and what it makes of the game (Yardim & He, Definition 5).
+        """The population flow Lambda(policy) and the decision problem in it (Yardim & He, Definition 5).
+
+        Parameters
+        ----------
+        policy:
+            Probabilities, shape (T, S, A), or an object with these as its attribute ``probabilities``.
 
         Warns
         -----
         RuntimeWarning
-            If the search for a stationary flow did not get there: the population may go round for ever.
+            If the search for a stationary flow did not converge: the population may cycle for ever.
         """
         law, arrays = self._policy("policy", policy), self.flow_arrays()
         residual = float(self.kernels.flow(law, arrays))
@@ -133,16 +137,18 @@ class InducedGame:
         """Gamma_2(pi, L): the population one step after L if all play ``policy`` (Guo et al., arXiv 1901.09585).
 
         s ~ the states of L, a_0 ~ pi(s), s_1 ~ P(. | s, a_0, L), a_1 ~ pi(s_1); the result is the law of (s_1,
-        a_1). In a game that ends a population is a whole flow, and the next one is that of the policy [O].
+        a_1). In a game that ends, a population is a whole flow, and the next one is the flow of the policy [O].
 
         Parameters
         ----------
-        policy, population:
-            Shape (T, S, A).
+        policy:
+            Probabilities of actions, shape (T, S, A).
+        population:
+            Law over states and actions for every time, shape (T, S, A).
 
         Returns
         -------
-        Shape (T, S, A).
+        The next population, shape (T, S, A).
         """
         law, after = self._policy("policy", policy), self.population("population", population).copy()
         arrays = self.flow_arrays()
@@ -152,7 +158,7 @@ class InducedGame:
         return after
 
     def population(self, name: str, value: ArrayLike) -> Array:
-        """``value`` as a population: a law over states and actions for every time, shape (T, S, A)."""
+        """Check a population, a law over states and actions for every time, shape (T, S, A), and return it."""
         array = checks.shaped(name, value, self.policy_shape, np.float64)
         size = self.n_states * self.n_actions
         checks.probabilities(f"{name} over (S, A)", array.reshape(self.n_times, size), (self.n_times, size))
@@ -178,7 +184,7 @@ class InducedGame:
         return float(np.einsum("s,sa,sa->", self.initial, law[0], q[0]))
 
     def best_response(self, flow: Flow, *, temperature: float = 0.0) -> Array:
-        """A best response to a frozen flow, shape (T, S, A); at a temperature, the unique soft one."""
+        """A best response to a frozen flow, shape (T, S, A); at a temperature > 0, the unique soft one."""
         return self._optimise(flow, temperature)[1]
 
     def optimal_q(self, flow: Flow) -> Array:
@@ -191,7 +197,7 @@ class InducedGame:
         Warns
         -----
         RuntimeWarning
-            As :meth:`flow`.
+            As for :meth:`flow`.
         """
         law, tau, work = self._policy("policy", policy), _temperature(temperature), self._work
         residual = self.kernels.flow(law, work)
@@ -207,7 +213,7 @@ class InducedGame:
         return max(0.0, float(best - own))
 
     def flow_arrays(self) -> FlowArrays:
-        """What the compiled flow works on: one argument for kernels that iterate it."""
+        """The arrays of the compiled flow, as one argument for kernels that iterate it."""
         shape, n_states = self.policy_shape, self.n_states
         counts, signal = self._scratch()
         return FlowArrays(
@@ -256,14 +262,14 @@ class InducedGame:
         return flow
 
     def _tabulate(self, law: Array, time: int) -> tuple[Array, Array]:
-        """P (S, A, S) and R (S, A) of everybody on average."""
+        """P (S, A, S) and R (S, A), averaged over all agents."""
         transitions, rewards = self._tabulate_groups(law, time, self.agents, self.shares, (0, len(self.agents)))
         return transitions[0], rewards[0]
 
     def _tabulate_groups(
         self, law: Array, time: int, agents: NDArray[Any], shares: Array, firsts: Sequence[int]
     ) -> tuple[Array, Array]:
-        """P (n, S, A, S) and R (n, S, A) of groups of agents, which begin at ``firsts`` (n + 1,)."""
+        """P (n, S, A, S) and R (n, S, A) of n groups of agents, with group boundaries ``firsts`` (n + 1,)."""
         shape = len(firsts) - 1, self.n_states, self.n_actions
         transitions, rewards = np.empty((*shape, self.n_states)), np.empty(shape)
         try:

@@ -1,17 +1,17 @@
 """Exploitability in the N-player game itself (Yardim & He, Definition 2), by simulation.
 
 E_i(pi) = max_{pi'} J_i(pi', pi^{-i}) - J_i(pi), over time-dependent policies pi' of agent i's own state.
-Three steps:
+There are three steps:
 
-1. Simulate worlds in which all play pi, and average over them what agent i would meet in every state with
-   every action: a decision problem (Pbar^i, Rbar^i) per agent.
+1. Simulate worlds in which all agents play pi, and average over them the transitions and rewards of agent i for
+   every state and action: a decision problem (Pbar^i, Rbar^i) per agent.
 2. Backward induction gives, per agent, a candidate best response and the *estimate* of E_i. Its errors are
    the deviator's own influence, O(1/N), and (upwards) the noise of the averages over the worlds.
-3. Play the candidate against pi in fresh worlds, one deviator a world, and compare with the same worlds
-   without a deviator (the same random numbers). That is an unbiased estimate of what the candidate really
-   gains, a *lower bound* on E_i.
+3. Play the candidate against pi in fresh worlds, one deviator per world, and compare with the same worlds
+   without a deviator (the same random numbers). The difference is an unbiased estimate of the candidate's gain,
+   and so of a *lower bound* on E_i.
 
-Step 3 would drown in the deviator's own luck: one agent's return has a standard deviation near 1. So the
+In step 3 the variance of the deviator's own return would hide the gain: its standard deviation is near 1. So the
 return is not summed from the rewards received. With any fixed functions V_h, and D_h the expectation over the
 agent's next action and transition *given* the others' states and actions of step h (known exactly from the
 rules),
@@ -20,7 +20,7 @@ rules),
 
 holds without bias, and with V of the agent's averaged decision problem the bracket is small in every world.
 
-Of an infinite game (``discount`` gamma < 1) the first H = ``horizon`` steps are taken: the rest is worth no more
+In an infinite game (``discount`` gamma < 1) only the first H = ``horizon`` steps count: the rest is worth no more
 than gamma^H max|R| / (1 - gamma).
 """
 
@@ -45,7 +45,7 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A number estimated from a sample, with its error."""
+    """A number estimated from a sample, with its standard error."""
 
     value: float
     standard_error: float
@@ -73,22 +73,22 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Exploitability:
-    """How much agents of an N-player game would gain by deviating alone from a policy."""
+    """Estimated gains of the agents of an N-player game from deviating alone from a policy."""
 
     per_agent: Array
     """Estimate of E_i for every agent, shape (n_agents,)."""
     candidates: NDArray[np.int64]
     """The best response found for every agent: its action, shape (n_agents, H, S)."""
     max_lower_bound: Estimate
-    """What the agent of the largest estimate gains in fresh simulations: a lower bound on max_i E_i."""
+    """Gain, in fresh simulations, of the agent with the largest estimate: a lower bound on max_i E_i."""
     mean_lower_bound: Estimate
-    """The same averaged over agents drawn at random: a lower bound on mean_i E_i."""
+    """Mean gain, in fresh simulations, of agents drawn at random: a lower bound on mean_i E_i."""
     n_worlds: int
     """Number K of worlds in step 1, and again in step 3."""
 
     @property
     def max(self) -> float:
-        """max_i of the estimates: the exploitability of Definition 2."""
+        """Maximum over agents of the estimates: the exploitability of Definition 2."""
         return float(self.per_agent.max())
 
     @property
@@ -97,7 +97,7 @@ class Exploitability:
         return float(self.per_agent.mean())
 
     def summary(self) -> dict[str, float | int | list[float]]:
-        """The numbers to report, for JSON."""
+        """The main results as a dict for JSON."""
         return {
             "max": self.max,
             "max_lower_bound": self.max_lower_bound.value,
@@ -124,13 +124,13 @@ def n_player_exploitability(
     game:
         A finite game.
     policy:
-        One policy for all, shape (T, S, A), or every agent's own, (n_agents, T, S, A), with (T, S, A) the game's
-        ``policy_shape``; or whatever else :func:`mfenvs.tabulate` takes, such as a trained network.
+        One policy for all agents, shape (T, S, A), or one for each, (n_agents, T, S, A), with (T, S, A) the game's
+        ``policy_shape``; or any other policy that :func:`mfenvs.tabulate` takes, such as a trained network.
     n_worlds:
         Number K of simulated worlds, at least 2.
     deviators_per_world:
-        How many agents, drawn at random in each world, deviate for the lower bound on the mean, one at
-        a time; by default 16, or all where they are fewer.
+        Number of agents, drawn at random in each world, that deviate one at a time for the lower bound on the
+        mean; by default 16, or all agents if there are fewer.
     seed:
         Random seed of the simulations, an integer in [0, 2^64 - 1].
 
@@ -142,7 +142,12 @@ def n_player_exploitability(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or the game's rows are no probabilities or its rewards not finite.
+        If an argument is not allowed, or the game's transition rows are not probabilities or its rewards not
+        finite.
+
+    References
+    ----------
+    Yardim & He, arXiv 2408.15173, Definition 2.
     """
     if not isinstance(game, FiniteGame):
         raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
@@ -184,15 +189,15 @@ def n_player_exploitability(
 
 @dataclasses.dataclass(frozen=True)
 class _Answers:
-    """Every agent's policy and best answer in its averaged decision problem."""
+    """Values of every agent's policy and best response in its averaged decision problem."""
 
     own_values: Array
     best_values: Array
-    """V of the policy and of the best answer, shape (n_agents, H + 1, S)."""
+    """Values of the policy and of the best response, shape (n_agents, H + 1, S) each."""
     best_policies: Array
-    """Shape (n_agents, H, S, A)."""
+    """Best responses, shape (n_agents, H, S, A)."""
     gains: Array
-    """What the best answer gains on average over the first state, shape (n_agents,)."""
+    """Gain of the best response, averaged over the initial state, shape (n_agents,)."""
 
 
 def decision_problems(
@@ -220,11 +225,11 @@ def decision_problems(
 
 
 NUMBERS_AT_A_TIME = 2**25
-"""Most numbers of tabulated decision problems that are held in memory at a time: 256 MB."""
+"""Largest number of entries of decision problems that are held in memory at a time: 256 MB."""
 
 
 def batches_of_problems(game: FiniteGame, n_problems: int) -> list[slice]:
-    """Which of n decision problems of H steps are tabulated together."""
+    """Batches of n decision problems of H steps that are tabulated together."""
     size = max(1, NUMBERS_AT_A_TIME // (game.horizon * game.n_states**2 * game.n_actions))
     return [slice(first, min(first + size, n_problems)) for first in range(0, n_problems, size)]
 
@@ -252,7 +257,8 @@ def _conditional_returns(
 ) -> Array:
     """One unbiased sample of J_i per world: the sum over h of the module's docstring, shape (n_worlds,).
 
-    In world w: agent ``who[w]``, which played ``policies[w]`` (T, S, A); V is ``values[w]`` (H + 1, S).
+    In world w it is the return of agent ``who[w]``, which played ``policies[w]`` (T, S, A); V is ``values[w]``
+    (H + 1, S).
     """
     n_worlds = len(who)
     each_its_own = np.stack([np.arange(n_worlds), np.arange(n_worlds) + 1], axis=1)

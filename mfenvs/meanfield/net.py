@@ -1,4 +1,4 @@
-"""Populations on a grid: the eps-net of GMF-Q, and how far a law is from it."""
+"""The eps-net of GMF-Q, a grid of populations: projection to it, and the largest distance from it."""
 
 from typing import Any
 
@@ -42,25 +42,25 @@ round_kernel = kernel(round_to_net.py_func)  # type: ignore[attr-defined]
 def project_to_net(law: ArrayLike, m: int) -> NDArray[np.float64]:
     """Proj_{S_eps}: the nearest law whose probabilities are multiples of 1/m.
 
-    The projection of GMF-Q (Guo et al., arXiv 1901.09585) [O on the net]. Largest-remainder rounding: round
-    down, then round up those that lost most until the sum is one again (ties to the first). No other such law is
-    nearer in l1; the error is at most :func:`net_radius`.
+    This is the projection of GMF-Q (Guo et al., arXiv 1901.09585) [O on the net]. By largest-remainder rounding,
+    all entries are rounded down, then those that lost most are rounded up until the sum is one (ties go to the
+    first). No other law on the net is nearer in l1; the error is at most :func:`net_radius`.
 
     Parameters
     ----------
     law:
-        Probabilities; all axes together hold one law.
+        Probabilities of any shape; all entries together sum to one.
     m:
         Resolution of the net, at least 1.
 
     Returns
     -------
-    The projection, of the law's shape.
+    The projection, with the shape of ``law``.
 
     Raises
     ------
     TypeError, ValueError
-        If ``law`` holds no probabilities or ``m`` is not allowed.
+        If ``law`` does not hold probabilities or ``m`` is not allowed.
     """
     array = np.asarray(law)
     m = checks.integer("m", m, 1, 2**31)
@@ -70,7 +70,7 @@ def project_to_net(law: ArrayLike, m: int) -> NDArray[np.float64]:
 
 
 def net_radius(n: int, m: int) -> float:
-    """How far in l1 a law over n outcomes can be from its projection to multiples of 1/m.
+    """Largest l1 distance of a law over n outcomes from its projection to multiples of 1/m.
 
     With k outcomes rounded up, as much as the others were rounded down by, the error is largest where all n
     remainders are k / n: 2 k (n - k) / (n m), and that where k = n / 2, or m if that is less. So at most n / (2

@@ -1,4 +1,4 @@
-"""How to act on values: argmax-e and softmax_c (Guo et al., arXiv 1901.09585)."""
+"""Policies from Q values: argmax-e and softmax_c (Guo et al., arXiv 1901.09585)."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ TIE = 1e-10
 
 @rule
 def respond_rule(q: Any, inverse_temperature: Any, policy: Any) -> None:
-    """softmax_c of Q (T, S, A) into ``policy``, c multiplying; argmax-e if c is infinite."""
+    """Write softmax_c of Q (T, S, A) to ``policy``; argmax-e if the inverse temperature c is infinite."""
     if inverse_temperature < math.inf:
         act_optimally(q, 1.0 / inverse_temperature, policy)
         return
@@ -39,15 +39,15 @@ respond_kernel = kernel(respond_rule.py_func)  # type: ignore[attr-defined]
 
 
 def respond(q: ArrayLike, inverse_temperature: float = math.inf) -> NDArray[np.float64]:
-    """A policy from values: softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j), or argmax-e.
+    """Make a policy from values: softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j), or argmax-e.
 
     Parameters
     ----------
     q:
         Values, shape (..., A).
     inverse_temperature:
-        c > 0, which multiplies the values. Infinity is argmax-e: the maximisers with equal probability (those
-        within 1e-10 of the largest value, relatively).
+        The factor c > 0 on the values. Infinity stands for argmax-e: the maximisers (values within a relative
+        1e-10 of the largest) have equal probability.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What agents observe beside their own state; policies for all and for each; rewards on other scales."""
+"""Observation blocks, conversions between shared and joint policies, scaled rewards and risk-averse rewards."""
 
 from mfenvs.wrappers.observations import (
     IntegerIdentity,

@@ -2,8 +2,8 @@
 
 Every API takes the argument ``observe``: names or objects of these blocks, whose features are appended to every
 agent's own observation in the order in which they are given. A network that all agents share is OH-NN or ID-NN in
-the terms of Yardim & He (arXiv 2408.15173, appendix E.2) if it observes who the agent is, and Symm-NN if it does
-not.
+the terms of Yardim & He (arXiv 2408.15173, appendix E.2) if it observes the agent's identity, and Symm-NN if it
+does not.
 """
 
 import abc
@@ -22,21 +22,23 @@ from mfenvs.engine.engine import Engine
 from mfenvs.game import Game
 
 Write = Callable[[NDArray[np.float32], Engine], None]
-"""Writes features into (n_worlds, n_agents, width)."""
+"""A function that writes the features of a block into an array (n_worlds, n_agents, width), from an engine's
+state."""
 
 
 class ObservationBlock(abc.ABC):
-    """Features in [0, 1] that are appended to every agent's observation.
+    """Base class of observation blocks: features in [0, 1] that are appended to every agent's observation.
 
     Subclass it for features of your own, and pass an object of the class among ``observe``. Blocks that are equal
     are the same block (make it a frozen dataclass), and are saved with models that observe them.
     """
 
     name: ClassVar[str]
-    """What the block is called where it is asked for by name."""
+    """Name of the block in the argument ``observe``."""
     is_fixed: ClassVar[bool] = False
-    """Whether an agent's features never change: they follow from the game and from who the agent is. Policies that
-    observe nothing else beside their own state and the time can be tabulated (:func:`mfenvs.tabulate`)."""
+    """Whether an agent's features never change, since they follow from the game and the agent's identity. Policies
+    that observe only such blocks beside their own state and the time can be tabulated
+    (:func:`mfenvs.tabulate`)."""
 
     @abc.abstractmethod
     def width(self, game: Game) -> int:
@@ -44,7 +46,7 @@ class ObservationBlock(abc.ABC):
 
     @abc.abstractmethod
     def bind(self, game: Game) -> Write:
-        """Prepare for a game what can be prepared, and return the function that writes the features."""
+        """Make the function that writes the features in a game."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +139,7 @@ class TypeMeans(ObservationBlock):
     name: ClassVar[str] = "type-means"
 
     def width(self, game: Game) -> int:
-        """As the game has it; TypeError if it has no such method."""
+        """Width of the game's ``type_means``; TypeError if the game has no such method."""
         if not hasattr(game, "type_means"):
             raise TypeError(f"observing means of types needs a game with type_means, got {type(game).__name__}")
         return int(game.type_means(np.zeros((1, game.n_agents), game.state_dtype)).shape[1])
@@ -187,7 +189,7 @@ def observation_blocks(observe: Observe) -> tuple[ObservationBlock, ...]:
 
 
 class Observer:
-    """What every agent of an engine sees: its own observation, then the blocks. It can be pickled.
+    """Observations of all agents of an engine: their own observations, then the blocks. It can be pickled.
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ class Observer:
         self._writes = [block.bind(game) for block in self.blocks]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the functions that write: those are bound anew."""
+        """Everything but the functions that write features, which are made again."""
         return {name: value for name, value in vars(self).items() if name != "_writes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -229,7 +231,7 @@ class Observer:
         self._writes = [block.bind(self._game) for block in self.blocks]
 
     def __call__(self, engine: Engine, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Observe everyone now, shape (n_worlds, n_agents, width); written to ``out`` if given."""
+        """The observations of all agents now, shape (n_worlds, n_agents, width); written to ``out`` if given."""
         if not self._writes:
             return engine.observe(out)
         if out is None:

@@ -1,4 +1,4 @@
-"""Rewards divided by a scale of each agent's own, for networks that agents of very different size share."""
+"""Rewards divided by a scale per agent, for networks that are shared by agents with very different rewards."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,11 +11,11 @@ from mfenvs.wrappers.risk import WARM_UP_SEED, losses_of_random_play, spread_of
 
 
 class ScaledRewards(VecEnvWrapper):
-    """Every agent's rewards divided by a positive constant of its own.
+    """A VecEnv whose rewards are divided by a positive constant per agent.
 
-    This changes neither what an agent prefers nor the equilibria. Where one agent's rewards are ten times
-    another's (a business and a home in the energy market), a network that both share would otherwise learn for the
-    larger one alone.
+    This changes neither an agent's preferences nor the equilibria. Where one agent's rewards are ten times those
+    of another (a business and a home in the energy market), a network that both share would otherwise learn mainly
+    for the larger one.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class ScaledRewards(VecEnvWrapper):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or the game goes on for ever and ``scale`` is not given.
+        If an argument is not allowed, or the game is infinite and ``scale`` is not given.
     """
 
     def __init__(self, venv: PopulationVecEnv, scale: ArrayLike | None = None) -> None:
@@ -51,6 +51,6 @@ class ScaledRewards(VecEnvWrapper):
         return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Take the step; return what the environment does, with scaled rewards."""
+        """Take the step; return the environment's results with scaled rewards."""
         observations, rewards, dones, infos = self.venv.step_wait()
         return observations, rewards * self._factors, dones, infos

@@ -24,19 +24,19 @@ from mfenvs.registry import make
 from mfenvs.wrappers.observations import ObservationBlock, Observe, Write, observation_blocks
 
 WARM_UP_SEED = 2**32
-"""Random seed of warm-up episodes: above the seeds that people choose, so that training meets other episodes."""
+"""Random seed of warm-up episodes: above the seeds that people choose, so that training has other episodes."""
 
 WARM_UP_AGENT_STEPS = 2**16
 """Number of agents that are simulated at a time in the warm-up."""
 
 
 class RiskBudget(ObservationBlock):
-    """What is left of each agent's budget for losses, and its risk aversion: two features in [0, 1].
+    """Observation block of each agent's remaining budget for losses and its risk aversion: two features in [0, 1].
 
     With y = z + the rewards so far, the first is 1/2 + y / (2 (scale + |y|)): 1/2 when the budget is just used up,
-    3/4 when ``scale`` is left [O]. The second is gamma. The object holds all that is learned beside the policy:
-    the environment that learns z and the model that observes it share it, and it is saved with the model. Two
-    budgets are equal if their risk aversions and tail shares are.
+    3/4 when ``scale`` is left [O]. The second is gamma. The object holds everything that is learned
+    beside the policy: the environment, which learns z, and the model, which observes it, share the object, and it
+    is saved with the model. Two budgets are equal if their risk aversions and tail shares are.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class RiskBudget(ObservationBlock):
     scale:
         Spread of each agent's losses in that unit, > 0, shape (n_agents,); it is not learned.
     alpha:
-        Tail share of CVaR in (0, 1]: the worst part of episodes that counts.
+        Tail share of the CVaR in (0, 1]: the share of worst episodes over which losses are averaged.
     step_size:
         Step size of :meth:`learn` relative to ``scale``, > 0 [O]. With W worlds z wanders about the quantile with
         a standard deviation of some 2.4 scale sqrt(step_size / W) for normal losses and alpha = .05 (what this
@@ -85,16 +85,16 @@ class RiskBudget(ObservationBlock):
         n_episodes: int = 64,
         seed: int = WARM_UP_SEED,
     ) -> Self:
-        """Make budgets from the losses when everyone acts at random, much as untrained networks do [O].
+        """Make budgets from the losses when all agents act at random, much as untrained networks do [O].
 
         Parameters
         ----------
         game:
             A game that ends at its horizon.
         gamma:
-            Risk aversion in [0, 1], one number or one an agent; by default ``game.agents["risk_aversion"]``.
+            Risk aversion in [0, 1], one number or one per agent; by default ``game.agents["risk_aversion"]``.
         alpha, step_size:
-            As in the class.
+            As in :class:`RiskBudget`.
         n_episodes:
             Number of simulated episodes, at least 2. Of their losses ``z`` is the (1 - alpha) quantile and
             ``scale`` the mean distance from the median, or 1 for an agent that always loses the same.
@@ -104,7 +104,7 @@ class RiskBudget(ObservationBlock):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not allowed, or ``gamma`` is not given and agents have none.
+            If an argument is not allowed, or ``gamma`` is not given and agents have no ``risk_aversion``.
         """
         if gamma is None:
             if "risk_aversion" not in (game.agents.dtype.names or ()):
@@ -136,14 +136,14 @@ class RiskBudget(ObservationBlock):
         return f"RiskBudget({len(self.gamma)} agents, mean gamma {mean:.3g}, alpha {self.alpha:g})"
 
     def width(self, game: Game) -> int:
-        """Two features; TypeError or ValueError if the game goes on for ever or has another number of agents."""
+        """Two features; TypeError or ValueError if the game is infinite or has another number of agents."""
         _check_game(game)
         if game.n_agents != len(self.gamma):
             raise ValueError(f"a risk budget of {len(self.gamma)} agents does not fit a game of {game.n_agents}")
         return 2
 
     def bind(self, game: Game) -> Write:
-        """Return the function that writes what is left of the budget at the time of the call, and gamma."""
+        """Return the function that writes the remaining budget at the time of the call, and gamma."""
 
         def write(out: NDArray[np.float32], engine: Engine) -> None:
             engine.keep_returns()
@@ -163,8 +163,8 @@ class RiskBudget(ObservationBlock):
     def measures(self, losses: NDArray[np.float64]) -> dict[str, float]:
         """Risk measures of losses, shape (n_episodes, n_agents), at the present budgets z, averaged over agents.
 
-        ``cvar`` and ``objective`` are Rockafellar and Uryasev's for this z. Their expectations are upper bounds,
-        which are reached where z is the quantile.
+        ``cvar`` and ``objective`` are Rockafellar and Uryasev's expressions at this z. Their expectations are
+        upper bounds on the true values, which they reach if z is the quantile.
         """
         tail = self.tail(losses)
         return {
@@ -187,14 +187,15 @@ class RiskSnapshot(Snapshot):
 
 
 class RiskAverseVecEnv(PopulationVecEnv):
-    """All agents of all worlds, with rewards whose expected total is minus the risk-averse objective.
+    """A VecEnv of all agents, with rewards whose expected total is minus the risk-averse objective.
 
-    A step pays (1 - gamma) times the game's reward, and the last one - gamma (z + (c - z)+ / alpha) in addition, c
-    being the loss of the episode: the total is -((1 - gamma) c + gamma (z + (c - z)+ / alpha)), not discounted.
-    Agents observe what is left of their budgets, last of all if they do not say where. When an episode has ended,
-    z takes a step towards the quantile (:meth:`RiskBudget.learn`), from the losses of all worlds.
+    The reward of a step is (1 - gamma) times the game's reward, and in the last step - gamma (z + (c - z)+ /
+    alpha) in addition, where c is the loss of the episode. The undiscounted total is -((1 - gamma) c + gamma (z +
+    (c - z)+ / alpha)). Agents observe their remaining budgets; the block comes last if ``observe`` does not
+    contain it. When an episode has ended, z takes a step towards the quantile (:meth:`RiskBudget.learn`), from the
+    losses of all worlds.
 
-    Episodes are not cut before the horizon: a part of an episode has no loss.
+    Episodes are never truncated before the horizon, since c is the loss of a whole episode.
 
     Parameters
     ----------
@@ -203,10 +204,10 @@ class RiskAverseVecEnv(PopulationVecEnv):
     n_worlds:
         Number of worlds.
     observe:
-        What agents see beside their own observation. A :class:`RiskBudget` among it is the one that is learned; by
-        default it is made by :meth:`RiskBudget.from_random_play`.
+        Observation blocks that agents see beside their own observation. If a :class:`RiskBudget` is among them, it
+        is learned; by default one is made by :meth:`RiskBudget.from_random_play`.
     learns_z:
-        False leaves z as it is, as for evaluation.
+        Whether z is learned; False, for example for evaluation, leaves it as it is.
     render_mode, debug, constants:
         As in :class:`mfenvs.api.sb3.PopulationVecEnv`.
 
@@ -238,7 +239,7 @@ class RiskAverseVecEnv(PopulationVecEnv):
         """The agents' budgets for losses."""
         self.learns_z = checks.boolean("learns_z", learns_z)
         self.measured: dict[str, float] = {}
-        """:meth:`RiskBudget.measures` of the last whole episodes, at the z that they were played with."""
+        """Results of :meth:`RiskBudget.measures` for the last whole episodes, at the z of these episodes."""
         super().__init__(made, n_worlds, observe=blocks, render_mode=render_mode, debug=debug)
         self.engine.keep_returns()
 
@@ -256,7 +257,7 @@ class RiskAverseVecEnv(PopulationVecEnv):
         Raises
         ------
         TypeError
-            If it is one of an environment without budgets.
+            If it is a snapshot of an environment without budgets.
         ValueError
             If the snapshot does not fit, or was taken outside an episode.
         """

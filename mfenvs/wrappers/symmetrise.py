@@ -1,8 +1,8 @@
-"""One policy for all agents, and one for each: conversions between the two.
+"""Conversions between joint policies, one per agent, and shared policies, one for all agents.
 
-A *joint* policy gives every agent its own; a *shared* one is played by all (parameter sharing). Whatever plays or
-evaluates policies (:func:`mfenvs.evaluate`, the representative-agent environments) takes both; these functions
-turn one into the other.
+A *joint* policy has a policy for every agent; a *shared* policy is played by all (parameter sharing). All
+functions and environments that play policies (:func:`mfenvs.evaluate`, the representative-agent environments) take
+both; the functions here turn one into the other.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ class JointPolicy:
     Parameters
     ----------
     policies:
-        One policy with ``action_probabilities`` per agent, in the agents' order. Policies that are one object are
-        evaluated together.
+        One policy with ``action_probabilities`` per agent, in the agents' order. Agents with the same policy
+        object are evaluated together.
 
     Raises
     ------
     TypeError, ValueError
-        If there are fewer than two policies, one is of another kind, or they observe different things.
+        If there are fewer than two policies, one is of another kind, or they expect different observation blocks.
     """
 
     def __init__(self, policies: Sequence[ObservationPolicy]) -> None:
@@ -53,14 +53,14 @@ class JointPolicy:
     def action_probabilities(
         self, observations: NDArray[np.float32], agents: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
-        """The law of each row's action, shape (n_rows, n_actions).
+        """The probabilities of each row's actions, shape (n_rows, n_actions).
 
         Parameters
         ----------
         observations:
             Shape (n_rows, width).
         agents:
-            The agent of each row; by default rows are whole worlds, in the agents' order.
+            Index of each row's agent, shape (n_rows,); by default rows are whole worlds, in the agents' order.
 
         Raises
         ------
@@ -83,18 +83,18 @@ class JointPolicy:
 class SharedPolicy:
     """The average of a joint policy over its agents, as one policy that all share.
 
-    It acts as an agent would who draws, in every step anew, at random whose policy to follow.
+    It acts like an agent who draws in every step, uniformly at random, an agent whose policy to follow.
 
     Parameters
     ----------
     joint:
         A policy with ``n_agents`` and ``action_probabilities(observations, agents)``: a :class:`JointPolicy`, or
-        a trainer of independent policies. Every agent's law is computed for every row.
+        a trainer of independent policies. The policy of every agent is evaluated for every row.
 
     Raises
     ------
     TypeError
-        If ``joint`` is no joint policy.
+        If ``joint`` is not a joint policy.
     """
 
     def __init__(self, joint: Any) -> None:
@@ -107,7 +107,7 @@ class SharedPolicy:
         """The observation blocks that the policies expect."""
 
     def action_probabilities(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The average law for each row, shape (n_rows, n_actions)."""
+        """The average probabilities of each row's actions, shape (n_rows, n_actions)."""
         joint: Any = self.joint
         total: Any = 0.0
         for agent in range(joint.n_agents):
@@ -119,7 +119,7 @@ class SharedPolicy:
 
 
 def joint_policy(policies: Sequence[Any]) -> Any:
-    """Make one joint policy of N policies.
+    """Make a joint policy from one policy per agent.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def joint_policy(policies: Sequence[Any]) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If they are of different kinds or shapes.
+        If the policies are of different kinds or shapes.
     """
     if not isinstance(policies, Sequence | np.ndarray):
         raise TypeError(f"policies must be a sequence with one policy per agent, got {policies!r}")
@@ -147,13 +147,13 @@ def joint_policy(policies: Sequence[Any]) -> Any:
 
 
 def shared_policy(joint: Any) -> Any:
-    """The average of a joint policy over its agents, as one policy that all share.
+    """Average a joint policy over its agents, to a policy that all agents share.
 
     Parameters
     ----------
     joint:
-        A table (n_agents, T, S, A), an object with such an attribute ``probabilities``, or a joint policy with
-        ``action_probabilities(observations, agents)``.
+        A table (n_agents, T, S, A), an object with such a table as its attribute ``probabilities``, or a joint
+        policy with ``action_probabilities(observations, agents)``.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def shared_policy(joint: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If ``joint`` is no joint policy.
+        If ``joint`` is not a joint policy.
     """
     table = getattr(joint, "probabilities", joint)
     if isinstance(table, np.ndarray):

@@ -8,9 +8,9 @@ import functools
 from mfenvs.api import pettingzoo
 
 parallel_env = functools.partial(pettingzoo.parallel_env, "Epidemic-v0")
-"""Make a ParallelEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.parallel_env` but for the game."""
+"""Make a ParallelEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.parallel_env` without the game."""
 env = functools.partial(pettingzoo.env, "Epidemic-v0")
-"""Make an AECEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.env` but for the game."""
+"""Make an AECEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.env` without the game."""
 raw_env = env
 """PettingZoo's name of the environment without wrappers; here there are none."""
 

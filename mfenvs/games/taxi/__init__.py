@@ -1,4 +1,4 @@
-"""A-Taxi: its map, its rules and its pictures."""
+"""The game A-Taxi: its map, its rules and its pictures."""
 
 from mfenvs.games.taxi.rendering import CityRecorder
 from mfenvs.games.taxi.taxi import Taxi

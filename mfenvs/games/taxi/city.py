@@ -18,22 +18,22 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Row and column steps of the actions up, down, left and right."""
 
 MAX_PLACES = 64
-"""Customers are bits of one word."""
+"""Largest number of places: customers are bits of one 64-bit word."""
 
 
 class CityArrays(NamedTuple):
-    """What the rules read of a city."""
+    """The arrays of a city that the rules read."""
 
     moves: NDArray[np.uint8]
-    """Where a taxi comes to by each move, itself if the way is blocked, shape (n_places, 4)."""
+    """Place to which each move leads, the present place if the way is blocked, shape (n_places, 4)."""
     zone: NDArray[np.uint8]
-    """Zone of each place, 0 for the first; of no meaning for starts and barriers; shape (n_places,)."""
+    """Zone of each place, from 0, without meaning for starts and barriers, shape (n_places,)."""
     targets: NDArray[np.uint8]
-    """The places of each zone, shape (n_zones, size of the largest)."""
+    """The places of each zone, shape (n_zones, number of places of the largest zone)."""
     n_targets: NDArray[np.int32]
     """Number of places of each zone, shape (n_zones,)."""
     customer_places: np.uint64
-    """Bit p is set if place p belongs to a zone."""
+    """Set of the places that belong to a zone: bit p stands for place p."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class City:
     Parameters
     ----------
     rows:
-        One text per row: ``S`` a start, ``H`` a barrier, ``1`` to ``9`` places of these zones.
+        One text per row with a character per place: ``S`` a start, ``H`` a barrier, ``1`` to ``9`` the zone.
 
     Raises
     ------
@@ -86,12 +86,12 @@ class City:
 
     @property
     def width(self) -> int:
-        """Places in a row."""
+        """Number of places in a row."""
         return len(self.rows[0])
 
     @property
     def symbols(self) -> str:
-        """All places' characters, row by row."""
+        """The characters of all places, row by row."""
         return "".join(self.rows)
 
     @property
@@ -115,7 +115,7 @@ class City:
         return tuple(place for place, symbol in enumerate(self.symbols) if symbol in ZONES)
 
     def places(self, zone: int) -> tuple[int, ...]:
-        """The places of a zone, 0 for the one that the map calls 1."""
+        """The places of a zone; zone 0 is the one that the map calls 1."""
         return tuple(place for place, symbol in enumerate(self.symbols) if symbol == ZONES[zone])
 
     def where(self, place: int) -> tuple[int, int]:
@@ -123,7 +123,7 @@ class City:
         return divmod(place, self.width)
 
     def after(self, place: int, move: int) -> int:
-        """The place to which a move leads: only ever a zone's, so that a start is left for good."""
+        """The place to which a move leads; moves into starts are blocked, so that a start is left for good."""
         row, column = self.where(place)
         row, column = row + MOVES[move][0], column + MOVES[move][1]
         inside = 0 <= row < len(self.rows) and 0 <= column < self.width
@@ -147,7 +147,7 @@ class City:
         )
 
     def _check_ways(self) -> None:
-        """Check that every place of a zone can be reached from a start, and from every other of its zone."""
+        """Check that every place of a zone can be reached from a start and from every other place of the zone."""
         pairs = [
             (place, self.after(place, move))
             for place, symbol in enumerate(self.symbols)
@@ -177,7 +177,7 @@ class City:
 
 
 def city_rows(city: str | Sequence[str]) -> tuple[str, ...]:
-    """A map as a tuple of rows, given as one or as a text with line breaks; TypeError if it is neither."""
+    """A map, given as a sequence of rows or a text with line breaks, as a tuple of rows; TypeError for others."""
     if not isinstance(city, str | Sequence):
         raise TypeError(f"city must be rows of text, got {shown(city)}")
     return tuple(city.split()) if isinstance(city, str) else tuple(city)

@@ -23,23 +23,24 @@ if TYPE_CHECKING:
     from mfenvs.engine.engine import Engine
 
 FULL_SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Shares that a full bar or the darkest colour may stand for: few, so that pictures of one episode compare."""
+"""Shares that a full bar or the darkest colour may stand for: few, so that pictures of an episode are
+comparable."""
 
 PLACE_WIDTH = 9
-"""Characters of a place: eight places in a row fit into 80 columns."""
+"""Width of a place in characters: eight places in a row fit into 80 columns."""
 HISTORY_WIDTH = 26
 BARRIER_CHARACTER = "▒"
 
 HEAT, CUSTOMERS_COLOUR = "Purples", "C9"
-"""Zones are drawn in C0 to C8."""
+"""Colour map of the taxis and colour of the customers; zones are drawn in the colours C0 to C8."""
 POINTS_OF_MAP = 220
-"""About the width and height of the map in an image."""
+"""Approximate width and height of the map in an image, in points."""
 SMALLEST_FONT = 4.5
-"""In points: numbers that would be smaller are left out."""
+"""Smallest font of numbers, in points; numbers that would be smaller are left out."""
 
 
 class Moment(NamedTuple):
-    """What is kept of a city at one time."""
+    """Taxis, customers and deliveries in a city at one time."""
 
     taxis: NDArray[np.float64]
     """Share of the taxis in each place, shape (n_places,)."""
@@ -53,7 +54,7 @@ class Moment(NamedTuple):
 
 @make_recorder.register(Taxi)
 class CityRecorder:
-    """Records taxis, customers and deliveries of one world, and shows them.
+    """Recorder of the taxis, customers and deliveries of one world, which it shows as text or image.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ class CityRecorder:
         self._targets.fill(NOBODY)
 
     def record(self, engine: "Engine") -> None:
-        """Record the taxis of world 0; who has a passenger no more has delivered it where it stands."""
+        """Record the taxis of world 0; a taxi without the passenger that it had has delivered it where it is."""
         states = engine.states[0]
         cells, targets, customers = states["cell"], states["target"], states["customers"]
         carries = targets != NOBODY
@@ -126,7 +127,7 @@ class CityRecorder:
         return caption(self._game, len(self._moments) - 1)
 
     def _by_zone(self, cells: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """How many of these places are in each zone, shape (n_zones,)."""
+        """Number of the given places in each zone, shape (n_zones,)."""
         return np.bincount(self._zone[cells], minlength=self._city.n_zones + 1)[:-1]
 
     def _zone_shares(self) -> NDArray[np.float64]:
@@ -196,7 +197,7 @@ class CityRecorder:
         self._write_numbers(axes, dark=now.taxis > 0.55 * full)
 
     def _tile_points(self) -> NDArray[np.float64]:
-        """About the width and height of a place in an image."""
+        """Approximate width and height of a place in an image, in points."""
         return POINTS_OF_MAP / np.array([self._city.width, len(self._city.rows)])
 
     def _draw_tiles(self, axes: Any, places: Sequence[int], **style: Any) -> None:

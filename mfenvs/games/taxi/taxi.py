@@ -1,4 +1,4 @@
-"""A-Taxi: taxis with private customers in a city of zones, who jam the places where they meet."""
+"""A-Taxi: taxis with private customers in a city of zones, which jam the places where they meet."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
@@ -25,15 +25,15 @@ LARGEST = 1e9
 """Largest base reward, in absolute value: rewards are in single precision."""
 
 JAM, TARGET, ARRIVALS = 0, 1, 2
-"""Streams of an agent's random numbers: whether it is jammed, where its passenger goes, and from 2 on arrivals."""
+"""Streams of an agent's random numbers: for jams, for its passenger's target, and from 2 on for arrivals."""
 
 
 class TaxiConstants(NamedTuple):
-    """What the rules read as ``world.constants``."""
+    """The constants that the rules read as ``world.constants``."""
 
     city: CityArrays
     base_rewards: NDArray[np.float32]
-    """By zone."""
+    """Base reward of a delivery by zone, shape (n_zones,)."""
     arrival: np.float32
     jam_cap: np.float32
 
@@ -44,9 +44,9 @@ class Taxi(Game):
 
     Yardim & He, appendix E.2; tags as in :mod:`mfenvs.games`.
 
-    State: the taxi's place, its passenger's target (64 for none) and its own customers, a bit per place. About
-    2^30 local states on the paper's map [S]. Actions: 0 up, 1 down, 2 left, 3 right, 4 wait [S]. In one step, in
-    this order [O]:
+    State: the taxi's place, its passenger's target (64 for none) and its own customers, a bit per place. There are
+    about 2^30 local states on the paper's map [S]. Actions: 0 up, 1 down, 2 left, 3 right, 4 wait [S]. The order
+    of events in a step is [O]:
 
     * An agent that moves stays with probability min(sum_j w_j 1{cell_j = cell_i}, jam_cap), the sum over all
       agents, itself included, in the same place [R]. Starts and barriers cannot be entered [S].
@@ -62,11 +62,11 @@ class Taxi(Game):
     per zone, 1 + U[-reward_width, reward_width] [O].
 
     Observation: own place one-hot, the passenger's target one-hot (zeros without one), own customers (a bit per
-    place), time h / H [O]: 3 * 21 + 1 features on the paper's map. Not who the agent is or what it is like,
-    unless ``observe`` asks for it.
+    place), time h / H [O]: 3 * 21 + 1 features on the paper's map. The agent's identity and parameters are
+    observed only if ``observe`` asks for them.
 
-    A customer's private appearance makes agents meet in jams only: the population enters through
-    the weighted occupancy of places.
+    Since customers are private, agents affect each other by jams only: the population matters through the weighted
+    occupancy of places.
     """
 
     n_agents: int = 1000
@@ -78,17 +78,17 @@ class Taxi(Game):
     base_rewards: tuple[float, ...] = (1.1, 1.0)
     """Reward of a delivery by zone [S; the text to the source's figure 2 has them the other way round]."""
     arrival: float = 0.2
-    """Probability per step that a customer appears where there is none [S]."""
+    """Probability per step that a customer appears in a place without one [S]."""
     jam: float = 10.0
-    """About the sum of all jam weights: w_j is this over N times 1 + U[-jam_width, jam_width] [O]."""
+    """Expected sum of all jam weights: w_j = jam / N * (1 + U[-jam_width, jam_width]) [O]."""
     jam_cap: float = 0.7
-    """The largest probability of being jammed [S]."""
+    """Largest probability of being jammed [S]."""
     jam_width: float = 0.1
-    """Half-width of the relative differences of w_j [O]."""
+    """Half-width of the relative differences of the jam weights w_j [O]."""
     reward_width: float = 0.1
-    """Half-width of the multipliers beta^i around 1 [O]."""
+    """Half-width of the range of the reward multipliers beta^i around 1 [O]."""
     heterogeneity: float = 1.0
-    """Scales both half-widths; 0 makes the game exactly symmetric [O]."""
+    """Factor on both half-widths; 0 makes the game exactly symmetric [O]."""
 
     agent_prefix = "taxi"
     state_dtype = np.dtype([("cell", np.uint8), ("target", np.uint8), ("customers", np.uint64)], align=True)
@@ -97,32 +97,32 @@ class Taxi(Game):
     @staticmethod
     @rule
     def start(agent: Any, initial: Any, key: Any) -> Any:
-        """Begin at a start: the one, or any of them with equal probability."""
+        """Begin at a start, drawn uniformly if there are several."""
         which = min(int(uniform(key, 0) * len(initial)), len(initial) - 1)
         return np.uint8(initial[which]), NOBODY, NO_BIT
 
     @staticmethod
     @rule
     def cell(state: Any, action: Any, agent: Any) -> Any:
-        """Jam the place where one is."""
+        """The cell of a taxi is its place, which it jams."""
         return state.cell
 
     @staticmethod
     @rule
     def weight(state: Any, action: Any, agent: Any) -> Any:
-        """N w_j."""
+        """The taxi's jam weight, N w_j."""
         return agent.weight
 
     @staticmethod
     @rule
     def place(state: Any) -> Any:
-        """Be seen where one is."""
+        """The place in which others see the taxi."""
         return state.cell
 
     @staticmethod
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        """Move or be jammed, or pick up or deliver; then customers appear."""
+        """Move (or be jammed), pick up or deliver; then customers appear."""
         constants = world.constants
         city = constants.city
         cell, target, customers = state.cell, state.target, state.customers
@@ -152,7 +152,7 @@ class Taxi(Game):
     @staticmethod
     @rule
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
-        """Own place, target, customers and elapsed time."""
+        """Write own place, target, customers and elapsed time."""
         n_places = (len(out) - 1) // 3
         out[state.cell] = ONE
         if state.target != NOBODY:
@@ -221,7 +221,7 @@ class Taxi(Game):
 
     @property
     def agent_dtype(self) -> np.dtype[Any]:
-        """``weight`` and a ``multiplier`` per zone."""
+        """Fields ``weight``, and ``multiplier`` with a number per zone."""
         return np.dtype([("weight", np.float32), ("multiplier", np.float32, (self.map.n_zones,))])
 
     @property
@@ -236,7 +236,7 @@ class Taxi(Game):
 
     @property
     def initial(self) -> NDArray[np.float32]:
-        """The starts."""
+        """The places where taxis may start."""
         return np.array(self.map.starts, np.float32)
 
     @property
@@ -256,7 +256,7 @@ class Taxi(Game):
 
     @property
     def n_features(self) -> int:
-        """Place, target and customers, one number per place each, and time."""
+        """One feature per place for each of place, target and customers, and one for time."""
         return 3 * self.map.n_places + 1
 
     @property
@@ -265,7 +265,7 @@ class Taxi(Game):
         return gymnasium.spaces.Discrete(len(self.action_names))
 
     def place_name(self, place: int) -> str:
-        """Row and column."""
+        """The row and column of a place."""
         row, column = self.map.where(place)
         return f"{self.map.symbols[place]} ({row}, {column})"
 
