@@ -21,7 +21,7 @@ LARGE_TARGET = 1e18
 """Value targets beyond this have squared errors that overflow single precision (largest number: 3.4e38)."""
 
 LARGE_LEARNING_RATE = 1.0
-"""Learning rates from here on are named as a likely cause of overflow: a step of Adam moves every parameter by
+"""Learning rates above this are named as a likely cause of overflow: a step of Adam moves every parameter by
 about the learning rate, and parameters are of the order of 0.1."""
 
 
