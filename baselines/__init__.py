@@ -1,4 +1,9 @@
-"""Trainers and solvers for the games of :mod:`mfenvs`, in the manner of Stable-Baselines3."""
+"""Trainers and solvers for the games of :mod:`mfenvs`, in the manner of Stable-Baselines3.
+
+At the top are the contract (``trainer``, ``config``, ``policies``) and what handles runs (``runs``, ``callbacks``,
+``logging``). Then one folder a kind: ``solvers`` read the mean-field model, ``tabular`` learners have tables,
+``neural`` learners networks, ``market`` holds policies of the energy market, and ``cli`` is the command line.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,17 @@
-"""Games with very many agents, the mean-field games that they induce, and their APIs."""
+"""Games with very many agents, the mean-field games that they induce, and their APIs.
+
+The contract of a game is :mod:`mfenvs.game`, its rules :mod:`mfenvs.rules`, its name :mod:`mfenvs.registry`.
+The packages:
+
+* ``games``: the games, one file or folder each;
+* ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
+* ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
+* ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
+* ``meanfield``: the induced mean-field game, best responses and exploitability;
+* ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
+
+Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
+"""
 
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
