@@ -238,7 +238,10 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> N
     ValueError
         If its shape is different, or a number does not fit into ``dtype``.
     """
-    found, dtype = array(name, value), np.dtype(dtype)
+    dtype = np.dtype(dtype)
+    if type(value) is np.ndarray and value.dtype is dtype and value.shape == shape and value.flags.c_contiguous:
+        return value  # The usual case, kept short: evaluating a small game takes microseconds.
+    found = array(name, value)
     if found.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
     if found.dtype.kind not in "biuf":

@@ -286,6 +286,8 @@ class InducedGame:
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
     def _policy(self, name: str, policy: Any) -> Array:
+        if type(policy) is np.ndarray and policy.shape == self.policy_shape:
+            return checks.probabilities(name, policy, self.policy_shape)
         law = tabulate(self.game, policy, name)
         if law.ndim == 4:
             raise ValueError(
