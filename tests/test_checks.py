@@ -69,6 +69,14 @@ def test_choice_lists_what_is_allowed():
         checks.choice("o", "c", ("a", "b"))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shaped_makes_contiguous_what_has_the_right_kind_already(dtype):
+    given = np.arange(6, dtype=dtype).reshape(3, 2).T
+    found = checks.shaped("m", given, (2, 3), dtype)
+    assert found.flags.c_contiguous
+    assert (found == given).all()
+
+
 def test_shaped_converts_and_makes_contiguous():
     found = checks.shaped("m", np.arange(6).reshape(3, 2).T, (2, 3), np.float32)
     assert found.dtype == np.float32

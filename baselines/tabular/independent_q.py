@@ -352,6 +352,7 @@ def _mean_action_rule(rules: Rules) -> Callable[..., Any]:
             time: Any,
             key: Any,
         ) -> Any:
+            """The mean action of all agents but agent i."""
             return (total - actions[i]) / (len(actions) - 1)
 
         return of_all_others
@@ -369,6 +370,7 @@ def _mean_action_rule(rules: Rules) -> Callable[..., Any]:
         time: Any,
         key: Any,
     ) -> Any:
+        """The mean action that the game's rule ``met`` draws for agent i."""
         n, action = len(actions), actions[i]
         per_other, per_agent = np.float32(1.0 / (n - 1)), np.float32(1.0 / n)
         own, weight = cell(state, action, agent), np.float32(own_weight(state, action, agent))

@@ -59,6 +59,7 @@ def act_world_rule(n_actions: int) -> Callable[..., Any]:
     def act_world(
         cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
     ) -> None:
+        """Draw the actions of a world's agents from cumulated policies; agent ``deviator`` plays ``deviation``."""
         now = time if cumulative.shape[1] > 1 else 0
         if len(cumulative) == 1:
             for i in range(len(states)):

@@ -208,6 +208,7 @@ def _observe_kernel(observe: Callable[..., Any]) -> Callable[..., Any]:
         first: Any,
         last: Any,
     ) -> None:
+        """Write all agents' observations into ``out`` (n_worlds, N, n_features)."""
         for w in range(first, last):
             out[w] = 0
             public = Public(signal[w], constants, time, elapsed)

@@ -320,6 +320,7 @@ class Cancelling(FiniteGame):
 
     n_agents: int = 6
     horizon: int = 1
+    excess: tuple[float, ...] = (0.1, -0.1)
     n_states = n_actions = 2
     agent_dtype = np.dtype([("excess", np.float32)])
     transition = staticmethod(wrong_in_pairs)
@@ -327,13 +328,19 @@ class Cancelling(FiniteGame):
 
     def draw_agents(self, rng):
         agents = super().draw_agents(rng)
-        agents["excess"] = np.resize([0.1, -0.1], self.n_agents)
+        agents["excess"] = np.resize(self.excess, self.n_agents)
         return agents
 
 
 def test_wrong_rows_that_cancel_are_found():
     with pytest.raises(ValueError, match=r"Cancelling.transition must return .*for an agent with parameters"):
         InducedGame(Cancelling())
+
+
+def test_the_agent_whose_rows_are_wrong_is_named():
+    """Not the first of the distinct agents, whose rows are right."""
+    with pytest.raises(ValueError, match=r"Cancelling.transition must .*for an agent with parameters \(0\.1"):
+        InducedGame(Cancelling(excess=(0.0, 0.1)))
 
 
 @rule

@@ -140,6 +140,7 @@ class _Content(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into ``buffer``, within ``max_bytes`` of the whole file; return the number of bytes."""
         n = 0
         while n < len(buffer):
             try:

@@ -123,6 +123,7 @@ def agent_rules(actions: str, orders: str) -> AgentRules:
 
     @rule
     def bargain(state: Any, action: Any, agent: Any, world: Any, conditions: Any) -> Any:
+        """What an agent trades in the cleared market, and what that costs and wears: a :class:`Bargain`."""
         constants, signal = world.constants, world.signal
         data, wish, level = planned(state, action, agent, world, conditions)
         feed_in, retail = conditions.feed_in, conditions.retail

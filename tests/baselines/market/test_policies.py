@@ -202,8 +202,9 @@ TARIFFS = [(0.1, 0.5), (0.07, 0.31), (-0.05, 0.33), (0.03, 0.29), (0.123, 0.456)
 @pytest.mark.parametrize("policy", [Idle, SelfConsumption])
 @pytest.mark.parametrize(("feed_in", "retail"), TARIFFS)
 def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, retail):
+    """A price outside is an error of the engine's."""
     game = market(feed_in=feed_in, retail=retail)
-    record_days(game, policy(game), n_worlds=1)
+    assert np.isfinite(record_days(game, policy(game), n_worlds=1).accounts).all()
 
 
 @pytest.mark.parametrize("policy", [Idle, SelfConsumption])
@@ -211,4 +212,4 @@ def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, ret
 def test_prices_are_within_dynamic_tariffs(policy, day):
     """Day 152 has the lowest price of the series, which is the bound of the box."""
     game = market(dynamic_tariffs=True, first_day=day)
-    record_days(game, policy(game), n_worlds=1)
+    assert np.isfinite(record_days(game, policy(game), n_worlds=1).accounts).all()
