@@ -28,7 +28,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from mfenvs import checks
@@ -75,14 +75,16 @@ class Estimate:
 class Exploitability:
     """Estimated gains of the agents of an N-player game from deviating alone from a policy."""
 
+    agents: NDArray[np.int64]
+    """Indices of the n agents whose gains were estimated, by default all, shape (n,)."""
     per_agent: Array
-    """Estimate of E_i for every agent, shape (n_agents,)."""
+    """Estimate of E_i for each of these agents, shape (n,)."""
     candidates: NDArray[np.int64]
-    """The best response found for every agent: its action, shape (n_agents, H, S)."""
+    """The best response found for each of these agents: its action, shape (n, H, S)."""
     max_lower_bound: Estimate
     """Gain, in fresh simulations, of the agent with the largest estimate: a lower bound on max_i E_i."""
     mean_lower_bound: Estimate
-    """Mean gain, in fresh simulations, of agents drawn at random: a lower bound on mean_i E_i."""
+    """Mean gain, in fresh simulations, of agents drawn at random from these: a lower bound on mean_i E_i."""
     n_worlds: int
     """Number K of worlds in step 1, and again in step 3."""
 
@@ -115,6 +117,7 @@ def n_player_exploitability(
     *,
     n_worlds: int = 64,
     deviators_per_world: int | None = None,
+    agents: ArrayLike | None = None,
     seed: int = 0,
 ) -> Exploitability:
     """Measure the exploitability of policies in the N-player game, with its error.
@@ -130,7 +133,11 @@ def n_player_exploitability(
         Number K of simulated worlds, at least 2.
     deviators_per_world:
         Number of agents, drawn at random in each world, that deviate one at a time for the lower bound on the
-        mean; by default 16, or all agents if there are fewer.
+        mean; by default 16, or all of ``agents`` if there are fewer.
+    agents:
+        Indices of the agents whose gains are estimated, shape (n,), all different; by default all agents. Where
+        agents with equal parameters play one policy, one of them stands for all: memory and time then do not grow
+        with the N decision problems, but only with the simulation.
     seed:
         Random seed of the simulations, an integer in [0, 2^64 - 1].
 
@@ -153,9 +160,10 @@ def n_player_exploitability(
         raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0, 2**64 - 1)
+    who = _checked_agents(game, agents)
     if deviators_per_world is None:
-        deviators_per_world = min(16, game.n_agents)
-    deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, game.n_agents)
+        deviators_per_world = min(16, len(who))
+    deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, len(who))
     table = game.policy_shape
     law = tabulate(game, policy).reshape(-1, *table)
     engine = Engine(game, n_worlds)
@@ -163,22 +171,22 @@ def n_player_exploitability(
     played: Array = law[0] if len(law) == 1 else law
 
     population = engine.rollout(played, seed=seed, episode=0)
-    whole_run = np.tile([0, n_worlds], (game.n_agents, 1))
-    answers = _best_answers(game, law, population, whole_run, engine.n_threads)
+    answers = _best_answers(game, law if len(law) == 1 else law[who], population, who, engine.n_threads)
 
     fresh = engine.rollout(played, seed=seed, episode=1)
     rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.choice(game.n_agents, deviators_per_world, False) for _ in range(n_worlds)])
+    drawn = np.stack([rng.choice(len(who), deviators_per_world, False) for _ in range(n_worlds)])
     worst = np.full(n_worlds, np.argmax(answers.gains))
     gains = []
-    for who in (worst, *drawn.T):
-        deviated = engine.rollout(
-            played, seed=seed, episode=1, deviators=who, deviations=answers.best_policies[who]
-        )
-        without = _conditional_returns(game, fresh, who, law[who % len(law)], answers.own_values[who])
-        with_it = _conditional_returns(game, deviated, who, answers.best_policies[who], answers.best_values[who])
+    for chosen in (worst, *drawn.T):
+        deviators, deviations = who[chosen], answers.best_policies[chosen]
+        deviated = engine.rollout(played, seed=seed, episode=1, deviators=deviators, deviations=deviations)
+        own = law[deviators % len(law)]
+        without = _conditional_returns(game, fresh, deviators, own, answers.own_values[chosen])
+        with_it = _conditional_returns(game, deviated, deviators, deviations, answers.best_values[chosen])
         gains.append(with_it - without)
     return Exploitability(
+        agents=who,
         per_agent=answers.gains,
         candidates=answers.best_policies.argmax(axis=-1),
         max_lower_bound=Estimate.of(gains[0]),
@@ -187,17 +195,30 @@ def n_player_exploitability(
     )
 
 
+def _checked_agents(game: FiniteGame, agents: ArrayLike | None) -> NDArray[np.int64]:
+    if agents is None:
+        return np.arange(game.n_agents)
+    found = np.asarray(agents)
+    if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
+        raise ValueError(f"agents must be a sequence of at least one index, got {checks.shown(agents)}")
+    if ((found < 0) | (found >= game.n_agents)).any() or len(np.unique(found)) < len(found):
+        raise ValueError(
+            f"agents must hold different indices in [0, {game.n_agents - 1}], got {checks.shown(agents)}"
+        )
+    return found.astype(np.int64)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Answers:
-    """Values of every agent's policy and best response in its averaged decision problem."""
+    """Values of n agents' policies and best responses in their averaged decision problems."""
 
     own_values: Array
     best_values: Array
-    """Values of the policy and of the best response, shape (n_agents, H + 1, S) each."""
+    """Values of the policy and of the best response, shape (n, H + 1, S) each."""
     best_policies: Array
-    """Best responses, shape (n_agents, H, S, A)."""
+    """Best responses, shape (n, H, S, A)."""
     gains: Array
-    """Gain of the best response, averaged over the initial state, shape (n_agents,)."""
+    """Gain of the best response, averaged over the initial state, shape (n,)."""
 
 
 def decision_problems(
@@ -235,15 +256,15 @@ def batches_of_problems(game: FiniteGame, n_problems: int) -> list[slice]:
 
 
 def _best_answers(
-    game: FiniteGame, law: Array, run: Trajectories, world_bounds: NDArray[np.int64], n_threads: int
+    game: FiniteGame, law: Array, run: Trajectories, who: NDArray[np.int64], n_threads: int
 ) -> _Answers:
-    n, horizon = game.n_agents, game.horizon
-    everyone = np.arange(n)
+    n, horizon = len(who), game.horizon
+    whole_run = np.tile([0, len(run.states)], (n, 1))
     own, best = (np.empty((n, horizon + 1, game.n_states)) for _ in range(2))
     policies = np.empty((n, horizon, game.n_states, game.n_actions))
     q = np.empty(policies.shape[1:])
     for some in batches_of_problems(game, n):
-        problems = decision_problems(game, run, everyone[some], world_bounds[some], n_threads)
+        problems = decision_problems(game, run, who[some], whole_run[some], n_threads)
         played = law if len(law) == 1 else law[some]
         size = some.stop - some.start
         solve_each(played, *problems, game.discount, own[some], best[some], policies[some], q, 0, size)

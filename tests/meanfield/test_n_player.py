@@ -258,6 +258,19 @@ def test_one_policy_for_all_is_the_same_as_everyones_copy():
         assert number == pytest.approx(each.summary()[name]), name
 
 
+def test_chosen_agents_are_measured_as_among_all():
+    chain, everyone, *_ = case("epidemic-3", False)
+    game = chain.game
+    whole = n_player_exploitability(game, everyone, n_worlds=8, seed=3)
+    some = n_player_exploitability(game, everyone, n_worlds=8, seed=3, agents=[2, 0])
+    assert some.agents.tolist() == [2, 0]
+    assert_allclose(some.per_agent, whole.per_agent[[2, 0]], rtol=0, atol=0)
+    assert (some.candidates == whole.candidates[[2, 0]]).all()
+    alone = n_player_exploitability(game, everyone, n_worlds=8, seed=3, agents=[int(whole.per_agent.argmax())])
+    assert alone.max_lower_bound == whole.max_lower_bound
+    assert alone.mean_lower_bound == whole.max_lower_bound
+
+
 def test_an_infinite_game_is_taken_as_far_as_its_horizon():
     """What a stationary policy gains in H steps is what it gains in the game of H steps that repeats it.
 
@@ -385,6 +398,11 @@ class TestEstimate:
         ({"policy": np.full((4, 3, 2, 2), 0.5)}, ValueError, r"policy must have shape \(5, 3, 2, 2\)"),
         ({"policy": np.full((3, 2, 2), 0.6)}, ValueError, r"policy\[0, 0\] must be probabilities"),
         ({"seed": -1}, ValueError, "seed must be an integer"),
+        ({"agents": []}, ValueError, r"agents must be a sequence of at least one index, got \[\]"),
+        ({"agents": [0.0, 1.0]}, ValueError, "agents must be a sequence of at least one index"),
+        ({"agents": [0, 5]}, ValueError, r"agents must hold different indices in \[0, 4\], got \[0, 5\]"),
+        ({"agents": [1, 3, 1]}, ValueError, r"agents must hold different indices"),
+        ({"agents": [1]}, ValueError, r"deviators_per_world must be an integer in \[1, 1\], got 2"),
     ],
 )
 def test_arguments_that_are_not_allowed(arguments, error, message):
