@@ -139,7 +139,8 @@ class LinearQuadratic(Game):
         self.dt = checks.real("dt", self.dt, 0.0, self.duration)
         self.horizon = checks.integer("horizon", self.horizon, 0)
         if self.dt > 0.0:
-            steps = min(round(self.duration / self.dt), MAX_HORIZON + 1)
+            checks.real("dt", self.dt, self.duration / MAX_HORIZON)
+            steps = round(self.duration / self.dt)
             if abs(steps * self.dt - self.duration) > 1e-9 * self.duration:
                 raise ValueError(f"dt must divide duration = {self.duration!r} into whole steps, got {self.dt!r}")
             if self.horizon not in (0, steps):
@@ -167,7 +168,7 @@ class LinearQuadratic(Game):
             setattr(self, name, self._one_a_type(name, low, MOST, is_excluded))
         self.common_volatility = checks.real("common_volatility", self.common_volatility, 0.0, MOST)
         self.control_bound = checks.real("control_bound", self.control_bound, 0.0, MOST, exclude_low=True)
-        coefficients = self._step
+        coefficients = self.step_coefficients
         drift, coupling, shares = (np.array(x) for x in (self.drift, self.coupling, self.proportions))
         check_stability(coefficients, drift, coupling, shares, self.dt, self.types)
         self._check_costs()
@@ -201,7 +202,7 @@ class LinearQuadratic(Game):
     @functools.cached_property
     def most_state(self) -> float:
         """A bound on the size of all states at all times, whatever the agents do."""
-        step, size = self._step, np.abs
+        step, size = self.step_coefficients, np.abs
         growth = float((size(step.stay) + size(step.pull)).max())
         noise = size(step.noise) + size(step.common).sum(axis=1)
         added = float((size(step.push) * self.control_bound + MOST_NORMAL * noise).max())
@@ -220,7 +221,8 @@ class LinearQuadratic(Game):
         return math.ldexp(1.0, int(np.clip(np.rint(np.log2(max(size, 1e-9))), -20, 20)))
 
     @functools.cached_property
-    def _step(self) -> Step:
+    def step_coefficients(self) -> Step:
+        """Coefficients of a step of the dynamics, in double precision."""
         a, b, kappa, sigma = (np.array(x) for x in (self.drift, self.control_gain, self.coupling, self.volatility))
         return step_of(self.transition, self.dt, a, b, kappa, sigma, self.common_volatility)
 
@@ -247,7 +249,7 @@ class LinearQuadratic(Game):
     @functools.cached_property
     def constants(self) -> Constants:
         """Coefficients of a step and its cost."""
-        step = self._step
+        step = self.step_coefficients
         table = np.zeros((len(self.types), N_COLUMNS))
         table[:, STAY], table[:, PUSH], table[:, PULL], table[:, NOISE] = step[:4]
         table[:, STATE_COST] = 0.5 * self.dt * np.array(self.state_cost)
