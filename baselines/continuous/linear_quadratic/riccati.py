@@ -49,11 +49,11 @@ class ScalarRiccati:
         """The time to go at which each type's P escapes to infinity, infinite if it never does, (n_types,)."""
         w, left = self._w, self._a - self._s * self._last
         found = np.full(len(w), np.inf)
-        grows = (self._delta > 0.0) & (left > w) & (self._s > 0.0)
+        grows = (self._delta > 0.0) & (left > w)
         found[grows] = np.arctanh(w[grows] / left[grows]) / w[grows]
         turns = self._delta < 0.0
         found[turns] = np.arctan2(w[turns], left[turns]) / w[turns]
-        flat = (self._delta == 0.0) & (left > 0.0) & (self._s > 0.0)
+        flat = (self._delta == 0.0) & (left > 0.0)
         found[flat] = 1.0 / left[flat]
         return found
 

@@ -78,6 +78,8 @@ def test_three_agents_by_brute_force(kind, follows, common_volatility):
     solution = competitive_equilibrium(two(common_volatility=common_volatility))
     found = n_player_best_response(solution, kind, 3, follows_means=follows)
     assert found.numbers.tolist() == [2, 1]
+    if follows == (common_volatility > 0.0):  # It is the default then.
+        assert n_player_best_response(solution, kind, 3).gap == found.gap
     best = extrapolated(lambda n: brute_force(solution, kind, (2, 1), n, follows), 25)
     cost = extrapolated(lambda n: brute_force(solution, kind, (2, 1), n, follows, "feedback"), 25)
     assert found.best_cost == pytest.approx(best, abs=1e-6)

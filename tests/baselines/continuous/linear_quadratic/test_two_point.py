@@ -30,11 +30,13 @@ def test_paths_and_feedback_of_an_oscillator(scale):
 def test_critical_horizons_are_found():
     assert_allclose(oscillators([1.0], 10.0).critical_horizons, np.array([1, 3, 5]) * math.pi / 2, rtol=1e-13)
     assert oscillators([1.0], 1.5).critical_horizons == ()
+    for duration in np.linspace(2.0, 4.5, 30):  # Wherever they are within the panels.
+        assert_allclose(oscillators([1.0], duration).critical_horizons, [math.pi / 2], rtol=1e-13)
     both = oscillators([1.0, 2.5], 1.6).critical_horizons
     assert_allclose(both, [math.pi / 5, math.pi / 2], rtol=1e-13)
 
 
-@pytest.mark.parametrize("duration", [2.0, 5.0, 5.3])
+@pytest.mark.parametrize("duration", [2.0, math.pi, 5.0, 5.3])
 def test_two_roots_at_once_are_found_too(duration):
     expected = [k * math.pi / 2 for k in (1, 3) if k * math.pi / 2 < duration]
     assert_allclose(oscillators([1.0, 1.0], duration).critical_horizons, expected, rtol=1e-7)
