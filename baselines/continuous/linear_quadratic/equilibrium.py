@@ -62,7 +62,7 @@ def competitive_equilibrium(game: LinearQuadratic) -> LinearQuadraticSolution:
     Applications 169.
     """
     c, riccati, problem = _equations(game, is_equilibrium=True)
-    if problem.angle < LEAST_ANGLE:
+    if _is_singular(riccati, problem):
         lost = min(
             problem.critical_horizons, key=lambda horizon: abs(horizon - game.duration), default=game.duration
         )
@@ -95,7 +95,7 @@ def social_optimum(game: LinearQuadratic) -> LinearQuadraticSolution:
         If the costs are unbounded below; the message names the duration from which on they are.
     """
     c, riccati, problem = _equations(game, is_equilibrium=False)
-    if problem.critical_horizons or problem.angle < LEAST_ANGLE:
+    if problem.critical_horizons or _is_singular(riccati, problem):
         lost = min((*problem.critical_horizons, game.duration))
         raise ValueError(
             f"the social planner's costs are unbounded below from a duration of {lost:.9g} on, got duration"
@@ -137,9 +137,17 @@ def _equations(
     """A game's equations, of which it is not known yet whether they have a unique solution."""
     c = coefficients(game)
     riccati = ScalarRiccati(c, game.types)
-    size = np.abs(riccati(np.linspace(0.0, c.duration, 9))).max()
-    matrix = _hamiltonian(c, is_equilibrium)
-    return c, riccati, TwoPointProblem(matrix, np.diag(c.terminal_cost), c.duration, float(size) or 1.0)
+    problem = TwoPointProblem(_hamiltonian(c, is_equilibrium), np.diag(c.terminal_cost), c.duration)
+    return c, riccati, problem
+
+
+def _is_singular(riccati: ScalarRiccati, problem: TwoPointProblem) -> bool:
+    """Whether the boundary conditions at the game's own duration are singular to working precision.
+
+    The angle is compared with that of a feedback y = P m: it is small too where P is large.
+    """
+    usual = min(1.0, problem.scale / max(float(np.abs(riccati(0.0)).max()), 1e-300))
+    return problem.angle < LEAST_ANGLE * usual
 
 
 def _hamiltonian(c: Coefficients, is_equilibrium: bool) -> Array:

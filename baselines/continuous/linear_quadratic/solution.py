@@ -103,8 +103,8 @@ class LinearQuadraticSolution:
         variance: Array = np.exp(2.0 * (end - flow[k])) * at_knots[k] + c.volatility**2 * rest
         return variance
 
-    def control(self, time: float, states: ArrayLike, kind: int) -> Array:
-        """The control of agents of one type, u = -(b / r) (P x + xi), without common noise.
+    def control(self, time: float, states: ArrayLike, kind: int, means: ArrayLike | None = None) -> Array:
+        """The control of agents of one type, u = -(b / r) (P x + xi).
 
         Parameters
         ----------
@@ -114,11 +114,22 @@ class LinearQuadraticSolution:
             States of the agents, of any shape.
         kind:
             Index of the type.
+        means:
+            Mean states of the types now, shape (n_types,), which xi follows, as under common noise it must; by
+            default their expectations.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not allowed, or ``means`` are given and :meth:`xi_of_means` is not defined.
         """
-        kind = checks.integer("kind", kind, 0, self.problem.n - 1)
-        now, c = np.asarray(time, np.float64), self.parameters
-        gain, constant = self.riccati(now)[kind], self.xi(now)[kind]
-        controls: Array = -c.response[kind] * (gain * np.asarray(states, np.float64) + constant)
+        c, n = self.parameters, self.problem.n
+        kind, now = checks.integer("kind", kind, 0, n - 1), self._times(time)
+        if means is None:
+            constant = self.xi(now)[kind]
+        else:
+            constant = self.xi_of_means(now)[kind] @ checks.finite_numbers("means", means, (n,))
+        controls: Array = -c.response[kind] * (self.riccati(now)[kind] * np.asarray(states, np.float64) + constant)
         return controls
 
     @functools.cached_property

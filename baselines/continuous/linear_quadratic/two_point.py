@@ -42,8 +42,6 @@ class TwoPointProblem:
         Q_T, shape (n, n).
     duration:
         T.
-    scale:
-        Typical size of y / m, which makes the two comparable.
 
     Raises
     ------
@@ -51,8 +49,10 @@ class TwoPointProblem:
         If the duration is too long for the rates in ``matrix``.
     """
 
-    def __init__(self, matrix: Array, terminal: Array, duration: float, scale: float) -> None:
-        self.n, self.duration, self._scale = len(terminal), duration, scale
+    def __init__(self, matrix: Array, terminal: Array, duration: float) -> None:
+        self.n, self.duration = len(terminal), duration
+        scale = self.scale = _scale_of(matrix, terminal, duration)
+        """Size of y / m that makes the parts of the matrix comparable: bases are of m and y / scale."""
         units = np.repeat([1.0, scale], self.n)
         self._matrix = matrix * units / units[:, None]
         wanted = math.ceil(np.linalg.norm(self._matrix, 1) * duration)
@@ -134,7 +134,7 @@ class TwoPointProblem:
         for k in range(self.n_panels, 0, -1):
             knots[self.n_panels - k] = self._bases[k] @ weight
             weight = np.linalg.solve(self._factors[k], weight)
-        return LinearPath(self._matrix, knots, self.panel, self._scale)
+        return LinearPath(self._matrix, knots, self.panel, self.scale)
 
     def feedback(self, times: ArrayLike) -> Array:
         """Pi at these times, where y = Pi m on the solutions; shape (*times.shape, n, n).
@@ -146,7 +146,7 @@ class TwoPointProblem:
         part_m, part_y = carried[:, : self.n], carried[:, self.n :]
         # Pi X = Y, solved from the right.
         found = np.linalg.solve(part_m.transpose(0, 2, 1), part_y.transpose(0, 2, 1)).transpose(0, 2, 1)
-        pi: NDArray[Any] = self._scale * found.reshape(*now.shape, self.n, self.n)
+        pi: NDArray[Any] = self.scale * found.reshape(*now.shape, self.n, self.n)
         return pi
 
 
@@ -177,6 +177,17 @@ class LinearPath:
         within = now - k * self._panel
         value: Array = ((within[..., None] ** np.arange(TERMS))[..., None, :] @ self._terms[k])[..., 0, :]
         return value
+
+
+def _scale_of(matrix: Array, terminal: Array, duration: float) -> float:
+    """The unit of y in which the norm of the matrix is about the smallest."""
+    n = len(terminal)
+    of_y, of_m = (float(np.linalg.norm(part, 1)) for part in (matrix[:n, n:], matrix[n:, :n]))
+    if of_y > 0.0 and of_m > 0.0:
+        return math.sqrt(of_m / of_y)
+    if of_y > 0.0:
+        return 1.0 / (of_y * duration)
+    return max(of_m * duration, float(np.abs(terminal).max())) or 1.0
 
 
 def _taylor_terms(matrix: Array) -> Array:

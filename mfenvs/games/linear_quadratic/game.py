@@ -82,7 +82,7 @@ class LinearQuadratic(Game):
     Parameters of the types are sequences with one number a type; all defaults are ours [O]. Numbers of agents
     follow the proportions, rounded and not drawn. Agents observe their state, their type (one-hot) and the elapsed
     time. ``observe="type-means"`` adds the present mean state of each type, which the equilibrium under common
-    noise needs.
+    noise needs, and ``observe="mean-field"`` the shares of all agents in 20 bins of states.
 
     Raises
     ------

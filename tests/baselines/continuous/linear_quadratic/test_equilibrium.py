@@ -105,6 +105,9 @@ def test_controls_are_the_feedback():
     """b / r = 2.4 for the PV owners."""
     p, xi = TWO.riccati(0.5)[1], TWO.xi(0.5)[1]
     assert_allclose(TWO.control(0.5, [[1.0, -2.0]], 1), [[-2.4 * (p + xi), -2.4 * (-2 * p + xi)]])
+    followed = TWO.xi_of_means(0.5)[1] @ [0.3, -0.4]
+    assert_allclose(TWO.control(0.5, [1.0], 1, means=[0.3, -0.4]), [-2.4 * (p + followed)])
+    assert_allclose(TWO.control(0.5, 1.0, 1, TWO.mean(0.5)), TWO.control(0.5, 1.0, 1))
 
 
 def feedback_with(solution, kind, change):
@@ -211,6 +214,8 @@ def test_times_and_games_are_checked():
         competitive_equilibrium(make("Epidemic-v0", n_agents=2))
     with pytest.raises(ValueError, match=r"kind must be an integer in \[0, 1\], got 2"):
         TWO.control(0.0, 1.0, 2)
+    with pytest.raises(ValueError, match=r"means must have shape \(2,\), got \(3,\)"):
+        TWO.control(0.0, 1.0, 0, [1.0, 2.0, 3.0])
 
 
 def test_results_have_the_shape_of_the_times():
