@@ -1,8 +1,8 @@
 """The best response of one among N agents, exact for every N, and what the mean-field feedback costs more.
 
 One agent, the deviator, may play any feedback while the N - 1 others play the mean-field feedback. Its problem is
-linear-quadratic in its own state x and in the others' states, summed up by type: xbar contains x with weight 1 /
-N, and the sums of the others' states follow linear equations. A matrix Riccati equation gives its optimal cost.
+linear-quadratic in its own state x and in the sums of the others' states by type: xbar contains x with weight
+1 / N, and these sums follow linear equations. A matrix Riccati equation gives its optimal cost.
 
 Time is continuous. In the game, a step of length dt changes costs by the order of dt.
 """

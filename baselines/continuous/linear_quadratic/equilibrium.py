@@ -11,8 +11,8 @@ of constant coefficients: by Pontryagin's principle
     m' = a m + kappa xbar - S y,   y' = -q m - s xbar - a y,   m(0) = m_0,   y(T) = q_T m(T)
 
 in equilibrium, S = b^2 / r and xbar = sum_tau lambda_tau m_tau. The social planner, who minimises the sum of
-lambda_tau J_tau, sees the effect of xbar on all: its y' has the further terms -sum_tau lambda_tau (s m + kappa
-y)_tau.
+lambda_tau J_tau, sees the effect of xbar on all: its y' has one term more, the sum over all types of
+-lambda_tau (s m + kappa y)_tau.
 
 Under common noise, certainty equivalence holds: the gains P stay, and xi follows the means given the common noise,
 xi = (Pi(t) - diag(P)) m, where y = Pi m on the solutions of the linear system.
