@@ -21,8 +21,8 @@ from mfenvs.games.energy.observations import (
     NET_SEEN,
     RETAIL_SEEN,
     VALUE_SEEN,
-    unsquashed,
 )
+from mfenvs.games.squashing import unsquashed
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
 Array = NDArray[np.float64]

@@ -4,6 +4,7 @@ from mfenvs.games.auction import Auction
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.epidemic import Epidemic
+from mfenvs.games.linear_quadratic import LinearQuadratic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.games.taxi import Taxi
 from mfenvs.registry import register
@@ -14,3 +15,4 @@ register("Taxi-v0", Taxi)
 register("Auction-v0", Auction)
 register("EnergyMarket-v0", EnergyMarket)
 register("BinnedEnergyMarket-v0", BinnedEnergyMarket)
+register("LinearQuadratic-v0", LinearQuadratic)

@@ -26,6 +26,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"horizon": 1, "initial_infected": 0.75},
         {"discount": 0.9},
     ],
+    "LinearQuadratic-v0": [
+        {"transition": "exact", "common_volatility": 0.3, "duration": 1.0, "control_bound": 2.0},
+        {"n_agents": 2, "horizon": 1, "proportions": (1.0, 0.0)},
+    ],
     "RockPaperScissors-v0": [{"orientation": "cui-koeppl", "n_agents": 11}],
     "Taxi-v0": [
         {"city": ("1S2", "1H2", "333", "3S3"), "base_rewards": (1.0, 0.5, 2.0), "n_agents": 2, "arrival": 0.9},

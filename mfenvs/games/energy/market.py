@@ -33,7 +33,7 @@ from mfenvs.games.energy.conditions import (
     publish,
     published,
 )
-from mfenvs.games.energy.observations import ERROR_SCALE, N_FEATURES, observe, squashed
+from mfenvs.games.energy.observations import ERROR_SCALE, N_FEATURES, observe
 from mfenvs.games.energy.prosumer_types import (
     LAW,
     PROPORTIONS,
@@ -44,6 +44,8 @@ from mfenvs.games.energy.prosumer_types import (
     draw_prosumers,
 )
 from mfenvs.games.energy.trading import agent_rules, realise, reward_of
+from mfenvs.games.squashing import squashed
+from mfenvs.games.typed_agents import names_by_type
 from mfenvs.rules import plain, rule
 
 PRESETS = {"village": 17, "district": 1_000, "city": 10_000}
@@ -351,9 +353,7 @@ class EnergyMarket(Game):
     @functools.cached_property
     def agent_names(self) -> list[str]:
         """``<type>_<int>``, counted within each type."""
-        kinds = self.agents["type"]
-        first = np.searchsorted(kinds, np.arange(len(TYPES)))
-        return [f"{TYPES[kind]}_{i - first[kind]}" for i, kind in enumerate(kinds)]
+        return names_by_type(TYPES, self.agents["type"])
 
     @functools.cached_property
     def constants(self) -> MarketConstants:

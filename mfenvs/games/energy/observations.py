@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mfenvs.games.energy.actions import within_unit
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER_SEEN, step_data
 from mfenvs.games.energy.prosumer_types import TYPES
 from mfenvs.games.energy.single_precision import HALF, ONE
+from mfenvs.games.squashing import squashed
 from mfenvs.rules import rule
 
 STEPS_AHEAD = 4
@@ -44,19 +44,6 @@ N_FEATURES = NET_SEEN + 3 * STEPS_AHEAD
 ERROR_SCALE, EUR_SCALE, CAPACITY_SCALE, NET_SCALE = (np.float32(scale) for scale in (0.2, 0.2, 10.0, 2.0))
 """Scales by which quantities are squashed: relative errors and spreads, EUR/kWh, capacities and net demand in
 kWh."""
-
-
-@rule
-def squashed(value: Any, scale: Any) -> Any:
-    """Map a real number into [0, 1]: 1/2 for 0, 3/4 for ``scale``."""
-    return HALF + HALF * value / (scale + abs(value))
-
-
-def unsquashed(feature: NDArray[Any], scale: float | np.float32) -> NDArray[np.float64]:
-    """The number of which :func:`squashed` made a feature, away from 0 and 1."""
-    turned = 2.0 * np.asarray(feature, np.float64) - 1.0
-    value: NDArray[np.float64] = scale * turned / np.maximum(1.0 - np.abs(turned), 1e-9)
-    return value
 
 
 @rule

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.series import MarketSeries
+from mfenvs.games.typed_agents import stratified
 
 TYPES = ("consumer", "pv", "storage", "commercial", "wind")
 """Names of the types; ``storage`` owns PV and a battery."""
@@ -130,15 +131,6 @@ LEAST_ANNUAL_LOAD = 1e-3
 """Least annual load of a profile, which is scaled to that of a home, kWh."""
 NODES = 2**20
 """Payment-network nodes are drawn below this, and taken modulo the number of nodes."""
-
-
-def stratified(proportions: tuple[float, ...], n: int) -> NDArray[np.int64]:
-    """Numbers of agents of each type among n: proportions, rounded by largest remainders (ties to the first)."""
-    exact = np.array(proportions) / sum(proportions) * n
-    counts = np.floor(exact + 1e-9).astype(np.int64)
-    order = np.argsort(-(exact - counts), kind="stable")
-    counts[order[: n - counts.sum()]] += 1
-    return counts
 
 
 def draw_prosumers(

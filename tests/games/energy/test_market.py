@@ -21,7 +21,8 @@ from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.clearing import clear_orders
 from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN
 from mfenvs.games.energy.market import ACCOUNTS, EnergyMarket
-from mfenvs.games.energy.prosumer_types import PROPORTIONS, TYPES, stratified
+from mfenvs.games.energy.prosumer_types import PROPORTIONS, TYPES
+from mfenvs.games.typed_agents import stratified
 from mfenvs.wrappers.observations import Observer
 
 PRICE, LOCAL_BUY, LOCAL_SELL, VOLUME = range(4)

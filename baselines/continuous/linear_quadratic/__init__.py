@@ -1,0 +1,24 @@
+"""The linear-quadratic game of typed agents in closed form: equilibrium, social optimum, best response among N."""
+
+from .best_response import NPlayerBestResponse, n_player_best_response, n_player_gaps
+from .coefficients import Coefficients, coefficients
+from .costs import deviation_cost, population_costs
+from .equilibrium import competitive_equilibrium, critical_horizons, price_of_anarchy, social_optimum
+from .policies import LinearQuadraticPolicy
+from .solution import LinearQuadraticSolution
+
+__all__ = [
+    "Coefficients",
+    "LinearQuadraticPolicy",
+    "LinearQuadraticSolution",
+    "NPlayerBestResponse",
+    "coefficients",
+    "competitive_equilibrium",
+    "critical_horizons",
+    "deviation_cost",
+    "n_player_best_response",
+    "n_player_gaps",
+    "population_costs",
+    "price_of_anarchy",
+    "social_optimum",
+]
