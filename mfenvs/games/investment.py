@@ -149,8 +149,8 @@ class Investment(LevelGame):
     def one_product(self, product: int, n_levels: int = 401) -> "Investment":
         """The game of one product alone, on a grid.
 
-        In it everything about the product is as in the whole game: the law of its quality, what it earns and costs,
-        and so its best responses and equilibria.
+        The product's quality moves and earns as in the whole game, so that best responses and equilibria are those
+        of the whole game, as far as they concern the product.
 
         Parameters
         ----------

@@ -138,11 +138,10 @@ class LevelGame(TwoForms):
     """A game whose local state is one or more levels in [0, 1].
 
     A subclass declares the fields ``states`` and ``n_levels``, ``n_components``, ``n_actions``, ``offset``, the
-    rules ``rise`` and ``component_reward`` (:mod:`mfenvs.games.levels.rules`) and ``constants``, a named tuple with the
-    fields ``n_levels`` and ``top``, which is ``n_levels - 1`` in single precision.
+    rules ``rise`` and ``component_reward`` (:mod:`mfenvs.games.levels.rules`) and ``constants``, a named tuple
+    with the fields ``n_levels`` and ``top``, which is ``n_levels - 1`` in single precision.
 
-    The initial levels are independent and uniform. The population enters by the mean levels of all agents, which
-    are the public signal.
+    The initial levels are independent and uniform. The population enters by the mean levels of all agents only.
     """
 
     n_levels: int
@@ -159,7 +158,6 @@ class LevelGame(TwoForms):
     step: ClassVar[Any] = _LevelRule()
     observe: ClassVar[Any] = _LevelRule()
     count: ClassVar[Any] = _LevelRule()
-    aggregate: ClassVar[Any] = _LevelRule()
     place: ClassVar[Any] = _LevelRule()
     reward: ClassVar[Any] = _LevelRule()
 
@@ -185,7 +183,7 @@ class LevelGame(TwoForms):
 
     @property
     def component_names(self) -> tuple[str, ...]:
-        """What the levels are, for infos and pictures."""
+        """What the levels are, for pictures."""
         return ("level",)
 
     @property
@@ -202,16 +200,6 @@ class LevelGame(TwoForms):
     def n_cells(self) -> int:
         """One for every component: in it, levels are added up."""
         return self.n_components
-
-    @property
-    def n_signals(self) -> int:  # type: ignore[override]
-        """One for every component: the mean level of all agents."""
-        return self.n_components
-
-    @property
-    def reported(self) -> dict[str, int]:
-        """The mean levels before the last step."""
-        return {f"mean_{name.replace(' ', '_')}": c for c, name in enumerate(self.component_names)}
 
     @property
     def n_features(self) -> int:
