@@ -139,13 +139,14 @@ class TabularPolicy:
     def _states(self, seen: NDArray[Any]) -> NDArray[np.int64]:
         """The states of which agents see this, shape (n_rows, n_own): of levels, the nearest."""
         if self.state_levels is None:
-            return seen.argmax(axis=1)
+            found: NDArray[np.int64] = seen.argmax(axis=1)
+            return found
         at_a_time = max(1, NUMBERS_AT_A_TIME // self.state_levels.size)
-        found = [
+        nearest = [
             ((seen[first : first + at_a_time, None] - self.state_levels) ** 2).sum(axis=-1).argmin(axis=-1)
             for first in range(0, len(seen), at_a_time)
         ]
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
+        return np.concatenate(nearest) if nearest else np.zeros(0, np.int64)
 
     def save(self, path: str | Path) -> None:
         """Write the table to an ``.npz`` file: arrays ``probabilities`` and, if it has them, ``state_levels``."""
