@@ -56,11 +56,12 @@ def explained(game: Game, error: Exception) -> Exception:
 
 def check_compiles(name: str, function: Any, examples: tuple[Any, ...]) -> None:
     """Check that a rule compiles and returns a value, given examples of its arguments; TypeError if not."""
+    arguments = tuple(map(numba.typeof, examples))
     try:
-        function.compile(tuple(map(numba.typeof, examples)))  # type: ignore[no-untyped-call]
+        function.compile(arguments)
     except COMPILE_ERRORS as found:
         raise TypeError(f"{name} does not compile: {_shortened(str(found))}") from None
-    returned = next(reversed(function.overloads.values())).signature.return_type
+    returned = function.overloads[arguments].signature.return_type
     if not isinstance(returned, types.Number | types.Boolean):
         raise TypeError(f"{name} must return a number on every path, got {returned}")
 

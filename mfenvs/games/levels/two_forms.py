@@ -40,9 +40,9 @@ class TwoForms(Game):
         return _without_init, (self.declared_class(), self.states), self.__dict__
 
     @classmethod
-    def declared_class(cls) -> type[Game]:
+    def declared_class(cls) -> Any:
         """The class that was declared, of which this one is a form."""
-        return vars(cls).get("_declared", cls)  # type: ignore[no-any-return]
+        return vars(cls).get("_declared", cls)
 
 
 @functools.cache
@@ -62,6 +62,6 @@ def _form(declared: Any, states: str) -> Any:
     return type(declared.__name__, (declared, declared.forms[states]), content)
 
 
-def _without_init(declared: type[Game], states: str) -> Any:
+def _without_init(declared: Any, states: str) -> Any:
     """A game without constants, to which pickle gives those that it had."""
     return object.__new__(_form(declared, states))
