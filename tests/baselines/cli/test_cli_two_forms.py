@@ -40,10 +40,7 @@ def test_a_solver_trains_on_the_grid(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("name", "flags"),
     [
         ("Malware-v0", ["--game.states", "continuous"]),
-        (
-            "Investment-v0",
-            "--game.benefits .3 .4 --game.crowding-costs .1 .2 --game.investment-costs .2 .2".split(),
-        ),
+        ("Investment-v0", TWO_PRODUCTS),
     ],
 )
 def test_a_network_trains_on_continuous_states(name: str, flags: list[str], tmp_path: Path) -> None:
