@@ -172,6 +172,18 @@ class TestSteps:
         assert gained.min() >= -1e-6
         assert 0.99 * share < gained.max() <= share * (1 + 1e-6)
 
+    @FORMS
+    def test_draws_of_products_are_independent(self, states):
+        """The covariance of two qualities of 20 000 firms, first and after a step. Four bounds of 1e-8."""
+        game = Investment(n_agents=20_000, n_levels=101, states=states, **TWO)
+        engine = Engine(game)
+        engine.reset(seed=0)
+        again = placed(game, np.full((20_000, 2), 0.5))
+        again.step(np.full((1, 20_000), 3))
+        for levels, centre in ((game.levels_of(engine.states[0]), 0.5), (game.levels_of(again.states[0]), 0.625)):
+            products = (levels[:, 0] - centre) * (levels[:, 1] - centre)
+            assert_mean(products.mean(), products.var(), 20_000, 0.0, 0.5, 1e-8)
+
     def test_the_population_moves_as_the_mean_field(self):
         """Mean qualities of 20 000 firms, in a crowd from the first step on. 20 bounds of 1e-8."""
         game = Investment(n_agents=20_000, n_levels=5, states="grid", **TWO)
