@@ -102,10 +102,19 @@ def test_nothing_recorded():
     for show in (recorder.ansi, recorder.rgb_array):
         with pytest.raises(RuntimeError, match="call reset"):
             show()
-    again = recorded(Malware(n_agents=2), [0, 1])
+
+
+def test_another_episode_begins_anew():
+    game, engine = Malware(n_agents=2), mfenvs.Engine(Malware(n_agents=2))
+    engine.reset(seed=0)
+    again, new = recorded(game, [0, 1], [5, 6]), make_recorder(game)
     again.clear()
     with pytest.raises(RuntimeError, match="call reset"):
         again.ansi()
+    for recorder in (again, new):
+        recorder.record(engine)
+    assert again.ansi() == new.ansi()
+    assert np.array_equal(again.rgb_array(), new.rgb_array())
 
 
 def test_levels_at_the_edge_of_a_bin_belong_to_the_upper_one():
