@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.engine.diagnose import check_compiles
 from mfenvs.game import Rule
 from mfenvs.games.levels.level_game import (
     CONTINUOUS,
@@ -21,8 +22,7 @@ from mfenvs.games.levels.level_game import (
 from mfenvs.games.levels.rules import ONE, ZERO
 from mfenvs.rules import rule
 
-PAYOFF_ARGUMENTS = {"product": 0, "quality": ONE, "invests": 0, "mean": ONE}
-"""The arguments of a rule ``payoff``, with examples."""
+PAYOFF_ARGUMENTS = ("product", "quality", "invests", "mean", "constants")
 TIE = 1e-6
 """A mean quality that is below the threshold by less than this counts as equal to it: the rest is rounding."""
 
@@ -145,8 +145,10 @@ class Investment(LevelGame):
                 f"{', '.join(names)} must have one number for each product, got"
                 f" {', '.join(map(str, lengths))} numbers"
             )
-        super().check()
         check_component_rule(self, "payoff", PAYOFF_ARGUMENTS)
+        super().check()
+        if self.payoff is not None:
+            check_compiles("payoff", self.payoff, (0, ONE, 0, ONE, self.constants))
 
     def one_product(self, product: int, n_levels: int = 401) -> "Investment":
         """The game of one product alone, on a grid.

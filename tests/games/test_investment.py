@@ -162,7 +162,7 @@ class TestSteps:
     def test_growth_is_slower_from_the_threshold_on(self, states, n_agents, quality, share):
         """8000 draws each: the largest comes within 1 % of what is possible (fails with 1e-34), none goes beyond.
 
-        A mean that is exactly the threshold counts as above it, although with 25 and 100 agents it is rounded down.
+        A mean that is the threshold counts as above it, although with 25 and 100 agents it is rounded down.
         """
         game = Investment(n_agents=n_agents, n_levels=1001, states=states, **ONE)
         n_worlds = 8000 // n_agents + 1

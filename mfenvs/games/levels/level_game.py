@@ -9,7 +9,6 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.engine.diagnose import check_compiles
 from mfenvs.game import MAX_CELLS, NO_PARAMETERS, FiniteGame, Game, Rule
 from mfenvs.games.levels.rules import (
     Form,
@@ -230,31 +229,20 @@ class LevelGame(TwoForms):
         return gymnasium.spaces.Discrete(self.n_actions)
 
 
-def check_component_rule(game: LevelGame, name: str, arguments: dict[str, Any]) -> None:
+def check_component_rule(game: LevelGame, name: str, arguments: tuple[str, ...]) -> None:
     """Check a rule that a user gave as the constant ``name``, where None stands for the game's own.
-
-    Parameters
-    ----------
-    game:
-        The game, whose other constants have been checked.
-    name:
-        Name of the constant.
-    arguments:
-        Names of the rule's arguments, each with an example value; ``constants`` are added to them.
 
     Raises
     ------
     TypeError
-        If it is no rule, takes other arguments, does not compile, or returns nothing.
+        If it is no rule, or takes other arguments.
     """
     function = getattr(game, name)
     if function is None:
         return
-    names = *arguments, "constants"
     if not isinstance(function, Dispatcher):
         raise TypeError(
-            f"{name} must be None or a rule {name}({', '.join(names)}), a function under @mfenvs.rule, got"
+            f"{name} must be None or a rule {name}({', '.join(arguments)}), a function under @mfenvs.rule, got"
             f" {checks.shown(function)}"
         )
-    check_arguments(game, name, function, names)
-    check_compiles(name, function, (*arguments.values(), game.constants))
+    check_arguments(game, name, function, arguments)
