@@ -330,6 +330,15 @@ class Game:
         """The constants from which an equal game can be made, as keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
+    @classmethod
+    def declared_class(cls) -> "type[Game]":
+        """The class under which games of this class are registered: the class itself, if it was declared as one.
+
+        A game that is made in several forms (:mod:`mfenvs.games.levels.two_forms`) returns the class that was
+        declared.
+        """
+        return cls
+
     def _check_sizes(self) -> None:
         for name, least in SIZES.items():
             if getattr(type(self), name) is not getattr(Game, name):
