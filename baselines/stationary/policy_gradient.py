@@ -160,7 +160,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
         if self._gradient == "likelihood-ratio":
             weights, values = self._simulator.weights(
                 *(tables, population, config.n_trajectories, config.trajectory_length, self.iteration, PLAY),
-                has_baseline=config.baseline,
+                has_baseline=config.baseline and config.n_trajectories > 1,
             )
             return self._class.gradient(theta, weights), values, population.laws
         steps = self._perturbations()
