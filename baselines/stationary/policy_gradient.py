@@ -36,7 +36,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
     * for the social optimum, that of J(pi_theta, z_theta), by SPSA with a mean field for each of the two values.
 
     Hyper-parameters: :class:`StationaryPGConfig`. Logs ``train/return``, the median over runs of the estimated J,
-    and every ``evaluate_every`` iterations, and in the first, the median and quartiles over runs of the exact
+    and every ``evaluation_interval`` iterations, and in the first, the median and quartiles over runs of the exact
     value and of the exploitability.
 
     References
@@ -111,12 +111,14 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
 
     def _set_up(self) -> None:
         game, config = self.game, self.config
-        checks.at_most(
-            "n_runs * n_states * n_actions", config.n_runs * game.n_states * game.n_actions, MOST_NUMBERS
-        )
         self._kind = policy_of(game, config)
         self._gradient = gradient_of(config, self._kind)
         self._class = policy_class(game, config)
+        for what, n in (
+            ("n_states * n_actions", game.n_states * game.n_actions),
+            ("n_parameters", self._class.n_parameters),
+        ):
+            checks.at_most(f"n_runs * {what}", config.n_runs * n, MOST_NUMBERS)
         self._simulator = Simulator(game, config.n_runs, config.seed)
         low, high = self._class.first
         self._theta = low + (high - low) * self._simulator.uniform(len(low), 0, THETA)
@@ -138,7 +140,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
         theta = self._class.project(self._theta + step)
         self._theta, self._moments, self._laws = theta, moments, laws
         measured = {"train/return": float(np.median(values))}
-        every = self._evaluate_every
+        every = self._evaluation_interval
         if every and (k == 0 or (k + 1) % every == 0):
             found = self.evaluate()
             for name, numbers in (("value", found.values), ("exploitability", found.gaps)):
@@ -147,9 +149,9 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
         return measured
 
     @property
-    def _evaluate_every(self) -> int:
-        if self.config.evaluate_every is not None:
-            return self.config.evaluate_every
+    def _evaluation_interval(self) -> int:
+        if self.config.evaluation_interval is not None:
+            return self.config.evaluation_interval
         return 10 if self.game.n_states**2 * self.game.n_actions <= MOST_ENTRIES else 0
 
     def _equilibrium_gradient(self) -> tuple[Array, Array, Array]:

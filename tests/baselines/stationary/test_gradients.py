@@ -29,7 +29,7 @@ C = 0.4
 def trainer(game, theta=THETA, law=LAW, **options) -> StationaryPolicyGradient:
     """Runs with equal parameters, whose mean field stays where it is."""
     still = {"mean_field_start": "last", "mean_field_rate": 1e-12, "mean_field_steps": 1}
-    short = {"n_trajectories": 2, "trajectory_length": 60, "n_runs": N_RUNS, "evaluate_every": 0}
+    short = {"n_trajectories": 2, "trajectory_length": 60, "n_runs": N_RUNS, "evaluation_interval": 0}
     made = StationaryPolicyGradient(game, **({"policy": "tabular"} | still | short | options))
     made._theta = np.tile(theta, (N_RUNS, 1))
     made._laws = np.tile(law, (N_RUNS, 1))
@@ -129,7 +129,13 @@ def test_spsa_of_the_social_optimum_lets_the_mean_field_follow(common) -> None:
 
 def test_spsa_of_thresholds_sees_the_states_between_theta_minus_c_and_theta_plus_c() -> None:
     game = make("Malware-v0", n_levels=2)
-    small = {"n_runs": 3, "mean_field_steps": 2, "n_trajectories": 1, "trajectory_length": 3, "evaluate_every": 0}
+    small = {
+        "n_runs": 3,
+        "mean_field_steps": 2,
+        "n_trajectories": 1,
+        "trajectory_length": 3,
+        "evaluation_interval": 0,
+    }
     made = StationaryPolicyGradient(game, **small)
     made._theta = np.array([[0.5], [0.95], [1.0]])
     gradient = made._equilibrium_gradient()[0]
