@@ -85,25 +85,6 @@ def simulation_kernels(game: FiniteGame) -> Kernels:
 
 
 @kernel
-def cumulate(probabilities: Any, cumulated: Any) -> None:
-    """Write policies (R, S, A), cumulated over actions, to ``cumulated``.
-
-    Entries that reach the total are set to 2, above every draw: rounding can never select an action of probability
-    zero behind the last possible one.
-    """
-    n_runs, n_states, n_actions = probabilities.shape
-    for r in range(n_runs):
-        for s in range(n_states):
-            total = np.float32(0.0)
-            for a in range(n_actions):
-                total += probabilities[r, s, a]
-                cumulated[r, s, a] = total
-            for a in range(n_actions):
-                if cumulated[r, s, a] >= total:
-                    cumulated[r, s, a] = np.float32(2.0)
-
-
-@kernel
 def fill_uniform(seed: Any, iteration: Any, stage: Any, out: Any) -> None:
     """Fill ``out`` (R, P) with uniform random numbers, a row for each run."""
     for r in range(out.shape[0]):

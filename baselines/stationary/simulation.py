@@ -10,7 +10,8 @@ from mfenvs.engine.model import in_double_precision
 from mfenvs.game import FiniteGame
 
 from ..tabular.q_learning import refuse_transition
-from .kernels import FORGOTTEN, Draws, Scene, cumulate, fill_uniform, simulation_kernels
+from .kernels import FORGOTTEN, Draws, Scene, fill_uniform, simulation_kernels
+from .tables import cumulate
 
 Array = NDArray[np.float64]
 Tables = NDArray[np.float32]
