@@ -131,10 +131,12 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
             gradient, values, laws = self._social_gradient()
         else:
             gradient, values, laws = self._equilibrium_gradient()
+        checks.finite("the gradient", gradient)
         rate = RATES[self._kind] if config.learning_rate is None else config.learning_rate
         moments = self._moments
         if config.optimizer == "adam":
             step, moments = adam_step(gradient, moments, k, rate)
+            checks.finite("the average of the squared gradients", moments)
         else:
             step = sgd_step(gradient, k, rate, config.learning_rate_exponent)
         theta = self._class.project(self._theta + step)

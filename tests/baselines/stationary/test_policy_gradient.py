@@ -1,16 +1,20 @@
 """The trainer: runs, files, mean fields, what is logged, and every finite discounted game."""
 
 import csv
+import dataclasses
+import math
+from typing import Any
 
 import numpy as np
 import pytest
 from chain import chain, objective, stationary_law
 from numpy.testing import assert_allclose, assert_array_equal
+from tabulated import Tabulated
 
 from baselines.cli.main import main
 from baselines.logging import configure
 from baselines.stationary.policy_gradient import StationaryPolicyGradient
-from mfenvs import FiniteGame, make, registered_games
+from mfenvs import FiniteGame, make, registered_games, rule
 from mfenvs.game import Game
 
 SHORT = {"mean_field_steps": 4, "mean_field_batch": 3, "n_trajectories": 2, "trajectory_length": 5}
@@ -178,6 +182,61 @@ def test_games_that_are_too_large_for_exact_values_are_not_evaluated_unless_aske
     game = make("Investment-v0", states="grid", n_levels=15)
     trainer = steps(new(game, direction="below"), 1)
     assert trainer.measured.keys() == {"train/return"}
+
+
+@dataclasses.dataclass(kw_only=True)
+class Astray(Tabulated):
+    """Whoever acts in state 2 leaves the game."""
+
+    @staticmethod
+    @rule
+    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        return (3 if state == 2 and action == 1 else state), 1.0
+
+
+def assert_refused(trainer: StationaryPolicyGradient, message: str) -> None:
+    """Within a few iterations an error is raised, and the trainer is as before the iteration that raised it."""
+    before: dict[str, Any] = {}
+
+    def remember(*_: Any) -> bool:
+        before.update({name: array.copy() for name, array in trainer._state().items()}, n=trainer.iteration)
+        return True
+
+    remember()
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=message):
+        trainer.learn(20 * trainer.timesteps_per_iteration, callback=remember)
+    assert trainer.iteration == before.pop("n") < 20
+    for name, array in trainer._state().items():
+        assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient": "spsa"}, {"objective": "social-welfare"}])
+def test_wrong_rewards_and_states_are_refused(options) -> None:
+    options = {"evaluation_interval": 0, **options}
+    assert_refused(
+        new(Astray(discount=0.75), **options),
+        r"Astray.step must return a state in \[0, 2\], got 3 at time 0, in state 2 with action 1",
+    )
+    for value in (math.nan, math.inf):
+        game = chain(pay=((0.0, 0.0), (0.0, value), (0.0, 0.0)))
+        assert_refused(new(game, **options), rf"Tabulated's reward must be finite, got {value} .* in state 1 with")
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient": "spsa"}, {"baseline": False}])
+@pytest.mark.parametrize("size", [1e308, 1e200])
+def test_values_and_gradients_that_overflow_are_refused(options, size) -> None:
+    game = chain(pay=((0.0, 0.0), (0.0, size), (size, -size)))
+    trainer = new(game, evaluation_interval=0, **options)
+    assert_refused(trainer, r"the values of Tabulated overflow|must be finite, got")
+
+
+def test_trajectories_are_refused_too() -> None:
+    """Where nobody is in the mean field: the agent alone goes astray."""
+    trainer = new(Astray(discount=0.75, first=(0.0, 0.0, 1.0)), evaluation_interval=0, mean_field_start="last")
+    trainer._laws[:] = [1.0, 0.0, 0.0]
+    for gradient in ("likelihood-ratio", "spsa"):
+        trainer._gradient = gradient
+        assert_refused(trainer, r"Astray.step must return a state in \[0, 2\], got 3 .* in state 2 with action 1")
 
 
 def test_the_command_line(tmp_path, capsys) -> None:
