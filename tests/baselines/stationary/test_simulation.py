@@ -20,6 +20,7 @@ from chain import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from small_games import auction
+from tabulated import CORRIDOR, RING
 
 from baselines.stationary.simulation import Simulator
 from mfenvs import make
@@ -46,16 +47,27 @@ def test_a_minibatch_is_an_unbiased_estimate_of_the_next_mean_field() -> None:
     assert_array_equal(before, laws())
 
 
-def test_the_mean_field_after_several_steps() -> None:
-    """Where the dynamics do not depend on the population, the expected mean field follows the same recursion."""
-    game, rates = chain(pull=0.0), np.array([0.5, 1.0, 0.25, 0.625, 0.125])
-    found = Simulator(game, N_RUNS, 2).mean_fields(tables(POLICY), laws(), rates, 2, 0, 0).laws
-    assert_means(found, law_after(game, LAW, POLICY, rates))
+@pytest.mark.parametrize("rates", [[0.5, 1.0, 0.25, 0.625, 0.125], [0.5, 0.25, 0.25, 0.75, 0.125, 0.5]])
+@pytest.mark.parametrize("moves", [CORRIDOR, RING], ids=["corridor", "ring"])
+def test_the_mean_field_after_several_steps(moves, rates) -> None:
+    """Where the dynamics do not depend on the population, the expected mean field follows the same recursion.
+
+    On the ring each step turns the mean field round: minibatches of different ages have very different laws.
+    """
+    game, steps = chain(pull=0.0, moves=moves), np.array(rates)
+    policy = np.array([[0.875, 0.125]] * 3)
+    found = Simulator(game, N_RUNS, 2).mean_fields(tables(policy), laws(), steps, 2, 0, 0).laws
+    assert_means(found, law_after(game, LAW, policy, steps))
     assert_allclose(found.sum(axis=1), 1.0, atol=1e-14)
-    # The first law is forgotten by a step of size 1, and has a weight of its own without one.
-    rates[1] = 0.25
-    found = Simulator(game, N_RUNS, 3).mean_fields(tables(POLICY), laws(), rates, 2, 0, 0).laws
-    assert_means(found, law_after(game, LAW, POLICY, rates))
+
+
+def test_a_sample_is_any_member_of_a_minibatch() -> None:
+    """Where all move one place on, two whole steps draw three of three states, each time with replacement."""
+    game, still = chain(pull=0.0, moves=RING), np.array([[1.0, 0.0]] * 3)
+    found = Simulator(game, N_RUNS, 4).mean_fields(tables(still), laws(), np.ones(2), 3, 0, 0).laws
+    p = np.roll(LAW, 2)
+    assert_means(found, p)
+    assert_means((found - p) ** 2, p * (1 - p) * (1 - (2 / 3) ** 2))
 
 
 def test_thousands_of_steps_end_near_the_stationary_law() -> None:
