@@ -445,6 +445,9 @@ class FiniteGame(Game):
         """Coordinates in [0, 1] of the states of a game whose states are ordered, shape (n_states, d).
 
         Threshold policies and networks read them. None, the default, if the states are not ordered.
+
+        If a game with ordered states declares a rule ``observe``, an observation begins with these d coordinates
+        of the own state; in a game that ends the elapsed time comes next.
         """
         return None
 
