@@ -209,9 +209,9 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
         """Move every run's mean field by len(rates) steps z <- z + beta (Phihat - z).
 
         ``laws`` (R, S) holds the first mean fields and afterwards the last ones; ``counts`` (R, n_cells) and
-        ``signals`` (R, n_signals) are what the rules read of the last ones. ``ages`` (len(rates) + 1,) are the sums
-        of -log(1 - beta) before each step, and ``guide`` is where they are searched from. ``batches`` (len(rates),
-        m) and ``reached`` (S,) are scratch.
+        ``signals`` (R, n_signals) are what the rules read of the last ones. ``ages`` (len(rates) + 1,) are sums of
+        -log(1 - beta) before each step, and ``guide`` is where they are searched from. ``batches`` (len(rates), m)
+        and ``reached`` (S,) are scratch.
 
         Returns the code of what is not allowed in a result of the game's ``step`` (FINE for nothing), the value,
         the time (0), the state and the action.

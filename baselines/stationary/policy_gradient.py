@@ -60,7 +60,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
     @property
     def policy(self) -> TabularPolicy:
         """The policy of run 0."""
-        return TabularPolicy(self.policies[0])
+        return self._as_policy(self.policies[0])
 
     @property
     def policies(self) -> Array:

@@ -161,6 +161,14 @@ def test_values_and_gaps_are_exact() -> None:
     assert len(np.unique(trainer.values())) == 3
 
 
+def test_the_policy_of_run_0_acts_on_what_agents_see() -> None:
+    trainer = new(n_runs=2)
+    trainer._theta[:, 0] = 0.3, 0.9
+    actions, memory = trainer.predict(np.array([[0.29], [0.3], [0.31], [0.95]], np.float32))
+    assert actions.tolist() == [0, 1, 1, 1]
+    assert memory is None
+
+
 def test_what_is_logged(tmp_path) -> None:
     trainer = new(n_runs=4, evaluation_interval=3)
     trainer.set_logger(configure(tmp_path))
