@@ -12,8 +12,10 @@ from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
 
-MOST_ENTRIES = 2**24
-"""Number of transition probabilities S A S up to which policies are evaluated exactly unless asked for."""
+MOST_ENTRIES = 2**28
+"""Largest number of transition probabilities S A S of a game that is evaluated exactly: two gigabytes."""
+MOST_ENTRIES_BY_DEFAULT = 2**24
+"""Number up to which a game is evaluated without being asked for."""
 MOST_KEPT = 100_000
 """Number of policies whose values are kept: runs with threshold policies share a few hundred."""
 
@@ -28,10 +30,26 @@ class Evaluation:
     """Exploitability max_pi' J(pi', z_pi) - J(pi, z_pi) >= 0, shape (R,)."""
 
 
+def n_entries(game: FiniteGame) -> int:
+    """Number of transition probabilities S A S."""
+    return game.n_states**2 * game.n_actions
+
+
+def check_size(game: FiniteGame) -> None:
+    """Raise a ValueError if a game is too large for exact values."""
+    if n_entries(game) > MOST_ENTRIES:
+        raise ValueError(
+            f"exact values need a game with at most {MOST_ENTRIES} transition probabilities, got"
+            f" {n_entries(game)}: {type(game).__name__} has {game.n_states} states and {game.n_actions} actions"
+            " (use evaluation_interval=0)"
+        )
+
+
 class Evaluator:
     """Evaluates stationary policies of a finite discounted game exactly, by its induced mean-field game."""
 
     def __init__(self, game: FiniteGame) -> None:
+        check_size(game)
         self._induced = InducedGame(game)
         self._kept: dict[bytes, tuple[float, float]] = {}
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.game import FiniteGame
 
-from .config import StationaryPGConfig, policy_of
+from .config import MOST_NUMBERS, StationaryPGConfig, policy_of
 from .tables import logit_gradient, softmax, threshold_tables
 
 Array = NDArray[np.float64]
@@ -51,7 +52,8 @@ class ThresholdPolicies(PolicyClass):
     """Deterministic policies of a game with states in [0, 1]^d and 2^d actions, a threshold for each coordinate.
 
     Bit j of the action (of value 2^j) is 1 if and only if coordinate j of the state is at or above its threshold,
-    or with ``direction`` "below" if it is below it. Perturbed thresholds may lie outside [0, 1].
+    or with ``direction`` "below" if it is below it. Perturbed thresholds may lie outside [0, 1]
+    [O].
     """
 
     bounds = 0.0, 1.0
@@ -126,6 +128,8 @@ class NetworkPolicies(SmoothPolicies):
         self._levels = None if levels is None else torch.from_numpy(levels).float()
         sizes = n_states if levels is None else levels.shape[1], *hidden_sizes, n_actions
         self._layers = list(itertools.pairwise(sizes))
+        n_parameters = sum((inputs + 1) * outputs for inputs, outputs in self._layers)
+        checks.at_most("the number of a network's parameters", n_parameters, MOST_NUMBERS)
         widths = [np.full((inputs + 1) * outputs, inputs**-0.5) for inputs, outputs in self._layers]
         width = np.minimum(np.concatenate(widths), bound)
         self.first = -width, width

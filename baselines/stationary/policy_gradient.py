@@ -14,7 +14,7 @@ from mfenvs.game import FiniteGame, Game
 from ..policies import TabularPolicy
 from ..trainer import LARGEST, Trainer
 from .config import MOST_NUMBERS, RATES, StationaryPGConfig, gradient_of, policy_of
-from .evaluation import MOST_ENTRIES, Evaluation, Evaluator
+from .evaluation import MOST_ENTRIES_BY_DEFAULT, Evaluation, Evaluator, check_size, n_entries
 from .optimizers import adam_step, sgd_step
 from .policies import normalised, policy_class
 from .simulation import Population, Simulator
@@ -60,7 +60,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
     @property
     def policy(self) -> TabularPolicy:
         """The policy of run 0."""
-        return self._as_policy(self.policies[0])
+        return self._as_policy(normalised(self._class.tables(self._theta[:1])))
 
     @property
     def policies(self) -> Array:
@@ -94,7 +94,13 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
         return config.n_runs * (of_fields + n_values * config.n_trajectories * config.trajectory_length)
 
     def evaluate(self) -> Evaluation:
-        """The exact values and gaps of all runs' policies, each at its own stationary mean field."""
+        """The exact values and gaps of all runs' policies, each at its own stationary mean field.
+
+        Raises
+        ------
+        ValueError
+            If the game has more than 2^28 transition probabilities S A S.
+        """
         return self._evaluator.evaluate(self.policies[:, 0])
 
     def values(self) -> Array:
@@ -119,6 +125,8 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
             ("n_parameters", self._class.n_parameters),
         ):
             checks.at_most(f"n_runs * {what}", config.n_runs * n, MOST_NUMBERS)
+        if config.evaluation_interval:
+            check_size(game)
         self._simulator = Simulator(game, config.n_runs, config.seed)
         low, high = self._class.first
         self._theta = low + (high - low) * self._simulator.uniform(len(low), 0, THETA)
@@ -154,7 +162,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
     def _evaluation_interval(self) -> int:
         if self.config.evaluation_interval is not None:
             return self.config.evaluation_interval
-        return 10 if self.game.n_states**2 * self.game.n_actions <= MOST_ENTRIES else 0
+        return 10 if n_entries(self.game) <= MOST_ENTRIES_BY_DEFAULT else 0
 
     def _equilibrium_gradient(self) -> tuple[Array, Array, Array]:
         """Estimates of dJ(theta, z)/dtheta with z held, of J, and the mean fields."""

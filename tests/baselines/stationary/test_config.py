@@ -127,6 +127,11 @@ def test_hyper_parameters_that_are_refused(options, message) -> None:
             {"n_runs": 2**16, "policy": "network", "hidden_sizes": (4096,)},
             r"n_runs \* n_parameters must be at most \d+, got 1073872896",
         ),
+        (
+            "Malware-v0",
+            {"policy": "network", "hidden_sizes": (4096,) * 100},
+            "the number of a network's parameters must be at most 134217728, got 1661",
+        ),
     ],
 )
 def test_combinations_that_are_refused(game, options, message) -> None:

@@ -21,7 +21,7 @@ from baselines.stationary.policies import NetworkPolicies, normalised
 from baselines.stationary.policy_gradient import StationaryPolicyGradient
 from mfenvs import make
 
-N_RUNS = 8000
+N_RUNS = 5000
 THETA = np.array([0.25, -0.5, 0.0, 0.75, -0.25, 0.5])
 C = 0.4
 
@@ -122,7 +122,7 @@ def test_spsa_of_the_social_optimum_lets_the_mean_field_follow(common) -> None:
     law = stationary_law(game, population)
     partial = spsa_mean(lambda t: objective(game, tabular(t), law, population), theta, C)
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
-    assert (np.abs(found.mean(axis=0) - partial) > 10 * error).any()
+    assert (np.abs(found.mean(axis=0) - partial) > 8 * error).any()
     if common:
         assert_tells(found, exact)
 

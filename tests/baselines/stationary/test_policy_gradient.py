@@ -190,6 +190,14 @@ def test_games_that_are_too_large_for_exact_values_are_not_evaluated_unless_aske
     game = make("Investment-v0", states="grid", n_levels=15)
     trainer = steps(new(game, direction="below"), 1)
     assert trainer.measured.keys() == {"train/return"}
+    large = make("Investment-v0", states="grid", n_levels=21)
+    message = (
+        r"at most 268435456 transition probabilities, got 686128968: Investment has 9261 states and 8 actions"
+    )
+    with pytest.raises(ValueError, match=message):
+        new(large, evaluation_interval=1)
+    with pytest.raises(ValueError, match=message):
+        new(large).values()
 
 
 @dataclasses.dataclass(kw_only=True)
