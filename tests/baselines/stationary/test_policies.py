@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from baselines.stationary.policies import NetworkPolicies, TabularPolicies, ThresholdPolicies
+from baselines.stationary.tables import cumulate
 
 LEVELS = np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5], [1.0, 1.0]])
 
@@ -97,3 +98,15 @@ def test_no_run_depends_on_the_others(levels) -> None:
     parameters, weights = rng.normal(size=(100, policies.n_parameters)), rng.normal(size=(100, 4, 3))
     assert_array_equal(policies.tables(parameters[:1]), policies.tables(parameters)[:1])
     assert_array_equal(policies.gradient(parameters[:1], weights[:1]), policies.gradient(parameters, weights)[:1])
+
+
+def test_no_action_of_probability_zero_is_drawn_by_rounding() -> None:
+    """The cumulated probabilities end with 2 from the last possible action on, whatever they sum to."""
+    given = np.array(
+        [[[0.25, 0.5, 0.0, 0.25, 0.0], [0.0, 0.625, 0.25, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]], np.float32
+    )
+    found = np.empty_like(given)
+    cumulate(given, found)
+    assert found.tolist() == [
+        [[0.25, 0.75, 0.75, 2.0, 2.0], [0.0, 0.625, 2.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0, 2.0]]
+    ]
