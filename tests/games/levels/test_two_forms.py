@@ -199,5 +199,10 @@ class TestApis:
             register("Malware-v0", Investment)
 
     def test_errors_name_the_game(self):
-        with pytest.raises(TypeError, match="game must be a FiniteGame, got Malware"):
+        """And its form, which is what has to be changed."""
+        with pytest.raises(TypeError, match="game must be a FiniteGame, got Malware with states='continuous'"):
             InducedGame(Malware(states="continuous"))
+        with pytest.raises(TypeError, match="game must be a FiniteGame, got EnergyMarket"):
+            InducedGame(make("EnergyMarket-v0", n_agents=5))
+        with pytest.raises(TypeError, match="game must be a FiniteGame, got str"):
+            InducedGame("Malware-v0")
