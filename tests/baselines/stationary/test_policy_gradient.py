@@ -136,6 +136,15 @@ def test_first_thresholds_are_uniform() -> None:
         _ = new(policy="network").thresholds
 
 
+@pytest.mark.parametrize(
+    ("options", "low", "high"), [({}, 0.0, 1.0), ({"policy": "tabular", "bound": 2.0}, -2.0, 2.0)]
+)
+def test_parameters_stay_in_their_box(options, low, high) -> None:
+    parameters = steps(new(n_runs=20, learning_rate=5.0, evaluation_interval=0, **options), 3).parameters
+    assert parameters.min() == low
+    assert parameters.max() == high
+
+
 def test_where_mean_fields_begin() -> None:
     """With no step to speak of they stay at the initial law, or at the last estimate."""
     still = {"mean_field_rate": 1e-12, "mean_field_steps": 1}
