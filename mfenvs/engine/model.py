@@ -235,7 +235,8 @@ def _at_counts_kernel(
     @rule
     def take(given: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any) -> Any:
         """Do what the rule that counts a population does, with the counts themselves in its place."""
-        counts[:] = given
+        for c in range(len(counts)):
+            counts[c] = given[c]
         world = World(counts, signal, constants, time, -1, 0.0, 1.0, 1.0)
         aggregate(world, signal)
         return world
