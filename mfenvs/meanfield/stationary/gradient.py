@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import lapack
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
@@ -32,6 +31,7 @@ from mfenvs.meanfield.stationary.points import (
     discounted_visits,
     evaluate,
     policy_of,
+    solution,
 )
 
 STEP = 1e-3
@@ -40,8 +40,6 @@ CENTRAL: tuple[tuple[float, float], ...] = ((-2.0, 1 / 12), (-1.0, -2 / 3), (1.0
 """Positions, in steps, and weights of a difference quotient of fourth order."""
 FORWARD: tuple[tuple[float, float], ...] = ((0.0, -25 / 12), (1.0, 4.0), (2.0, -3.0), (3.0, 4 / 3), (4.0, -1 / 4))
 """The same at the end of a range."""
-SINGULAR = 1e-13
-"""Reciprocal condition number below which a linear system counts as singular."""
 NEGLIGIBLE = 1e-9
 """Size, relative to one, of what must vanish where a population has several recurrent classes."""
 
@@ -146,7 +144,7 @@ def _through_law(
     # One step changes z + dz into z + dz (P_pi + effect of the population on P_pi).
     step = here.moves + counted.T @ slopes.laws
     system = np.eye(n_states) - step + 1.0 / n_states
-    multiplier = _solution(system, by_state)
+    multiplier = solution(system, by_state)
     if multiplier is not None:
         effect = np.tensordot(slopes.laws @ multiplier, counting, 1)
         through: Array = law[:, None] * (transitions @ multiplier + effect)
@@ -194,19 +192,6 @@ def _through_masses_of_classes(
     through: Array = law[:, None] * (transitions @ first)
     through += (induced.initial @ deviation)[:, None] * (transitions @ second)
     return through
-
-
-def _solution(system: Array, right: Array) -> Array | None:
-    """Solve a linear system; None if it is singular."""
-    factors, pivots, failed = lapack.dgetrf(system)
-    if failed:
-        return None
-    norm = float(np.abs(system).sum(axis=0).max())
-    reciprocal_condition, _ = lapack.dgecon(factors, norm)
-    if not reciprocal_condition > SINGULAR:
-        return None
-    solved: Array = lapack.dgetrs(factors, pivots, right)[0]
-    return solved
 
 
 def _count_slopes(induced: InducedGame, here: Evaluated, visits: Array, counting: Array) -> _Slopes:

@@ -5,13 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
 
 from mfenvs import checks
+from mfenvs.engine.flow import STATIONARY, FlowArrays
 from mfenvs.engine.model import check_model
 from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame
 
 Array = NDArray[np.float64]
 
+SINGULAR = 1e-13
+"""Reciprocal condition number below which a linear system counts as singular."""
 TOLERANCE = 1e-9
 """Largest best-response gap of a policy that counts as an equilibrium, by default."""
 
@@ -200,11 +204,48 @@ def policy_of(induced: InducedGame, policy: Any, name: str = "policy") -> Array:
 
 
 def evaluate(induced: InducedGame, policy: Array) -> Evaluated:
-    """Evaluate a policy (1, S, A) in the mean field that it reaches; the policy is not checked."""
+    """Evaluate a policy (1, S, A) in the mean field that it reaches; the policy is not checked.
+
+    The mean field is that of :meth:`mfenvs.meanfield.InducedGame.flow`. If the population does not affect P, and the
+    chain has one recurrent class, linear equations give it at once, also where the chain mixes slowly.
+    """
     arrays = induced.flow_arrays()
-    residual = float(induced.kernels.flow(policy, arrays))
+    residual = _settled_at_once(induced, policy, arrays)
+    if residual is None:
+        residual = float(induced.kernels.flow(policy, arrays))
     check_model(induced.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
     return in_flow(induced, policy, Flow(arrays.mu, arrays.transitions, arrays.rewards, residual))
+
+
+def _settled_at_once(induced: InducedGame, policy: Array, arrays: FlowArrays) -> float | None:
+    """Write the stationary flow by linear equations; return its residual, or None if that is not possible."""
+    arrays.mu[0] = induced.initial[:, None] * policy[0]
+    induced.kernels.freeze(arrays.mu, arrays)
+    first = arrays.transitions.copy()
+    moves = policy_transitions(policy[0], first[0])
+    share = 1.0 / induced.n_states
+    law = solution(np.eye(induced.n_states) - moves.T + share, np.full(induced.n_states, share))
+    if law is None or not np.isfinite(law).all():
+        return None
+    law = np.maximum(law, 0.0)
+    law /= law.sum()
+    arrays.mu[0] = law[:, None] * policy[0]
+    induced.kernels.freeze(arrays.mu, arrays)
+    residual = float(np.abs(law @ moves - law).sum())
+    return residual if residual <= STATIONARY and np.array_equal(arrays.transitions, first) else None
+
+
+def solution(system: Array, right: Array) -> Array | None:
+    """Solve a linear system; None if it is singular."""
+    factors, pivots, failed = lapack.dgetrf(system)
+    if failed:
+        return None
+    norm = float(np.abs(system).sum(axis=0).max())
+    reciprocal_condition, _ = lapack.dgecon(factors, norm)
+    if not reciprocal_condition > SINGULAR:
+        return None
+    solved: Array = lapack.dgetrs(factors, pivots, right)[0]
+    return solved
 
 
 def in_flow(induced: InducedGame, policy: Array, flow: Flow) -> Evaluated:

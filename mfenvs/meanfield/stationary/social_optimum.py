@@ -26,8 +26,10 @@ SUFFICIENT = 1e-4
 """Share of the increase that the gradient promises, which a step must reach (Armijo)."""
 SHORTEST_STEP = 1e-14
 """Factor on the first step below which an ascent gives up."""
-ROUNDING = 1e-14
-"""Relative rounding error of a value: smaller losses do not stop a step."""
+ROUNDING = 1e-12
+"""Rounding error of a value (relative, or absolute for values below 1): smaller losses do not stop a step."""
+PATIENCE = 30
+"""Number of iterations after which social welfare must be higher than before, by more than rounding."""
 LARGEST_STEP = 1e6
 """Bound on the step, relative to the inverse of the largest value."""
 INWARDS = 0.1
@@ -76,7 +78,7 @@ def find_social_optimum(
     n_random: int = 4,
     seed: int = 0,
     tolerance: float = TOLERANCE,
-    max_iterations: int = 1000,
+    max_iterations: int = 500,
 ) -> SocialOptimum:
     """Search the stationary social optimum (SMF-SO) over all stochastic policies by projected gradient ascent.
 
@@ -164,6 +166,7 @@ def _ascend(
     here = evaluate(induced, policy)
     norm, step, value = np.nan, np.nan, here.value
     before: tuple[Array, Array] | None = None
+    highest, since = value, 0
     for k in range(max_iterations + 1):
         try:
             gradient = gradient_at(induced, here)
@@ -185,13 +188,17 @@ def _ascend(
             moved = project(table + length * step * scaled)
             there = evaluate(induced, moved[None])
             rise = float((slopes * (moved - table)).sum())
-            if there.value >= value + SUFFICIENT * rise - ROUNDING * abs(value):
+            if there.value >= value + SUFFICIENT * rise - ROUNDING * max(1.0, abs(value)):
                 break
             length *= 0.3
         else:
             return here.policy, Ascent(name, here.value, False, "no step raises social welfare", k, norm)
         step *= length
         here, value = there, there.value
+        since = 0 if value > highest + ROUNDING * max(1.0, abs(highest)) else since + 1
+        highest = max(highest, value)
+        if since > PATIENCE:
+            return here.policy, Ascent(name, value, False, "social welfare does not rise any more", k + 1, norm)
     reason = f"the projected gradient is above {tolerance:g} after {max_iterations} iterations"
     return here.policy, Ascent(name, here.value, False, reason, max_iterations, norm)
 
