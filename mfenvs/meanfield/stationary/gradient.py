@@ -164,7 +164,8 @@ def _through_masses_of_classes(
     classes = recurrent_classes(moves)
     if len(classes) < 2:
         raise NotDifferentiableError(
-            "social welfare has no derivative here: the stationary law is not an isolated solution of z = Phi(z, pi)"
+            "social welfare has no derivative here: the stationary law is not an isolated solution of z ="
+            " Phi(z, pi)"
         )
     limit = limit_matrix(moves, classes)
     at_first = induced.arrays(induced.initial[:, None] * table)[0]
@@ -184,8 +185,8 @@ def _through_masses_of_classes(
         if jumps.any():
             state, action = members[int(np.argwhere(jumps)[0][0])], int(np.argwhere(jumps)[0][1])
             raise NotDifferentiableError(
-                f"social welfare jumps at this policy: the smallest probability of action {action} in state {state}"
-                f" would let the population leave a recurrent class, one of {len(classes)}"
+                f"social welfare jumps at this policy: with the smallest probability of action {action} in state"
+                f" {state} the population would leave a recurrent class, one of {len(classes)}"
             )
     deviation = np.linalg.inv(np.eye(len(law)) - moves + limit) - limit
     first, second = deviation @ by_state, limit @ by_state
@@ -233,7 +234,13 @@ def _counting(induced: InducedGame) -> Array:
     counting = np.empty((induced.game.n_cells, induced.n_states, induced.n_actions))
     arrays = induced.flow_arrays()
     _counting_kernel(induced.kernels.count_rule)(
-        induced.agents, induced.shares, induced.game.constants, arrays.counts, arrays.signal, arrays.mu[0], counting
+        induced.agents,
+        induced.shares,
+        induced.game.constants,
+        arrays.counts,
+        arrays.signal,
+        arrays.mu[0],
+        counting,
     )
     mu = induced.uniform_policy() / induced.n_states
     induced.kernels.freeze(mu, arrays)
@@ -263,4 +270,3 @@ def _counting_kernel(count: Callable[..., Any]) -> Callable[..., Any]:
                 population[s, a] = 0.0
 
     return counting
-

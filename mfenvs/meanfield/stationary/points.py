@@ -41,7 +41,8 @@ class StationaryPoint:
     largest_gap: float
     """The largest gain of a best response over all states: 0 at a stationary mean-field equilibrium."""
     residual: float
-    """Stationarity residual ||z - Phi(z, pi)||_1: the l1 distance by which one more step changes the mean field."""
+    """Stationarity residual ||z - Phi(z, pi)||_1: the l1 distance by which one more step changes the mean
+    field."""
 
     @property
     def is_stationary(self) -> bool:
@@ -60,8 +61,8 @@ class ResponseGap:
     state_gaps: Array
     """Gap in sequential rationality max_pi' V_{pi',z}(s) - V_{pi,z}(s) in every state, shape (S,)."""
     consistency_error: float
-    """||z - Phi(z, pi)||_1: the l1 distance by which one step under the policy changes the law of the state, and of
-    the action where the mean field was given with actions."""
+    """||z - Phi(z, pi)||_1: the l1 distance by which one step under the policy changes the law of the state, and
+    of the action where the mean field was given with actions."""
     best_response: Array
     """A best response to this mean field, shape (1, S, A)."""
 
@@ -131,20 +132,7 @@ def best_response_gap(induced: InducedGame, policy: Any, mean_field: ArrayLike |
     Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMFE.
     """
     check_discounted(induced)
-    table = policy_of(induced, policy)
-    if mean_field is None:
-        point = evaluate(induced, table)
-        return response_gap(induced, point)
-    given = checks.finite_numbers("mean_field", mean_field)
-    if given.shape == (induced.n_states,):
-        given = checks.probabilities("mean_field", given, given.shape)[:, None] * table[0]
-    elif given.shape not in ((induced.n_states, induced.n_actions), induced.policy_shape):
-        raise ValueError(
-            f"mean_field must have shape ({induced.n_states},), a law of the state, or"
-            f" {(induced.n_states, induced.n_actions)}, a law of state and action, got {given.shape}"
-        )
-    flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape)))
-    return response_gap(induced, in_flow(induced, table, flow))
+    return response_gap(induced, in_mean_field(induced, policy_of(induced, policy), mean_field))
 
 
 def social_welfare(induced: InducedGame, policy: Any) -> StationaryPoint:
@@ -206,8 +194,8 @@ def policy_of(induced: InducedGame, policy: Any, name: str = "policy") -> Array:
 def evaluate(induced: InducedGame, policy: Array) -> Evaluated:
     """Evaluate a policy (1, S, A) in the mean field that it reaches; the policy is not checked.
 
-    The mean field is that of :meth:`mfenvs.meanfield.InducedGame.flow`. If the population does not affect P, and the
-    chain has one recurrent class, linear equations give it at once, also where the chain mixes slowly.
+    The mean field is that of :meth:`mfenvs.meanfield.InducedGame.flow`. If the population does not affect P, and
+    the chain has one recurrent class, linear equations give it at once, also where the chain mixes slowly.
     """
     arrays = induced.flow_arrays()
     residual = _settled_at_once(induced, policy, arrays)
@@ -257,6 +245,23 @@ def in_flow(induced: InducedGame, policy: Array, flow: Flow) -> Evaluated:
     return Evaluated(policy, flow, values, float(induced.initial @ values))
 
 
+def in_mean_field(induced: InducedGame, policy: Array, mean_field: ArrayLike | None) -> Evaluated:
+    """Evaluate a policy (1, S, A) in a mean field (S,), (S, A) or (1, S, A), which is checked; by default its
+    own."""
+    if mean_field is None:
+        return evaluate(induced, policy)
+    given = checks.finite_numbers("mean_field", mean_field)
+    if given.shape == (induced.n_states,):
+        given = checks.probabilities("mean_field", given, given.shape)[:, None] * policy[0]
+    elif given.shape not in (induced.policy_shape[1:], induced.policy_shape):
+        raise ValueError(
+            f"mean_field must have shape ({induced.n_states},), a law of the state, or"
+            f" {induced.policy_shape[1:]}, a law of state and action, got {given.shape}"
+        )
+    flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape)))
+    return in_flow(induced, policy, flow)
+
+
 def response_gap(induced: InducedGame, evaluated: Evaluated) -> ResponseGap:
     """Compare a policy with the best response to the population in which it was evaluated."""
     q = induced.optimal_q(evaluated.flow)[0]
@@ -281,5 +286,5 @@ def discounted_visits(induced: InducedGame, evaluated: Evaluated) -> Array:
 
 def policy_transitions(policy: Array, transitions: Array) -> Array:
     """The transition matrix (S, S) of a policy (S, A) in transitions (S, A, S)."""
-    moves: Array = np.matmul(policy[:, None, :], transitions)[:, 0]
+    moves: Array = np.asarray(np.matmul(policy[:, None, :], transitions)[:, 0], np.float64)
     return moves

@@ -55,7 +55,8 @@ class Ascent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SocialOptimum(StationaryPoint):
-    """The best policy that was found, and how its ascent ended. It is a local optimum unless the problem has one."""
+    """The best policy that was found, and how its ascent ended. It is a local optimum unless the problem has
+    one."""
 
     converged: bool
     """Whether the ascent that found the policy converged to a point where the projected gradient vanishes."""
@@ -115,8 +116,8 @@ def find_social_optimum(
 
     References
     ----------
-    Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMF-SO and LSMF-SO. The
-    exact ascent is ours.
+    Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMF-SO and LSMF-SO.
+    The exact ascent is ours.
     """
     check_discounted(induced)
     n_random, seed = checks.integer("n_random", n_random, 0), checks.integer("seed", seed, 0)

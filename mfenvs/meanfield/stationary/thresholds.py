@@ -33,7 +33,8 @@ class ThresholdPoint(StationaryPoint):
     """An evaluated threshold policy, or a mixture of two neighbouring ones."""
 
     threshold: float
-    """The policy plays ``upper_action`` at and above this level and the other action below; infinite if nowhere."""
+    """The policy plays ``upper_action`` at and above this level and the other action below; infinite if
+    nowhere."""
     upper_action: int
     """The action above the threshold, 0 or 1."""
     probability: float = 1.0
@@ -146,8 +147,9 @@ def threshold_search(induced: InducedGame, *, tolerance: float = TOLERANCE) -> T
                 candidates.append(mixed)
     if not candidates:  # The only minima are constant policies, which the other direction has left out.
         candidates.append(_point(induced, levels, -np.inf if gains[1, 0] < gains[1, -1] else np.inf, 1))
-    upper, k = np.unravel_index(int(values[::-1].argmax()), values.shape)
-    best = _point(induced, levels, thresholds[k], 1 - int(upper))
+    best_of_each = values.max(axis=1)
+    direction = int(best_of_each[1] >= best_of_each[0])
+    best = _point(induced, levels, thresholds[int(values[direction].argmax())], direction)
     return ThresholdSearch(
         thresholds=thresholds,
         values=values,
@@ -170,8 +172,8 @@ def state_levels(induced: InducedGame) -> Array:
     levels = checks.finite_numbers(f"{name}.state_levels", levels)
     if levels.shape != (induced.n_states, 1):
         raise ValueError(
-            f"a threshold search needs {name}.state_levels of shape {(induced.n_states, 1)}, one level a state, got"
-            f" {levels.shape}"
+            f"a threshold search needs {name}.state_levels of shape {(induced.n_states, 1)}, one level a"
+            f" state, got {levels.shape}"
         )
     if len(np.unique(levels)) < len(levels):
         raise ValueError(f"a threshold search needs different levels in all states of {name}, got repetitions")
@@ -191,9 +193,7 @@ def _point(
 ) -> ThresholdPoint:
     evaluated = evaluate(induced, _threshold_table(levels, threshold, upper, probability))
     fields = point_fields(evaluated, response_gap(induced, evaluated))
-    return ThresholdPoint(
-        **fields, threshold=float(threshold), upper_action=upper, probability=float(probability)
-    )
+    return ThresholdPoint(**fields, threshold=float(threshold), upper_action=upper, probability=float(probability))
 
 
 def _least(gains: Array, zero: float) -> Iterator[int]:
