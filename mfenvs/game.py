@@ -330,6 +330,15 @@ class Game:
         """The constants from which an equal game can be made, as keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
+    @classmethod
+    def declared_class(cls) -> "type[Game]":
+        """The class under which games of this class are registered: the class itself, if it was declared as one.
+
+        A game that is made in several forms (:mod:`mfenvs.games.levels.two_forms`) returns the class that was
+        declared.
+        """
+        return cls
+
     def _check_sizes(self) -> None:
         for name, least in SIZES.items():
             if getattr(type(self), name) is not getattr(Game, name):
@@ -436,6 +445,9 @@ class FiniteGame(Game):
         """Coordinates in [0, 1] of the states of a game whose states are ordered, shape (n_states, d).
 
         Threshold policies and networks read them. None, the default, if the states are not ordered.
+
+        If a game with ordered states declares a rule ``observe``, an observation begins with these d coordinates
+        of the own state; in a game that ends the elapsed time comes next.
         """
         return None
 
