@@ -20,7 +20,7 @@ from mfenvs.meanfield.stationary.social_optimum import find_social_optimum
 from mfenvs.meanfield.stationary.thresholds import threshold_search
 
 SAME = 1e-5
-"""Largest difference of two policies, and of their mean fields, that count as the same equilibrium."""
+"""Largest l1 distance of the mean fields of two equilibria that count as one."""
 ROUNDING = 1e-12
 """Values no larger than this, relative to the others, count as zero."""
 
@@ -61,7 +61,8 @@ def find_equilibria(
 ) -> tuple[StationaryPoint, ...]:
     """Search several stationary mean-field equilibria: from many starts, and among threshold policies.
 
-    The list need not be complete. Equilibria that are not isolated appear as often as searches end in them.
+    Equilibria with the same mean field have the same values and count as one. The list need not be complete, and
+    equilibria whose mean fields are not isolated appear as often as searches end in them.
 
     Parameters
     ----------
@@ -175,10 +176,9 @@ def _starts(induced: InducedGame, n_random: int, seed: int) -> list[Array]:
 
 
 def _add(found: list[StationaryPoint], new: StationaryPoint) -> None:
-    """Add an equilibrium unless it is one of those found; the one of the smaller gap is kept."""
+    """Add an equilibrium unless its mean field is one's that was found; the one of the smaller gap is kept."""
     for i, old in enumerate(found):
-        apart = max(np.abs(old.policy - new.policy).max(), np.abs(old.mean_field - new.mean_field).max())
-        if apart <= SAME:
+        if np.abs(old.mean_field - new.mean_field).sum() <= SAME:
             if new.largest_gap < old.largest_gap:
                 found[i] = new
             return

@@ -25,6 +25,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.meanfield.induced import NEARLY_STATIONARY, InducedGame
 from mfenvs.meanfield.stationary.chains import limit_matrix, recurrent_classes
 from mfenvs.meanfield.stationary.points import (
+    SINGULAR,
     Array,
     Evaluated,
     check_discounted,
@@ -40,6 +41,8 @@ CENTRAL: tuple[tuple[float, float], ...] = ((-2.0, 1 / 12), (-1.0, -2 / 3), (1.0
 """Positions, in steps, and weights of a difference quotient of fourth order."""
 FORWARD: tuple[tuple[float, float], ...] = ((0.0, -25 / 12), (1.0, 4.0), (2.0, -3.0), (3.0, 4 / 3), (4.0, -1 / 4))
 """The same at the end of a range."""
+DOUBTFUL = 100.0
+"""Derivatives are doubtful where the squared reciprocal condition number is below this times a law's residual."""
 NEGLIGIBLE = 1e-9
 """Size, relative to one, of what must vanish where a population has several recurrent classes."""
 
@@ -144,7 +147,9 @@ def _through_law(
     # One step changes z + dz into z + dz (P_pi + effect of the population on P_pi).
     step = here.moves + counted.T @ slopes.laws
     system = np.eye(n_states) - step + 1.0 / n_states
-    multiplier = solution(system, by_state)
+    # Where the population affects P, an error of the law is one of the system, and grows with its condition.
+    doubt = np.sqrt(DOUBTFUL * here.flow.residual) if slopes.laws.any() else 0.0
+    multiplier = solution(system, by_state, max(SINGULAR, float(doubt)))
     if multiplier is not None:
         effect = np.tensordot(slopes.laws @ multiplier, counting, 1)
         through: Array = law[:, None] * (transitions @ multiplier + effect)
@@ -165,7 +170,7 @@ def _through_masses_of_classes(
     if len(classes) < 2:
         raise NotDifferentiableError(
             "social welfare has no derivative here: the stationary law is not an isolated solution of z ="
-            " Phi(z, pi)"
+            " Phi(z, pi), or nearly not"
         )
     limit = limit_matrix(moves, classes)
     at_first = induced.arrays(induced.initial[:, None] * table)[0]

@@ -134,8 +134,11 @@ def _residual(point: Array, slopes: Array, gradient: Array, bounds: tuple[float,
     ascent: Array = np.tensordot(slopes, gradient, 2)
     if bounds is None:
         return ascent
-    low, high = checks.sequence("bounds", bounds, "be two numbers, the smallest and the largest value")
-    low, high = checks.real("bounds[0]", low), checks.real("bounds[1]", high)
+    wanted = "be two numbers, the smallest and the largest value"
+    found = checks.sequence("bounds", bounds, wanted)
+    if len(found) != 2:
+        raise ValueError(f"bounds must {wanted}, got {checks.shown(bounds)}")
+    low, high = checks.real("bounds[0]", found[0]), checks.real("bounds[1]", found[1])
     if not (low <= point.min() and point.max() <= high):
         raise ValueError(f"theta must be within bounds [{low:g}, {high:g}], got {checks.shown(point.tolist())}")
     projected: Array = np.clip(point + ascent, low, high) - point

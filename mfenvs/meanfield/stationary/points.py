@@ -223,14 +223,14 @@ def _settled_at_once(induced: InducedGame, policy: Array, arrays: FlowArrays) ->
     return residual if residual <= STATIONARY and np.array_equal(arrays.transitions, first) else None
 
 
-def solution(system: Array, right: Array) -> Array | None:
-    """Solve a linear system; None if it is singular."""
+def solution(system: Array, right: Array, smallest: float = SINGULAR) -> Array | None:
+    """Solve a linear system; None if its reciprocal condition number is not above ``smallest``."""
     factors, pivots, failed = lapack.dgetrf(system)
     if failed:
         return None
     norm = float(np.abs(system).sum(axis=0).max())
     reciprocal_condition, _ = lapack.dgecon(factors, norm)
-    if not reciprocal_condition > SINGULAR:
+    if not reciprocal_condition > smallest:
         return None
     solved: Array = lapack.dgetrs(factors, pivots, right)[0]
     return solved
@@ -246,8 +246,7 @@ def in_flow(induced: InducedGame, policy: Array, flow: Flow) -> Evaluated:
 
 
 def in_mean_field(induced: InducedGame, policy: Array, mean_field: ArrayLike | None) -> Evaluated:
-    """Evaluate a policy (1, S, A) in a mean field (S,), (S, A) or (1, S, A), which is checked; by default its
-    own."""
+    """Evaluate a policy (1, S, A) in a mean field (S,), (S, A) or (1, S, A), by default its own."""
     if mean_field is None:
         return evaluate(induced, policy)
     given = checks.finite_numbers("mean_field", mean_field)
@@ -258,6 +257,8 @@ def in_mean_field(induced: InducedGame, policy: Array, mean_field: ArrayLike | N
             f"mean_field must have shape ({induced.n_states},), a law of the state, or"
             f" {induced.policy_shape[1:]}, a law of state and action, got {given.shape}"
         )
+    else:
+        checks.whole_law("mean_field", given)
     flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape)))
     return in_flow(induced, policy, flow)
 
@@ -286,5 +287,6 @@ def discounted_visits(induced: InducedGame, evaluated: Evaluated) -> Array:
 
 def policy_transitions(policy: Array, transitions: Array) -> Array:
     """The transition matrix (S, S) of a policy (S, A) in transitions (S, A, S)."""
-    moves: Array = np.asarray(np.matmul(policy[:, None, :], transitions)[:, 0], np.float64)
+    moves = np.empty((len(policy), len(policy)))
+    np.matmul(policy[:, None, :], transitions, out=moves[:, None])
     return moves

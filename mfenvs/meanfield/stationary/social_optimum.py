@@ -55,8 +55,7 @@ class Ascent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SocialOptimum(StationaryPoint):
-    """The best policy that was found, and how its ascent ended. It is a local optimum unless the problem has
-    one."""
+    """The best policy that was found, a local optimum, and how its ascent ended."""
 
     converged: bool
     """Whether the ascent that found the policy converged to a point where the projected gradient vanishes."""

@@ -25,7 +25,7 @@ from mfenvs.meanfield.stationary.resolvent import change_row, reached_law
 MOST_STEPS = 1000
 """Number of steps of the resolvent's chain after which a law is searched by the population's flow instead."""
 SMALLEST_ADVANTAGE = 1e-12
-"""Difference of two actions' values, relative to the largest value, below which its sign is a rounding error."""
+"""Difference of two actions' values, relative to the largest value, below which it is a rounding error."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,13 +136,13 @@ def threshold_search(induced: InducedGame, *, tolerance: float = TOLERANCE) -> T
     scale = SMALLEST_ADVANTAGE * max(1.0, float(np.abs(values).max()))
     candidates: list[ThresholdPoint] = []
     for upper, sweep in enumerate(sweeps):
-        for k in _least(sweep.gains, (1.0 - induced.game.discount) * tolerance):
+        for k in _least(sweep.gains, (1.0 - induced.game.discount) * tolerance, scale):
             # Both directions contain the two constant policies.
             if not (upper == 0 and k in (0, len(order))):
                 candidates.append(_point(induced, levels, thresholds[k], upper))
         changes = sweep.own_advantages[:, 0] * sweep.own_advantages[:, 1] < 0.0
-        for k in np.flatnonzero(changes & (np.abs(sweep.own_advantages).min(axis=1) > scale)):
-            mixed = _indifferent(induced, levels, order, int(k), upper)
+        for place in np.flatnonzero(changes & (np.abs(sweep.own_advantages).min(axis=1) > scale)):
+            mixed = _indifferent(induced, levels, order, int(place), upper)
             if mixed.largest_gap <= tolerance:
                 candidates.append(mixed)
     if not candidates:  # The only minima are constant policies, which the other direction has left out.
@@ -196,11 +196,11 @@ def _point(
     return ThresholdPoint(**fields, threshold=float(threshold), upper_action=upper, probability=float(probability))
 
 
-def _least(gains: Array, zero: float) -> Iterator[int]:
+def _least(gains: Array, zero: float, rounding: float) -> Iterator[int]:
     """Positions of zeros and of local minima; of several equal minima in a row the first."""
     for k, gain in enumerate(gains):
         before, after = gains[k - 1] if k else np.inf, gains[k + 1] if k + 1 < len(gains) else np.inf
-        if gain <= zero or (gain < before and gain <= after):
+        if gain <= zero or (gain < before - rounding and gain <= after + rounding):
             yield k
 
 
