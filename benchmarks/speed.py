@@ -39,6 +39,7 @@ from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import agent_key, step_key
 from mfenvs.files import write_json
 from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.stationary import find_equilibrium, find_social_optimum, threshold_search
 
 RESULTS = Path("runs") / "speed.json"
 N = 1000
@@ -50,7 +51,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy."""
+    ppo, auction, energy, stationary."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -466,6 +467,27 @@ def _bounds(game: Game) -> tuple[Any, Any]:
     return space.low, space.high
 
 
+def stationary(repetitions: int) -> Iterator[Row]:
+    """Measure the exact solvers of stationary games on malware's grid of 101 levels."""
+    game = make("Malware-v0")
+    assert isinstance(game, FiniteGame)
+    induced = InducedGame(game)
+    starts = [induced.uniform_policy()]
+    times = medians(
+        repetitions,
+        (lambda: find_equilibrium(induced), 5),
+        (lambda: threshold_search(induced), 5),
+        (lambda: find_social_optimum(induced, starts), 5),
+    )
+    names = (
+        "Malware, exact equilibrium",
+        "Malware, all 204 threshold policies: equilibria and social optimum",
+        "Malware, social optimum by gradients from the uniform policy",
+    )
+    for name, seconds in zip(names, times, strict=True):
+        yield Row(name, seconds, "s", "< 0.05", seconds < 0.05)
+
+
 MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "engine": engine,
     "apis": apis,
@@ -476,4 +498,5 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "ppo": ppo,
     "auction": auction,
     "energy": energy,
+    "stationary": stationary,
 }

@@ -116,7 +116,7 @@ def price_of_anarchy(
     induced:
         The mean-field game of a discounted finite game.
     equilibria:
-        Equilibria, at least one; by default those of :func:`find_equilibria`.
+        Equilibria, at least one, which are taken as they are; by default those of :func:`find_equilibria`.
     optimum:
         The social optimum; by default that of :func:`mfenvs.meanfield.stationary.find_social_optimum`. An
         equilibrium of a higher value takes its place.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.induced import NEARLY_STATIONARY, InducedGame
 from mfenvs.meanfield.stationary.complementarity import complementary_solution
 from mfenvs.meanfield.stationary.points import (
     TOLERANCE,
@@ -70,12 +70,13 @@ def find_equilibrium(
     max_iterations: int = 500,
     polish: bool = True,
 ) -> Equilibrium:
-    """Search a stationary mean-field equilibrium (SMFE) by damped best responses.
+    """Search for a stationary mean-field equilibrium (SMFE) by damped best responses.
 
-    The population's policy moves towards the best response to its own mean field, the two mixed by the masses of
-    their states: pi(a|s) ~ (1 - alpha) m(s) pi(a|s) + alpha m'(s) pi'(a|s). The share alpha begins at 1 and is
-    halved when the gap does not fall, down to 1 / (k + 1) in iteration k (fictitious play). When the iteration
-    oscillates, the equations of indifference are solved between the actions that it alternates between.
+    The population's policy moves towards the best response pi' to its own mean field, the two mixed by the masses m
+    of their states: pi(a|s) ~ (1 - alpha) m(s) pi(a|s) + alpha m'(s) pi'(a|s). The share alpha begins at 1 and is
+    halved when the gap does not fall, down to 1 / (k + 2) in iteration k (fictitious play). From time to time the
+    probabilities of the actions that the iteration alternates between are solved for, by Newton's method: an
+    equilibrium that mixes actions is found to rounding, and so are equilibria that are not isolated.
 
     There is no guarantee: where it fails, the best policy found is returned with ``converged`` False.
 
@@ -91,7 +92,7 @@ def find_equilibrium(
     max_iterations:
         Number of best responses after which the search gives up.
     polish:
-        Whether to solve the equations of indifference; without, this is the damped fixed-point iteration alone.
+        Whether to use Newton's method; without, this is the damped fixed-point iteration alone.
 
     Returns
     -------
@@ -139,15 +140,14 @@ class _Search:
     def __init__(self, induced: InducedGame, tolerance: float) -> None:
         self.induced, self.tolerance = induced, tolerance
         self.gaps: list[float] = []
+        # A mean field that is not stationary is no equilibrium's, however small the gap in it.
+        self._rank = True, np.inf
         self._best: tuple[Evaluated, ResponseGap] | None = None
 
     @property
-    def best_gap(self) -> float:
-        return np.inf if self._best is None else self._best[1].largest_gap
-
-    @property
     def is_solved(self) -> bool:
-        return self.best_gap <= self.tolerance
+        """Whether the best policy's mean field is stationary and its gap within the tolerance."""
+        return self._rank <= (False, self.tolerance)
 
     def visit(self, policy: Array) -> tuple[Evaluated, ResponseGap]:
         """Evaluate the policy of an iteration."""
@@ -158,25 +158,26 @@ class _Search:
     def consider(self, here: Evaluated) -> tuple[Evaluated, ResponseGap]:
         """Compare an evaluated policy with its best response; keep it if it is the best so far."""
         gap = response_gap(self.induced, here)
-        # A mean field that is not stationary is no equilibrium's, however small the gap in it.
-        settled = here.flow.residual <= 1e-8
-        if self._best is None or (settled and gap.largest_gap < self.best_gap):
-            self._best = here, gap
+        rank = here.flow.residual > NEARLY_STATIONARY, gap.largest_gap
+        if self._best is None or rank < self._rank:
+            self._best, self._rank = (here, gap), rank
         return here, gap
 
     def result(self) -> Equilibrium:
+        """The best policy, and how the search ended."""
         assert self._best is not None
-        fields = point_fields(*self._best)
-        converged = self.is_solved and StationaryPoint(**fields).is_stationary
-        reason = (
-            f"the largest gap is within {self.tolerance:g}"
-            if converged
-            else "the mean field is not stationary"
-            if self.is_solved
-            else f"no policy with a gap within {self.tolerance:g} in {len(self.gaps)} iterations"
-        )
+        if self.is_solved:
+            reason = f"the largest gap is within {self.tolerance:g}"
+        elif self._rank[0]:
+            reason = f"the population did not settle under any of {len(self.gaps)} policies"
+        else:
+            reason = f"no policy with a gap within {self.tolerance:g} in {len(self.gaps)} iterations"
         return Equilibrium(
-            **fields, converged=converged, reason=reason, iterations=len(self.gaps), gaps=np.array(self.gaps)
+            **point_fields(*self._best),
+            converged=self.is_solved,
+            reason=reason,
+            iterations=len(self.gaps),
+            gaps=np.array(self.gaps),
         )
 
 

@@ -15,6 +15,7 @@ rounding where rules are polynomials of degree 4 in the counts, which covers lin
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,10 @@ DOUBTFUL = 100.0
 """Derivatives are doubtful where the squared reciprocal condition number is below this times a law's residual."""
 NEGLIGIBLE = 1e-9
 """Size, relative to one, of what must vanish where a population has several recurrent classes."""
+
+
+MOST_NUMBERS = 2**27
+"""Largest number of entries of the table of counts: a gigabyte."""
 
 
 class NotDifferentiableError(ValueError):
@@ -236,7 +241,9 @@ def _count_slopes(induced: InducedGame, here: Evaluated, visits: Array, counting
 
 def _counting(induced: InducedGame) -> Array:
     """The counts to which a unit of mass in each state and action contributes, shape (n_cells, S, A)."""
-    counting = np.empty((induced.game.n_cells, induced.n_states, induced.n_actions))
+    shape = induced.game.n_cells, induced.n_states, induced.n_actions
+    checks.at_most("n_cells * n_states * n_actions, for a gradient,", math.prod(shape), MOST_NUMBERS)
+    counting = np.empty(shape)
     arrays = induced.flow_arrays()
     _counting_kernel(induced.kernels.count_rule)(
         induced.agents,

@@ -49,6 +49,10 @@ class StationaryPoint:
         """Whether the search for the mean field converged; if not, the population may cycle for ever."""
         return self.residual <= NEARLY_STATIONARY
 
+    def is_equilibrium(self, tolerance: float = TOLERANCE) -> bool:
+        """Whether this is a stationary mean-field equilibrium: no agent gains more than ``tolerance`` anywhere."""
+        return self.is_stationary and self.largest_gap <= tolerance
+
 
 @dataclasses.dataclass(frozen=True)
 class ResponseGap:
@@ -281,7 +285,7 @@ def response_gap(induced: InducedGame, evaluated: Evaluated) -> ResponseGap:
 def discounted_visits(induced: InducedGame, evaluated: Evaluated) -> Array:
     """Discounted numbers of visits sum_t gamma^t P(s_t = s), with s_0 from the initial law, shape (S,)."""
     system = np.eye(induced.n_states) - induced.game.discount * evaluated.moves.T
-    visits: Array = np.linalg.solve(system, induced.initial)
+    visits: Array = np.linalg.solve(system, induced.initial).astype(np.float64, copy=False)
     return visits
 
 

@@ -62,7 +62,7 @@ class ThresholdSearch:
     @property
     def equilibria(self) -> tuple[ThresholdPoint, ...]:
         """The candidates whose largest gap is within the tolerance, by ascending gap; there may be none."""
-        return tuple(c for c in self.candidates if c.largest_gap <= self.tolerance and c.is_stationary)
+        return tuple(c for c in self.candidates if c.is_equilibrium(self.tolerance))
 
     @property
     def best_candidate(self) -> ThresholdPoint:
@@ -143,7 +143,7 @@ def threshold_search(induced: InducedGame, *, tolerance: float = TOLERANCE) -> T
         changes = sweep.own_advantages[:, 0] * sweep.own_advantages[:, 1] < 0.0
         for place in np.flatnonzero(changes & (np.abs(sweep.own_advantages).min(axis=1) > scale)):
             mixed = _indifferent(induced, levels, order, int(place), upper)
-            if mixed.largest_gap <= tolerance:
+            if mixed.is_equilibrium(tolerance):
                 candidates.append(mixed)
     if not candidates:  # The only minima are constant policies, which the other direction has left out.
         candidates.append(_point(induced, levels, -np.inf if gains[1, 0] < gains[1, -1] else np.inf, 1))

@@ -55,10 +55,7 @@ def test_the_derivatives_at_random_policies(name, seed):
 
 @by_game
 def test_the_derivatives_at_corners(name):
-    """Counts are at the ends of their ranges there, where difference quotients must be one-sided.
-
-    Beyond the ends the auction's rules cut off what is negative: a central quotient would be wrong.
-    """
+    """Counts are at the ends of their ranges there."""
     induced, rng = GAMES[name], np.random.default_rng(1)
     eye = np.eye(induced.n_actions)
     for _ in range(3):
@@ -69,6 +66,18 @@ def test_the_derivatives_at_corners(name):
             direction = a_policy(rng, induced) - policy
             total = forward(lambda t, p=policy, d=direction: induced.value(p + t * d))
             assert_allclose((found.total * direction[0]).sum(), total, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("bid", [1, 2])
+def test_a_count_at_the_end_of_its_range_has_a_one_sided_derivative(bid):
+    """Nobody bids 0, and the auction's rules cut off negative counts: a central quotient would give the half."""
+    induced = InducedGame(auction(discount=0.8, n_bidders=2))
+    policy = np.tile(np.eye(3)[bid], (1, 3, 1))
+    found = welfare_gradient(induced, policy)
+    for other in (0, 1, 2):
+        direction = np.tile(np.eye(3)[other], (1, 3, 1)) - policy
+        total = forward(lambda t, d=direction: induced.value(policy + t * d))
+        assert_allclose((found.total * direction[0]).sum(), total, rtol=1e-6, atol=1e-6)
 
 
 def test_against_plain_numpy():

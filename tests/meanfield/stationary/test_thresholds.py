@@ -167,6 +167,7 @@ def check_investments(n_levels, equilibrium_value, gap):
         assert_allclose(never.gap, (best(0.5) - never_values(0.5)).mean(), atol=1e-5)
         assert_allclose(never.value, 0.5, atol=1e-6)
         assert never.largest_gap > 0.5
+        assert not never.is_equilibrium()
         found = threshold_search(induced)
         point = found.best_candidate
         # The best response to the mean field of the equilibrium is worth what the equilibrium is.
@@ -174,6 +175,7 @@ def check_investments(n_levels, equilibrium_value, gap):
         assert mean >= 0.4
         assert_allclose(point.value, best(mean).mean(), atol=1e-5)
         assert point in found.equilibria
+        assert point.is_equilibrium()
         assert np.inf not in [c.threshold for c in found.equilibria]
         total, gaps = total + point.value, gaps + never.gap
     assert round(total, 4) == equilibrium_value
