@@ -72,8 +72,8 @@ def find_equilibrium(
 ) -> Equilibrium:
     """Search for a stationary mean-field equilibrium (SMFE) by damped best responses.
 
-    The population's policy moves towards the best response pi' to its own mean field, the two mixed by the masses
-    m of their states: pi(a|s) ~ (1 - alpha) m(s) pi(a|s) + alpha m'(s) pi'(a|s). The share alpha begins at 1 and is
+    The population's policy moves towards the best response pi' to its own mean field, both mixed by the masses m
+    of their states: pi(a|s) ~ (1 - alpha) m(s) pi(a|s) + alpha m'(s) pi'(a|s). The share alpha begins at 1 and is
     halved when the gap does not fall, down to 1 / (k + 2) in iteration k (fictitious play). From time to time the
     probabilities of the actions that the iteration alternates between are solved for, by Newton's method: an
     equilibrium that mixes actions is found to rounding, and so are equilibria that are not isolated.

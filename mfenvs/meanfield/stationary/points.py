@@ -104,7 +104,8 @@ class Evaluated:
 
     def action_values(self, discount: float) -> Array:
         """Q(s, a) of the policy in its mean field, shape (S, A)."""
-        q: Array = self.flow.rewards[0] + discount * self.flow.transitions[0] @ self.values
+        ahead = self.flow.transitions.reshape(-1, len(self.values)) @ self.values
+        q: Array = self.flow.rewards[0] + discount * ahead.reshape(self.flow.rewards[0].shape)
         return q
 
 

@@ -252,7 +252,7 @@ def _sweep(induced: InducedGame, order: NDArray[np.intp], upper: int) -> _Sweep:
     def has_same_moves(present: Array) -> bool:
         np.multiply(present[:, None], policy[0], out=mu[0])
         kernels.freeze(mu, arrays)
-        return tables is not None and np.array_equal(arrays.transitions, tables)
+        return tables is not None and bool((arrays.transitions == tables).all())
 
     for k in range(n_states + 1):
         if k > 0:
@@ -275,8 +275,8 @@ def _sweep(induced: InducedGame, order: NDArray[np.intp], upper: int) -> _Sweep:
             resolvent = np.linalg.inv(np.eye(n_states) - discount * tables[0, states, actions])
         rewards = arrays.rewards[0]
         found = resolvent @ rewards[states, actions]
-        q = rewards + discount * arrays.transitions[0] @ found
-        values[k], gains[k] = initial @ found, max(0.0, (q.max(axis=1) - found).max())
+        q = rewards + discount * (arrays.transitions.reshape(-1, n_states) @ found).reshape(n_states, 2)
+        values[k], gains[k] = initial @ found, max(0.0, (np.maximum(q[:, 0], q[:, 1]) - found).max())
         advantages = q[:, upper] - q[:, 1 - upper]
         if k < n_states:
             own[k, 0] = advantages[order[k]]

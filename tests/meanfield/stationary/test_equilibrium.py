@@ -1,14 +1,13 @@
 """The search for an equilibrium: known answers, games without any that it finds, and what it says of itself."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from malware_arrays import malware_value, repair_from
 from numpy.testing import assert_allclose
 from oracles import best_forever, chain, deterministic_policies, forever, stationary
+from shy import Shy
 from small_games import auction, auction_arrays, crowd
-from tabulated import Tabulated, tabulated_arrays
+from tabulated import Tabulated, random_tabulated, tabulated_arrays
 
 from mfenvs import InducedGame, make
 from mfenvs.games.epidemic import Epidemic
@@ -55,10 +54,9 @@ def check_equilibrium(found: Equilibrium, arrays, discount):
     assert_allclose(found.mean_field, found.state_law[:, None] * policy, atol=1e-12)
 
 
-@pytest.mark.parametrize("crowding", [0.0, 0.6, 2.0, 5.0])
-@pytest.mark.parametrize("pull", [0.0, 0.7])
-def test_small_games(crowding, pull):
-    game = dataclasses.replace(BUSY, crowding=crowding, pull=pull)
+@pytest.mark.parametrize("seed", range(12))
+def test_small_random_games(seed):
+    game = random_tabulated(seed)
     found = find_equilibrium(InducedGame(game))
     check_equilibrium(found, lambda mu: tabulated_arrays(game, mu), 0.8)
 
@@ -81,6 +79,25 @@ def test_rock_paper_scissors_whose_equilibria_are_a_continuum():
     assert found.converged
     assert found.policy[0].max(axis=1).max() < 1.0
     assert_allclose(found.state_law, stationary(found.policy[0]), atol=1e-9)
+
+
+def test_averages_of_rock_paper_scissors_move_where_nobody_is():
+    """A best response may leave a state for good; without the visits on the way the policy there would be kept."""
+    game = RockPaperScissors(n_agents=6, horizon=3, beta=0.4, discount=0.7)
+    found = find_equilibrium(InducedGame(game), max_iterations=60, polish=False)
+    assert found.largest_gap < 0.4 < 0.7 < found.gaps[0]
+
+
+def test_a_population_that_never_settles_has_no_equilibrium():
+    """Rewards are 0, so that no best response gains anything; but the mean field is not stationary."""
+    with pytest.warns(RuntimeWarning, match="does not settle"):
+        induced = InducedGame(Shy(slope=20.0))
+    found = find_equilibrium(induced, max_iterations=2)
+    assert found.largest_gap == 0.0
+    assert not found.converged
+    assert not found.is_equilibrium()
+    assert found.reason == "the population did not settle under any of 2 policies"
+    assert found.residual > 0.1
 
 
 def test_an_epidemic_mixes_when_healthy():

@@ -1,6 +1,5 @@
 """The social optimum: known answers, grids of all policies, and what the search says of itself."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -9,9 +8,10 @@ from malware_arrays import malware_value, repair_from
 from numpy.testing import assert_allclose
 from oracles import deterministic_policies, forever
 from small_games import crowd
-from tabulated import Tabulated, tabulated_arrays
+from tabulated import Tabulated, random_tabulated, tabulated_arrays
 
 from mfenvs import InducedGame, make
+from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.meanfield.stationary import find_equilibrium, find_social_optimum, welfare_gradient
 from mfenvs.meanfield.stationary.social_optimum import project
 
@@ -40,9 +40,9 @@ def grid_of_policies(n):
         yield np.column_stack([share, 1.0 - np.array(share)])
 
 
-@pytest.mark.parametrize(("crowding", "pull"), [(0.6, 0.7), (2.0, 0.0), (-1.0, 0.5), (5.0, 0.9)])
-def test_no_policy_of_a_fine_grid_is_better(crowding, pull):
-    induced = InducedGame(dataclasses.replace(BUSY, crowding=crowding, pull=pull))
+@pytest.mark.parametrize("seed", range(5))
+def test_no_policy_of_a_fine_grid_is_better(seed):
+    induced = InducedGame(random_tabulated(seed))
     found = find_social_optimum(induced)
     best = max(induced.value(policy[None]) for policy in grid_of_policies(11))
     # Between two points of the grid little can be gained: J is smooth.
@@ -87,6 +87,16 @@ def test_where_welfare_jumps_the_result_says_so_and_the_best_threshold_is_kept()
     assert found.start == "best threshold"
     assert "social welfare jumps at this policy" in found.reason
     assert np.isnan(found.projected_gradient)
+
+
+def test_an_ascent_that_gets_nowhere_ends():
+    """Rock-paper-scissors is best for all who hardly ever move on, the less the better: there is no optimum."""
+    induced = InducedGame(RockPaperScissors(n_agents=6, horizon=3, beta=0.4, discount=0.7))
+    found = find_social_optimum(induced, [induced.uniform_policy()])
+    assert not found.converged
+    assert found.reason == "social welfare does not rise any more"
+    assert found.iterations < 500
+    assert found.value > induced.value(induced.uniform_policy()) + 1.0
 
 
 def test_an_ascent_that_is_cut_short_says_so():

@@ -96,6 +96,19 @@ def test_a_population_that_affects_transitions_is_followed():
     assert_allclose(found.social_optimum.value, found.values.max(), atol=1e-12)
 
 
+def test_a_population_that_changes_transitions_on_its_way():
+    """Firms grow fast until the mean quality reaches .7, which only some of the thresholds do."""
+    induced = InducedGame(make("Investment-v0", threshold=0.7).one_product(0, 41))
+    found, levels = threshold_search(induced), induced.game.state_levels[:, 0]
+    means = []
+    for upper in (0, 1):
+        for k, threshold in enumerate(found.thresholds):
+            policy = threshold_policy(induced, threshold, upper)
+            assert_allclose(found.values[upper, k], induced.value(policy), atol=1e-9)
+            means.append(induced.flow(policy).mu[0].sum(axis=1) @ levels)
+    assert min(means) < 0.6 < 0.8 < max(means)
+
+
 @pytest.mark.parametrize("crowding", [-1.0, 0.0, 0.6, 3.0])
 def test_equilibria_are_equilibria_and_candidates_are_sorted(crowding):
     found = threshold_search(InducedGame(Lined(discount=0.8, pull=0.7, crowding=crowding)))
