@@ -20,7 +20,7 @@ from stable_baselines3.common.logger import Logger
 
 from mfenvs import checks
 from mfenvs.files import JSON_BYTES, ArraySpecification, FileError, SavedArrays, plain, write_arrays
-from mfenvs.game import FiniteGame, Game
+from mfenvs.game import FiniteGame, Game, kind_of
 from mfenvs.registry import make, name_of, registered_games
 
 from .config import TrainerConfig
@@ -99,7 +99,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     def _check_game(cls, game: Game) -> FiniteGame:
         """Check that the algorithm can learn a game, and return the game."""
         if not isinstance(game, FiniteGame):
-            raise TypeError(f"{cls.__name__} needs a finite game, got {type(game).__name__}")
+            raise TypeError(f"{cls.__name__} needs a finite game, got {kind_of(game)}")
         if cls.needs_horizon and game.is_infinite:
             raise ValueError(
                 f"{cls.__name__} needs a game that ends: make it with discount=1, got {game.discount:g}"

@@ -4,5 +4,6 @@ Tags in their docstrings say where a definition comes from: [S] the source state
 ambiguous or misprinted and we resolved it; [O] the source is silent and the choice is ours.
 
 Sources: Yardim & He, "Exploiting approximate symmetry for efficient multi-agent reinforcement learning",
-arXiv 2408.15173; Guo, Hu, Xu & Zhang, "Learning mean-field games", arXiv 1901.09585.
+arXiv 2408.15173; Guo, Hu, Xu & Zhang, "Learning mean-field games", arXiv 1901.09585; Subramanian & Mahajan,
+"Reinforcement learning in stationary mean-field games", AAMAS 2019.
 """

@@ -39,6 +39,11 @@ class TwoForms(Game):
     def __reduce__(self) -> tuple[Any, ...]:
         return _without_init, (self.declared_class(), self.states), self.__dict__
 
+    @property
+    def kind(self) -> str:
+        """The game's class and form in error messages."""
+        return f"{type(self).__name__} with states={self.states!r}"
+
     @classmethod
     def declared_class(cls) -> Any:
         """The class that was declared, of which this one is a form."""
