@@ -59,7 +59,7 @@ class Equilibrium(StationaryPoint):
     iterations: int
     """Number of best responses that were computed."""
     gaps: Array
-    """Largest gap of every iteration's policy, shape (iterations,)."""
+    """Largest gap of every iteration's policy, Newton's steps aside, shape (iterations,)."""
 
 
 def find_equilibrium(
@@ -106,7 +106,7 @@ def find_equilibrium(
     References
     ----------
     Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMFE. The damping
-    and the equations of indifference are ours.
+    and Newton's method are ours.
     """
     check_discounted(induced)
     policy = induced.uniform_policy() if start is None else policy_of(induced, start, "start")
@@ -121,11 +121,7 @@ def find_equilibrium(
             break
         answers.append(gap.best_response)
         if polish and k + 1 >= next_polish and k + 1 < max_iterations:
-            for candidates in _candidates(here, answers):
-                _polish(search, here, candidates)
-                if search.is_solved:
-                    break
-            if search.is_solved:
+            if any(_polish(search, here, candidates) for candidates in _candidates(here, answers)):
                 break
             next_polish *= 2
         if k > 0 and search.gaps[-1] > PROGRESS * min(search.gaps[:-1]):
@@ -206,22 +202,23 @@ def _candidates(here: Evaluated, answers: list[Array]) -> Iterator[Mask]:
             yield guess
 
 
-def _polish(search: _Search, here: Evaluated, candidates: Mask) -> None:
-    """Solve for an equilibrium among candidate actions, and again with better responses added to them."""
+def _polish(search: _Search, here: Evaluated, candidates: Mask) -> bool:
+    """Solve for an equilibrium among candidate actions, adding better responses; return whether it is found."""
     smallest, since = np.inf, 0
     for _ in range(MOST_NEWTON_STEPS):
         if candidates.sum() - len(candidates) > MOST_UNKNOWNS:
-            return
+            break
         policy = _linearised_equilibrium(search.induced, here, candidates)
         if policy is None:
-            return
+            break
         here, gap = search.consider(evaluate(search.induced, policy))
         better = gap.best_response[0] > 0.0
         # Far from the solution the gap need not fall at every step.
         since = 0 if gap.largest_gap < smallest else since + 1
         if search.is_solved or since > PATIENCE:
-            return
+            break
         smallest, candidates = min(smallest, gap.largest_gap), candidates | better
+    return search.is_solved
 
 
 def _linearised_equilibrium(induced: InducedGame, start: Evaluated, candidates: Mask) -> Array | None:
@@ -234,50 +231,52 @@ def _linearised_equilibrium(induced: InducedGame, start: Evaluated, candidates: 
 
     Returns None if Lemke's method does not find a solution.
     """
-    discount, size = induced.game.discount, induced.n_states
     is_mixed = candidates.sum(axis=1) > 1
-    fixed = np.where(candidates, start.policy[0], 0.0)
-    lost = ~(fixed.sum(axis=1) > SMALLEST_SHARE)
-    fixed[lost] = candidates[lost]
-    here = evaluate(induced, _as_policy(fixed))
+    played = np.where(candidates, start.policy[0], 0.0)
+    lost = ~(played.sum(axis=1) > SMALLEST_SHARE)
+    played[lost] = candidates[lost]
+    here = evaluate(induced, _as_policy(played))
     states, actions = np.nonzero(candidates & is_mixed[:, None])
-    n = len(states)
+    n, n_mixed = len(states), int(is_mixed.sum())
     if n == 0:
         return here.policy
-    likeliest = here.policy[0].argmax(axis=1)
-    q = here.action_values(discount)[states, actions]
-    slopes = np.zeros((n, n))
-    for j, (s, a) in enumerate(zip(states, actions, strict=True)):
-        if a != likeliest[s]:
-            moved = here.policy.copy()
-            # The likeliest action can always lose a little.
-            moved[0, s, a] += DIFFERENCE
-            moved[0, s, likeliest[s]] -= DIFFERENCE
-            there = evaluate(induced, moved).action_values(discount)[states, actions]
-            slopes[:, j] = (there - q) / DIFFERENCE
-    owners = np.zeros((n, size))
-    owners[np.arange(n), states] = 1.0
-    owners = owners[:, is_mixed]
-    own = here.policy[0][states, actions]
+    slopes = _slopes_of_values(induced, here, states, actions)
     # The proximal term keeps the step short where equilibria are not isolated; it vanishes with the gap.
-    slopes -= np.diag(np.full(n, response_gap(induced, here).largest_gap))
-    # Values are compared within a state only: any constant that makes the costs positive will do.
-    constants = slopes @ own - q
-    least = (constants - np.maximum(slopes, 0.0).sum(axis=1)).min()
-    n_mixed = owners.shape[1]
-    scale = max(1e-300, float(np.abs(constants - least).max()))
+    slopes -= response_gap(induced, here).largest_gap * np.eye(n)
+    now = here.policy[0][states, actions]
+    costs = slopes @ now - here.action_values(induced.game.discount)[states, actions]
+    # Only differences within a state matter: a constant makes all costs positive, and a factor does no harm.
+    costs -= (costs - np.maximum(slopes, 0.0).sum(axis=1)).min()
+    scale = max(1e-300, float(np.abs(costs).max()))
+    owners = (states[:, None] == np.flatnonzero(is_mixed)).astype(np.float64)
     solved = complementary_solution(
         np.block([[-slopes / scale, -owners], [owners.T, np.zeros((n_mixed, n_mixed))]]),
-        np.concatenate([(constants - least) / scale + 1.0, -np.ones(n_mixed)]),
+        np.concatenate([costs / scale + 1.0, -np.ones(n_mixed)]),
     )
     if solved is None:
         return None
     policy = here.policy[0].copy()
     policy[is_mixed] = 0.0
     policy[states, actions] = np.maximum(solved[:n], 0.0)
-    if not (np.isfinite(policy).all() and (policy.sum(axis=1) > SMALLEST_SHARE).all()):
-        return None
-    return _as_policy(policy)
+    is_policy = np.isfinite(policy).all() and (policy.sum(axis=1) > SMALLEST_SHARE).all()
+    return _as_policy(policy) if is_policy else None
+
+
+def _slopes_of_values(
+    induced: InducedGame, here: Evaluated, states: NDArray[np.intp], actions: NDArray[np.intp]
+) -> Array:
+    """Derivatives of the values Q of actions by their probabilities, at the expense of the likeliest action."""
+    discount, n = induced.game.discount, len(states)
+    likeliest = here.policy[0].argmax(axis=1)
+    q, slopes = here.action_values(discount)[states, actions], np.zeros((n, n))
+    for j, (state, action) in enumerate(zip(states, actions, strict=True)):
+        if action != likeliest[state]:
+            moved = here.policy.copy()
+            moved[0, state, action] += DIFFERENCE
+            moved[0, state, likeliest[state]] -= DIFFERENCE
+            there = evaluate(induced, moved).action_values(discount)[states, actions]
+            slopes[:, j] = (there - q) / DIFFERENCE
+    return slopes
 
 
 def _as_policy(probabilities: Array) -> Array:

@@ -16,7 +16,7 @@ BUSY = Tabulated(discount=0.8, pull=0.7, crowding=0.6)
 MALWARE = InducedGame(make("Malware-v0"))
 GAMES = {
     "malware": MALWARE,
-    "auction": InducedGame(auction(discount=0.8)),
+    "auction": InducedGame(auction(discount=0.8, heterogeneity=0.25)),
     "busy": InducedGame(BUSY),
 }
 by_game = pytest.mark.parametrize("name", GAMES)
