@@ -76,6 +76,15 @@ class Tabulated(FiniteGame):
         return np.array(self.moves), np.array(self.pay), float(self.crowding), float(self.pull)
 
 
+def random_tabulated(seed: int, **constants: Any) -> Tabulated:
+    """A game with random moves and pay, in which others matter for both."""
+    rng = np.random.default_rng(seed)
+    moves, pay = rng.dirichlet(np.ones(3), (3, 2)), rng.normal(size=(3, 2))
+    crowding, pull = rng.uniform(-2.0, 2.0), rng.uniform(0.0, 0.9)
+    drawn = {"moves": moves.tolist(), "pay": pay.tolist(), "crowding": crowding, "pull": pull, "discount": 0.8}
+    return Tabulated(**{**drawn, **constants})
+
+
 # Solvers in plain numpy.
 
 

@@ -25,8 +25,9 @@ from oracles import (
     stationary,
 )
 from scipy import optimize
+from shy import Shy
 
-from mfenvs import Engine, FiniteGame, InducedGame, evaluate, make, n_player_exploitability, rule, share, tabulate
+from mfenvs import Engine, FiniteGame, InducedGame, evaluate, make, n_player_exploitability, rule, tabulate
 from mfenvs.api.population import Population
 from mfenvs.evaluation import deviation_gain
 from mfenvs.games.epidemic import Epidemic
@@ -256,11 +257,6 @@ def test_rock_paper_scissors_forgets_where_it_was():
 
 
 @rule
-def zero(state, action, agent, world):
-    return 0.0
-
-
-@rule
 def own_number(state, action, agent, world):
     return 1.0 * state + 0.5 * action
 
@@ -320,38 +316,6 @@ def test_the_rarest_moves_decide_in_the_long_run(rare):
     assert_allclose(flow.mu[0].sum(axis=1), np.array([4, 2, 1]) / 7, atol=1e-8)
     one_way = InducedGame(Circle()).flow([[rare, 1 - rare], [rare, 1 - rare], [0.0, 1.0]])
     assert_allclose(one_way.mu[0].sum(axis=1), [0.0, 0.0, 1.0], atol=1e-12)
-
-
-@rule
-def away_from_the_many(next_state, state, action, agent, world):
-    """To state 1 with probability 1/2 - slope (mass in 1 - 1/2), cut off."""
-    crowded = share(world, 2) + share(world, 3)
-    there = min(max(0.5 - agent.slope * (crowded - 0.5), 0.0), 1.0)
-    return there if next_state == 1 else 1.0 - there
-
-
-@dataclasses.dataclass(kw_only=True)
-class Shy(FiniteGame):
-    """The map of the mass in state 1 has the slope -slope at its only fixed point, 1/2."""
-
-    n_agents: int = 4
-    horizon: int = 5
-    discount: float = 0.9
-    slope: float = 1.0
-    begin: float = 0.1
-    n_states = n_actions = 2
-    agent_dtype = np.dtype([("slope", np.float32)])
-    transition = staticmethod(away_from_the_many)
-    reward = staticmethod(zero)
-
-    @property
-    def initial_distribution(self):
-        return np.array([1 - self.begin, self.begin])
-
-    def draw_agents(self, rng):
-        agents = np.zeros(self.n_agents, self.agent_dtype)
-        agents["slope"] = self.slope
-        return agents
 
 
 @pytest.mark.parametrize("slope", [-0.5, 0.5, 0.9])
