@@ -2,7 +2,8 @@
 
 At the top are the contract (``trainer``, ``config``, ``policies``) and what handles runs (``runs``, ``callbacks``,
 ``logging``). Then one folder a kind: ``solvers`` read the mean-field model, ``tabular`` learners have tables,
-``neural`` learners networks, ``market`` holds policies of the energy market, and ``cli`` is the command line.
+``neural`` learners networks, ``stationary`` learns stationary equilibria and optima, ``market`` holds policies of
+the energy market, and ``cli`` is the command line.
 """
 
 import importlib
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .policies import TabularPolicy
     from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
     from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
+    from .stationary.policy_gradient import StationaryPolicyGradient
     from .tabular.gmf_q import GMFQ, NaiveQ
     from .tabular.independent_q import MFQ, IndependentQ
     from .tabular.mirror_descent import IPMD, SymmPMD
@@ -36,6 +38,7 @@ _HOME = {
     "OnlineMirrorDescent": "solvers.fixed_point",
     "PPO": "neural.ppo",
     "RiskAversePPO": "neural.risk_ppo",
+    "StationaryPolicyGradient": "stationary.policy_gradient",
     "SymmPMD": "tabular.mirror_descent",
     "TDLearning": "tabular.temporal_difference",
     "TabularPolicy": "policies",
@@ -57,6 +60,7 @@ __all__ = [
     "NaiveQ",
     "OnlineMirrorDescent",
     "RiskAversePPO",
+    "StationaryPolicyGradient",
     "SymmPMD",
     "TDLearning",
     "TabularPolicy",

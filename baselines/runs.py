@@ -20,6 +20,7 @@ from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTra
 from .policies import TabularPolicy
 from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
 from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
+from .stationary.policy_gradient import StationaryPolicyGradient
 from .tabular.gmf_q import GMFQ, NaiveQ
 from .tabular.independent_q import MFQ, IndependentQ
 from .tabular.mirror_descent import IPMD, SymmPMD
@@ -46,6 +47,7 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         ThreeStepFixedPoint,
         IndependentQ,
         MFQ,
+        StationaryPolicyGradient,
     )
 }
 """The trainers by their names on the command line."""

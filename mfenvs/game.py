@@ -330,6 +330,15 @@ class Game:
         """The constants from which an equal game can be made, as keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
+    @classmethod
+    def declared_class(cls) -> "type[Game]":
+        """The class under which games of this class are registered: the class itself, if it was declared as one.
+
+        A game that is made in several forms (:mod:`mfenvs.games.levels.two_forms`) returns the class that was
+        declared.
+        """
+        return cls
+
     def _check_sizes(self) -> None:
         for name, least in SIZES.items():
             if getattr(type(self), name) is not getattr(Game, name):
@@ -384,7 +393,8 @@ class FiniteGame(Game):
     An agent is counted in the cell ``state * n_actions + action``, so that ``share(world, cell)`` is
     sigma(rho^{-i})(state, action). It observes its own state one-hot and the elapsed time h / H, shape
     (n_states + 1,); in an infinite game its state only, shape (n_states,). The initial distribution is uniform.
-    Each of these can be overridden, and so can ``step``.
+    Each of these can be overridden, and so can ``step``. A game whose states are ordered declares their
+    coordinates, :attr:`state_levels`.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -409,6 +419,7 @@ class FiniteGame(Game):
             )
         self._check_optional_rules()
         checks.probabilities("initial_distribution", self.initial_distribution, (self.n_states,))
+        self._check_state_levels()
         for name, size in (("state_names", self.n_states), ("action_names", self.n_actions)):
             given = getattr(self, name)
             if given and len(given) != size:
@@ -428,6 +439,14 @@ class FiniteGame(Game):
     def initial_distribution(self) -> NDArray[np.float64]:
         """The distribution rho_0 of every agent's initial state, shape (n_states,)."""
         return np.full(self.n_states, 1.0 / self.n_states)
+
+    @property
+    def state_levels(self) -> NDArray[np.float64] | None:
+        """Coordinates in [0, 1] of the states of a game whose states are ordered, shape (n_states, d).
+
+        Threshold policies and networks read them. None, the default, if the states are not ordered.
+        """
+        return None
 
     @property
     def initial(self) -> NDArray[np.float32]:
@@ -509,6 +528,22 @@ class FiniteGame(Game):
                 f"the rules start and step of {type(self).__name__} must return states in [0,"
                 f" {self.n_states - 1}], got {states[outside][0]}"
             )
+
+    def _check_state_levels(self) -> None:
+        levels = self.state_levels
+        if levels is None:
+            return
+        found = checks.array("state_levels", levels)
+        if found.ndim != 2 or len(found) != self.n_states or found.shape[1] < 1:
+            raise ValueError(
+                f"state_levels must have shape ({self.n_states}, d) with d >= 1, or be None, got {found.shape}"
+            )
+        if found.dtype != np.float64:
+            raise TypeError(f"state_levels must be an array of float64, got dtype {found.dtype}")
+        outside = ~((found >= 0.0) & (found <= 1.0))  # Written such that a NaN is outside.
+        if outside.any():
+            state, place = (int(i) for i in np.argwhere(outside)[0])
+            raise ValueError(f"state_levels[{state}, {place}] must be in [0, 1], got {found[state, place]}")
 
     def place_name(self, place: int) -> str:
         """The name of a state."""

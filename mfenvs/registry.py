@@ -118,7 +118,8 @@ def game_class_of(name: str) -> type[Game]:
 
 def name_of(game: Game) -> str | None:
     """The name under which a game's class is registered, or None."""
-    return next((name for name, game_class in _GAMES.items() if game_class is type(game)), None)
+    declared = game.declared_class()
+    return next((name for name, game_class in _GAMES.items() if game_class is declared), None)
 
 
 def _full_name(game_class: type[Game]) -> tuple[str, str]:

@@ -39,19 +39,24 @@ def check_rule(game: Any, name: str) -> None:
     check_arguments(game, name, function)
 
 
-def check_arguments(game: Any, name: str, function: Callable[..., Any]) -> None:
-    """Check that a rule is compiled and takes the arguments with which it is called; TypeError if not."""
-    kind, expected = type(game).__name__, RULE_ARGUMENTS[name]
+def check_arguments(
+    game: Any, name: str, function: Callable[..., Any], arguments: tuple[str, ...] | None = None
+) -> None:
+    """Check that a rule is compiled and takes the arguments with which it is called; TypeError if not.
+
+    ``arguments`` are the names of those, by default what :data:`RULE_ARGUMENTS` says.
+    """
+    kind, expected = type(game).__name__, arguments or RULE_ARGUMENTS[name]
+    call = f"{name}({', '.join(expected)})"
     if not hasattr(function, "py_func"):
         raise TypeError(f"{kind}.{name} must be compiled: put @rule on it")
     found = list(inspect.signature(plain(function)).parameters)
     if len(found) != len(expected):
-        raise TypeError(f"{kind}.{name} must take {_call(name)}, got {name}({', '.join(found)})")
+        raise TypeError(f"{kind}.{name} must take {call}, got {name}({', '.join(found)})")
     for position, argument in enumerate(found):
         if argument in expected and expected.index(argument) != position:
             raise TypeError(
-                f"{kind}.{name} is called as {_call(name)}: its arguments"
-                f" ({', '.join(found)}) are in another order"
+                f"{kind}.{name} is called as {call}: its arguments ({', '.join(found)}) are in another order"
             )
 
 

@@ -150,6 +150,29 @@ def test_declarations_of_wrong_value(declared, message):
         variant(**declared)()
 
 
+def test_states_are_not_ordered_unless_the_game_says_so():
+    assert Idle().state_levels is None
+    ordered = variant(state_levels=np.array([[0.0, 1.0], [0.5, 0.0], [1.0, 0.25]]))()
+    assert_allclose(ordered.state_levels, [[0.0, 1.0], [0.5, 0.0], [1.0, 0.25]])
+
+
+@pytest.mark.parametrize(
+    ("levels", "error", "message"),
+    [
+        (np.zeros(3), ValueError, r"state_levels must have shape \(3, d\) with d >= 1, or be None, got \(3,\)"),
+        (np.zeros((2, 1)), ValueError, r"state_levels must have shape \(3, d\) .*, got \(2, 1\)"),
+        (np.zeros((3, 0)), ValueError, r"state_levels must have shape \(3, d\) .*, got \(3, 0\)"),
+        (np.zeros((3, 1), np.float32), TypeError, "state_levels must be an array of float64, got dtype float32"),
+        (np.array([[0.0], [1.5], [1.0]]), ValueError, r"state_levels\[1, 0\] must be in \[0, 1\], got 1.5"),
+        (np.array([[0.0], [0.5], [-1e-9]]), ValueError, r"state_levels\[2, 0\] must be in \[0, 1\], got -1e-09"),
+        (np.array([[np.nan], [0.5], [1.0]]), ValueError, r"state_levels\[0, 0\] must be in \[0, 1\], got nan"),
+    ],
+)
+def test_coordinates_of_states_are_checked(levels, error, message):
+    with pytest.raises(error, match=message):
+        variant(state_levels=levels)()
+
+
 def lambda_rule(state, action):
     return 0.0
 

@@ -79,13 +79,6 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
         world = World(frozen.counts[h], frozen.signals[h], frozen.constants, h, -1, 0.0, 1.0, 1.0)
         return step(s, a, agent, world, key)
 
-    @rule
-    def wrong(successor: Any, reward: Any, beyond: Any, h: Any, s: Any, a: Any) -> Any:
-        """The code of what is not allowed in a transition, FINE for nothing."""
-        if uint64(successor) >= beyond:
-            return STATE, np.float64(successor), h, s, a
-        return REWARD, np.float64(reward), h, s, a
-
     @kernel
     def sweep(q: Any, v: Any, frozen: Any, n_sweeps: Any, exponent: Any, seed: Any, stage: Any) -> Any:
         """Do synchronous sweeps on Q (T, S, A): every entry learns from one transition and the Q before the sweep.
@@ -112,7 +105,7 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
                         successor, reward = sample(h, s, a, frozen, key, who)
                         # A state below 0 is beyond all states as an unsigned number.
                         if uint64(successor) >= beyond or not math.isfinite(reward):
-                            return wrong(successor, reward, beyond, h, s, a)
+                            return wrong_transition(successor, reward, beyond, h, s, a)
                         target = reward + frozen.discount * ahead[successor]
                         q[h, s, a] += rate * (target - q[h, s, a])
         return FINE, 0.0, 0, 0, 0
@@ -140,7 +133,7 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
             who = agent_key(step_key(seed, stage, t, 0, START), 0)
             successor, reward = sample(h, s, a, frozen, key, who)
             if uint64(successor) >= beyond or not math.isfinite(reward):
-                return wrong(successor, reward, beyond, h, s, a)
+                return wrong_transition(successor, reward, beyond, h, s, a)
             target = np.float64(reward)
             if is_infinite:
                 target += frozen.discount * greatest(q[0, successor])
@@ -154,6 +147,14 @@ def _build(step: Callable[..., Any], count: Callable[..., Any]) -> QKernels:
         return FINE, 0.0, 0, 0, 0
 
     return QKernels(freeze, sweep, walk)
+
+
+@rule
+def wrong_transition(successor: Any, reward: Any, beyond: Any, h: Any, s: Any, a: Any) -> Any:
+    """The code of what is not allowed in a transition, its value, the time, the state and the action."""
+    if uint64(successor) >= beyond:
+        return STATE, np.float64(successor), h, s, a
+    return REWARD, np.float64(reward), h, s, a
 
 
 @rule
@@ -225,15 +226,16 @@ def q_learning(
     else:
         v = np.empty((induced.n_times + 1, induced.n_states))
         found = kernels.sweep(q, v, frozen, n, exponent, seed, stage)
-    _refuse(induced, *found)
+    refuse_transition(induced.game, *found)
     if not np.isfinite(q).all():
         raise ValueError(f"the Q values of {type(induced.game).__name__} overflow: its rewards are too large")
     return q
 
 
-def _refuse(induced: InducedGame, wrong: int, value: float, time: int, state: int, action: int) -> None:
-    kind, where = type(induced.game).__name__, f"at time {time}, in state {state} with action {action}"
+def refuse_transition(game: FiniteGame, wrong: int, value: float, time: int, state: int, action: int) -> None:
+    """Raise the ValueError for what a kernel returned, unless that was FINE."""
+    kind, where = type(game).__name__, f"at time {time}, in state {state} with action {action}"
     if wrong == STATE:
-        raise ValueError(f"{kind}.step must return a state in [0, {induced.n_states - 1}], got {value:g} {where}")
+        raise ValueError(f"{kind}.step must return a state in [0, {game.n_states - 1}], got {value:g} {where}")
     if wrong == REWARD:
         raise ValueError(f"{kind}'s reward must be finite, got {value:g} {where}")

@@ -73,6 +73,8 @@ class ModelKernels:
     """Rule that applies Gamma_2: one step of a population in which P is frozen."""
     count_rule: Callable[..., Any]
     """Rule that computes the counts and the signal that the game's rules read of a population."""
+    at_counts: Callable[..., Any]
+    """Kernel that computes P and R of given counts (n_cells,), which need not be a population's: for derivatives."""
     responses: Callable[..., Any]
 
 
@@ -116,6 +118,7 @@ def _build(
         advance=kernel(plain(advance)),
         advance_rule=advance,
         count_rule=count,
+        at_counts=_at_counts_kernel(rules, transition, reward, n_states, n_actions),
         responses=_responses_kernel(rules, transition, reward, n_states, n_actions),
     )
 
@@ -222,6 +225,23 @@ def _mean_field_rule(
                 rewards[s, a] = earned
 
     return mean_field
+
+
+def _at_counts_kernel(
+    rules: Rules, transition: Rule, reward: Rule, n_states: int, n_actions: int
+) -> Callable[..., Any]:
+    aggregate = rules.aggregate or no_aggregate
+
+    @rule
+    def take(given: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any) -> Any:
+        """Do what the rule that counts a population does, with the counts themselves in its place."""
+        for c in range(len(counts)):
+            counts[c] = given[c]
+        world = World(counts, signal, constants, time, -1, 0.0, 1.0, 1.0)
+        aggregate(world, signal)
+        return world
+
+    return kernel(plain(_mean_field_rule(take, transition, reward, n_states, n_actions)))
 
 
 def _mean_fields_kernel(mean_field: Callable[..., Any]) -> Callable[..., Any]:

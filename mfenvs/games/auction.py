@@ -332,6 +332,11 @@ class Auction(FiniteGame):
         return self.n_budgets
 
     @property
+    def state_levels(self) -> NDArray[np.float64]:
+        """Budgets as parts of the largest one, s / (|S| - 1), shape (|S|, 1)."""
+        return np.arange(self.n_budgets)[:, None] / max(self.n_budgets - 1, 1)
+
+    @property
     def n_actions(self) -> int:
         """|A|: bids."""
         return self.n_bids

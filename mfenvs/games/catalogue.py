@@ -4,6 +4,8 @@ from mfenvs.games.auction import Auction
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.epidemic import Epidemic
+from mfenvs.games.investment import Investment
+from mfenvs.games.malware import Malware
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.games.taxi import Taxi
 from mfenvs.registry import register
@@ -14,3 +16,5 @@ register("Taxi-v0", Taxi)
 register("Auction-v0", Auction)
 register("EnergyMarket-v0", EnergyMarket)
 register("BinnedEnergyMarket-v0", BinnedEnergyMarket)
+register("Malware-v0", Malware)
+register("Investment-v0", Investment)

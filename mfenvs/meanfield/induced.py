@@ -127,7 +127,7 @@ class InducedGame:
         RuntimeWarning
             If the search for a stationary flow did not converge: the population may cycle for ever.
         """
-        law, arrays = self._policy("policy", policy), self.flow_arrays()
+        law, arrays = self.policy("policy", policy), self.flow_arrays()
         residual = float(self.kernels.flow(law, arrays))
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         _warn_unless_stationary(residual)
@@ -150,12 +150,24 @@ class InducedGame:
         -------
         The next population, shape (T, S, A).
         """
-        law, after = self._policy("policy", policy), self.population("population", population).copy()
+        law, after = self.policy("policy", policy), self.population("population", population).copy()
         arrays = self.flow_arrays()
         self.kernels.freeze(after, arrays)
         self.kernels.advance(law, after, arrays)
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         return after
+
+    def policy(self, name: str, policy: Any) -> Array:
+        """Check a policy for all agents, and return its probabilities, shape (T, S, A)."""
+        if type(policy) is np.ndarray and policy.shape == self.policy_shape:
+            return checks.probabilities(name, policy, self.policy_shape)
+        law = tabulate(self.game, policy, name)
+        if law.ndim == 4:
+            raise ValueError(
+                f"{name} must be one policy for all, of shape {self.policy_shape}, got one for each agent, of"
+                f" shape {law.shape}: mfenvs.wrappers.shared_policy makes their average"
+            )
+        return law
 
     def population(self, name: str, value: ArrayLike) -> Array:
         """Check a population, a law over states and actions for every time, shape (T, S, A), and return it."""
@@ -169,7 +181,7 @@ class InducedGame:
 
         Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
         """
-        law, tau = self._policy("policy", policy), _temperature(temperature)
+        law, tau = self.policy("policy", policy), _temperature(temperature)
         flow = self.flow(law) if flow is None else self._checked_flow(flow)
         q, discount = np.empty(self.policy_shape), self.game.discount
         system = linear_system(self.n_states, discount)
@@ -179,7 +191,7 @@ class InducedGame:
 
     def value(self, policy: Any, flow: Flow | None = None, *, temperature: float = 0.0) -> float:
         """V^tau(mu, policy): expected total (discounted) reward against a flow, the policy's own by default."""
-        law = self._policy("policy", policy)
+        law = self.policy("policy", policy)
         q = self.evaluate(law, flow, temperature=temperature)
         return float(np.einsum("s,sa,sa->", self.initial, law[0], q[0]))
 
@@ -199,7 +211,7 @@ class InducedGame:
         RuntimeWarning
             As for :meth:`flow`.
         """
-        law, tau, work = self._policy("policy", policy), _temperature(temperature), self._work
+        law, tau, work = self.policy("policy", policy), _temperature(temperature), self._work
         residual = self.kernels.flow(law, work)
         if checks.first_invalid_row(self._rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
@@ -284,17 +296,6 @@ class InducedGame:
     def _scratch(self) -> tuple[Array, Array]:
         """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
-
-    def _policy(self, name: str, policy: Any) -> Array:
-        if type(policy) is np.ndarray and policy.shape == self.policy_shape:
-            return checks.probabilities(name, policy, self.policy_shape)
-        law = tabulate(self.game, policy, name)
-        if law.ndim == 4:
-            raise ValueError(
-                f"{name} must be one policy for all, of shape {self.policy_shape}, got one for each agent, of"
-                f" shape {law.shape}: mfenvs.wrappers.shared_policy makes their average"
-            )
-        return law
 
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""

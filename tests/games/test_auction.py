@@ -831,3 +831,8 @@ def test_without_a_discount_it_ends():
 def test_constants_that_are_not_allowed(constants, error, message):
     with pytest.raises(error, match=message):
         Auction(**constants)
+
+
+def test_budgets_are_ordered():
+    assert np.array_equal(Auction(n_budgets=5).state_levels, [[0.0], [0.25], [0.5], [0.75], [1.0]])
+    assert np.array_equal(Auction(n_budgets=1).state_levels, [[0.0]])

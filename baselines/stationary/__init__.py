@@ -1,0 +1,1 @@
+"""Two-timescale policy gradient for stationary mean-field games (Subramanian & Mahajan, AAMAS 2019)."""
