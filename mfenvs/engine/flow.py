@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mfenvs.engine.limit_law import go_to_limit
 from mfenvs.rules import rule
 
 
@@ -58,12 +59,12 @@ STATIONARY = 1e-13
 """Largest l1 distance by which one step may change a law that counts as stationary."""
 MOST_POPULATIONS = 10_000
 """Number of populations after which the search for a stationary law gives up."""
-MOST_STEPS_ALONE = 100_000
-"""Number of steps after which the search for the stationary law of a single agent gives up."""
 SLOWEST = 0.999
 """Ratio of successive residuals above which the search counts as cycling or diverging."""
 STEPS_PER_POPULATION = 1024
 """Number of steps that the search takes at first in the dynamics frozen at one population."""
+SLOW = 0.5
+"""If so many steps leave this share of the residual, the chain is slow, and its limit is computed directly."""
 
 
 @rule
@@ -96,17 +97,26 @@ def count_moves(policy: Any, transitions: Any, moves: Any) -> None:
 
 
 @rule
-def relax(present: Any, moves: Any, ahead: Any, n_steps: Any, tolerance: Any) -> None:
+def relax(present: Any, moves: Any, ahead: Any, n_steps: Any, tolerance: Any) -> Any:
     """Take a law up to ``n_steps`` steps towards the stationary law of a Markov chain.
 
-    Each step goes half the way: the fixed points are the same, and periodic chains converge.
+    Each step goes half the way: the fixed points are the same, and periodic chains converge. Returns the l1
+    distance by which the last step's law changes in a whole step.
     """
+    distance = math.inf
     for _ in range(n_steps):
         distance = move(present, moves, ahead)
         for s in range(len(present)):
             present[s] = 0.5 * (present[s] + ahead[s])
         if distance <= tolerance:
             break
+    return distance
+
+
+@rule
+def leap(arrays: Any) -> None:
+    """Take the present law to the limit that it reaches in frozen dynamics, whose ``moves`` are destroyed."""
+    go_to_limit(arrays.present, arrays.moves, arrays.ahead, arrays.values[0], arrays.values[-1])
 
 
 @rule
@@ -120,7 +130,8 @@ def follow(policy: Any, arrays: Any) -> None:
     for h in range(horizon):
         if arrays.discount < 1.0:
             count_moves(policy[h], arrays.transitions[h], arrays.moves)
-            relax(present, arrays.moves, arrays.ahead, MOST_STEPS_ALONE, STATIONARY)
+            if relax(present, arrays.moves, arrays.ahead, STEPS_PER_POPULATION, STATIONARY) > STATIONARY:
+                leap(arrays)
         else:
             for s in range(n_states):
                 present[s] = mass_in_state(arrays.initial, arrays.mu, arrays.transitions, h, s)
@@ -172,9 +183,10 @@ def stationary_flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
         """Find the stationary flow of an infinite game: a law mu = mu P(mu, policy).
 
         The search begins at the initial law. The law, P(mu) and R(mu) are written to the results of ``arrays``.
-        Returns the residual: the l1 distance by
-        which one more step changes the law. Many steps in the dynamics frozen at one population cost less than one
-        tabulation; when they do not make the residual smaller, the search takes fewer steps per population.
+        Returns the residual: the l1 distance by which one more step changes the law. Many steps in the dynamics
+        frozen at one population cost less than one tabulation; when they do not make the residual smaller, the
+        search takes fewer steps per population. Where rare moves decide, as under a policy that hardly ever takes
+        an action, steps take for ever, and the limit is computed in their place.
         """
         present, ahead, moves = arrays.present, arrays.ahead, arrays.moves
         for s in range(len(present)):
@@ -188,7 +200,9 @@ def stationary_flow_rule(mean_field: Callable[..., Any]) -> Callable[..., Any]:
                 break
             if residual > SLOWEST * before:
                 n_steps = max(1, n_steps // 2)
-            relax(present, moves, ahead, n_steps, 0.1 * STATIONARY)
+            distance = relax(present, moves, ahead, n_steps, 0.1 * STATIONARY)
+            if n_steps == STEPS_PER_POPULATION and distance > max(SLOW * residual, STATIONARY):
+                leap(arrays)
         return residual
 
     return settle

@@ -311,6 +311,17 @@ def test_a_slow_chain_is_followed_to_its_end():
     assert_allclose(flow.mu[0].sum(axis=1), np.array([4, 2, 1]) / 7, atol=1e-7)
 
 
+@pytest.mark.parametrize("rare", [1e-7, 1e-10])
+def test_the_rarest_moves_decide_in_the_long_run(rare):
+    """However rarely they leave, the population settles where the rates of leaving say; for ever is long."""
+    leaving = np.array([1.0, 2.0, 4.0]) * rare
+    flow = InducedGame(Circle()).flow(np.column_stack([leaving, 1 - leaving]))
+    assert flow.residual < 1e-13
+    assert_allclose(flow.mu[0].sum(axis=1), np.array([4, 2, 1]) / 7, atol=1e-8)
+    one_way = InducedGame(Circle()).flow([[rare, 1 - rare], [rare, 1 - rare], [0.0, 1.0]])
+    assert_allclose(one_way.mu[0].sum(axis=1), [0.0, 0.0, 1.0], atol=1e-12)
+
+
 @rule
 def away_from_the_many(next_state, state, action, agent, world):
     """To state 1 with probability 1/2 - slope (mass in 1 - 1/2), cut off."""
