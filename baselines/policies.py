@@ -15,6 +15,9 @@ from mfenvs import checks
 from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 from mfenvs.game import FiniteGame
 
+NUMBERS_AT_A_TIME = 2**20
+"""Number of differences of levels that are computed at a time: 8 MB."""
+
 
 class TabularPolicy:
     """A policy pi_h(a | s) as a table of probabilities.
@@ -25,15 +28,18 @@ class TabularPolicy:
         Shape (T, S, A) for one policy that all agents share, or (n_agents, T, S, A) for every agent's own.
     seed:
         Random seed of the actions that :meth:`predict` samples.
+    state_levels:
+        Of a game whose agents see their state as levels and not one-hot: those of all states, shape (S, d), as
+        :func:`observed_levels` returns them.
 
     Raises
     ------
     TypeError, ValueError
-        If the array has another number of axes or its last axis does not hold probabilities, or the seed is not an
-        integer >= 0.
+        If the array has another number of axes or its last axis does not hold probabilities, the seed is not an
+        integer >= 0, or the levels are not finite numbers of that shape.
     """
 
-    def __init__(self, probabilities: ArrayLike, seed: int = 0) -> None:
+    def __init__(self, probabilities: ArrayLike, seed: int = 0, *, state_levels: ArrayLike | None = None) -> None:
         seed = checks.integer("seed", seed, 0)
         array = _array("probabilities", probabilities)
         if array.ndim not in (3, 4) or not array.size:
@@ -41,6 +47,12 @@ class TabularPolicy:
         # A copy: solvers go on changing theirs in place, and so may the caller.
         self.probabilities = checks.probabilities("probabilities", array, array.shape).copy()
         """The table, float64."""
+        self.state_levels: NDArray[np.float64] | None = None
+        """What agents see of each state, shape (S, d); None if they see their state one-hot."""
+        if state_levels is not None:
+            width = np.shape(state_levels)[-1] if np.ndim(state_levels) == 2 else 1
+            levels = checks.finite_numbers("state_levels", state_levels, (self.n_states, width))
+            self.state_levels = levels.copy()
         self._rng = np.random.default_rng(seed)
 
     @classmethod
@@ -48,7 +60,7 @@ class TabularPolicy:
         """The policy that plays all actions with equal probability; TypeError if the game is not finite."""
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {game!r}")
-        return cls(np.full(game.policy_shape, 1.0 / game.n_actions))
+        return cls(np.full(game.policy_shape, 1.0 / game.n_actions), state_levels=observed_levels(game))
 
     @property
     def is_shared(self) -> bool:
@@ -77,8 +89,9 @@ class TabularPolicy:
         Parameters
         ----------
         observation:
-            Shape (..., n_features): own state one-hot, elapsed time h / H unless T = 1, then anything. With one
-            policy per agent the number of observations must be a multiple of n_agents, in the agents' order.
+            Shape (..., n_features): own state (one-hot, or its levels if the policy has ``state_levels``), elapsed
+            time h / H unless T = 1, then anything. With one policy per agent the number of observations must be a
+            multiple of n_agents, in the agents' order.
         state, episode_start:
             Ignored: the policy has no memory.
         deterministic:
@@ -97,14 +110,15 @@ class TabularPolicy:
         features = _array("observation", observation)
         if features.dtype.kind not in "biuf":
             raise TypeError(f"observation must be an array of numbers, got dtype {features.dtype}")
-        needed = self.n_states + (self.n_times > 1)
+        n_own = self.n_states if self.state_levels is None else self.state_levels.shape[1]
+        needed = n_own + (self.n_times > 1)
         if features.ndim < 1 or features.shape[-1] < needed:
             raise ValueError(f"observation must have shape (..., at least {needed}), got {features.shape}")
         rows = features.reshape(-1, features.shape[-1])
-        own = rows[:, : self.n_states].argmax(axis=1)
+        own = self._states(rows[:, :n_own])
         time = np.zeros(len(rows), np.int64)
         if self.n_times > 1:
-            elapsed = rows[:, self.n_states] * self.n_times
+            elapsed = rows[:, n_own] * self.n_times
             time = np.rint(elapsed).astype(np.int64).clip(0, self.n_times - 1)
         if self.is_shared:
             law = self.probabilities[time, own]
@@ -122,9 +136,22 @@ class TabularPolicy:
             actions = np.minimum((draws >= law.cumsum(axis=1)).sum(axis=1), law.shape[1] - 1)
         return actions.reshape(features.shape[:-1]), None
 
+    def _states(self, seen: NDArray[Any]) -> NDArray[np.int64]:
+        """The states of which agents see this, shape (n_rows, n_own): of levels, the nearest."""
+        if self.state_levels is None:
+            found: NDArray[np.int64] = seen.argmax(axis=1)
+            return found
+        at_a_time = max(1, NUMBERS_AT_A_TIME // self.state_levels.size)
+        nearest = [
+            ((seen[first : first + at_a_time, None] - self.state_levels) ** 2).sum(axis=-1).argmin(axis=-1)
+            for first in range(0, len(seen), at_a_time)
+        ]
+        return np.concatenate(nearest) if nearest else np.zeros(0, np.int64)
+
     def save(self, path: str | Path) -> None:
-        """Write the table to an ``.npz`` file (array ``probabilities``)."""
-        write_arrays(path, {"probabilities": self.probabilities})
+        """Write the table to an ``.npz`` file: arrays ``probabilities`` and, if it has them, ``state_levels``."""
+        levels = {} if self.state_levels is None else {"state_levels": self.state_levels}
+        write_arrays(path, {"probabilities": self.probabilities, **levels})
 
     @classmethod
     def load(cls, path: str | Path, seed: int = 0) -> TabularPolicy:
@@ -133,8 +160,21 @@ class TabularPolicy:
             n_axes = len(saved.shape("probabilities"))
             if n_axes not in (3, 4):
                 raise ValueError(f"probabilities must have 3 or 4 axes, got {n_axes}")
-            law = ArraySpecification(np.float64, (None,) * n_axes, low=0.0, total=1.0)
-            return cls(saved.arrays({"probabilities": law})["probabilities"], seed)
+            expected = {"probabilities": ArraySpecification(np.float64, (None,) * n_axes, low=0.0, total=1.0)}
+            if "state_levels" in saved.names:
+                n_states = saved.shape("probabilities")[-2]
+                expected["state_levels"] = ArraySpecification(np.float64, (n_states, None))
+            arrays = saved.arrays(expected)
+            return cls(arrays["probabilities"], seed, state_levels=arrays.get("state_levels"))
+
+
+def observed_levels(game: FiniteGame) -> NDArray[np.float64] | None:
+    """What agents see of each state as the first features of their observation, shape (S, d).
+
+    None if they see their state one-hot: in a game without a rule ``observe`` of its own, or without
+    :attr:`mfenvs.FiniteGame.state_levels`.
+    """
+    return game.state_levels if hasattr(game, "observe") else None
 
 
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:

@@ -20,12 +20,12 @@ from stable_baselines3.common.logger import Logger
 
 from mfenvs import checks
 from mfenvs.files import JSON_BYTES, ArraySpecification, FileError, SavedArrays, plain, write_arrays
-from mfenvs.game import FiniteGame, Game
+from mfenvs.game import FiniteGame, Game, kind_of
 from mfenvs.registry import make, name_of, registered_games
 
 from .config import TrainerConfig
 from .logging import configure
-from .policies import TabularPolicy
+from .policies import TabularPolicy, observed_levels
 
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 
@@ -99,7 +99,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     def _check_game(cls, game: Game) -> FiniteGame:
         """Check that the algorithm can learn a game, and return the game."""
         if not isinstance(game, FiniteGame):
-            raise TypeError(f"{cls.__name__} needs a finite game, got {type(game).__name__}")
+            raise TypeError(f"{cls.__name__} needs a finite game, got {kind_of(game)}")
         if cls.needs_horizon and game.is_infinite:
             raise ValueError(
                 f"{cls.__name__} needs a game that ends: make it with discount=1, got {game.discount:g}"
@@ -230,6 +230,10 @@ class Trainer(abc.ABC, Generic[ConfigT]):
     ) -> tuple[NDArray[np.int64], None]:
         """Actions of the learned policy: see :meth:`baselines.policies.TabularPolicy.predict`."""
         return self.policy.predict(observation, state, episode_start, deterministic)
+
+    def _as_policy(self, law: NDArray[np.float64]) -> TabularPolicy:
+        """A table of this trainer's game as a policy that acts on what agents of the game observe."""
+        return TabularPolicy(law, state_levels=observed_levels(self.game))
 
     def set_logger(self, logger: Logger) -> None:
         """Set the logger (:func:`baselines.logging.configure`); TypeError if ``logger`` is not a logger."""

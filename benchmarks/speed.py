@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import os
 import platform
 import statistics
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.solvers.population_iteration import GMFV
+from baselines.stationary.policy_gradient import StationaryPolicyGradient
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from baselines.tabular.q_learning import q_learning
 from baselines.tabular.temporal_difference import QEstimate, td_update
@@ -50,7 +52,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy."""
+    ppo, auction, energy, stationary."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -466,6 +468,19 @@ def _bounds(game: Game) -> tuple[Any, Any]:
     return space.low, space.high
 
 
+def stationary(repetitions: int) -> Iterator[Row]:
+    """Measure 100 runs of policy gradient on malware spread, 200 iterations as in the paper."""
+    game = make("Malware-v0")
+    assert isinstance(game, FiniteGame)
+    for objective in ("equilibrium", "social-welfare"):
+        trainer = StationaryPolicyGradient(game, objective=objective, n_runs=100, evaluation_interval=0)
+        at_a_time = 10
+        learn = functools.partial(trainer.learn, at_a_time * trainer.timesteps_per_iteration)
+        (seconds,) = medians(repetitions, (learn, 1))
+        whole = seconds * 200 / at_a_time
+        yield Row(f"Malware stationary-pg, {objective}, 100 runs x 200 iterations", whole, "s", "< 60", whole < 60)
+
+
 MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "engine": engine,
     "apis": apis,
@@ -476,4 +491,5 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "ppo": ppo,
     "auction": auction,
     "energy": energy,
+    "stationary": stationary,
 }

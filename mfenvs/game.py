@@ -330,6 +330,11 @@ class Game:
         """The constants from which an equal game can be made, as keyword arguments of its class."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
 
+    @property
+    def kind(self) -> str:
+        """The game's class in error messages."""
+        return type(self).__name__
+
     @classmethod
     def declared_class(cls) -> "type[Game]":
         """The class under which games of this class are registered: the class itself, if it was declared as one.
@@ -445,6 +450,9 @@ class FiniteGame(Game):
         """Coordinates in [0, 1] of the states of a game whose states are ordered, shape (n_states, d).
 
         Threshold policies and networks read them. None, the default, if the states are not ordered.
+
+        If a game with ordered states declares a rule ``observe``, an observation begins with these d coordinates
+        of the own state; in a game that ends the elapsed time comes next.
         """
         return None
 
@@ -552,6 +560,11 @@ class FiniteGame(Game):
     def state_name(self, state: int) -> str:
         """The name of a state."""
         return self.state_names[state] if self.state_names else str(state)
+
+
+def kind_of(game: Any) -> str:
+    """The class of a game in error messages, with its form if it is made in several."""
+    return game.kind if isinstance(game, Game) else type(game).__name__
 
 
 def _undeclared(game: Game, name: str) -> TypeError:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
-from mfenvs.game import FiniteGame, Game, cumulative
+from mfenvs.game import FiniteGame, Game, cumulative, kind_of
 from mfenvs.models import NetworkLaws, ObservationPolicy, Predictions, TrainedOn, observed_blocks, stock_network
 from mfenvs.rules import Public
 from mfenvs.wrappers.observations import Observe, Observer
@@ -62,7 +62,7 @@ class Player:
             self.width = _observer(game, policy, observe).width
             """Number of features that the policy sees."""
             if policy is not None and not isinstance(game, FiniteGame):
-                raise TypeError(f"{name} is a table, which needs a FiniteGame, got {type(game).__name__}")
+                raise TypeError(f"{name} is a table, which needs a FiniteGame, got {kind_of(game)}")
             if policy is not None:
                 self._table = cumulative_policy(game, policy, name)  # type: ignore[arg-type]
         else:
@@ -258,7 +258,7 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
         If the policy does not fit the game.
     """
     if not isinstance(game, FiniteGame):
-        raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
+        raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
     if policy is None:
         return np.full(game.policy_shape, 1.0 / game.n_actions)
     if _is_table(policy):

@@ -66,7 +66,7 @@ class MeanFieldSolver(Trainer[Any]):
     @property
     def policy(self) -> TabularPolicy:
         """The current policy, shared by all agents; uniform before the first iteration."""
-        return TabularPolicy(self._law)
+        return self._as_policy(self._law)
 
     def _set_up(self) -> None:
         self.induced = InducedGame(self.game)

@@ -19,8 +19,8 @@ MOST_STEPS = 2**20
 """Largest number of steps of a trajectory, or of the mean field in an iteration."""
 MOST_SAMPLES = 2**31
 """Largest number of transitions that a run samples for one estimate."""
-MOST_NUMBERS = 2**28
-"""Largest number of entries of all runs' policies: in single precision a gigabyte."""
+MOST_NUMBERS = 2**27
+"""Largest number of entries of all runs' policies, or of their parameters: in double precision a gigabyte."""
 MOST_UNITS = 2**12
 """Largest number of units in a layer of a network."""
 
@@ -61,13 +61,13 @@ class StationaryPGConfig(TrainerConfig):
     """Number m of trajectories in an estimate of the gradient, or of each of the two values of SPSA [S]."""
     trajectory_length: int = 200
     """Number H of steps of a trajectory [S]."""
-    baseline: bool = False
+    baseline: bool = True
     """Whether the mean return of the other trajectories is subtracted from each trajectory's in the likelihood
-    ratio: less noise, and no bias [O]."""
+    ratio: no bias, and less noise [O]. A single trajectory has no baseline."""
     perturbation: float = 0.1
     """Size c of SPSA's perturbations, c times random signs [S]."""
-    common_random_numbers: bool = False
-    """Whether SPSA's two values are estimated with the same random numbers: less noise, and no bias [O]."""
+    common_random_numbers: bool = True
+    """Whether SPSA's two values are estimated with the same random numbers: no bias, and less noise [O]."""
     mean_field_start: Literal["initial", "last"] = "initial"
     """Where an iteration's estimate of the mean field begins: at the "initial" law of the state [S], or at the
     "last" estimate, as in the two-timescale recursion [S]. From the initial law, the steps within the iteration
@@ -89,7 +89,7 @@ class StationaryPGConfig(TrainerConfig):
     tables [O]."""
     learning_rate_exponent: float = 1.0
     """Exponent p of the step sizes of "sgd" [O]."""
-    evaluate_every: int | None = None
+    evaluation_interval: int | None = None
     """Number of iterations from one exact evaluation of all runs to the next; 0 for none. By default 10 in games
     whose transition probabilities S A S are not too many for it, else 0."""
 
@@ -113,10 +113,8 @@ class StationaryPGConfig(TrainerConfig):
         checks.real("learning_rate_exponent", self.learning_rate_exponent, 0.0)
         if self.learning_rate is not None:
             checks.real("learning_rate", self.learning_rate, 0.0, 1e6, exclude_low=True)
-        if self.evaluate_every is not None:
-            checks.integer("evaluate_every", self.evaluate_every, 0)
-        if self.baseline and self.n_trajectories < 2:
-            raise ValueError(f"baseline needs n_trajectories >= 2, got {self.n_trajectories}")
+        if self.evaluation_interval is not None:
+            checks.integer("evaluation_interval", self.evaluation_interval, 0)
         if self.optimizer == "sgd":
             check_two_timescales(self.learning_rate_exponent, self.mean_field_exponent)
 

@@ -1,6 +1,7 @@
 """Exact values and gaps of stationary policies, each policy evaluated once."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ Array = NDArray[np.float64]
 
 MOST_ENTRIES = 2**24
 """Number of transition probabilities S A S up to which policies are evaluated exactly unless asked for."""
-MOST_KEPT = 10_000
+MOST_KEPT = 100_000
 """Number of policies whose values are kept: runs with threshold policies share a few hundred."""
 
 
@@ -40,7 +41,7 @@ class Evaluator:
         return Evaluation(found[:, 0], found[:, 1])
 
     def _evaluate(self, policy: Array) -> tuple[float, float]:
-        key = policy.tobytes()
+        key = hashlib.sha256(policy.tobytes()).digest()
         if key not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()

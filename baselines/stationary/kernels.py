@@ -37,9 +37,8 @@ ACTION, AGENT, BATCH, MEMBER = range(4)
 HALF_A_STEP = 2.0**-25
 """Half the distance of two values of :func:`mfenvs.engine.random.uniform`."""
 
-FORGOTTEN = 60.0
-"""A step of the mean field divides the weight of what came before by at most exp(60): far less than a draw
-resolves."""
+FORGOTTEN = 20.0
+"""Most by which the age grows in a step, even if beta = 1: the logarithm of no draw is below -17.4."""
 
 
 class Scene(NamedTuple):
@@ -85,25 +84,6 @@ def simulation_kernels(game: FiniteGame) -> Kernels:
 
 
 @kernel
-def cumulate(probabilities: Any, cumulated: Any) -> None:
-    """Write policies (R, S, A), cumulated over actions, to ``cumulated``.
-
-    Entries that reach the total are set to 2, above every draw: rounding can never select an action of probability
-    zero behind the last possible one.
-    """
-    n_runs, n_states, n_actions = probabilities.shape
-    for r in range(n_runs):
-        for s in range(n_states):
-            total = np.float32(0.0)
-            for a in range(n_actions):
-                total += probabilities[r, s, a]
-                cumulated[r, s, a] = total
-            for a in range(n_actions):
-                if cumulated[r, s, a] >= total:
-                    cumulated[r, s, a] = np.float32(2.0)
-
-
-@kernel
 def fill_uniform(seed: Any, iteration: Any, stage: Any, out: Any) -> None:
     """Fill ``out`` (R, P) with uniform random numbers, a row for each run."""
     for r in range(out.shape[0]):
@@ -123,6 +103,21 @@ def first_above(values: Any, n: Any, bound: Any) -> Any:
         else:
             low = middle + 1
     return low
+
+
+@rule
+def draw_batch(now: Any, draw: Any, ages: Any, guide: Any) -> Any:
+    """The minibatch, from 1, from which a member of the mixture before step ``now`` comes; 0 for the first law.
+
+    It is the first whose age is above that of the step plus the logarithm of a uniform number.
+    """
+    age = ages[now] + math.log(draw + HALF_A_STEP)
+    if age < 0.0:
+        return 0
+    batch = guide[min(int(age * (len(guide) / ages[len(ages) - 1])), len(guide) - 1)]
+    while ages[batch] <= age:
+        batch += 1
+    return batch
 
 
 @rule
@@ -204,6 +199,7 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
         scene: Any,
         rates: Any,
         ages: Any,
+        guide: Any,
         draws: Any,
         batches: Any,
         reached: Any,
@@ -213,8 +209,9 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
         """Move every run's mean field by len(rates) steps z <- z + beta (Phihat - z).
 
         ``laws`` (R, S) holds the first mean fields and afterwards the last ones; ``counts`` (R, n_cells) and
-        ``signals`` (R, n_signals) are what the rules read of the last ones. ``ages`` (len(rates) + 1,) are the
-        sums of -log(1 - beta) before each step. ``batches`` (len(rates), m) and ``reached`` (S,) are scratch.
+        ``signals`` (R, n_signals) are what the rules read of the last ones. ``ages`` (len(rates) + 1,) are sums of
+        -log(1 - beta) before each step, and ``guide`` is where they are searched from. ``batches`` (len(rates), m)
+        and ``reached`` (S,) are scratch.
 
         Returns the code of what is not allowed in a result of the game's ``step`` (FINE for nothing), the value,
         the time (0), the state and the action.
@@ -241,8 +238,7 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
                 for i in range(size):
                     number = b * size + i
                     sample = agent_key(samples, number)
-                    age = ages[b] + math.log(uniform(sample, BATCH) + HALF_A_STEP)
-                    batch = first_above(ages, b + 1, age)
+                    batch = draw_batch(b, uniform(sample, BATCH), ages, guide)
                     draw = uniform(sample, MEMBER)
                     if batch == 0:
                         s = first_above(reached, n_states, draw * total)

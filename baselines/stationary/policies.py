@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mfenvs.game import FiniteGame
 
 from .config import StationaryPGConfig, policy_of
+from .tables import logit_gradient, softmax, threshold_tables
 
 Array = NDArray[np.float64]
 Tables = NDArray[np.float32]
@@ -58,14 +59,12 @@ class ThresholdPolicies(PolicyClass):
     def __init__(self, levels: Array, direction: str) -> None:
         n = levels.shape[1]
         self.first = np.zeros(n), np.ones(n)
-        self._levels, self._is_above = levels, direction == "above"
-        self._values = 2 ** np.arange(n)
+        self._levels, self._is_above = np.ascontiguousarray(levels, np.float64), direction == "above"
 
     def tables(self, parameters: Array) -> Tables:
         """The policies of all runs."""
-        bits = (self._levels >= parameters[:, None, :]) == self._is_above
-        actions = bits @ self._values
-        found: Tables = (actions[..., None] == np.arange(2 ** len(self._values))).astype(np.float32)
+        found = np.empty((len(parameters), len(self._levels), 2 ** self._levels.shape[1]), np.float32)
+        threshold_tables(self._levels, parameters, self._is_above, found)
         return found
 
 
@@ -82,16 +81,23 @@ class SmoothPolicies(PolicyClass):
     def tables(self, parameters: Array) -> Tables:
         """The policies of all runs."""
         with torch.no_grad():
-            law = torch.softmax(self.logits(torch.from_numpy(parameters).float()), -1)
-        found: Tables = law.contiguous().numpy()
-        return found
+            logits = self.logits(torch.from_numpy(parameters).float())
+        return _softmax(logits)
 
     def gradient(self, parameters: Array, weights: Array) -> Array:
         """The gradient of sum_{s,a} weights[s, a] log pi_theta(a | s) of every run, shape (R, P)."""
         theta = torch.from_numpy(parameters).float().requires_grad_()
-        logs = torch.log_softmax(self.logits(theta), -1)
-        (gradient,) = torch.autograd.grad(logs, theta, torch.from_numpy(weights).float())
+        logits = self.logits(theta)
+        by_logits = _softmax(logits.detach())
+        logit_gradient(by_logits, weights)
+        (gradient,) = torch.autograd.grad(logits, theta, torch.from_numpy(by_logits))
         return gradient.double().numpy()
+
+
+def _softmax(logits: torch.Tensor) -> Tables:
+    found = np.empty(tuple(logits.shape), np.float32)
+    softmax(logits.contiguous().numpy(), found)
+    return found
 
 
 class TabularPolicies(SmoothPolicies):

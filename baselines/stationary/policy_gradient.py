@@ -36,7 +36,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
     * for the social optimum, that of J(pi_theta, z_theta), by SPSA with a mean field for each of the two values.
 
     Hyper-parameters: :class:`StationaryPGConfig`. Logs ``train/return``, the median over runs of the estimated J,
-    and every ``evaluate_every`` iterations, and in the first, the median and quartiles over runs of the exact
+    and every ``evaluation_interval`` iterations, and in the first, the median and quartiles over runs of the exact
     value and of the exploitability.
 
     References
@@ -60,7 +60,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
     @property
     def policy(self) -> TabularPolicy:
         """The policy of run 0."""
-        return TabularPolicy(self.policies[0])
+        return self._as_policy(self.policies[0])
 
     @property
     def policies(self) -> Array:
@@ -111,12 +111,14 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
 
     def _set_up(self) -> None:
         game, config = self.game, self.config
-        checks.at_most(
-            "n_runs * n_states * n_actions", config.n_runs * game.n_states * game.n_actions, MOST_NUMBERS
-        )
         self._kind = policy_of(game, config)
         self._gradient = gradient_of(config, self._kind)
         self._class = policy_class(game, config)
+        for what, n in (
+            ("n_states * n_actions", game.n_states * game.n_actions),
+            ("n_parameters", self._class.n_parameters),
+        ):
+            checks.at_most(f"n_runs * {what}", config.n_runs * n, MOST_NUMBERS)
         self._simulator = Simulator(game, config.n_runs, config.seed)
         low, high = self._class.first
         self._theta = low + (high - low) * self._simulator.uniform(len(low), 0, THETA)
@@ -129,16 +131,18 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
             gradient, values, laws = self._social_gradient()
         else:
             gradient, values, laws = self._equilibrium_gradient()
+        checks.finite("the gradient", gradient)
         rate = RATES[self._kind] if config.learning_rate is None else config.learning_rate
         moments = self._moments
         if config.optimizer == "adam":
             step, moments = adam_step(gradient, moments, k, rate)
+            checks.finite("the average of the squared gradients", moments)
         else:
             step = sgd_step(gradient, k, rate, config.learning_rate_exponent)
         theta = self._class.project(self._theta + step)
         self._theta, self._moments, self._laws = theta, moments, laws
         measured = {"train/return": float(np.median(values))}
-        every = self._evaluate_every
+        every = self._evaluation_interval
         if every and (k == 0 or (k + 1) % every == 0):
             found = self.evaluate()
             for name, numbers in (("value", found.values), ("exploitability", found.gaps)):
@@ -147,9 +151,9 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
         return measured
 
     @property
-    def _evaluate_every(self) -> int:
-        if self.config.evaluate_every is not None:
-            return self.config.evaluate_every
+    def _evaluation_interval(self) -> int:
+        if self.config.evaluation_interval is not None:
+            return self.config.evaluation_interval
         return 10 if self.game.n_states**2 * self.game.n_actions <= MOST_ENTRIES else 0
 
     def _equilibrium_gradient(self) -> tuple[Array, Array, Array]:
@@ -160,7 +164,7 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
         if self._gradient == "likelihood-ratio":
             weights, values = self._simulator.weights(
                 *(tables, population, config.n_trajectories, config.trajectory_length, self.iteration, PLAY),
-                has_baseline=config.baseline,
+                has_baseline=config.baseline and config.n_trajectories > 1,
             )
             return self._class.gradient(theta, weights), values, population.laws
         steps = self._perturbations()

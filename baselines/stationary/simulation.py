@@ -1,7 +1,6 @@
 """Simulation of many independent runs: mean fields, and trajectories of single agents in them."""
 
 import dataclasses
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +9,14 @@ from mfenvs.engine.model import in_double_precision
 from mfenvs.game import FiniteGame
 
 from ..tabular.q_learning import refuse_transition
-from .kernels import FORGOTTEN, Draws, Scene, cumulate, fill_uniform, simulation_kernels
+from .kernels import FORGOTTEN, Draws, Scene, fill_uniform, simulation_kernels
+from .tables import cumulate
 
 Array = NDArray[np.float64]
 Tables = NDArray[np.float32]
+
+GUIDES_PER_STEP = 8
+"""Number of places, for each step of the mean field, from which the searches for a minibatch begin."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +73,14 @@ class Simulator:
             Number of samples in a minibatch.
         """
         game, n_steps = self.game, len(rates)
-        with np.errstate(divide="ignore"):
-            ages = np.concatenate([[0.0], np.cumsum(np.minimum(-np.log1p(-rates), FORGOTTEN))])
+        ages, guide = _ages(rates)
         found = Population(
             np.array(laws, np.float64, order="C"),
             np.empty((self.n_runs, game.n_cells)),
             np.zeros((self.n_runs, game.n_signals)),
         )
         wrong = self._kernels.mean_fields(
-            *(policies, self._cumulated(policies), found.laws, self._scene, rates, ages),
+            *(policies, self._cumulated(policies), found.laws, self._scene, rates, ages, guide),
             *(self._draws(iteration, stage), np.empty((n_steps, batch), np.int32), np.empty(game.n_states)),
             *(found.counts, found.signals),
         )
@@ -175,13 +177,19 @@ class Simulator:
         )
 
 
+def _ages(rates: Array) -> tuple[Array, NDArray[np.int64]]:
+    """The sums of -log(1 - beta) before each step and after the last, and where a number among them is searched.
+
+    ``guide[k]`` is the index of the first age that is greater than k / len(guide) of the last age.
+    """
+    with np.errstate(divide="ignore"):
+        ages = np.concatenate([[0.0], np.cumsum(np.minimum(-np.log1p(-rates), FORGOTTEN))])
+    n = GUIDES_PER_STEP * len(rates)
+    return ages, np.searchsorted(ages, ages[-1] * np.arange(n) / n * (1.0 - 1e-9), side="right")
+
+
 def _checked(game: FiniteGame, returns: Array) -> Array:
     """Returns that are finite; else a ValueError."""
     if not np.isfinite(returns).all():
         raise ValueError(f"the values of {type(game).__name__} overflow: its rewards are too large")
     return returns
-
-
-def most_steps(discount: float, precision: float) -> int:
-    """Number of steps after which what is left of a discounted return is at most this share of it."""
-    return math.ceil(math.log(precision) / math.log(discount))

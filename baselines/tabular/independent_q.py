@@ -123,7 +123,7 @@ class _TabularLearners(Trainer[Any]):
         weights = np.where(seen.sum(axis=-1, keepdims=True) > 0, seen, 1.0)
         weights /= weights.sum(axis=-1, keepdims=True)
         laws = respond(tables.q, self.config.inverse_temperature)
-        return TabularPolicy(np.einsum("itsb,itsba->itsa", weights, laws))
+        return self._as_policy(np.einsum("itsb,itsba->itsa", weights, laws))
 
     looks_at_others: ClassVar[bool]
     """Whether the tables have an axis of mean actions, and targets average Q over the policy instead of taking its

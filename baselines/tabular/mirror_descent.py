@@ -103,12 +103,12 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
     @property
     def policy(self) -> TabularPolicy:
         """The algorithm's output: the average of pi_0, ..., pi_t (Algorithm 2, line 7)."""
-        return TabularPolicy(self._squeezed(self._sum / (self.iteration + 1)))
+        return self._as_policy(self._squeezed(self._sum / (self.iteration + 1)))
 
     @property
     def last_policy(self) -> TabularPolicy:
         """The last iterate pi_t."""
-        return TabularPolicy(self._squeezed(self._law))
+        return self._as_policy(self._squeezed(self._law))
 
     @property
     def timesteps_per_iteration(self) -> int:

@@ -204,7 +204,7 @@ class TDLearning(Trainer[TDConfig]):
     @property
     def policy(self) -> TabularPolicy:
         """The policy that is evaluated."""
-        return TabularPolicy(self._law)
+        return self._as_policy(self._law)
 
     @property
     def timesteps_per_iteration(self) -> int:

@@ -54,6 +54,18 @@ def explained(game: Game, error: Exception) -> Exception:
     return error
 
 
+def check_compiles(name: str, function: Any, examples: tuple[Any, ...]) -> None:
+    """Check that a rule compiles and returns a value, given examples of its arguments; TypeError if not."""
+    arguments = tuple(map(numba.typeof, examples))
+    try:
+        function.compile(arguments)
+    except COMPILE_ERRORS as found:
+        raise TypeError(f"{name} does not compile: {_shortened(str(found))}") from None
+    returned = function.overloads[arguments].signature.return_type
+    if not isinstance(returned, types.Number | types.Boolean):
+        raise TypeError(f"{name} must return a number on every path, got {returned}")
+
+
 def _declared_rules(game: Game) -> Iterator[tuple[str, Any]]:
     for name in RULE_ARGUMENTS:
         # A rule that the game did not declare is derived from those that it did, or made by a property of its own.

@@ -21,7 +21,7 @@ from mfenvs.engine.rollout import checked_rollout
 from mfenvs.engine.snapshot import Snapshot, checked_snapshot, signed
 from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import MAX_SEED, FiniteGame, Game, index_dtype
+from mfenvs.game import MAX_SEED, FiniteGame, Game, index_dtype, kind_of
 from mfenvs.registry import make
 
 FLOAT32 = np.dtype(np.float32)
@@ -606,7 +606,7 @@ class Engine:
 
     def _finite_game(self, what: str) -> FiniteGame:
         if not isinstance(self.game, FiniteGame):
-            raise TypeError(f"{what}() needs a FiniteGame, got {type(self.game).__name__}")
+            raise TypeError(f"{what}() needs a FiniteGame, got {kind_of(self.game)}")
         return self.game
 
     def _refuse_action(self, actions: NDArray[Any], wrong: int) -> None:

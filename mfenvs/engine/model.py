@@ -74,7 +74,7 @@ class ModelKernels:
     count_rule: Callable[..., Any]
     """Rule that computes the counts and the signal that the game's rules read of a population."""
     at_counts: Callable[..., Any]
-    """Kernel that computes P and R of given counts (n_cells,), which need not be a population's: for derivatives."""
+    """Kernel that computes P and R of given counts (n_cells,), which need not be those of a population."""
     responses: Callable[..., Any]
 
 

@@ -18,10 +18,11 @@ from mfenvs.games.levels.level_game import (
     LevelGame,
     check_component_rule,
 )
-from mfenvs.games.levels.rules import ZERO
+from mfenvs.games.levels.rules import ONE, ZERO
 from mfenvs.rules import rule
 
-PAYOFF_ARGUMENTS = ("product", "quality", "invests", "mean", "constants")
+PAYOFF_ARGUMENTS = {"product": 0, "quality": ONE, "invests": 0, "mean": ONE}
+"""The arguments of a rule ``payoff``, with examples."""
 TIE = 1e-6
 """A mean quality that is below the threshold by less than this counts as equal to it: the rest is rounding."""
 
@@ -121,6 +122,7 @@ class Investment(LevelGame):
 
     agent_prefix: ClassVar[str] = "firm"
     offset = np.float32(0.5)
+    remedy = "fewer levels, a product alone (one_product), or states='continuous'"
 
     @staticmethod
     @rule
@@ -143,14 +145,14 @@ class Investment(LevelGame):
                 f"{', '.join(names)} must have one number for each product, got"
                 f" {', '.join(map(str, lengths))} numbers"
             )
-        check_component_rule(self, "payoff", PAYOFF_ARGUMENTS)
         super().check()
+        check_component_rule(self, "payoff", PAYOFF_ARGUMENTS)
 
     def one_product(self, product: int, n_levels: int = 401) -> "Investment":
         """The game of one product alone, on a grid.
 
-        In it everything about the product is as in the whole game: the law of its quality, what it earns and costs,
-        and so its best responses and equilibria.
+        The product's quality moves and earns as in the whole game, so that best responses and equilibria are those
+        of the whole game, as far as they concern the product.
 
         Parameters
         ----------

@@ -13,7 +13,7 @@ from mfenvs import checks
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
-from mfenvs.game import FiniteGame
+from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, linear_system
 from mfenvs.play import tabulate
 
@@ -75,7 +75,7 @@ class InducedGame:
 
     def __init__(self, game: FiniteGame) -> None:
         if not isinstance(game, FiniteGame):
-            raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
+            raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
         self.game = game
         self.n_times, self.n_states, self.n_actions = game.policy_shape
         self.initial = np.ascontiguousarray(game.initial_distribution, np.float64)

@@ -36,7 +36,7 @@ from mfenvs.engine.engine import Engine
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import FiniteGame
+from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.dynamic_programming import solve_each
 from mfenvs.play import tabulate
 
@@ -157,7 +157,7 @@ def n_player_exploitability(
     Yardim & He, arXiv 2408.15173, Definition 2.
     """
     if not isinstance(game, FiniteGame):
-        raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
+        raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0, 2**64 - 1)
     who = _checked_agents(game, agents)

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from baselines.policies import TabularPolicy
 from mfenvs import make
+from mfenvs.files import write_arrays
 
 
 def observations(states: list[int], time: int, horizon: int, n_states: int = 2) -> np.ndarray:
@@ -176,3 +179,58 @@ def test_damaged_files_are_refused(tmp_path) -> None:
     path.write_bytes(whole[:start] + b"\xff" * 8 + whole[start + 8 :])
     with pytest.raises(ValueError, match=r"policy\.npz is not a saved TabularPolicy"):
         TabularPolicy.load(path)
+
+
+class TestLevels:
+    """Of a game whose agents see the levels of their state: three states, at (0, 0), (1, 0) and (0, .5)."""
+
+    LEVELS = ((0.0, 0.0), (1.0, 0.0), (0.0, 0.5))
+    TABLE = np.eye(3)[None]
+    """The action is the number of the state."""
+
+    def test_the_state_is_that_with_the_nearest_levels(self) -> None:
+        policy = TabularPolicy(self.TABLE, state_levels=self.LEVELS)
+        rows = np.float32([[0, 0], [1, 0], [0, 0.5], [0.1, 0.2], [0.9, 0.3], [0.2, 0.9], [0.4, 0.0]])
+        assert policy.predict(rows)[0].tolist() == [0, 1, 2, 0, 1, 2, 0]
+        assert policy.predict(rows[1])[0].shape == ()
+        assert policy.predict(np.zeros((0, 2)))[0].shape == (0,)
+        with pytest.raises(ValueError, match=r"observation must have shape \(\.\.\., at least 2\), got \(3, 1\)"):
+            policy.predict(np.zeros((3, 1)))
+
+    def test_the_time_comes_after_the_levels(self) -> None:
+        table = np.concatenate([self.TABLE, self.TABLE[:, ::-1]])
+        policy = TabularPolicy(table, state_levels=self.LEVELS)
+        assert policy.predict([[1, 0, 0.0], [0, 0, 0.0], [1, 0, 0.5], [0, 0, 0.5]])[0].tolist() == [1, 0, 1, 2]
+
+    def test_many_rows_are_as_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows = np.random.default_rng(0).random((50, 2))
+        policy = TabularPolicy(self.TABLE, state_levels=self.LEVELS)
+        singly = [int(policy.predict(row)[0]) for row in rows]
+        monkeypatch.setattr("baselines.policies.NUMBERS_AT_A_TIME", 13)
+        assert policy.predict(rows)[0].tolist() == singly
+
+    def test_they_are_saved_with_the_table(self, tmp_path: Path) -> None:
+        TabularPolicy(self.TABLE, state_levels=self.LEVELS).save(tmp_path / "policy.npz")
+        loaded = TabularPolicy.load(tmp_path / "policy.npz")
+        assert np.array_equal(loaded.state_levels, self.LEVELS)
+        assert np.array_equal(loaded.probabilities, self.TABLE)
+        write_arrays(tmp_path / "wrong.npz", {"probabilities": self.TABLE, "state_levels": np.zeros((2, 1))})
+        with pytest.raises(ValueError, match=r"state_levels must have shape \(3, any\), got \(2, 1\)"):
+            TabularPolicy.load(tmp_path / "wrong.npz")
+
+    def test_a_game_says_what_its_agents_see(self) -> None:
+        malware = make("Malware-v0", n_levels=3)
+        assert np.array_equal(TabularPolicy.uniform(malware).state_levels, [[0.0], [0.5], [1.0]])
+        assert TabularPolicy.uniform(make("Auction-v0")).state_levels is None
+
+    @pytest.mark.parametrize(
+        ("levels", "message"),
+        [
+            ([[0.0], [1.0]], r"state_levels must have shape \(3, 1\), got \(2, 1\)"),
+            ([0.0, 0.5, 1.0], r"state_levels must have shape \(3, 1\), got \(3,\)"),
+            ([[0.0], [np.nan], [1.0]], r"state_levels\[1, 0\] must be finite, got nan"),
+        ],
+    )
+    def test_wrong_ones(self, levels: list[float], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            TabularPolicy(self.TABLE, state_levels=levels)

@@ -15,6 +15,7 @@ from baselines.solvers.population_iteration import GMFV, ThreeStepFixedPoint
 from baselines.tabular.gmf_q import GMFQ, NaiveQ
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from mfenvs import FiniteGame, make, registered_games
+from mfenvs.rules import Public
 
 quietly = pytest.mark.filterwarnings("ignore:the three-step iteration need not converge")
 
@@ -32,13 +33,14 @@ SMALL = {
     "Auction-v0": {"n_agents": 6, "n_budgets": 3, "n_bids": 3, "n_bidders": 3, "horizon": 4},
     "Taxi-v0": {"n_agents": 2, "horizon": 2},
     "BinnedEnergyMarket-v0": {"n_bins": 2},
+    "Malware-v0": {"n_levels": 4},
 }
 FINITE_ONLY = {"BinnedEnergyMarket-v0"}
 """A day ends."""
 GAMES = {
     f"{name}-{gamma}": (name, {"n_agents": 6, "horizon": 4, **SMALL.get(name, {}), "discount": gamma})
-    for name, game_class in registered_games().items()
-    if issubclass(game_class, FiniteGame)
+    for name in registered_games()
+    if isinstance(make(name), FiniteGame)
     for gamma in (1.0, 0.8)
     if gamma == 1.0 or name not in FINITE_ONLY
 }
@@ -101,7 +103,9 @@ def test_the_policy_plays_the_game(name, game) -> None:
     assert trainer.policy.probabilities.shape == own
     assert np.isfinite(list(trainer.measured.values())).all()
     observations = np.zeros((trainer.game.n_agents, trainer.game.n_features), np.float32)
-    observations[:, 1] = 1.0
+    now = Public(np.zeros(trainer.game.n_signals, np.float32), trainer.game.constants, 0, np.float32(0.0))
+    for row, agent in zip(observations, trainer.game.agents, strict=True):
+        trainer.game.rules.observe(row, 1, agent, now)
     actions, memory = trainer.predict(observations)
     assert memory is None
     assert actions.shape == (trainer.game.n_agents,)

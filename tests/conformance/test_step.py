@@ -21,7 +21,8 @@ def worlds_of(game, states, actions, time):
         everyone = World(counts, signal, game.constants, time, -1, 0.0, 1 / (n - 1), 1 / n)
         for person in people:
             rules.count(counts, 1.0, *person, everyone)
-        rules.aggregate(everyone, signal)
+        if rules.aggregate is not None:
+            rules.aggregate(everyone, signal)
         return [everyone] * n
     cells = [int(plain(rules.cell)(*person)) for person in people]
     weights = [1.0 if rules.weight is None else float(plain(rules.weight)(*person)) for person in people]
@@ -34,7 +35,7 @@ def worlds_of(game, states, actions, time):
 
 @pytest.mark.parametrize("scene", range(N_SCENES))
 def test_steps_follow_transition_and_reward(finite_case, scene):
-    """One profile in 20 000 worlds. At most 6 agents, 10 states, 6 scenes, 7 cases: 3000 bounds of 1e-10 each."""
+    """One profile in 20 000 worlds. 13 cases of 6 scenes, in all 7000 bounds of 1e-10 each."""
     game, rng = finite_case.game(), np.random.default_rng(scene)
     states = rng.integers(0, game.n_states, game.n_agents)
     actions = rng.integers(0, game.n_actions, game.n_agents)

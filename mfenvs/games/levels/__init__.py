@@ -9,3 +9,8 @@
 ``rendering``
     Pictures of the law of the levels over time.
 """
+
+from mfenvs.games.levels.level_game import LevelGame
+from mfenvs.games.levels.rendering import LevelRecorder
+
+__all__ = ["LevelGame", "LevelRecorder"]

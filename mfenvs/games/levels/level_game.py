@@ -9,6 +9,7 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.engine.diagnose import check_compiles
 from mfenvs.game import MAX_CELLS, NO_PARAMETERS, FiniteGame, Game, Rule
 from mfenvs.games.levels.rules import (
     Form,
@@ -60,6 +61,11 @@ class ContinuousLevels(Game):
         """How a state holds levels."""
         return continuous_form(self.n_components, self.n_bins)
 
+    def levels_of(self, states: NDArray[Any]) -> NDArray[np.float64]:
+        """The levels in states of this game, in [0, 1], shape (*states.shape, n_components)."""
+        names = states.dtype.names
+        return np.stack([states[name] for name in names] if names else [states], axis=-1).astype(np.float64)
+
     def place_name(self, place: int) -> str:
         """The ranges of the levels."""
         bins = [place // self.n_bins**component % self.n_bins for component in range(self.n_components)]
@@ -84,14 +90,19 @@ class GridLevels(FiniteGame):
     n_actions: int
     offset: np.float32
     rise: ClassVar[Rule]
+    remedy: ClassVar[str]
 
     def check(self) -> None:
         """Check that there are not too many pairs of a state and an action."""
-        if self.n_states * self.n_actions > MAX_CELLS:
+        n_pairs = self.n_states * self.n_actions
+        if n_pairs > MAX_CELLS:
+            most = int((MAX_CELLS / self.n_actions) ** (1 / self.n_components) + 1e-9)
+            allowed = (
+                f"n_levels must be at most {most} on this grid" if most > 1 else "states must be 'continuous'"
+            )
             raise ValueError(
-                f"n_levels must be smaller, or states='continuous': {self.n_levels} levels of each of"
-                f" {self.n_components} products make {self.n_states * self.n_actions:.2g} pairs of a state and an"
-                f" action, more than {MAX_CELLS}"
+                f"{allowed}: {self.n_levels} ** {self.n_components} states and {self.n_actions} actions make"
+                f" {n_pairs:.2g} pairs, more than {MAX_CELLS}. Take {self.remedy}"
             )
         super().check()
 
@@ -103,9 +114,13 @@ class GridLevels(FiniteGame):
     @property
     def state_levels(self) -> NDArray[np.float64]:
         """The level of every component in every state, shape (n_states, n_components)."""
-        states = np.arange(self.n_states)
-        cells = [states // self.n_levels**component % self.n_levels for component in range(self.n_components)]
-        return np.stack(cells, axis=1) / (self.n_levels - 1)
+        return self.levels_of(np.arange(self.n_states))
+
+    def levels_of(self, states: NDArray[Any]) -> NDArray[np.float64]:
+        """The levels in states of this game, in [0, 1], shape (*states.shape, n_components)."""
+        numbers = states.astype(np.int64)
+        cells = [numbers // self.n_levels**component % self.n_levels for component in range(self.n_components)]
+        return np.stack(cells, axis=-1) / (self.n_levels - 1)
 
     @property
     def form(self) -> Form:
@@ -119,8 +134,7 @@ class GridLevels(FiniteGame):
 
     def state_name(self, state: int) -> str:
         """The levels of a state."""
-        cells = [state // self.n_levels**component % self.n_levels for component in range(self.n_components)]
-        return ", ".join(f"{cell / (self.n_levels - 1):.4g}" for cell in cells)
+        return ", ".join(f"{level:.4g}" for level in self.levels_of(np.array(state)))
 
 
 class _LevelRule:
@@ -138,11 +152,10 @@ class LevelGame(TwoForms):
     """A game whose local state is one or more levels in [0, 1].
 
     A subclass declares the fields ``states`` and ``n_levels``, ``n_components``, ``n_actions``, ``offset``, the
-    rules ``rise`` and ``component_reward`` (:mod:`mfenvs.games.levels.rules`) and ``constants``, a named tuple with the
-    fields ``n_levels`` and ``top``, which is ``n_levels - 1`` in single precision.
+    rules ``rise`` and ``component_reward`` (:mod:`mfenvs.games.levels.rules`) and ``constants``, a named tuple
+    with the fields ``n_levels`` and ``top``, which is ``n_levels - 1`` in single precision.
 
-    The initial levels are independent and uniform. The population enters by the mean levels of all agents, which
-    are the public signal.
+    The initial levels are independent and uniform. The population enters by the mean levels of all agents only.
     """
 
     n_levels: int
@@ -154,12 +167,15 @@ class LevelGame(TwoForms):
     """What is added to a new level, in cells of the grid, before it is rounded down."""
     form: ClassVar[Any]
     """How a state holds levels."""
+    levels_of: ClassVar[Any]
+    """The levels in an array of states, in [0, 1], shape (*states.shape, n_components)."""
+    remedy: ClassVar[str] = "fewer levels, or states='continuous'"
+    """What to do if a grid is too large."""
     rise: ClassVar[Rule]
     start: ClassVar[Any] = _LevelRule()
     step: ClassVar[Any] = _LevelRule()
     observe: ClassVar[Any] = _LevelRule()
     count: ClassVar[Any] = _LevelRule()
-    aggregate: ClassVar[Any] = _LevelRule()
     place: ClassVar[Any] = _LevelRule()
     reward: ClassVar[Any] = _LevelRule()
 
@@ -185,7 +201,7 @@ class LevelGame(TwoForms):
 
     @property
     def component_names(self) -> tuple[str, ...]:
-        """What the levels are, for infos and pictures."""
+        """What the levels are, for pictures."""
         return ("level",)
 
     @property
@@ -204,16 +220,6 @@ class LevelGame(TwoForms):
         return self.n_components
 
     @property
-    def n_signals(self) -> int:  # type: ignore[override]
-        """One for every component: the mean level of all agents."""
-        return self.n_components
-
-    @property
-    def reported(self) -> dict[str, int]:
-        """The mean levels before the last step."""
-        return {f"mean_{name.replace(' ', '_')}": c for c, name in enumerate(self.component_names)}
-
-    @property
     def n_features(self) -> int:
         """The own levels, and the elapsed time in a game that ends."""
         return self.n_components + (not self.is_infinite)
@@ -224,14 +230,31 @@ class LevelGame(TwoForms):
         return gymnasium.spaces.Discrete(self.n_actions)
 
 
-def check_component_rule(game: Game, name: str, arguments: tuple[str, ...]) -> None:
-    """Check a rule that a user gave as the constant ``name``; TypeError if it is no rule of these arguments."""
+def check_component_rule(game: LevelGame, name: str, arguments: dict[str, Any]) -> None:
+    """Check a rule that a user gave as the constant ``name``, where None stands for the game's own.
+
+    Parameters
+    ----------
+    game:
+        The game, whose other constants have been checked.
+    name:
+        Name of the constant.
+    arguments:
+        Names of the rule's arguments, each with an example value; ``constants`` are added to them.
+
+    Raises
+    ------
+    TypeError
+        If it is no rule, takes other arguments, does not compile, or returns nothing.
+    """
     function = getattr(game, name)
     if function is None:
         return
+    names = *arguments, "constants"
     if not isinstance(function, Dispatcher):
         raise TypeError(
-            f"{name} must be None or a rule {name}({', '.join(arguments)}), a function under @mfenvs.rule, got"
+            f"{name} must be None or a rule {name}({', '.join(names)}), a function under @mfenvs.rule, got"
             f" {checks.shown(function)}"
         )
-    check_arguments(game, name, function, arguments)
+    check_arguments(game, name, function, names)
+    check_compiles(name, function, (*arguments.values(), game.constants))

@@ -27,9 +27,10 @@ class TwoForms(Game):
 
     def __new__(cls, *positional: Any, **constants: Any) -> Self:
         """Make an instance of the form that is asked for."""
-        default = cls.__dataclass_fields__["states"].default
-        states = checks.choice("states", constants.get("states", default), tuple(cls.forms))
-        form: Any = _form(cls.declared_class(), states)
+        asked = constants.get("states", cls.__dataclass_fields__["states"].default)
+        if asked is dataclasses.MISSING:
+            return object.__new__(cls)  # Python says in __init__ what is missing.
+        form = _form(cls.declared_class(), checks.choice("states", asked, tuple(cls.forms)))
         if issubclass(form, cls):
             return object.__new__(form)  # type: ignore[no-any-return]  # Python goes on with __init__.
         # The class of the other form was called, as by dataclasses.replace(game, states=...).
@@ -38,14 +39,19 @@ class TwoForms(Game):
     def __reduce__(self) -> tuple[Any, ...]:
         return _without_init, (self.declared_class(), self.states), self.__dict__
 
+    @property
+    def kind(self) -> str:
+        """The game's class and form in error messages."""
+        return f"{type(self).__name__} with states={self.states!r}"
+
     @classmethod
-    def declared_class(cls) -> type[Game]:
+    def declared_class(cls) -> Any:
         """The class that was declared, of which this one is a form."""
-        return vars(cls).get("_declared", cls)  # type: ignore[no-any-return]
+        return vars(cls).get("_declared", cls)
 
 
 @functools.cache
-def _form(declared: type[TwoForms], states: str) -> type[TwoForms]:
+def _form(declared: Any, states: str) -> Any:
     """The class of one form of a game."""
     for name, form in declared.forms.items():
         if issubclass(declared, form):
@@ -61,6 +67,6 @@ def _form(declared: type[TwoForms], states: str) -> type[TwoForms]:
     return type(declared.__name__, (declared, declared.forms[states]), content)
 
 
-def _without_init(declared: type[TwoForms], states: str) -> Any:
+def _without_init(declared: Any, states: str) -> Any:
     """A game without constants, to which pickle gives those that it had."""
     return object.__new__(_form(declared, states))

@@ -104,8 +104,8 @@ def find_equilibrium(
 
     References
     ----------
-    Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMFE. The damping and
-    the equations of indifference are ours.
+    Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMFE. The damping
+    and the equations of indifference are ours.
     """
     check_discounted(induced)
     policy = induced.uniform_policy() if start is None else policy_of(induced, start, "start")

@@ -5,13 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
 
 from mfenvs import checks
+from mfenvs.engine.flow import STATIONARY, FlowArrays
 from mfenvs.engine.model import check_model
 from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame
 
 Array = NDArray[np.float64]
 
+SINGULAR = 1e-13
+"""Reciprocal condition number below which a linear system counts as singular."""
 TOLERANCE = 1e-9
 """Largest best-response gap of a policy that counts as an equilibrium, by default."""
 
@@ -37,7 +41,8 @@ class StationaryPoint:
     largest_gap: float
     """The largest gain of a best response over all states: 0 at a stationary mean-field equilibrium."""
     residual: float
-    """Stationarity residual ||z - Phi(z, pi)||_1: the l1 distance by which one more step changes the mean field."""
+    """Stationarity residual ||z - Phi(z, pi)||_1: the l1 distance by which one more step changes the mean
+    field."""
 
     @property
     def is_stationary(self) -> bool:
@@ -56,8 +61,8 @@ class ResponseGap:
     state_gaps: Array
     """Gap in sequential rationality max_pi' V_{pi',z}(s) - V_{pi,z}(s) in every state, shape (S,)."""
     consistency_error: float
-    """||z - Phi(z, pi)||_1: the l1 distance by which one step under the policy changes the law of the state, and of
-    the action where the mean field was given with actions."""
+    """||z - Phi(z, pi)||_1: the l1 distance by which one step under the policy changes the law of the state, and
+    of the action where the mean field was given with actions."""
     best_response: Array
     """A best response to this mean field, shape (1, S, A)."""
 
@@ -127,20 +132,7 @@ def best_response_gap(induced: InducedGame, policy: Any, mean_field: ArrayLike |
     Subramanian & Mahajan, "Reinforcement Learning in Stationary Mean-field Games", AAMAS 2019, SMFE.
     """
     check_discounted(induced)
-    table = policy_of(induced, policy)
-    if mean_field is None:
-        point = evaluate(induced, table)
-        return response_gap(induced, point)
-    given = checks.finite_numbers("mean_field", mean_field)
-    if given.shape == (induced.n_states,):
-        given = checks.probabilities("mean_field", given, given.shape)[:, None] * table[0]
-    elif given.shape not in ((induced.n_states, induced.n_actions), induced.policy_shape):
-        raise ValueError(
-            f"mean_field must have shape ({induced.n_states},), a law of the state, or"
-            f" {(induced.n_states, induced.n_actions)}, a law of state and action, got {given.shape}"
-        )
-    flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape)))
-    return response_gap(induced, in_flow(induced, table, flow))
+    return response_gap(induced, in_mean_field(induced, policy_of(induced, policy), mean_field))
 
 
 def social_welfare(induced: InducedGame, policy: Any) -> StationaryPoint:
@@ -200,11 +192,48 @@ def policy_of(induced: InducedGame, policy: Any, name: str = "policy") -> Array:
 
 
 def evaluate(induced: InducedGame, policy: Array) -> Evaluated:
-    """Evaluate a policy (1, S, A) in the mean field that it reaches; the policy is not checked."""
+    """Evaluate a policy (1, S, A) in the mean field that it reaches; the policy is not checked.
+
+    The mean field is that of :meth:`mfenvs.meanfield.InducedGame.flow`. If the population does not affect P, and
+    the chain has one recurrent class, linear equations give it at once, also where the chain mixes slowly.
+    """
     arrays = induced.flow_arrays()
-    residual = float(induced.kernels.flow(policy, arrays))
+    residual = _settled_at_once(induced, policy, arrays)
+    if residual is None:
+        residual = float(induced.kernels.flow(policy, arrays))
     check_model(induced.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
     return in_flow(induced, policy, Flow(arrays.mu, arrays.transitions, arrays.rewards, residual))
+
+
+def _settled_at_once(induced: InducedGame, policy: Array, arrays: FlowArrays) -> float | None:
+    """Write the stationary flow by linear equations; return its residual, or None if that is not possible."""
+    arrays.mu[0] = induced.initial[:, None] * policy[0]
+    induced.kernels.freeze(arrays.mu, arrays)
+    first = arrays.transitions.copy()
+    moves = policy_transitions(policy[0], first[0])
+    share = 1.0 / induced.n_states
+    law = solution(np.eye(induced.n_states) - moves.T + share, np.full(induced.n_states, share))
+    if law is None or not np.isfinite(law).all():
+        return None
+    law = np.maximum(law, 0.0)
+    law /= law.sum()
+    arrays.mu[0] = law[:, None] * policy[0]
+    induced.kernels.freeze(arrays.mu, arrays)
+    residual = float(np.abs(law @ moves - law).sum())
+    return residual if residual <= STATIONARY and np.array_equal(arrays.transitions, first) else None
+
+
+def solution(system: Array, right: Array, smallest: float = SINGULAR) -> Array | None:
+    """Solve a linear system; None if its reciprocal condition number is not above ``smallest``."""
+    factors, pivots, failed = lapack.dgetrf(system)
+    if failed:
+        return None
+    norm = float(np.abs(system).sum(axis=0).max())
+    reciprocal_condition, _ = lapack.dgecon(factors, norm)
+    if not reciprocal_condition > smallest:
+        return None
+    solved: Array = lapack.dgetrs(factors, pivots, right)[0]
+    return solved
 
 
 def in_flow(induced: InducedGame, policy: Array, flow: Flow) -> Evaluated:
@@ -214,6 +243,24 @@ def in_flow(induced: InducedGame, policy: Array, flow: Flow) -> Evaluated:
     values = np.linalg.solve(np.eye(induced.n_states) - induced.game.discount * moves, rewards)
     checks.finite("the values of the policy", values)
     return Evaluated(policy, flow, values, float(induced.initial @ values))
+
+
+def in_mean_field(induced: InducedGame, policy: Array, mean_field: ArrayLike | None) -> Evaluated:
+    """Evaluate a policy (1, S, A) in a mean field (S,), (S, A) or (1, S, A), by default its own."""
+    if mean_field is None:
+        return evaluate(induced, policy)
+    given = checks.finite_numbers("mean_field", mean_field)
+    if given.shape == (induced.n_states,):
+        given = checks.probabilities("mean_field", given, given.shape)[:, None] * policy[0]
+    elif given.shape not in (induced.policy_shape[1:], induced.policy_shape):
+        raise ValueError(
+            f"mean_field must have shape ({induced.n_states},), a law of the state, or"
+            f" {induced.policy_shape[1:]}, a law of state and action, got {given.shape}"
+        )
+    else:
+        checks.whole_law("mean_field", given)
+    flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape)))
+    return in_flow(induced, policy, flow)
 
 
 def response_gap(induced: InducedGame, evaluated: Evaluated) -> ResponseGap:
@@ -240,5 +287,6 @@ def discounted_visits(induced: InducedGame, evaluated: Evaluated) -> Array:
 
 def policy_transitions(policy: Array, transitions: Array) -> Array:
     """The transition matrix (S, S) of a policy (S, A) in transitions (S, A, S)."""
-    moves: Array = np.matmul(policy[:, None, :], transitions)[:, 0]
+    moves = np.empty((len(policy), len(policy)))
+    np.matmul(policy[:, None, :], transitions, out=moves[:, None])
     return moves

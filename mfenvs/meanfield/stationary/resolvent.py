@@ -1,7 +1,8 @@
 """The resolvent (I - gamma P)^-1 of a Markov chain, kept up to date while its rows change one by one.
 
-A change of one row changes the inverse by a matrix of rank one (Sherman & Morrison), which costs S^2 operations and
-not S^3. From the resolvent follow the values of a policy, and the law that its chain reaches from the initial law.
+A change of one row changes the inverse by a matrix of rank one (Sherman & Morrison), which costs S^2 operations
+and not S^3. From the resolvent follow the values of a policy, and the law that its chain reaches from the initial
+law.
 """
 
 from typing import Any

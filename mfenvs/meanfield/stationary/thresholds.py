@@ -25,7 +25,7 @@ from mfenvs.meanfield.stationary.resolvent import change_row, reached_law
 MOST_STEPS = 1000
 """Number of steps of the resolvent's chain after which a law is searched by the population's flow instead."""
 SMALLEST_ADVANTAGE = 1e-12
-"""Difference of two actions' values, relative to the largest value, below which its sign is a rounding error."""
+"""Difference of two actions' values, relative to the largest value, below which it is a rounding error."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class ThresholdPoint(StationaryPoint):
     """An evaluated threshold policy, or a mixture of two neighbouring ones."""
 
     threshold: float
-    """The policy plays ``upper_action`` at and above this level and the other action below; infinite if nowhere."""
+    """The policy plays ``upper_action`` at and above this level and the other action below; infinite if
+    nowhere."""
     upper_action: int
     """The action above the threshold, 0 or 1."""
     probability: float = 1.0
@@ -135,19 +136,20 @@ def threshold_search(induced: InducedGame, *, tolerance: float = TOLERANCE) -> T
     scale = SMALLEST_ADVANTAGE * max(1.0, float(np.abs(values).max()))
     candidates: list[ThresholdPoint] = []
     for upper, sweep in enumerate(sweeps):
-        for k in _least(sweep.gains, (1.0 - induced.game.discount) * tolerance):
+        for k in _least(sweep.gains, (1.0 - induced.game.discount) * tolerance, scale):
             # Both directions contain the two constant policies.
             if not (upper == 0 and k in (0, len(order))):
                 candidates.append(_point(induced, levels, thresholds[k], upper))
         changes = sweep.own_advantages[:, 0] * sweep.own_advantages[:, 1] < 0.0
-        for k in np.flatnonzero(changes & (np.abs(sweep.own_advantages).min(axis=1) > scale)):
-            mixed = _indifferent(induced, levels, order, int(k), upper)
+        for place in np.flatnonzero(changes & (np.abs(sweep.own_advantages).min(axis=1) > scale)):
+            mixed = _indifferent(induced, levels, order, int(place), upper)
             if mixed.largest_gap <= tolerance:
                 candidates.append(mixed)
     if not candidates:  # The only minima are constant policies, which the other direction has left out.
         candidates.append(_point(induced, levels, -np.inf if gains[1, 0] < gains[1, -1] else np.inf, 1))
-    upper, k = np.unravel_index(int(values[::-1].argmax()), values.shape)
-    best = _point(induced, levels, thresholds[k], 1 - int(upper))
+    best_of_each = values.max(axis=1)
+    direction = int(best_of_each[1] >= best_of_each[0])
+    best = _point(induced, levels, thresholds[int(values[direction].argmax())], direction)
     return ThresholdSearch(
         thresholds=thresholds,
         values=values,
@@ -170,8 +172,8 @@ def state_levels(induced: InducedGame) -> Array:
     levels = checks.finite_numbers(f"{name}.state_levels", levels)
     if levels.shape != (induced.n_states, 1):
         raise ValueError(
-            f"a threshold search needs {name}.state_levels of shape {(induced.n_states, 1)}, one level a state, got"
-            f" {levels.shape}"
+            f"a threshold search needs {name}.state_levels of shape {(induced.n_states, 1)}, one level a"
+            f" state, got {levels.shape}"
         )
     if len(np.unique(levels)) < len(levels):
         raise ValueError(f"a threshold search needs different levels in all states of {name}, got repetitions")
@@ -191,16 +193,14 @@ def _point(
 ) -> ThresholdPoint:
     evaluated = evaluate(induced, _threshold_table(levels, threshold, upper, probability))
     fields = point_fields(evaluated, response_gap(induced, evaluated))
-    return ThresholdPoint(
-        **fields, threshold=float(threshold), upper_action=upper, probability=float(probability)
-    )
+    return ThresholdPoint(**fields, threshold=float(threshold), upper_action=upper, probability=float(probability))
 
 
-def _least(gains: Array, zero: float) -> Iterator[int]:
+def _least(gains: Array, zero: float, rounding: float) -> Iterator[int]:
     """Positions of zeros and of local minima; of several equal minima in a row the first."""
     for k, gain in enumerate(gains):
         before, after = gains[k - 1] if k else np.inf, gains[k + 1] if k + 1 < len(gains) else np.inf
-        if gain <= zero or (gain < before and gain <= after):
+        if gain <= zero or (gain < before - rounding and gain <= after + rounding):
             yield k
 
 
