@@ -7,8 +7,8 @@ investing, which is no equilibrium.
 Where this differs from the paper, by need. Products do not affect each other, neither in their dynamics nor in
 their rewards: each is learned as a game of its own on a fine grid, the values of its runs are added up over
 products, and a network sees the quality of its own product only. The paper prints neither the numbers of its
-curves nor what malware's page lists. Values are those in the mean field after B = 200 exact steps, which is what learners
-estimate: in the long run even the rarest investments would take everybody to the highest quality.
+curves nor what malware's page lists. Values are those in the mean field after B = 200 exact steps, which is what
+learners estimate: in the long run even the rarest investments would take everybody to the highest quality.
 """
 
 import dataclasses
