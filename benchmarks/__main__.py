@@ -8,6 +8,8 @@ REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
+    "investments": "benchmarks.reproduce.investments",
+    "malware": "benchmarks.reproduce.malware",
     "taxi": "benchmarks.reproduce.taxi",
 }
 
