@@ -1,0 +1,1 @@
+"""Solvers and learners for mean-field games with continuous states and actions."""
