@@ -17,8 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs import checks
-
 from .functions import GridFunctions
 from .hamiltonian import AnalyticSearch, CandidateSearch, GridSearch
 from .mean_field import MeanField
@@ -137,9 +135,10 @@ class ControlProblem:
         half, value = self.functions.half_variance, response.value
         arrays = response.drift, response.cost, half
         solve_backward(*arrays, self.width, self.dt, self.is_upwind, value, self._scratch)
-        if not np.isfinite(value[0]).all():
+        if not np.isfinite(value).all():
+            largest = (float(np.abs(array).max()) for array in (response.drift, response.cost))
             raise ValueError(
-                f"the values of type {self.functions.kind.name!r} must be finite: its costs are too large, up to"
-                f" {checks.shown(float(np.abs(response.cost).max()))}"
+                "the values of type {!r} must be finite: its drift, up to {:g}, or its costs, up to {:g}, are too"
+                " large".format(self.functions.kind.name, *largest)
             )
         return response
