@@ -149,7 +149,8 @@ class Grid:
     @property
     def x(self) -> Array:
         """Centres of the cells, shape (n_cells,)."""
-        return self.low + self.width * (np.arange(self.n_cells) + 0.5)
+        centres: Array = self.low + self.width * (np.arange(self.n_cells, dtype=np.float64) + 0.5)
+        return centres
 
     def times(self, horizon: float) -> Array:
         """Times 0, dt, ..., ``horizon``, shape (n_steps + 1,)."""
@@ -176,19 +177,19 @@ class Grid:
         name = f"initial_density of type {kind.name!r}"
         offsets = (np.arange(SAMPLES_PER_CELL) + 0.5) / SAMPLES_PER_CELL - 0.5
         points = (self.x[:, None] + self.width * offsets).ravel()
-        samples = np.broadcast_to(checks.numbers(name, kind.initial_density(points)), points.shape)
+        samples: Array = np.broadcast_to(checks.numbers(name, kind.initial_density(points)), points.shape)
         wrong = ~(np.isfinite(samples) & (samples >= 0.0))
         if wrong.any():
             where = int(wrong.argmax())
             raise ValueError(f"{name} must be finite and >= 0, got {samples[where]} at x = {points[where]:g}")
-        averages = samples.reshape(self.n_cells, SAMPLES_PER_CELL).mean(axis=1)
+        averages: Array = samples.reshape(self.n_cells, SAMPLES_PER_CELL).mean(axis=1)
         mass = float(averages.sum()) * self.width
         if not abs(mass - 1.0) <= MASS_TOLERANCE:
             raise ValueError(
                 f"{name} must have integral 1 on [{self.low:g}, {self.high:g}], got {mass:g}: normalise it, or"
                 " choose a wider interval"
             )
-        normalised: Array = (averages / mass).astype(np.float64)
+        normalised: Array = averages / mass
         return normalised
 
 

@@ -58,8 +58,8 @@ def solve_backward(
     n_steps, n_cells = drift.shape
     for step in range(n_steps):
         n = n_steps - 1 - step
-        # Elimination without row exchanges, which M-matrices do not need. ``stay`` is the pivot less dt * up: a sum of
-        # positive numbers, because the rows sum to 1, so that nothing is lost by cancellation.
+        # Elimination without row exchanges, which M-matrices do not need. ``stay`` is the pivot less dt * up:
+        # a sum of positive numbers, because the rows sum to 1, so that nothing is lost by cancellation.
         stay = leave = 1.0
         for i in range(n_cells):
             up, down = jump_rates(drift[n, i], half_variance[n, i], width, is_upwind)

@@ -72,16 +72,16 @@ def test_hamiltonians_are_cost_plus_generator(is_upwind) -> None:
         np.testing.assert_allclose(found[0, n], exact, rtol=1e-12, atol=1e-12)
 
 
-def test_the_best_candidate_is_taken_where_it_is_better() -> None:
+def test_the_best_candidate_is_taken_where_it_is_better_and_none_in_a_tie() -> None:
     """Without drift and diffusion the Hamiltonian is the cost."""
     costs = np.array([[[3.0, 1.0, 5.0]], [[2.0, 4.0, 5.0]]])
     controls = np.array([[[30.0, 10.0, 50.0]], [[20.0, 40.0, 50.0]]])
-    control, drift, cost = np.full((1, 3), 7.0), np.zeros((1, 3)), np.array([[4.0, 4.0, 4.0]])
+    control, drift, cost = np.full((1, 3), 7.0), np.zeros((1, 3)), np.array([[4.0, 4.0, 5.0]])
     candidates = controls, np.zeros((2, 1, 3)), costs
     gain = take_best(*candidates, np.zeros((1, 3)), np.zeros((1, 3)), 1.0, True, control, drift, cost)
     assert gain == 3.0
     assert control.tolist() == [[20.0, 10.0, 7.0]]
-    assert cost.tolist() == [[2.0, 1.0, 4.0]]
+    assert cost.tolist() == [[2.0, 1.0, 5.0]]
 
 
 cases = {

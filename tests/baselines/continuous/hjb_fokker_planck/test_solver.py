@@ -159,6 +159,39 @@ def test_policy_iteration_that_is_cut_short_is_not_called_converged() -> None:
     assert not found.converged
 
 
+def test_responses_that_are_not_optimal_are_not_called_converged(monkeypatch) -> None:
+    def respond(self, field, start, tolerance):
+        return start._replace(gap=1.0)
+
+    monkeypatch.setattr("baselines.continuous.hjb_fokker_planck.best_response.ControlProblem.respond", respond)
+    with pytest.warns(ConvergenceWarning):
+        found = solve(walks(), GRID, Settings(max_iterations=5))
+    assert max(found.density_residuals[-1], found.value_residuals[-1]) < 1e-7
+    assert not found.converged
+
+
+def test_the_terminal_cost_sees_the_laws_at_the_horizon() -> None:
+    """All are drawn to the final mean; they drift at speed 1 whatever they do, so it is 1/2 at time 1/2."""
+    seen = []
+
+    def terminal_cost(x, field):
+        seen.append(field)
+        return 0.5 * (x - field.mean) ** 2
+
+    found = solve(walks(drift=lambda t, x, u, field: u + 1.0, terminal_cost=terminal_cost), GRID)
+    np.testing.assert_allclose(seen[-1].means[:, 0, 0], found.means[:, -1], atol=1e-12)
+    np.testing.assert_array_equal(seen[-1].densities[:, 0], found.densities[:, -1])
+    np.testing.assert_allclose(found.values[0, -1], 0.5 * (found.x - found.mean[-1]) ** 2, atol=1e-12)
+    assert found.mean[-1] == pytest.approx(0.5, abs=0.02)
+
+
+def test_controls_at_the_horizon_answer_the_terminal_cost() -> None:
+    """The minimiser of u^2 / 2 + u x; central differences of x^2 / 2 are exact."""
+    found = solve(walks(), GRID)
+    middle = np.abs(found.x) < 1.0
+    np.testing.assert_allclose(found.controls[0, -1, middle], -found.x[middle], atol=1e-12)
+
+
 def test_a_start_at_the_equilibrium_needs_two_iterations_and_finds_it_again() -> None:
     first = solve(crossing(3.0), GRID)
     again = solve(crossing(3.0), GRID, start=first)
