@@ -216,7 +216,7 @@ def _warn(found: Equilibrium) -> None:
             f"the equilibrium is not reached to the tolerance {found.settings.tolerance:g} after"
             f" {found.n_iterations} iterations: the residuals are {found.density_residuals[-1]:g} (densities) and"
             f" {found.value_residuals[-1]:g} (values), the exploitability {found.exploitability.max():g}. Allow"
-            " more iterations or shorter steps (damping); where a coarse grid lets the controls jump, use more cells",
+            " more iterations or shorter steps (damping); where controls jump on a coarse grid, use more cells",
             ConvergenceWarning,
             stacklevel=3,
         )
