@@ -61,7 +61,8 @@ class Equilibrium:
     density_residuals: Array
     """By iteration, the largest L1 distance at any time between the flow responded to and the one that is made."""
     value_residuals: Array
-    """By iteration, the largest change of the values, relative to 1 plus the largest value; infinite at first."""
+    """By iteration, the largest change of the values, relative to 1 plus the largest value; infinite at first. In
+    fictitious play, the largest exploitability, relative to 1 plus the cost."""
     n_policy_iterations: int
     """Number of policies that were evaluated, over all types and iterations."""
     mass_error: float

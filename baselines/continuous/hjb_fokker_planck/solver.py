@@ -3,29 +3,13 @@
 import dataclasses
 import warnings
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mfenvs import checks
 
-from .best_response import ControlProblem, Response
-from .functions import GridFunctions
+from .fictitious_play import FictitiousPlay
+from .fixed_point import FixedPoint
 from .game import ContinuousGame, Grid
-from .mean_field import MeanField
-from .mixing import Mixing
 from .result import Equilibrium, estimated_error
 from .settings import Settings
-
-Array = NDArray[np.float64]
-
-BOUNDARY_SHARE = 0.02
-"""Share of the grid at each end in which the mass of agents is watched."""
-
-RESPONSE_PRECISION = 0.01
-"""Precision of best responses as a multiple of the tolerance, or of the last residual while that is larger."""
-
-EXPLOITABILITY_PRECISION = 1e-10
-"""Precision of the best responses that measure exploitability, relative to 1 plus the largest value."""
 
 
 class ConvergenceWarning(UserWarning):
@@ -49,7 +33,8 @@ def solve(
     The Hamilton-Jacobi-Bellman equation of each type is discretised by implicit monotone differences, of first
     order in time and of first (``upwind``) or second order (``hybrid``) in space, and solved by policy iteration.
     The Fokker-Planck equation is its exact adjoint. Every time step is stable, since no part is explicit. The
-    fixed point in the densities is found by a damped iteration with Anderson's acceleration.
+    fixed point in the densities is found by a damped iteration with Anderson's acceleration, or by fictitious
+    play (see :class:`Settings`).
 
     Parameters
     ----------
@@ -88,138 +73,32 @@ def solve(
         raise TypeError(f"settings must be Settings, got {checks.shown(settings)}")
     if start is not None and (not isinstance(start, Equilibrium) or len(start.densities) != len(game.types)):
         raise ValueError(f"start must be an Equilibrium of {len(game.types)} types, got {checks.shown(start)}")
+    iteration = FixedPoint if settings.method == "fixed-point" else FictitiousPlay
     if checks.boolean("estimate_error", estimate_error):
-        coarse = _Iteration(game, grid.halved(), settings, start).run()
-        fine = _Iteration(game, grid, settings, coarse).run()
-        found = dataclasses.replace(
-            fine, error=estimated_error(fine, coarse), converged=fine.converged and coarse.converged
-        )
+        coarse = iteration(game, grid.halved(), settings, start).run()
+        _warn_of_residuals(coarse)
+        fine = iteration(game, grid, settings, coarse).run()
+        found = dataclasses.replace(fine, error=estimated_error(fine, coarse))
     else:
-        found = _Iteration(game, grid, settings, start).run()
-    _warn(found)
+        found = iteration(game, grid, settings, start).run()
+    _warn_of_residuals(found)
+    _warn_of_walls(found)
     return found
 
 
-class _Iteration:
-    """The fixed-point iteration on one grid."""
-
-    def __init__(self, game: ContinuousGame, grid: Grid, settings: Settings, start: Equilibrium | None) -> None:
-        self.game, self.grid, self.settings = game, grid, settings
-        self.problems = [
-            ControlProblem(GridFunctions(kind, index, grid, game.horizon), settings)
-            for index, kind in enumerate(game.types)
-        ]
-        initial = np.stack([problem.initial for problem in self.problems])
-        if start is None:
-            self.flow = np.repeat(initial[:, None], grid.n_steps + 1, axis=1)
-            self.controls = [problem.first_control() for problem in self.problems]
-        else:
-            self.flow = _moved(start.densities, start, game, grid)
-            self.flow /= self.flow.sum(axis=-1, keepdims=True) * grid.width
-            self.flow[:, 0] = initial
-            moved = _moved(start.controls, start, game, grid)[:, :-1]
-            self.controls = [np.clip(u, *kind.controls) for u, kind in zip(moved, game.types, strict=True)]
-        self.n_sweeps = 0
-
-    def run(self) -> Equilibrium:
-        """Iterate until the residuals reach the tolerance, or for the largest number of iterations."""
-        settings, width = self.settings, self.grid.width
-        mixing = Mixing(settings.damping, settings.memory)
-        density_residuals: list[float] = []
-        value_residuals: list[float] = []
-        values: Array | None = None
-        precision, converged = RESPONSE_PRECISION, False
-        for _ in range(settings.max_iterations):
-            responses = self._respond(self.flow, precision)
-            image = np.stack([p.forward(r.drift) for p, r in zip(self.problems, responses, strict=True)])
-            density_residuals.append(float(np.abs(image - self.flow).sum(axis=-1).max()) * width)
-            new_values = np.stack([response.value for response in responses])
-            value_residuals.append(np.inf if values is None else _relative_change(new_values, values))
-            values = new_values
-            residual = max(density_residuals[-1], value_residuals[-1])
-            is_precise = all(r.gap <= settings.tolerance * (1.0 + np.abs(r.value).max()) for r in responses)
-            if residual <= settings.tolerance and is_precise:
-                converged = True
-                break
-            precision = RESPONSE_PRECISION * min(1.0, max(settings.tolerance, residual))
-            self.flow = mixing.next_guess(self.flow, image)
-        return self._result(image, converged, np.array(density_residuals), np.array(value_residuals))
-
-    def _field(self, flow: Array) -> MeanField:
-        return MeanField(self.problems[0].functions.x, self.grid.width, self.game.names, self.game.weights, flow)
-
-    def _respond(self, flow: Array, precision: float) -> list[Response]:
-        """Best responses to a flow, which are kept as the first guesses of the next ones."""
-        field = self._field(flow)
-        responses = []
-        for index, problem in enumerate(self.problems):
-            response = problem.respond(field, problem.evaluate(field, self.controls[index]), precision)
-            self.controls[index] = response.control
-            self.n_sweeps += response.n_sweeps + 1
-            responses.append(response)
-        return responses
-
-    def _result(
-        self, densities: Array, converged: bool, density_residuals: Array, value_residuals: Array
-    ) -> Equilibrium:
-        """The equilibrium whose controls made ``densities``, evaluated against them."""
-        field, width = self._field(densities), self.grid.width
-        played = [
-            problem.evaluate(field, control) for problem, control in zip(self.problems, self.controls, strict=True)
-        ]
-        values = np.stack([response.value for response in played])
-        initial = densities[:, 0]
-        last = np.stack([p.last_control(field, r) for p, r in zip(self.problems, played, strict=True)])
-        controls = np.concatenate([np.stack([response.control for response in played]), last[:, None]], axis=1)
-        costs = (initial * values[:, 0]).sum(axis=-1) * width
-        best = self._respond(densities, EXPLOITABILITY_PRECISION)
-        least = (initial * np.stack([response.value[0] for response in best])).sum(axis=-1) * width
-        edge = max(1, round(BOUNDARY_SHARE * self.grid.n_cells))
-        at_ends = densities[:, :, :edge].sum(axis=-1), densities[:, :, -edge:].sum(axis=-1)
-        return Equilibrium(
-            game=self.game,
-            grid=self.grid,
-            settings=self.settings,
-            t=self.grid.times(self.game.horizon),
-            x=self.grid.x,
-            densities=densities,
-            values=values,
-            controls=controls,
-            costs=costs,
-            exploitability=costs - least,
-            converged=converged,
-            density_residuals=density_residuals,
-            value_residuals=value_residuals,
-            n_policy_iterations=self.n_sweeps,
-            mass_error=float(np.abs(densities.sum(axis=-1) * width - 1.0).max()),
-            boundary_mass=np.maximum(*at_ends).max(axis=1) * width,
-        )
-
-
-def _relative_change(new: Array, old: Array) -> float:
-    return float(np.abs(new - old).max() / (1.0 + np.abs(new).max()))
-
-
-def _moved(arrays: Array, start: Equilibrium, game: ContinuousGame, grid: Grid) -> Array:
-    """Arrays (n_types, n_times, n_cells) of an equilibrium, interpolated to a grid; times are relative."""
-    in_x = np.array([[np.interp(grid.x, start.x, row) for row in rows] for rows in arrays])
-    place = np.linspace(0.0, len(start.t) - 1.0, grid.n_steps + 1)
-    before = np.minimum(place.astype(np.int64), len(start.t) - 2)
-    fraction = (place - before)[:, None]
-    moved: Array = (1.0 - fraction) * in_x[:, before] + fraction * in_x[:, before + 1]
-    return moved
-
-
-def _warn(found: Equilibrium) -> None:
+def _warn_of_residuals(found: Equilibrium) -> None:
     if not found.converged:
         warnings.warn(
-            f"the equilibrium is not reached to the tolerance {found.settings.tolerance:g} after"
-            f" {found.n_iterations} iterations: the residuals are {found.density_residuals[-1]:g} (densities) and"
+            f"on {found.grid.n_cells} cells and {found.grid.n_steps} steps the equilibrium is not reached to the"
+            f" tolerance {found.settings.tolerance:g} after {found.n_iterations} iterations: the residuals are {found.density_residuals[-1]:g} (densities) and"
             f" {found.value_residuals[-1]:g} (values), the exploitability {found.exploitability.max():g}. Allow"
-            " more iterations or shorter steps (damping); where controls jump on a coarse grid, use more cells",
+            " more iterations or shorter steps (damping). Where controls jump, use more cells, or fictitious play",
             ConvergenceWarning,
             stacklevel=3,
         )
+
+
+def _warn_of_walls(found: Equilibrium) -> None:
     for kind, mass in zip(found.game.types, found.boundary_mass, strict=True):
         if mass > found.settings.boundary_mass:
             warnings.warn(

@@ -7,7 +7,7 @@ import pytest
 from continuous_games import LinearQuadratic
 from scipy.interpolate import CubicSpline
 
-from baselines.continuous.hjb_fokker_planck import Equilibrium, Grid, Settings, solve
+from baselines.continuous.hjb_fokker_planck import ConvergenceWarning, Equilibrium, Grid, Settings, solve
 
 DEFAULT = LinearQuadratic()
 THREE_TYPES = LinearQuadratic(
@@ -93,6 +93,12 @@ def test_the_estimate_from_two_grids_is_the_error() -> None:
     weighted = (np.abs(found.values - exact) * found.densities).sum(axis=-1).max(axis=1) * grid.width
     np.testing.assert_allclose(found.error.values, weighted, rtol=0.1)
     assert (found.error.densities > 0.0).all()
+
+
+def test_a_coarse_grid_on_which_the_iteration_gives_up_is_warned_of() -> None:
+    grid = Grid(low=-4, high=4, n_cells=60, n_steps=60)
+    with pytest.warns(ConvergenceWarning, match="on 30 cells and 30 steps the equilibrium is not reached"):
+        solve(DEFAULT.game(), grid, Settings(max_iterations=6), estimate_error=True)
 
 
 def test_an_estimate_starts_from_the_coarse_grid_and_finds_the_same() -> None:
