@@ -92,8 +92,8 @@ def _warn_of_residuals(found: Equilibrium) -> None:
             f"on {found.grid.n_cells} cells and {found.grid.n_steps} steps the equilibrium is not reached to the"
             f" tolerance {found.settings.tolerance:g} after {found.n_iterations} iterations: the residuals are"
             f" {found.density_residuals[-1]:g} (densities) and {found.value_residuals[-1]:g} (values), the"
-            f" exploitability {found.exploitability.max():g}. Allow more iterations or shorter steps (damping). Where"
-            " controls jump, use more cells, or fictitious play",
+            f" exploitability {found.exploitability.max():g}. Allow more iterations or shorter steps (damping)."
+            " Where controls jump, use more cells, or fictitious play",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -5,7 +5,9 @@ import pytest
 from continuous_games import HeatBetweenWalls, gaussian, walk
 
 from baselines.continuous.hjb_fokker_planck import ContinuousGame, ConvergenceWarning, Grid, Settings, solve
+from baselines.continuous.hjb_fokker_planck.best_response import ControlProblem
 from baselines.continuous.hjb_fokker_planck.fictitious_play import _average
+from baselines.continuous.hjb_fokker_planck.functions import GridFunctions
 
 GRID = Grid(low=-2, high=2, n_cells=50, n_steps=25)
 
@@ -79,3 +81,13 @@ def test_averages_are_weighted_by_the_agents_that_are_there() -> None:
     mass, other_mass = np.array([[1.0, 2.0, 0.0]]), np.array([[3.0, 0.0, 0.0]])
     average = _average(0.25, mass, np.array([[1.0, 1.0, 1.0]]), other_mass, np.array([[5.0, 5.0, 5.0]]))
     np.testing.assert_allclose(average, [[3.0, 1.0, 5.0]])
+
+
+def test_the_average_of_controls_makes_the_average_of_the_flows() -> None:
+    """The drift is the control, and diffusion is so strong that there is no numerical diffusion."""
+    functions = GridFunctions(walk(), 0, GRID, horizon=1.0)
+    problem = ControlProblem(functions, Settings())
+    controls = [np.full((25, 50), 0.8), np.broadcast_to(-np.sin(functions.x), (25, 50)).copy()]
+    flows = [problem.forward(control) for control in controls]
+    average = _average(0.3, flows[0][1:], controls[0], flows[1][1:], controls[1])
+    np.testing.assert_allclose(problem.forward(average), 0.7 * flows[0] + 0.3 * flows[1], rtol=1e-10, atol=1e-14)

@@ -105,5 +105,6 @@ def test_an_estimate_starts_from_the_coarse_grid_and_finds_the_same() -> None:
     grid = Grid(low=-4, high=4, n_cells=60, n_steps=60)
     plain, estimated = solve(DEFAULT.game(), grid), solve(DEFAULT.game(), grid, estimate_error=True)
     assert estimated.converged
+    assert estimated.n_iterations < plain.n_iterations
     np.testing.assert_allclose(estimated.densities, plain.densities, atol=1e-6)
     assert plain.error is None

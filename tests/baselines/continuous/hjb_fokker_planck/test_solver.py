@@ -159,13 +159,14 @@ def test_policy_iteration_that_is_cut_short_is_not_called_converged() -> None:
     assert not found.converged
 
 
-def test_responses_that_are_not_optimal_are_not_called_converged(monkeypatch) -> None:
+@pytest.mark.parametrize("method", ["fixed-point", "fictitious-play"])
+def test_responses_that_are_not_optimal_are_not_called_converged(method, monkeypatch) -> None:
     def respond(self, field, start, tolerance):
         return start._replace(gap=1.0)
 
     monkeypatch.setattr("baselines.continuous.hjb_fokker_planck.best_response.ControlProblem.respond", respond)
     with pytest.warns(ConvergenceWarning):
-        found = solve(walks(), GRID, Settings(max_iterations=5))
+        found = solve(walks(), GRID, Settings(method=method, max_iterations=5))
     assert max(found.density_residuals[-1], found.value_residuals[-1]) < 1e-7
     assert not found.converged
 
@@ -209,6 +210,34 @@ def test_agents_at_the_walls_are_warned_of_unless_the_walls_are_meant() -> None:
         warnings.simplefilter("error")
         solve(walks(**push), GRID, Settings(boundary_mass=1.0))
         solve(walks(), GRID)
+
+
+@pytest.mark.parametrize("scheme", ["hybrid", "upwind"])
+def test_a_drift_that_is_not_affine_in_the_control(scheme) -> None:
+    """The control u with w = u + u^3 gives the same game as the control w."""
+
+    def root(w):
+        return 2.0 / np.sqrt(3.0) * np.sinh(np.arcsinh(1.5 * np.sqrt(3.0) * w) / 3.0)
+
+    def pull(x):
+        return 0.5 * (x - 0.5) ** 2
+
+    plain = walks(
+        diffusion=lambda t, x: 0.2,
+        drift=lambda t, x, w, field: w + 0.5,
+        running_cost=lambda t, x, w, field: 0.5 * w**2 + pull(x),
+        controls=LINE,
+    )
+    curved = walks(
+        diffusion=lambda t, x: 0.2,
+        drift=lambda t, x, u, field: u + u**3 + 0.5,
+        running_cost=lambda t, x, u, field: 0.5 * (u + u**3) ** 2 + pull(x),
+        controls=LINE,
+        minimiser=lambda t, x, p, field: root(-p),
+    )
+    one, other = (solve(game, GRID, Settings(scheme=scheme)) for game in (plain, curved))
+    np.testing.assert_allclose(other.values, one.values, atol=1e-10)
+    np.testing.assert_allclose(other.controls + other.controls**3, one.controls, atol=1e-6)
 
 
 def test_control_bounds_hold_and_matter() -> None:
