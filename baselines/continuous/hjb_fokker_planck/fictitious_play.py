@@ -53,7 +53,7 @@ class FictitiousPlay(FixedPoint):
                 step = 2.0 / (k + 2.0)
                 answers = np.stack([p.forward(r.drift) for p, r in zip(self.problems, best, strict=True)])
                 averages = [
-                    _average(step, own[1:], u, other[1:], response.control)
+                    _average(step, own, u, other, response.control)
                     for own, u, other, response in zip(image, averages, answers, best, strict=True)
                 ]
                 flow = self._made(averages, (1.0 - step) * image + step * answers)
@@ -68,9 +68,12 @@ class FictitiousPlay(FixedPoint):
         )
 
 
-def _average(step: float, mass: Array, control: Array, other_mass: Array, other: Array) -> Array:
-    """Average of two controls, weighted by 1 - step and step times the agents at every time and cell."""
-    weight, other_weight = (1.0 - step) * mass, step * other_mass
+def _average(step: float, flow: Array, control: Array, other_flow: Array, other: Array) -> Array:
+    """Average of two controls, weighted by 1 - step and step times the agents at every time and cell.
+
+    The agents who use the control of a step are those at its end, since the scheme is implicit.
+    """
+    weight, other_weight = (1.0 - step) * flow[1:], step * other_flow[1:]
     total = weight + other_weight
     share = np.divide(other_weight, total, out=np.ones_like(total), where=total > 0.0)
     average: Array = control + share * (other - control)

@@ -78,8 +78,8 @@ def test_it_warns_when_it_gives_up() -> None:
 
 def test_averages_are_weighted_by_the_agents_that_are_there() -> None:
     """A quarter of the step with three times the agents counts as much; where nobody is, the response counts."""
-    mass, other_mass = np.array([[1.0, 2.0, 0.0]]), np.array([[3.0, 0.0, 0.0]])
-    average = _average(0.25, mass, np.array([[1.0, 1.0, 1.0]]), other_mass, np.array([[5.0, 5.0, 5.0]]))
+    flow, other_flow = np.array([[9.0, 9.0, 9.0], [1.0, 2.0, 0.0]]), np.array([[9.0, 9.0, 9.0], [3.0, 0.0, 0.0]])
+    average = _average(0.25, flow, np.array([[1.0, 1.0, 1.0]]), other_flow, np.array([[5.0, 5.0, 5.0]]))
     np.testing.assert_allclose(average, [[3.0, 1.0, 5.0]])
 
 
@@ -89,5 +89,5 @@ def test_the_average_of_controls_makes_the_average_of_the_flows() -> None:
     problem = ControlProblem(functions, Settings())
     controls = [np.full((25, 50), 0.8), np.broadcast_to(-np.sin(functions.x), (25, 50)).copy()]
     flows = [problem.forward(control) for control in controls]
-    average = _average(0.3, flows[0][1:], controls[0], flows[1][1:], controls[1])
+    average = _average(0.3, flows[0], controls[0], flows[1], controls[1])
     np.testing.assert_allclose(problem.forward(average), 0.7 * flows[0] + 0.3 * flows[1], rtol=1e-10, atol=1e-14)

@@ -214,24 +214,23 @@ def test_agents_at_the_walls_are_warned_of_unless_the_walls_are_meant() -> None:
 
 @pytest.mark.parametrize("scheme", ["hybrid", "upwind"])
 def test_a_drift_that_is_not_affine_in_the_control(scheme) -> None:
-    """The control u with w = u + u^3 gives the same game as the control w."""
+    """The control u with w = u + u^3 gives the same game as the control w. Slopes jump where the goal is."""
 
     def root(w):
         return 2.0 / np.sqrt(3.0) * np.sinh(np.arcsinh(1.5 * np.sqrt(3.0) * w) / 3.0)
 
-    def pull(x):
-        return 0.5 * (x - 0.5) ** 2
-
     plain = walks(
         diffusion=lambda t, x: 0.2,
         drift=lambda t, x, w, field: w + 0.5,
-        running_cost=lambda t, x, w, field: 0.5 * w**2 + pull(x),
+        running_cost=lambda t, x, w, field: 0.5 * w**2,
+        terminal_cost=lambda x, field: 5.0 * np.abs(x - 0.22),
         controls=LINE,
     )
     curved = walks(
         diffusion=lambda t, x: 0.2,
         drift=lambda t, x, u, field: u + u**3 + 0.5,
-        running_cost=lambda t, x, u, field: 0.5 * (u + u**3) ** 2 + pull(x),
+        running_cost=lambda t, x, u, field: 0.5 * (u + u**3) ** 2,
+        terminal_cost=lambda x, field: 5.0 * np.abs(x - 0.22),
         controls=LINE,
         minimiser=lambda t, x, p, field: root(-p),
     )
