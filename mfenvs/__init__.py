@@ -7,7 +7,7 @@ The packages:
 * ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
 * ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
-* ``meanfield``: the induced mean-field game, best responses and exploitability;
+* ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
 Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
-from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
+from mfenvs.api.versions import (
+    a_rps_v0,
+    a_sis_v0,
+    a_taxi_v0,
+    auction_v0,
+    energy_market_v0,
+    investment_v0,
+    linear_quadratic_v0,
+    malware_v0,
+)
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
@@ -57,7 +66,10 @@ __all__ = [
     "energy_market_v0",
     "evaluate",
     "individual",
+    "investment_v0",
+    "linear_quadratic_v0",
     "make",
+    "malware_v0",
     "n_player_exploitability",
     "normal",
     "parallel_env",
