@@ -8,6 +8,7 @@ The packages:
 * ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
 * ``meanfield``: the induced mean-field game, best responses and exploitability;
+* ``blackbox``: finite games estimated from somebody's PettingZoo environment;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
 Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
+from mfenvs.blackbox.black_box import from_parallel_env
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
@@ -56,6 +58,7 @@ __all__ = [
     "deviation_gain",
     "energy_market_v0",
     "evaluate",
+    "from_parallel_env",
     "individual",
     "make",
     "n_player_exploitability",
