@@ -66,7 +66,7 @@ class Coins(pettingzoo.ParallelEnv):
         self.actions = {name: gymnasium.spaces.Discrete(2) for name in self.possible_agents}
         self.observations = {name: gymnasium.spaces.Discrete(2) for name in self.possible_agents}
         self.first, self.seeded, self.leaver, self.reward = 0, True, None, None
-        self.lengths = None
+        self.lengths = self.begin = None
         for name, value in spoiled.items():
             assert hasattr(self, name)
             setattr(self, name, value)
@@ -83,7 +83,8 @@ class Coins(pettingzoo.ParallelEnv):
         if self.lengths:
             self.length = self.lengths[self.episode % len(self.lengths)]
         self.episode += 1
-        return {name: int(rng.integers(2)) + self.first for name in self.agents}, {
+        states = rng.integers(2, size=len(self.agents)) if self.begin is None else [self.begin] * len(self.agents)
+        return {name: int(s) + self.first for name, s in zip(self.agents, states, strict=True)}, {
             name: {} for name in self.agents
         }
 

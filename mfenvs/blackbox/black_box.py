@@ -1,4 +1,4 @@
-"""A finite game estimated from somebody's environment, and policies taken back there."""
+"""A finite game estimated from a black-box environment, and policies played in that environment."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -31,8 +31,10 @@ class Played:
     state_shares: Array
     """Share of agents in each state, averaged over episodes, shape (H + 1, S)."""
     predicted_return: Estimate | None
-    """The return that the fitted mean-field game predicts; None if agents have policies of their own. If it is
-    not met, the local states are too coarse, the population acts in other ways than were fitted, or N is small."""
+    """The return that the fitted mean-field game predicts; None if agents have policies of their own. If the two
+    differ by more than their errors, then the local states do not tell enough of the past, P and R are not linear
+    in the features at these populations (:meth:`EstimatedGame.more_episodes` helps), or N is too small for the
+    mean-field limit."""
 
     @property
     def mean_return(self) -> Estimate:
@@ -54,8 +56,8 @@ class DeviationGain:
     deviators: NDArray[np.int64]
     """Index of the agent that deviated in each episode, shape (n_episodes,)."""
     is_paired: bool
-    """Whether the environment repeats an episode that has the same seed. If not, episodes with and without
-    deviation are independent: intervals are right, but wider."""
+    """Whether the environment repeats an episode when it is given the same seed. If not, episodes with and without
+    the deviation are independent: intervals are valid, but wider."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,11 +71,14 @@ class EstimatedGame:
     estimates: Estimates
     """The fitted functions of the population, with errors."""
     game: FittedGame
-    """The finite game, for every solver and trainer. Pairs of :attr:`unvisited` lead back to their own state, for
-    the smallest reward that was seen."""
+    """The finite game, for every solver and trainer. Nothing is known of the pairs in :attr:`unvisited`: in the
+    game they lead back to their own state, with the smallest reward that was seen."""
     ridge: float
+    """Penalty on squared slopes."""
     time_dependent: bool
+    """Whether P and R depend on time."""
     seed: int
+    """Random seed of the episodes."""
     has_own_horizon: bool
     """Whether the horizon is the length of the environment's own episodes."""
     is_seedable: bool
@@ -301,8 +306,12 @@ def from_parallel_env(
     Agents have local states, which must tell all that matters of an agent's own past: the function ``states`` of
     their observations, or the observations themselves where these are Discrete. For every state s and action a,
     the probability of the next state and the reward are fitted as linear functions of the *others'* population at
-    that step, with standard errors that rest on nothing but the independence of episodes. The result is a finite
-    game for every solver. What these find can be played, and tested against deviations, in the environment.
+    that step. The result is a finite game for every solver. The policies that these find can be played, and tested
+    against deviations, in the environment.
+
+    Standard errors assume only that episodes are independent: they come from leaving out one episode at a time, or
+    one of 64 groups. They are errors of the linear function that fits best at the populations that were met. Where
+    agents differ, it is that of the mean over agents, weighted by visits.
 
     Parameters
     ----------

@@ -73,9 +73,8 @@ def exploitability_bound(game: FittedGame, estimates: Estimates, policy: Array, 
     reached = _reachable(induced, flow)
     if not (known | ~reached[..., None]).all():
         return math.inf
-    errors[:, ~reached] = 0.0
     degrees = np.where(known, _episode_groups(estimates, len(known)) - 1.0, 1.0)
-    level = (1.0 - confidence) / (2 * errors.size + 1)
+    level = (1.0 - confidence) / (errors.size + 1)
     radii = errors * stdtrit(degrees, 1.0 - level / 2)
     surplus = induced.optimal_q(dataclasses.replace(flow, rewards=np.ascontiguousarray(radii[0])))
     loss = induced.evaluate(policy, dataclasses.replace(flow, rewards=np.ascontiguousarray(radii[1])))

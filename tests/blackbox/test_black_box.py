@@ -196,6 +196,74 @@ def test_what_was_never_tried_bounds_nothing() -> None:
     assert more.game.n_agents == 4
 
 
+def test_only_what_can_be_reached_must_be_known() -> None:
+    """All begin with heads: tails at the first step are unknown and do no harm. Later unknown pairs do."""
+    fits = Coins(4, begin=0)
+    apart = from_parallel_env(fits, n_episodes=40, features="none", time_dependent=True)
+    assert apart.unvisited == [(0, 1, 0), (0, 1, 1)]
+    assert apart.exploitability_bound(None) < np.inf
+    assert np.isfinite(apart.exploitability_draws(None, 5)).all()
+    # From heads anything, from tails tails only: heads after tails are unknown.
+    stays = np.array([[0.5, 0.5], [0.0, 1.0]])
+    for discount, table in ((1.0, np.stack([stays] * 3)), (0.9, stays[None])):
+        found = from_parallel_env(
+            fits, n_episodes=20, policies=[table], exploration=0.0, features="none", discount=discount
+        )
+        assert found.unvisited == [(1, 0)]
+        assert found.exploitability_bound(table) == np.inf
+
+
+def bound_by_hand(found, policy, confidence):
+    """The bound written out in loops, for a game that ends and for an infinite one."""
+    games, estimates = [found.game], found.estimates
+    for values, law in zip(estimates.without, estimates.first_states_without, strict=True):
+        games.append(dataclasses.replace(found.game, values=values, first_states=law))
+    flows, gamma = [InducedGame(game).flow(policy) for game in games], found.game.discount
+    n_times, n_states, n_actions = found.game.policy_shape
+
+    def values_of(p, r, choose):
+        v = np.zeros((n_times + 1, n_states))
+        for _ in range(400 if gamma < 1 else 1):
+            for h in reversed(range(n_times)):
+                v[h] = choose(h, r[h] + gamma * p[h] @ v[h + 1])
+            if gamma < 1:
+                v[1] = v[0]
+        return v
+
+    def best(h, q):
+        return q.max(axis=1)
+
+    def own(h, q):
+        return (policy[h] * q).sum(axis=1)
+
+    p, r = flows[0].transitions, flows[0].rewards
+    n_intervals = 2 * n_times * n_states * n_actions + 1
+    point = 1 - (1 - confidence) / n_intervals / 2
+    total, start = 0.0, np.zeros(len(games))
+    for sign, choose in ((1, best), (-1, own)):
+        v, half = values_of(p, r, choose), np.empty(r.shape)
+        for h, s, a in np.ndindex(*r.shape):
+            ahead = v[h + 1]
+            backups = np.array([f.rewards[h, s, a] + gamma * f.transitions[h, s, a] @ ahead for f in flows])
+            error = np.sqrt(((backups[1:] - backups[0]) ** 2).sum() * (len(games) - 2) / (len(games) - 1))
+            least = (ahead.max() - ahead.min()) / (estimates.visits[0, s, a] + 2)
+            half[h, s, a] = max(error, least) * stdtrit(estimates.episode_groups[0, s, a] - 1, point)
+        law = found.game.first_states
+        total += sign * law @ v[0] + law @ values_of(p, half, choose)[0]
+        start += sign * np.array([game.first_states @ v[0] for game in games])
+    error = np.sqrt(((start[1:] - start[0]) ** 2).sum() * (len(games) - 2) / (len(games) - 1))
+    return total + error * stdtrit(len(games) - 2, point)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_the_bound_is_the_one_that_is_written_down(discount: float) -> None:
+    game = dataclasses.replace(EPIDEMIC, n_agents=10, horizon=4)
+    found = from_parallel_env(Disguised(game), looks, 2, n_episodes=16, discount=discount)
+    policy = np.random.default_rng(0).dirichlet(np.ones(2), found.game.policy_shape[:2])
+    bound = found.exploitability_bound(policy, 0.9)
+    assert_allclose(bound, bound_by_hand(found, policy, 0.9), rtol=1e-6)
+
+
 def test_episodes_follow_from_the_seed_and_are_new_each_time() -> None:
     first, again, other = (from_parallel_env(Coins(4), n_episodes=6, seed=s) for s in (0, 0, 1))
     assert_array_equal(first.episodes.actions, again.episodes.actions)

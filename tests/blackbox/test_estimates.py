@@ -68,6 +68,20 @@ def test_errors_at_a_population_are_those_of_the_jackknife() -> None:
         assert_allclose(there.transition_errors[s, a], errors[:2], atol=1e-9)
 
 
+def test_rows_are_laws_also_far_from_what_was_met() -> None:
+    """At the corners of the simplex the regression leaves it; the nearest laws are given, with its errors."""
+    found = estimate(random_episodes(6, seed=3), PAIRS, time_dependent=False)
+    left = 0
+    for corner in np.eye(4):
+        there = found.at(corner.reshape(2, 2))
+        outside = there.transitions.min(axis=-1) == 0.0
+        left += outside.sum()
+        assert there.transitions.min() >= 0.0
+        assert_allclose(there.transitions.sum(axis=-1), 1.0)
+        assert (there.transition_errors[outside] > 0.1).all()
+    assert left > 0
+
+
 def test_groups_of_episodes_are_left_out_where_there_are_many(monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_GROUPS_OF_EPISODES", 4)
     episodes = random_episodes()
@@ -126,7 +140,9 @@ def test_one_episode_is_not_enough_for_an_error() -> None:
     found = estimate(episodes, PAIRS, time_dependent=False)
     s = episodes.states[4, 0, 0]
     assert found.visits[0, s, 1] == 1
-    assert np.isinf(found.at(np.full((2, 2), 0.25)).reward_errors[s, 1])
+    met = found.centres[0, s, 1].reshape(2, 2)  # the only population that was met there
+    assert np.isinf(found.at(met).reward_errors[s, 1])
+    assert np.isinf(found.at(met).transition_errors[s, 1]).all()
     assert found.values[0, s, 1, 2] == pytest.approx(np.full(4, episodes.rewards[4, 0, 0]))
 
 
