@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -38,5 +39,26 @@ def test_crowds_that_change_places() -> None:
     assert (np.diff(costs) > 0.1).all()
 
 
+def test_payoffs_of_rock_paper_scissors_are_found_from_play_alone() -> None:
+    pytest.importorskip("pygame", reason="PettingZoo's environments need pygame")
+    exploitability, payoffs = load("black_box_pettingzoo").rock_paper_scissors(n_episodes=40)
+    np.testing.assert_allclose(payoffs, [[0, -1, 1], [1, 0, -1], [-1, 1, 0]], atol=1e-9)
+    assert exploitability < 1e-6
+
+
+def test_pursuers_learn_to_follow_evaders() -> None:
+    pytest.importorskip("pygame", reason="PettingZoo's environments need pygame")
+    at_random, solved = load("black_box_pettingzoo").pursuit(n_episodes=8, n_steps=10)
+    assert solved > 1.15 * at_random > 0
+
+
+def test_predators_learn_to_tag_prey() -> None:
+    """Who does not tag earns 0; random tagging costs .2 each; prey beside a predator is worth .8 a step."""
+    pytest.importorskip("magent2")
+    at_random, solved = load("black_box_magent2").main(n_episodes=60, n_steps=15)
+    assert at_random < 0 < 1 < solved
+
+
 def test_every_example_is_tested() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"box_actions", "congestion"}
+    names = {"box_actions", "black_box_magent2", "black_box_pettingzoo", "congestion"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == names
