@@ -90,6 +90,12 @@ class BlackBoxGame:
         self.discount = checks.real("discount", discount, 0.0, 1.0, exclude_low=True)
         self.sees_counts = checks.boolean("sees_counts", sees_counts)
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_agents} agents, {self.n_states} states, {self.n_actions} actions,"
+            f" horizon {self.horizon})"
+        )
+
     @property
     def n_pairs(self) -> int:
         """|S| |A|: pairs of a state and an action are numbered by state * |A| + action."""

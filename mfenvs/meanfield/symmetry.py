@@ -132,7 +132,7 @@ class ApproximateSymmetry:
 
 
 def approximate_symmetry(
-    game: FiniteGame | BlackBoxGame, *, n_points: int = 128, n_permutations: int = 256, seed: int = 0
+    game: FiniteGame | BlackBoxGame, *, n_points: int = 256, n_permutations: int = 256, seed: int = 0
 ) -> ApproximateSymmetry:
     """Compute alpha and beta of an N-player game, and who breaks its symmetry.
 
