@@ -7,6 +7,8 @@ world of N agents here, and not the mean-field limit that :class:`mfenvs.Induced
 ``share`` only the two are equal, otherwise they differ by O(1/N).
 """
 
+import contextlib
+import dis
 import functools
 import types
 from collections.abc import Callable, Iterator
@@ -24,9 +26,6 @@ from mfenvs.game import FiniteGame, Rule, Rules
 from mfenvs.rules import World, plain, rule
 
 Array = NDArray[np.float64]
-
-NUMBERS_AT_A_TIME = 2**22
-"""Number of entries of agents' own tables that are held in memory at a time: 32 MB."""
 
 
 class Deviations(NamedTuple):
@@ -73,10 +72,7 @@ class RulesAmongOthers:
         self.shares: Array = copies / game.n_agents
         """The share of the population of each kind, shape (n_kinds,)."""
         self._kinds = in_double_precision(distinct)
-        self._tabulate, self._compare, self._contribute = _kernels(
-            game.rules, game.transition, game.reward, game.n_states, game.n_actions
-        )
-        self._known_contributions: dict[tuple[int, int], Array] = {}
+        self._compiled = _kernels(game.rules, game.transition, game.reward, game.n_states, game.n_actions)
         self.times = self._times()
         """The times at which rules can differ: all of them if a rule reads the time, else 0 only."""
 
@@ -88,25 +84,27 @@ class RulesAmongOthers:
     @functools.cached_property
     def counts_everyone_alike(self) -> bool:
         """Whether agents are counted by their states and actions alone, not by who they are."""
-        if len(self._kinds) == 1 or self.game.counts_state_actions:
+        rules = self.game.rules
+        counting = (rules.cell, 2), (rules.weight, 2), (rules.count, 4)
+        if len(self._kinds) == 1 or not any(function and _loads(function, k) for function, k in counting):
             return True
-        per_kind = self.game.n_states * self.game.n_actions * self.game.n_cells
-        at_a_time = max(1, NUMBERS_AT_A_TIME // per_kind)
-        for time in self.times:
-            one = self._contributions(self._kinds[:1], time)
-            for first in range(0, len(self._kinds), at_a_time):
-                if (self._contributions(self._kinds[first : first + at_a_time], time) != one).any():
-                    return False
-        return True
+        scratch = np.empty((2, self.game.n_cells)), np.zeros(self.game.n_signals)
+        with _explaining(self.game):
+            return all(
+                self._compiled.alike(self._kinds, self.game.constants, time, self.game.n_agents, *scratch)
+                for time in self.times
+            )
 
     def own_tables(self, agent: int, others: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
         """P^i(., ., others), shape (S, A, S), and R^i(., ., others), shape (S, A), of one agent i.
 
         ``others`` holds the states and actions of the other agents in their order, shape (N - 1, 2).
         """
-        counted = np.zeros(self.game.n_cells)
-        for j, pair in zip(np.delete(np.arange(self.game.n_agents), agent), others, strict=True):
-            counted += self._contribution_of(int(j), time)[pair[0], pair[1]]
+        counted, signal = np.zeros(self.game.n_cells), np.zeros(self.game.n_signals)
+        with _explaining(self.game):
+            self._compiled.count_others(
+                *(agent, others, self._everyone, self.game.constants, time, self.game.n_agents, signal, counted)
+            )
         transitions, rewards = self._tables(self._everyone[agent : agent + 1], counted, time)
         check_model(self.game, transitions, rewards, f" for agent {agent} among others {others.tolist()}")
         return transitions[0], rewards[0]
@@ -131,7 +129,7 @@ class RulesAmongOthers:
         rewards = np.empty(transitions.shape[:2])
         found = Deviations(transitions, rewards, *np.zeros((2, n)), *np.zeros((2, n), np.int64))
         with _explaining(game):
-            wrong = self._compare(
+            wrong = self._compiled.compare(
                 *(self._kinds, self.shares, counted, game.constants, time, game.n_agents),
                 *(np.empty(game.n_cells), np.empty(game.n_signals), *found, checks.PROBABILITY_TOLERANCE),
             )
@@ -147,31 +145,19 @@ class RulesAmongOthers:
                 f"{type(self.game).__name__} counts agents by who they are (its cell, weight or count reads the"
                 " agent's parameters), so that counts of states and actions do not tell what the others do"
             )
-        if self.game.counts_state_actions:
-            return counts.reshape(-1).astype(np.float64)
-        counted: Array = np.tensordot(counts, self._contributions(self._kinds[:1], time)[0], 2)
-        return counted
-
-    def _contribution_of(self, agent: int, time: int) -> Array:
-        key = int(self.kind_of_agent[agent]), time
-        if key not in self._known_contributions:
-            self._known_contributions[key] = self._contributions(self._everyone[agent : agent + 1], time)[0]
-        return self._known_contributions[key]
-
-    def _contributions(self, agents: NDArray[Any], time: int) -> Array:
-        """What each of n agents adds to the counts in every state with every action, (n, S, A, n_cells)."""
-        out = np.zeros((len(agents), self.game.n_states, self.game.n_actions, self.game.n_cells))
-        signal = np.zeros(self.game.n_signals)
+        counted, signal = np.zeros(self.game.n_cells), np.zeros(self.game.n_signals)
         with _explaining(self.game):
-            self._contribute(agents, self.game.constants, time, self.game.n_agents, signal, out)
-        return out
+            self._compiled.count_pairs(
+                *(counts, self._kinds[0], self.game.constants, time, self.game.n_agents, signal, counted)
+            )
+        return counted
 
     def _tables(self, agents: NDArray[Any], counted: Array, time: int) -> tuple[Array, Array]:
         shape = len(agents), self.game.n_states, self.game.n_actions
         transitions, rewards = np.empty((*shape, self.game.n_states)), np.empty(shape)
         scratch = np.empty(self.game.n_cells), np.empty(self.game.n_signals)
         with _explaining(self.game):
-            self._tabulate(
+            self._compiled.tabulate(
                 *(agents, counted, self.game.constants, time, self.game.n_agents),
                 *(*scratch, transitions, rewards),
             )
@@ -184,18 +170,22 @@ class RulesAmongOthers:
         return range(self.game.horizon if reads_time else 1)
 
 
-class _explaining:  # noqa: N801  # A context manager, used like a function.
+@contextlib.contextmanager
+def _explaining(game: FiniteGame) -> Iterator[None]:
     """Turn a compiler's error into one that names the game's rule."""
+    try:
+        yield
+    except COMPILE_ERRORS as error:
+        raise explained(game, error) from None
 
-    def __init__(self, game: FiniteGame) -> None:
-        self.game = game
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, COMPILE_ERRORS):
-            raise explained(self.game, error) from None
+def _loads(function: Any, position: int) -> bool:
+    """Whether a rule uses its argument at this position."""
+    code = plain(function).__code__
+    name = code.co_varnames[position]
+    # Newer versions of Python load two variables by one instruction, whose value is then both names.
+    values = [step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD")]
+    return any(name in (value if isinstance(value, tuple) else (value,)) for value in values)
 
 
 def _names_time(function: Any) -> bool:
@@ -218,29 +208,80 @@ def _codes(function: Any, seen: set[int]) -> Iterator[types.CodeType]:
         yield from _codes(plain(found), seen)
 
 
+class _Kernels(NamedTuple):
+    """The compiled functions of a game's rules among N agents."""
+
+    tabulate: Callable[..., Any]
+    compare: Callable[..., Any]
+    alike: Callable[..., Any]
+    count_pairs: Callable[..., Any]
+    count_others: Callable[..., Any]
+
+
 @functools.cache
-def _kernels(
-    rules: Rules, transition: Rule, reward: Rule, n_states: int, n_actions: int
-) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """The compiled tabulation of rules, their comparison, and that of what an agent adds to the counts."""
+def _kernels(rules: Rules, transition: Rule, reward: Rule, n_states: int, n_actions: int) -> _Kernels:
     aggregate, add = rules.aggregate or no_aggregate, rules.count
     cell, own_weight = own_count_rules(rules)
 
-    @kernel
-    def contribute_by_cell(agents: Any, constants: Any, time: Any, n_agents: Any, signal: Any, out: Any) -> None:
-        for i in range(len(agents)):
-            for s in range(n_states):
-                for a in range(n_actions):
-                    out[i, s, a, cell(s, a, agents[i])] += own_weight(s, a, agents[i])
+    @rule
+    def contribute(
+        mass: Any,
+        state: Any,
+        action: Any,
+        agent: Any,
+        constants: Any,
+        time: Any,
+        n_agents: Any,
+        signal: Any,
+        counts: Any,
+    ) -> None:
+        """Add ``mass`` agents in this state with this action to the counts."""
+        if add is not None:
+            per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
+            world = World(counts, signal, constants, time, -1, 0.0, per_other, per_agent)
+            add(counts, mass, state, action, agent, world)
+        else:
+            counts[cell(state, action, agent)] += mass * own_weight(state, action, agent)
 
     @kernel
-    def contribute_by_count(agents: Any, constants: Any, time: Any, n_agents: Any, signal: Any, out: Any) -> None:
-        per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
-        for i in range(len(agents)):
-            for s in range(n_states):
-                for a in range(n_actions):
-                    world = World(out[i, s, a], signal, constants, time, -1, 0.0, per_other, per_agent)
-                    add(out[i, s, a], 1.0, s, a, agents[i], world)  # type: ignore[misc]
+    def alike(agents: Any, constants: Any, time: Any, n_agents: Any, scratch: Any, signal: Any) -> Any:
+        """Whether all agents add the same to the counts, in every state with every action."""
+        for s in range(n_states):
+            for a in range(n_actions):
+                scratch[:] = 0.0
+                contribute(1.0, s, a, agents[0], constants, time, n_agents, signal, scratch[0])
+                for i in range(1, len(agents)):
+                    if add is None:
+                        if cell(s, a, agents[i]) != cell(s, a, agents[0]):
+                            return False
+                        if own_weight(s, a, agents[i]) != own_weight(s, a, agents[0]):
+                            return False
+                    else:
+                        scratch[1] = 0.0
+                        contribute(1.0, s, a, agents[i], constants, time, n_agents, signal, scratch[1])
+                        for c in range(scratch.shape[1]):
+                            if scratch[1, c] != scratch[0, c]:
+                                return False
+        return True
+
+    @kernel
+    def count_pairs(
+        pairs: Any, agent: Any, constants: Any, time: Any, n_agents: Any, signal: Any, counts: Any
+    ) -> None:
+        """Add as many agents like ``agent`` as ``pairs`` (S, A) tells in every state with every action."""
+        for s in range(n_states):
+            for a in range(n_actions):
+                if pairs[s, a] > 0:
+                    contribute(np.float64(pairs[s, a]), s, a, agent, constants, time, n_agents, signal, counts)
+
+    @kernel
+    def count_others(
+        agent: Any, others: Any, agents: Any, constants: Any, time: Any, n_agents: Any, signal: Any, counts: Any
+    ) -> None:
+        """Add all agents but one, with the pairs ``others`` (N - 1, 2), to the counts."""
+        for k in range(len(others)):
+            j = k if k < agent else k + 1
+            contribute(1.0, others[k, 0], others[k, 1], agents[j], constants, time, n_agents, signal, counts)
 
     @rule
     def look(
@@ -258,13 +299,10 @@ def _kernels(
         per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
         for c in range(len(counts)):
             counts[c] = others[c]
-        own, weight = cell(state, action, agent), np.float64(own_weight(state, action, agent))
+        contribute(1.0, state, action, agent, constants, time, n_agents, signal, counts)
         everyone = World(counts, signal, constants, time, -1, 0.0, per_other, per_agent)
-        if add is not None:
-            add(counts, 1.0, state, action, agent, everyone)
-        else:
-            counts[own] += weight
         aggregate(everyone, signal)
+        own, weight = cell(state, action, agent), np.float64(own_weight(state, action, agent))
         return World(counts, signal, constants, time, own, weight, per_other, per_agent)
 
     @kernel
@@ -343,4 +381,4 @@ def _kernels(
                         beta[i], beta_pair[i] = abs(earned - rewards[s, a]), pair
         return -1
 
-    return tabulate, compare, contribute_by_cell if add is None else contribute_by_count
+    return _Kernels(tabulate, compare, alike, count_pairs, count_others)

@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 PERMUTATIONS_OF_SEARCH = 8
 """Number of permutations with which a point of the search is judged."""
+AGENTS_OF_SAMPLE = 32
+"""Largest number of agents, drawn at random, whose rules are evaluated for one sample."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ def sample_symmetry(
     Parameters
     ----------
     game:
-        The game. It is evaluated about (16 n_points + 2 n_permutations) N |S| |A| times.
+        The game. It is evaluated about (16 n_points + 2 n_permutations) min(N, 32) |S| |A| times.
     n_points:
         Number of points of the lattice that are searched.
     n_permutations:
@@ -74,8 +76,6 @@ class _Candidate:
     value: float
     order: NDArray[np.int64]
     agent: int
-    own: Array
-    """What is compared, for this order, of every agent: rows (N, S, A, S) or rewards (N, S, A, 1)."""
     mean: Array
     """The induced game's, estimated with the permutations of the search, (S, A, S) or (S, A, 1)."""
 
@@ -90,25 +90,32 @@ class _Search:
         ordered = in_order(counts)
         orders = [self.rng.permutation(ordered) for _ in range(PERMUTATIONS_OF_SEARCH)]
         values = []
-        own = _responses(self.game, orders)
+        agents = _some_agents(self.game, self.rng)
+        own = _responses(self.game, orders, agents)
         means = _means(self.game, ordered, PERMUTATIONS_OF_SEARCH, self.rng)
         for which, tables in enumerate(own):
             mean = means[which].mean(axis=0)
             distances = np.abs(tables - mean).sum(axis=-1)
-            k, agent = (int(j) for j in np.unravel_index(distances.argmax(), distances.shape)[:2])
+            k, i = (int(j) for j in np.unravel_index(distances.argmax(), distances.shape)[:2])
             values.append(float(distances.max()))
             if self.best[which] is None or values[which] > self.best[which].value:
-                self.best[which] = _Candidate(values[which], orders[k], agent, tables[k], mean)
+                self.best[which] = _Candidate(values[which], orders[k], int(agents[i]), mean)
         return values[0], values[1]
 
 
-def _responses(game: BlackBoxGame, orders: list[NDArray[np.int64]]) -> tuple[Array, Array]:
-    """Rows (n_orders, N, S, A, S) and rewards (n_orders, N, S, A, 1) of all agents for some orders of others."""
-    shape = len(orders), game.n_agents, game.n_states, game.n_actions
+def _some_agents(game: BlackBoxGame, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.permutation(game.n_agents)[:AGENTS_OF_SAMPLE]
+
+
+def _responses(
+    game: BlackBoxGame, orders: list[NDArray[np.int64]], agents: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Rows (n_orders, n, S, A, S) and rewards (n_orders, n, S, A, 1) of n agents for some orders of others."""
+    shape = len(orders), len(agents), game.n_states, game.n_actions
     rows, rewards = np.empty((*shape, game.n_states)), np.empty((*shape, 1))
     for k, order in enumerate(orders):
-        for agent in range(game.n_agents):
-            rows[k, agent], rewards[k, agent, ..., 0] = game.responses(agent, order)
+        for i, agent in enumerate(agents):
+            rows[k, i], rewards[k, i, ..., 0] = game.responses(int(agent), order)
     return rows, rewards
 
 
@@ -117,15 +124,16 @@ def _means(
 ) -> tuple[Array, Array]:
     """Independent samples of P (n_samples, S, A, S) and R (n_samples, S, A, 1) at the point of some others.
 
-    Each is the mean over agents of their rules, every one with a permutation of its own.
+    Each is the mean over (at most 32, random) agents of their rules, every one with a permutation of its own.
     """
     shape = n_samples, game.n_states, game.n_actions
     rows, rewards = np.zeros((*shape, game.n_states)), np.zeros((*shape, 1))
     for m in range(n_samples):
-        for agent in range(game.n_agents):
-            own = game.responses(agent, rng.permutation(order))
-            rows[m] += own[0] / game.n_agents
-            rewards[m, ..., 0] += own[1] / game.n_agents
+        agents = _some_agents(game, rng)
+        for agent in agents:
+            own = game.responses(int(agent), rng.permutation(order))
+            rows[m] += own[0] / len(agents)
+            rewards[m, ..., 0] += own[1] / len(agents)
     return rows, rewards
 
 
@@ -134,12 +142,13 @@ def _measured(
 ) -> SampledPart:
     """Estimate the distances of all agents from the mean, with permutations that the search did not see."""
     samples = _means(game, found.order, n_permutations, rng)[which]
-    differences = found.own - found.mean
+    everyone = np.arange(game.n_agents)
+    own_tables = _responses(game, [found.order], everyone)[which][0]
+    differences = own_tables - found.mean
     pairs = np.abs(differences).sum(axis=-1).reshape(game.n_agents, -1).argmax(axis=1)
     states, actions = np.divmod(pairs, game.n_actions)
-    everyone = np.arange(game.n_agents)
     signs = np.sign(differences[everyone, states, actions])
-    own = (signs * found.own[everyone, states, actions]).sum(axis=-1)
+    own = (signs * own_tables[everyone, states, actions]).sum(axis=-1)
     means = np.einsum("md,mnd->nm", signs, samples[:, states, actions].swapaxes(0, 1))
     estimates = Estimates.of(own - means)
     return SampledPart(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
+import mfenvs.meanfield.extension as module
 from mfenvs.meanfield.extension import (
     Kirszbraun,
     McShaneWhitney,
@@ -64,6 +65,15 @@ def test_the_modulus_is_the_largest_slope(norm):
         for i, j in itertools.combinations(range(9), 2)
     ]
     assert lipschitz_modulus(points, values, norm) == pytest.approx(max(slopes), rel=1e-12)
+
+
+def test_many_points_are_compared_in_parts(monkeypatch):
+    rng = np.random.default_rng(4)
+    points, values, x = rng.normal(size=(30, 2)), rng.normal(size=(30, 3)), rng.normal(size=(50, 2))
+    whole = lipschitz_modulus(points, values), McShaneWhitney(points, values)(x)
+    monkeypatch.setattr(module, "NUMBERS_AT_A_TIME", 600)
+    assert lipschitz_modulus(points, values) == whole[0]
+    assert (McShaneWhitney(points, values)(x) == whole[1]).all()
 
 
 def test_mcshane_and_whitney_by_hand():

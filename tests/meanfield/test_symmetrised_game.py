@@ -1,6 +1,5 @@
 """Black boxes of explicit others, their induced games, and registered games in the disguise of a black box."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -10,12 +9,12 @@ from ferry import Ferry, earned, row
 from numpy.testing import assert_allclose
 from oracles import deterministic_policies, random_policy, value
 
-from mfenvs import Engine, FiniteGame, InducedGame, make, rule, share
+from mfenvs import Engine, FiniteGame, InducedGame, make
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.meanfield.black_box import BlackBoxGame, as_black_box, tabulate_black_box
 from mfenvs.meanfield.closed_path import RulesAmongOthers
-from mfenvs.meanfield.extension import McShaneWhitney, McShaneWhitneyRows
-from mfenvs.meanfield.symmetrised_game import SymmetrisedGame, induced_arrays
+from mfenvs.meanfield.extension import McShaneWhitney, McShaneWhitneyRows, project_to_simplex
+from mfenvs.meanfield.symmetrised_game import SymmetrisedGame, induced_arrays, threshold_of_projection
 from mfenvs.registry import registered_games
 
 TINY = {
@@ -136,6 +135,15 @@ def test_three_states_are_projected_onto_the_simplex():
         exact = induced_arrays(tables, mu)
         assert_allclose(exact[0].sum(axis=-1), 1.0, atol=1e-12)
         assert exact[0].min() >= 0.0
+
+
+def test_compiled_projections_are_those_in_numpy():
+    rng = np.random.default_rng(9)
+    for vector in rng.normal(0.3, 0.5, size=(50, 5)):
+        sorted_ = np.concatenate([[7.0], vector, [7.0]])
+        threshold = threshold_of_projection(sorted_, 1, 5)
+        assert_allclose(np.maximum(vector - threshold, 0.0), project_to_simplex(vector), atol=1e-12)
+        assert sorted_[0] == sorted_[-1] == 7.0
 
 
 def test_the_symmetrised_game_is_its_own_symmetrisation():
@@ -382,34 +390,25 @@ def test_counts_are_enough_for_a_game_that_reads_counts():
     assert_allclose(short.symmetrised_rewards, full.symmetrised_rewards, atol=1e-15)
 
 
-@dataclasses.dataclass(kw_only=True)
-class OneBad(FiniteGame):
-    """Agent 2's probabilities do not sum to one."""
-
-    agent_dtype = np.dtype([("error", np.float32)])
-    n_states = 2
-    n_actions = 1
-
-    @staticmethod
-    @rule
-    def transition(next_state, state, action, agent, world):
-        return 0.5 + agent.error
-
-    @staticmethod
-    @rule
-    def reward(state, action, agent, world):
-        return share(world, 0)
-
-    def draw_agents(self, rng):
-        agents = np.zeros(self.n_agents, self.agent_dtype)
-        agents["error"][2] = 0.25
-        return agents
-
-
 def test_a_rule_that_returns_a_bad_row_for_one_agent_is_named():
-    with pytest.raises(
-        ValueError, match=r"OneBad\.transition must return probabilities .* for agent 2 among others"
-    ):
-        RulesAmongOthers(OneBad(n_agents=4, horizon=1)).arrays(np.array([[2], [1]]))
-    with pytest.raises(ValueError, match=r"OneBad\.transition .* for agent 2 among others \[\[0, 0\], \[1, 0\]"):
-        as_black_box(OneBad(n_agents=4, horizon=1)).responses(2, np.array([0, 1, 0]))
+    game = make("Epidemic-v0", n_agents=4, horizon=2)
+    game.agents.flags.writeable = True
+    game.agents["recovery"][2] = 1.25
+    with pytest.raises(ValueError, match=r"Epidemic\.transition must return .* for agent 2 among others"):
+        RulesAmongOthers(game).arrays(np.array([[2, 0], [1, 0]]))
+    with pytest.raises(ValueError, match=r"Epidemic\.transition .* for agent 2 among others \[\[0, 0\], \[1, 0\]"):
+        as_black_box(game).responses(2, np.array([0, 2, 0]))
+
+
+def test_weights_that_are_all_equal_count_everyone_alike():
+    """The ferry's rule reads its passengers' sizes, but here they all have one."""
+    game = Ferry(n_agents=4)
+    game.agents.flags.writeable = True
+    game.agents["size"] = 0.75
+    rules = RulesAmongOthers(game)
+    assert rules.counts_everyone_alike
+    tables = tabulate_black_box(as_black_box(game, 1))
+    for k, counts in enumerate(tables.points):
+        p, r = rules.arrays(counts.reshape(2, 2), 1)
+        assert_allclose(p, tables.symmetrised_transitions[:, k].mean(axis=0), atol=1e-12)
+        assert_allclose(r, tables.symmetrised_rewards[:, k].mean(axis=0), atol=1e-12)

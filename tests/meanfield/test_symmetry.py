@@ -142,6 +142,10 @@ def test_an_epidemic_by_its_formula(n):
     assert found.n_points == 12
     assert found.alpha == found.alpha_of_agent.max()
     assert found.beta_at.agent == apart[2].argmax()
+    # From the ill, whatever the others do, or from the healthy who go out where all others are ill and do so.
+    worst = int(apart[:2].max(axis=1).argmax())
+    assert (found.alpha_at.state, found.alpha_at.agent) == ((1, 0)[worst], apart[worst].argmax())
+    assert worst == 1 or (found.alpha_at.action == 1 and found.alpha_at.others[0, 1] == n - 1)
     assert not found.treated_apart.any()
 
 
@@ -159,6 +163,28 @@ def test_agents_who_are_all_alike_are_symmetric_without_a_search():
     for name in ("Epidemic-v0", "Auction-v0"):
         found = approximate_symmetry(make(name, n_agents=10_000, heterogeneity=0.0))
         assert (found.alpha, found.beta, found.kind, found.n_points) == (0.0, 0.0, "exact", 0)
+
+
+def test_agents_who_are_alike_count_as_many_as_they_are():
+    """One of 10 has a recovery of .6 instead of .3: 9/10 of that from the mean, the others 1/10."""
+    game = make("Epidemic-v0", n_agents=10, heterogeneity=0.0)
+    game.agents.flags.writeable = True
+    game.agents["recovery"][4] = 0.6
+    found = approximate_symmetry(game)
+    assert_allclose(found.alpha_of_agent, 2 * np.where(np.arange(10) == 4, 0.27, 0.03), atol=1e-7)
+
+
+def test_rounding_is_not_taken_for_asymmetry():
+    """Transitions that are equal but for rounding do not tell who is odd; agent 1's rewards do."""
+    game = BlackBoxGame(
+        lambda i, s, a, o: [0.5 + 1e-15 * (i == 3), 0.5 - 1e-15 * (i == 3)],
+        lambda i, s, a, o: 1e-3 * (i == 1) + 1e-5 * i,
+        n_agents=4,
+        n_states=2,
+        n_actions=1,
+        horizon=1,
+    )
+    assert approximate_symmetry(game).most_asymmetric()[0] == 1
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -273,6 +299,21 @@ def test_sampled_estimates_are_unbiased_where_the_truth_can_be_enumerated():
         assert found.value <= exact.alpha + 6.5 * found.standard_error + 1e-12
     assert variance > 0
     assert abs(sum(errors)) <= 6.5 * np.sqrt(variance)
+
+
+def test_in_a_large_black_box_random_agents_stand_for_the_mean():
+    """60 agents, of whom 32 are drawn for each sample; agent 7 weighs 30 times what the others do."""
+    weights = np.ones(60)
+    weights[7] = 30.0
+    others = weights.sum() - weights
+    game = heavy(60, 30.0)
+    found = approximate_symmetry(game, n_points=6, n_permutations=64)
+    # Where all play 1: what the others of agent i weigh, against the mean over agents.
+    exact = 1.2 * (others.mean() - others[7]) / weights.sum()
+    assert found.alpha_at.others[:, 1].sum() == 59
+    assert abs(found.alpha - exact) <= 6.5 * found.alpha_standard_error
+    assert 0.0 < found.alpha_standard_error < 0.1 * exact
+    assert found.most_asymmetric(by="alpha")[0] == 7
 
 
 def test_a_black_box_that_reads_counts_is_searched_without_permutations():

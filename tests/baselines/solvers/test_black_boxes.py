@@ -43,7 +43,7 @@ def test_trainers_learn_from_simulations_and_are_saved(tmp_path):
     trainer.save(tmp_path / "trainer.npz")
     again = SymmPMD.load(tmp_path / "trainer.npz", game=game)
     assert (again.policy.probabilities == trainer.policy.probabilities).all()
-    # Half of them each: the first road is worth .4 more, half of which is gained. The share of three others has the
-    # standard deviation .29, so that the mean over 1024 worlds has the standard error .009.
+    # Half of them each: the first road is worth .4 more, half of which is gained. The share of three others has
+    # the standard deviation .29, so that the mean over 1024 worlds has the standard error .009.
     found = n_player_exploitability(game, np.full((1, 1, 2), 0.5), n_worlds=1024)
     assert found.max == pytest.approx(0.2, abs=6.5 * 0.009)
