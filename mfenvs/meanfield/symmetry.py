@@ -144,9 +144,9 @@ def approximate_symmetry(
     treated as a black box.
 
     A black box is enumerated if that takes a million evaluations at most. Otherwise the symmetrisation at a point
-    is estimated from random permutations, and from random agents if there are more than 32. alpha and beta are then
-    evaluated with permutations other than those by which the point, the agent and the signs of the l1 norm were
-    chosen, so that they are unbiased estimates of lower bounds, with standard errors.
+    is estimated from random permutations, and from random agents if there are more than 32. Then alpha and beta
+    are evaluated with permutations other than those by which the point, the agent and the signs of the l1 norm
+    were chosen, so that they are unbiased estimates of lower bounds, with standard errors.
 
     Parameters
     ----------

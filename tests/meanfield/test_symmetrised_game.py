@@ -1,5 +1,6 @@
 """Black boxes of explicit others, their induced games, and registered games in the disguise of a black box."""
 
+import doctest
 import itertools
 
 import numpy as np
@@ -11,6 +12,7 @@ from oracles import deterministic_policies, random_policy, value
 
 from mfenvs import Engine, FiniteGame, InducedGame, make
 from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.meanfield import black_box
 from mfenvs.meanfield.black_box import BlackBoxGame, as_black_box, tabulate_black_box
 from mfenvs.meanfield.closed_path import RulesAmongOthers
 from mfenvs.meanfield.extension import McShaneWhitney, McShaneWhitneyRows, project_to_simplex
@@ -47,6 +49,11 @@ def test_two_agents_by_hand():
             p, r = induced.arrays([[1 - in_one], [in_one]])
             assert_allclose(p[..., 1], chance, atol=1e-12)
             assert_allclose(r, 0.5, atol=1e-12)
+
+
+def test_the_example_of_the_docstring():
+    assert doctest.testmod(black_box).attempted > 5
+    assert doctest.testmod(black_box).failed == 0
 
 
 def test_three_agents_by_hand():
