@@ -327,6 +327,12 @@ def test_a_black_box_that_reads_counts_is_searched_without_permutations():
     assert found.n_permutations == 0
 
 
+def test_a_large_black_box_that_does_not_read_counts_as_it_says_is_refused():
+    game = alone(lambda i, s, a, o: float(o[0, 1]), 1001, sees_counts=True)
+    with pytest.raises(ValueError, match="sees_counts must be False: agent"):
+        approximate_symmetry(game, n_points=2)
+
+
 def test_a_game_that_weighs_its_agents_is_a_black_box():
     """The ferry reads the time: each time is a game of its own."""
     with pytest.raises(
