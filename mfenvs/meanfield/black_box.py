@@ -145,10 +145,11 @@ class BlackBoxGame:
 
         Raises
         ------
-        ValueError
-            If a callable returns something that is no probability row, or no finite reward. The message names the
-            agent, its state and action, the others and the result.
+        TypeError, ValueError
+            If an argument is not allowed, or a callable returns something that is no probability row, or no finite
+            reward. The message names the agent, its state and action, the others and the result.
         """
+        agent, pairs = self._checked(agent, pairs)
         others = np.stack(np.divmod(pairs, self.n_actions), axis=-1)
         others.flags.writeable = False
         transitions = np.empty((self.n_states, self.n_actions, self.n_states))
@@ -158,6 +159,10 @@ class BlackBoxGame:
             transitions[state, action] = self._checked_row(asked, self.transition(*asked))
             rewards[state, action] = _checked_reward(asked, self.reward(*asked))
         return transitions, rewards
+
+    def _checked(self, agent: int, pairs: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+        agent = checks.integer("agent", agent, 0, self.n_others)
+        return agent, checks.indices("pairs", pairs, (self.n_others,), 0, self.n_pairs - 1)
 
     def _checked_row(self, asked: tuple[int, int, int, Others], given: ArrayLike) -> Array:
         try:
@@ -201,6 +206,7 @@ class _FiniteGameAsBlackBox(BlackBoxGame):
 
     def responses(self, agent: int, pairs: NDArray[np.int64]) -> tuple[Array, Array]:
         """As :meth:`BlackBoxGame.responses`, all states and actions at once."""
+        agent, pairs = self._checked(agent, pairs)
         return self._rules.own_tables(agent, np.stack(np.divmod(pairs, self.n_actions), axis=-1), self._time)
 
 

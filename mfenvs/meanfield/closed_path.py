@@ -4,7 +4,7 @@ Where agents are counted by state and action alone, not by who they are, P^i(s, 
 are symmetric in the others. Then Sym leaves them as they are, and the values of the induced game on the lattice
 (Yardim & He, arXiv 2408.15173, Definition 6) are the means of the rules over the agents, at any N. Rules see the
 world of N agents here, and not the mean-field limit that :class:`mfenvs.InducedGame` takes: for rules that read
-``share`` only the two are equal, otherwise they differ by O(1/N).
+``share`` only the two are equal; otherwise, where rules are smooth, they differ by O(1/N).
 """
 
 import contextlib
@@ -98,8 +98,27 @@ class RulesAmongOthers:
     def own_tables(self, agent: int, others: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
         """P^i(., ., others), shape (S, A, S), and R^i(., ., others), shape (S, A), of one agent i.
 
-        ``others`` holds the states and actions of the other agents in their order, shape (N - 1, 2).
+        Parameters
+        ----------
+        agent:
+            Index of the agent.
+        others:
+            States and actions of the other agents in their order, shape (N - 1, 2).
+        time:
+            The time step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not allowed, or a rule returns a row that is no probability row, or a reward that is
+            not finite.
         """
+        agent = checks.integer("agent", agent, 0, self.n_others)
+        time = checks.integer("time", time, 0, self.game.horizon - 1)
+        sizes = self.game.n_states, self.game.n_actions
+        others = checks.indices("others", others, (self.n_others, 2), 0, max(sizes) - 1)
+        for column, (name, size) in enumerate(zip(("states", "actions"), sizes, strict=True)):
+            checks.indices(f"{name} of others", others[:, column], (self.n_others,), 0, size - 1)
         counted, signal = np.zeros(self.game.n_cells), np.zeros(self.game.n_signals)
         with _explaining(self.game):
             self._compiled.count_others(
@@ -110,7 +129,13 @@ class RulesAmongOthers:
         return transitions[0], rewards[0]
 
     def arrays(self, counts: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
-        """P (S, A, S) and R (S, A) of the induced game where the N - 1 others have these counts (S, A)."""
+        """P (S, A, S) and R (S, A) of the induced game where the N - 1 others have these counts (S, A).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`deviations`.
+        """
         found = self.deviations(counts, time)
         return found.transitions, found.rewards
 
@@ -120,11 +145,17 @@ class RulesAmongOthers:
         Raises
         ------
         TypeError
-            If agents are counted by who they are.
+            If agents are counted by who they are, or counts are not integers.
         ValueError
-            If a rule returns a row that is no probability row, or a reward that is not finite, for any agent.
+            If counts are negative or do not sum to N - 1, or a rule returns a row that is no probability row, or a
+            reward that is not finite, for any agent.
         """
-        counted, n, game = self._counted(counts, time), len(self._kinds), self.game
+        n, game = len(self._kinds), self.game
+        time = checks.integer("time", time, 0, game.horizon - 1)
+        counts = checks.indices("counts", counts, (game.n_states, game.n_actions), 0, self.n_others)
+        if counts.sum() != self.n_others:
+            raise ValueError(f"counts must sum to N - 1 = {self.n_others}, got a sum of {counts.sum()}")
+        counted = self._counted(counts, time)
         transitions = np.empty((game.n_states, game.n_actions, game.n_states))
         rewards = np.empty(transitions.shape[:2])
         found = Deviations(transitions, rewards, *np.zeros((2, n)), *np.zeros((2, n), np.int64))

@@ -317,6 +317,14 @@ def at(wrong, right):
     return rule_
 
 
+def disguised():
+    return as_black_box(make("Epidemic-v0", n_agents=3, horizon=2))
+
+
+def among():
+    return RulesAmongOthers(make("Epidemic-v0", n_agents=3, horizon=2))
+
+
 WHERE = r"\(agent=1, state=0, action=1, others=\[\[1, 0\], \[0, 1\]\]\)"
 
 
@@ -358,6 +366,24 @@ def test_rewards_that_are_not_finite_are_named(earned):
             r"time must be an integer in \[0, 1\]",
         ),
         (lambda: as_black_box(box()), TypeError, "game must be a FiniteGame"),
+        (lambda: box().responses(3, np.zeros(2, int)), ValueError, r"agent must be an integer in \[0, 2\], got 3"),
+        (lambda: box().responses(0, np.array([0, 4])), ValueError, r"pairs\[1\] must be an integer in \[0, 3\]"),
+        (
+            lambda: disguised().responses(0, np.array([0, 4])),
+            ValueError,
+            r"pairs\[1\] must be an integer in \[0, 3\]",
+        ),
+        (lambda: disguised().responses(0, np.zeros(3, int)), ValueError, r"pairs must have shape \(2,\)"),
+        (lambda: disguised().reward(0, 0, 0, np.array([[0, 2], [0, 0]])), ValueError, "others"),
+        (lambda: disguised().reward(3, 0, 0, np.zeros((2, 2), int)), ValueError, "agent must be an integer"),
+        (
+            lambda: among().arrays(np.array([[1, 0], [0, 0]])),
+            ValueError,
+            "counts must sum to N - 1 = 2, got a sum of 1",
+        ),
+        (lambda: among().arrays(np.array([[3, 0], [0, -1]])), ValueError, r"counts\[0, 0\] must be an integer in"),
+        (lambda: among().arrays(np.array([[2, 0]])), ValueError, "counts must have shape"),
+        (lambda: among().arrays(np.array([[2, 0], [0, 0]]), 2), ValueError, "time must be an integer in"),
         (
             lambda: tabulate_black_box(box(reward=lambda i, s, a, o: float(o[0, 1]), sees_counts=True)),
             ValueError,
