@@ -21,8 +21,8 @@ from mfenvs.registry import registered_games
 
 TINY = {
     "Epidemic-v0": {"n_agents": 5, "horizon": 2},
-    "RockPaperScissors-v0": {"n_agents": 4, "horizon": 2, "beta": 0.5},
-    "Auction-v0": {"n_agents": 4, "n_budgets": 3, "n_bids": 2, "n_bidders": 3, "heterogeneity": 0.5},
+    "RockPaperScissors-v0": {"n_agents": 5, "horizon": 2, "beta": 0.5},
+    "Auction-v0": {"n_agents": 5, "n_budgets": 3, "n_bids": 2, "n_bidders": 3, "heterogeneity": 0.5},
 }
 """Registered finite games at sizes at which all joint vectors of others are enumerated."""
 READ_SHARES_ONLY = ("Epidemic-v0", "RockPaperScissors-v0")
