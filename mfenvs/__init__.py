@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mfenvs.api.gymnasium import vector_env
 from mfenvs.api.pettingzoo import parallel_env
-from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, energy_market_v0
+from mfenvs.api.versions import a_rps_v0, a_sis_v0, a_taxi_v0, auction_v0, congestion_v0, energy_market_v0
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
@@ -52,6 +52,7 @@ __all__ = [
     "a_sis_v0",
     "a_taxi_v0",
     "auction_v0",
+    "congestion_v0",
     "crowd",
     "deviation_gain",
     "energy_market_v0",
