@@ -149,7 +149,7 @@ def test_beta_is_at_most_the_spread_of_costs_and_preferences():
 
 
 def test_linear_interpolation_between_counts_is_the_extension_of_a_linear_cost():
-    """With exponent 1 the induced reward is D.1's interpolation of h; above 1 it is so on the lattice of counts."""
+    """At exponent 1 the induced reward is D.1's interpolation of h; above 1 it is so on the lattice of counts."""
     grid = np.arange(5) / 4
     for exponent, everywhere in ((1.0, True), (2.0, False)):
         game = Congestion(n_agents=5, n_sites=1, n_routes=2, exponent=exponent, exponent_width=0)
