@@ -149,7 +149,9 @@ class Congestion(FiniteGame):
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
         """All agents start at site 0."""
-        return np.eye(self.n_sites)[0]
+        law = np.zeros(self.n_sites)
+        law[0] = 1.0
+        return law
 
     @property
     def constants(self) -> Ring:

@@ -171,7 +171,7 @@ def theorem_1(
 def _without_beta(game: GameConstants, weight: float, form: Literal["proved", "paper"]) -> float:
     n, horizon = game.n_agents, game.horizon
     distance = empirical_distance(game, form)
-    before = np.cumsum(distance) - distance
+    before = np.concatenate([[0.0], np.cumsum(distance)[:-1]])
     # A factor of 0 removes a sum that overflows.
     sums = sum(
         2.0 * factor * float(terms.sum())

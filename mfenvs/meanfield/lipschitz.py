@@ -251,7 +251,7 @@ class _AtOneTime:
         by_action = np.moveaxis(rows, 2, 1).reshape(n * n_actions, n_states, n_states)
         by_state = rows.reshape(n * n_states, n_actions, n_states)
         every = rows.reshape(n, n_states * n_actions, n_states)
-        found = [_largest_distance(groups, self.rng) for groups in (by_action, by_state, every)]
+        found = [largest_distance(groups, self.rng) for groups in (by_action, by_state, every)]
         is_exact = self.transitions != "other"
         k_s, k_a, both = (
             Constant(one.value, one.value >= FARTHEST or (one.is_exact and is_exact)) for one in found
@@ -293,8 +293,9 @@ class _AtOneTime:
             for base in bases:
                 for step in STEPS:
                     quotients = self._quotients(base, step, n_cells)
-                    for k in np.flatnonzero(quotients > best):
-                        best[k], where[k] = quotients[k], base
+                    for which in range(3):
+                        if quotients[which] > best[which]:
+                            best[which], where[which] = quotients[which], base
         k_mu, l_mu, l_pop = (float(one) for one in best)
         return k_mu, l_mu, l_pop
 
@@ -324,10 +325,10 @@ def _largest_row_distance(transitions: Array, rng: np.random.Generator) -> Const
     if len(different) < 2:
         return Constant(0.0, True)
     rows = np.moveaxis(np.stack(list(different.values())).reshape(len(different), -1, transitions.shape[-1]), 1, 0)
-    return _largest_distance(rows, rng)
+    return largest_distance(rows, rng)
 
 
-def _largest_distance(groups: Array, rng: np.random.Generator, farthest: float = FARTHEST) -> Constant:
+def largest_distance(groups: Array, rng: np.random.Generator, farthest: float = FARTHEST) -> Constant:
     """Largest l1 distance of two rows of the same group, over all groups (n_groups, n_rows, S).
 
     No distance is larger than ``farthest``, so that the first one that reaches it ends the comparison.
@@ -359,5 +360,5 @@ def _update_modulus(at_points: Array, rng: np.random.Generator) -> Constant:
     """
     n, n_states = len(at_points), at_points.shape[-1]
     rows = at_points.reshape(n, n, n_states)  # [z, x]: P(. | x, e_z)
-    found = _largest_distance(rows + np.swapaxes(rows, 0, 1), rng, 2.0 * FARTHEST)
+    found = largest_distance(rows + np.swapaxes(rows, 0, 1), rng, 2.0 * FARTHEST)
     return Constant(0.5 * found.value, found.is_exact)

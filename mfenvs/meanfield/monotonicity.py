@@ -53,6 +53,9 @@ N_PAIRS = 200
 """Number of random pairs whose pairings are tried where no eigenvalues are computed."""
 STEP = 1e-6
 """Share of the population that is moved to a cell for a difference quotient."""
+DEPENDENT = 1e-5
+"""Size up to which a constraint on flows follows from the others. Rows of probabilities in single precision do not
+sum to 1 exactly."""
 EXACT, DIFFERENCED = 1e-9, 1e-4
 """Relative tolerances of results from exact derivatives, and from difference quotients."""
 
@@ -296,7 +299,7 @@ class _Search:
         constraints = self._constraints(flow.transitions)[:, reached]
         q, r, _ = qr(constraints.T, pivoting=True)
         sizes = np.abs(np.diag(r))
-        rank = int((sizes > 1e-10 * max(1.0, sizes.max(initial=0.0))).sum())
+        rank = int((sizes > DEPENDENT * max(1.0, sizes.max(initial=0.0))).sum())
         basis = np.zeros((len(reached), q.shape[1] - rank))
         basis[reached] = q[:, rank:]
         return basis

@@ -47,7 +47,8 @@ def random_populations(rng: np.random.Generator, induced: InducedGame, n: int) -
     # At low concentrations all weights can underflow.
     whole = np.isfinite(drawn).all(axis=1) & (drawn.sum(axis=1) > 0.5)
     drawn[~whole] = 1.0 / size
-    return (drawn / drawn.sum(axis=1, keepdims=True)).reshape(n, induced.n_states, induced.n_actions)
+    laws: Array = drawn / drawn.sum(axis=1, keepdims=True)
+    return laws.reshape(n, induced.n_states, induced.n_actions)
 
 
 def point_populations(induced: InducedGame) -> Array:
