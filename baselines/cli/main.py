@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("list", "train", "evaluate", "render")
+COMMANDS = ("list", "train", "evaluate", "render", "analyse")
 
 USAGE = """\
 usage: mfenvs COMMAND ...
@@ -17,6 +17,7 @@ usage: mfenvs COMMAND ...
   mfenvs train ALGORITHM GAME [FLAGS]  train; --help after the game's name shows all flags
   mfenvs evaluate RUN [FLAGS]          measure the return and the exploitability of a run's policy
   mfenvs render RUN [FLAGS]            play one episode by a run's policy and show it
+  mfenvs analyse GAME [FLAGS]          how symmetric and how exploitable a game is: theory and measurements
 
 A game of your own is named MODULE:GAME, as in `mfenvs train ppo beach:BeachBar-v0`: the module that registers it
 is imported first.

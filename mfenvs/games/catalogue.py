@@ -1,6 +1,7 @@
 """The games that come with the package, registered by name when :mod:`mfenvs` is imported."""
 
 from mfenvs.games.auction import Auction
+from mfenvs.games.congestion import Congestion
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.epidemic import Epidemic
@@ -15,6 +16,7 @@ register("RockPaperScissors-v0", RockPaperScissors)
 register("Epidemic-v0", Epidemic)
 register("Taxi-v0", Taxi)
 register("Auction-v0", Auction)
+register("Congestion-v0", Congestion)
 register("EnergyMarket-v0", EnergyMarket)
 register("BinnedEnergyMarket-v0", BinnedEnergyMarket)
 register("Malware-v0", Malware)

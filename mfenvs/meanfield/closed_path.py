@@ -139,6 +139,20 @@ class RulesAmongOthers:
         found = self.deviations(counts, time)
         return found.transitions, found.rewards
 
+    def tables_of_kinds(self, counts: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
+        """P^i (n_kinds, S, A, S) and R^i (n_kinds, S, A) of every kind of agents, among others with these counts.
+
+        Raises
+        ------
+        TypeError
+            If agents are counted by who they are.
+        ValueError
+            If a rule returns a row that is no probability row, or a reward that is not finite.
+        """
+        transitions, rewards = self._tables(self._kinds, self._counted(counts, time), time)
+        check_model(self.game, transitions, rewards, f" among others {counts.tolist()}")
+        return transitions, rewards
+
     def deviations(self, counts: NDArray[np.int64], time: int = 0) -> "Deviations":
         """Compare every kind's rules with the induced game's, where the N - 1 others have these counts (S, A).
 

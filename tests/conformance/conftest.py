@@ -16,6 +16,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"n_budgets": 4, "n_bids": 3, "discount": 1.0},
     ],
     "BinnedEnergyMarket-v0": [{"n_bins": 3, "orders": "step"}],
+    "Congestion-v0": [
+        {"n_sites": 3, "n_routes": 2, "slip": 0.3, "slip_width": 0.3, "exponent": 1.0, "exponent_width": 0.0},
+        {"n_sites": 2, "n_routes": 3, "heterogeneity": 0.0, "discount": 0.9},
+    ],
     "EnergyMarket-v0": [
         {"actions": "discrete", "n_agents": 9, "n_days": 1, "weather_sd": 0.0},
         {"orders": "step", "step_minutes": 15, "dynamic_tariffs": True, "first_day": 200},

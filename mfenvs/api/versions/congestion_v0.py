@@ -1,0 +1,17 @@
+"""The asymmetric dynamic congestion game as a module, as PettingZoo has its own games.
+
+``from mfenvs import congestion_v0; congestion_v0.parallel_env(n_agents=9)``
+"""
+
+import functools
+
+from mfenvs.api import pettingzoo
+
+parallel_env = functools.partial(pettingzoo.parallel_env, "Congestion-v0")
+"""Make a ParallelEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.parallel_env` without the game."""
+env = functools.partial(pettingzoo.env, "Congestion-v0")
+"""Make an AECEnv: takes the arguments of :func:`mfenvs.api.pettingzoo.env` without the game."""
+raw_env = env
+"""PettingZoo's name of the environment without wrappers; here there are none."""
+
+__all__ = ["env", "parallel_env", "raw_env"]

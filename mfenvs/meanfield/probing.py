@@ -1,0 +1,106 @@
+"""Populations at which the induced game's rules are probed, and whether the rules are affine in the population."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs.meanfield.induced import InducedGame
+
+Array = NDArray[np.float64]
+
+MOST_NUMBERS = 2**25
+"""Largest number of entries of tables that are held at a time: 256 MB."""
+MOST_TABLES = 6000
+"""Largest number of populations, of all time steps together, at which tables are computed for one question."""
+MOST_WORK = 2**29
+"""Largest number of entries of all these tables."""
+TOLERANCE = 1e-9
+"""Relative tolerance within which rules count as affine, or as independent of the population."""
+CONCENTRATIONS = (1.0, 0.1, 10.0)
+"""Parameters of the Dirichlet laws from which populations are drawn: spread, concentrated, nearly uniform."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """P(mu) and R(mu) at k populations, for one time step."""
+
+    populations: Array
+    """The populations, shape (k, S, A)."""
+    transitions: Array
+    """Shape (k, S, A, S)."""
+    rewards: Array
+    """Shape (k, S, A)."""
+
+
+def tables(induced: InducedGame, populations: Array, time: int) -> Tables:
+    """P(mu) and R(mu) of a time step at populations (k, S, A)."""
+    found = [induced.arrays(mu, time) for mu in populations]
+    return Tables(populations, np.stack([p for p, _ in found]), np.stack([r for _, r in found]))
+
+
+def random_populations(rng: np.random.Generator, induced: InducedGame, n: int) -> Array:
+    """Random state-action laws, spread, concentrated and nearly uniform ones by turns, shape (n, S, A)."""
+    size = induced.n_states * induced.n_actions
+    drawn = np.stack([rng.dirichlet(np.full(size, CONCENTRATIONS[k % 3])) for k in range(n)])
+    # At low concentrations all weights can underflow.
+    whole = np.isfinite(drawn).all(axis=1) & (drawn.sum(axis=1) > 0.5)
+    drawn[~whole] = 1.0 / size
+    laws: Array = drawn / drawn.sum(axis=1, keepdims=True)
+    return laws.reshape(n, induced.n_states, induced.n_actions)
+
+
+def point_populations(induced: InducedGame) -> Array:
+    """The populations in which all agents are in the same state and take the same action, shape (SA, S, A)."""
+    size = induced.n_states * induced.n_actions
+    return np.eye(size).reshape(size, induced.n_states, induced.n_actions)
+
+
+def n_affordable(induced: InducedGame, n: int, least: int = 3) -> int:
+    """Number of populations, at most n, whose tables can be held at a time; ``least`` of them always."""
+    entries = induced.n_states * induced.n_actions * (induced.n_states + 1)
+    return min(n, max(least, MOST_NUMBERS // entries))
+
+
+def n_tables(induced: InducedGame, n_times: int) -> int:
+    """Number of populations per time step at which tables may be computed for one question."""
+    entries = induced.n_states * induced.n_actions * (induced.n_states + 1)
+    return min(MOST_TABLES, MOST_WORK // entries) // n_times
+
+
+def distinct_times(induced: InducedGame, populations: Array) -> Sequence[int]:
+    """The time steps to look at: the first only, if the rules are the same at all of them at these populations."""
+    first = tables(induced, populations, 0)
+    for time in range(1, induced.n_times):
+        later = tables(induced, populations, time)
+        if not (
+            np.array_equal(first.transitions, later.transitions) and np.array_equal(first.rewards, later.rewards)
+        ):
+            return range(induced.n_times)
+    return range(1)
+
+
+def is_constant(values: Array) -> bool:
+    """Whether tables (k, ...) are the same at all k populations, to rounding."""
+    return bool(np.abs(values - values[0]).max() <= TOLERANCE * _scale(values))
+
+
+def is_affine(at_points: Array, probes: Array, values: Array) -> bool:
+    """Whether tables at probes are the mixtures of those at the point populations, to rounding.
+
+    Parameters
+    ----------
+    at_points:
+        Tables at the point populations, shape (SA, ...).
+    probes:
+        Populations, shape (k, S, A).
+    values:
+        The tables there, shape (k, ...).
+    """
+    mixed = np.tensordot(probes.reshape(len(probes), -1), at_points, axes=1)
+    return bool(np.abs(mixed - values).max() <= TOLERANCE * _scale(values))
+
+
+def _scale(values: Array) -> float:
+    return max(1.0, float(np.abs(values).max()))
