@@ -67,8 +67,8 @@ def learning_curve(
 
     Returns
     -------
-    ``values``: of every run at every measurement, shape (measurements, n_runs). ``parameters``: those of all runs
-    at the end. ``seconds``: how long it took, measurements included.
+    ``values``: of every run at every measurement, shape (measurements, n_runs). ``thresholds``: those of all runs
+    at the end, of threshold policies. ``seconds``: how long it took, measurements included.
     """
     began, game = time.perf_counter(), make_game()
     trainer = StationaryPolicyGradient(
@@ -85,11 +85,10 @@ def learning_curve(
         if iteration > trainer.iteration:
             trainer.learn((iteration - trainer.iteration) * trainer.timesteps_per_iteration)
         values.append([valuation(policy) for policy in trainer.policies])
-    return {
-        "values": values,
-        "parameters": trainer.parameters.tolist(),
-        "seconds": time.perf_counter() - began,
-    }
+    found = {"values": values, "seconds": time.perf_counter() - began}
+    if variant.hyper_parameters["policy"] == "threshold":
+        found["thresholds"] = trainer.thresholds[:, 0].tolist()
+    return found
 
 
 class Valuation:
