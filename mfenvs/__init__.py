@@ -8,7 +8,7 @@ The packages:
 * ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
 * ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
-* ``blackbox``: finite games estimated from somebody's PettingZoo environment;
+* ``estimation``: finite games estimated from somebody's PettingZoo environment;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
 Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
@@ -30,10 +30,10 @@ from mfenvs.api.versions import (
     linear_quadratic_v0,
     malware_v0,
 )
-from mfenvs.blackbox.black_box import from_parallel_env
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
+from mfenvs.estimation.estimated_game import from_parallel_env
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games

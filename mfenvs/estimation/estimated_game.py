@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.blackbox import rollouts
-from mfenvs.blackbox.environment import Environment, StateFunction
-from mfenvs.blackbox.estimates import Estimates, PopulationEstimates, estimate, pair_groups
-from mfenvs.blackbox.fitted_game import FittedGame
-from mfenvs.blackbox.predictions import exploitability_bound, exploitability_draws, predicted_return
-from mfenvs.blackbox.rollouts import Episodes
+from mfenvs.estimation import rollouts
+from mfenvs.estimation.environment import Environment, StateFunction
+from mfenvs.estimation.estimates import Estimates, PopulationEstimates, estimate, pair_groups
+from mfenvs.estimation.fitted_game import FittedGame
+from mfenvs.estimation.predictions import exploitability_bound, exploitability_draws, predicted_return
+from mfenvs.estimation.rollouts import Episodes
 from mfenvs.game import MAX_HORIZON, MAX_SEED
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mfenvs.blackbox.regression import regress
+from mfenvs.estimation.regression import regress
 
 
 def clustered(rng, n_groups, rows, slopes, noise, common):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.blackbox.environment import Environment
+from mfenvs.estimation.environment import Environment
 
 Array = NDArray[np.float64]
 

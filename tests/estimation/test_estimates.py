@@ -6,9 +6,9 @@ from foreign import Coins
 from numpy.testing import assert_allclose
 
 from mfenvs import from_parallel_env
-from mfenvs.blackbox import estimates as module
-from mfenvs.blackbox.estimates import estimate, pair_groups
-from mfenvs.blackbox.rollouts import Episodes
+from mfenvs.estimation import estimates as module
+from mfenvs.estimation.estimates import estimate, pair_groups
+from mfenvs.estimation.rollouts import Episodes
 
 PAIRS = pair_groups("state-action", 2, 2)
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from mfenvs.blackbox.estimates import Estimates, onto_simplex
-from mfenvs.blackbox.fitted_game import FittedGame
+from mfenvs.estimation.estimates import Estimates, onto_simplex
+from mfenvs.estimation.fitted_game import FittedGame
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.n_player import Estimate
 

@@ -9,7 +9,7 @@ from pettingzoo.utils import parallel_to_aec
 
 import mfenvs
 from mfenvs import from_parallel_env
-from mfenvs.blackbox.environment import Environment
+from mfenvs.estimation.environment import Environment
 
 Discrete, Box = gymnasium.spaces.Discrete, gymnasium.spaces.Box
 
@@ -58,7 +58,7 @@ def test_unequal_lengths_are_refused_and_a_horizon_helps() -> None:
 
 
 def test_an_episode_without_end_needs_a_horizon(monkeypatch) -> None:
-    monkeypatch.setattr("mfenvs.blackbox.rollouts.MOST_STEPS", 20)
+    monkeypatch.setattr("mfenvs.estimation.rollouts.MOST_STEPS", 20)
     with pytest.raises(ValueError, match="did not end within 20 steps: give horizon"):
         spoiled(length=21)
     assert spoiled(length=20).game.horizon == 20

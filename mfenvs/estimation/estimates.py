@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.blackbox.regression import regress
-from mfenvs.blackbox.rollouts import Episodes
+from mfenvs.estimation.regression import regress
+from mfenvs.estimation.rollouts import Episodes
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mfenvs import Engine, InducedGame
-from mfenvs.blackbox.estimates import onto_simplex, pair_groups
-from mfenvs.blackbox.fitted_game import FittedGame
 from mfenvs.engine.model import in_double_precision, model_kernels
+from mfenvs.estimation.estimates import onto_simplex, pair_groups
+from mfenvs.estimation.fitted_game import FittedGame
 
 PAIRS = pair_groups("state-action", 2, 2)
 
