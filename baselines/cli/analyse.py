@@ -161,6 +161,8 @@ def _exploitability(found: Analysis) -> list[tuple[str, str, str]]:
         rows.append(
             ("Theorem 1 as printed", f"{found.printed_bound.total:.4g}", "with L_a for the span of rewards")
         )
+    if measured is None:
+        return rows
     n, of_all = len(measured.agents), found.game.n_agents
     kinds = len({agent.tobytes() for agent in found.game.agents})
     who = "all agents" if n == kinds else f"{n} of {of_all} agents"
