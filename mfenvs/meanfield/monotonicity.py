@@ -32,6 +32,7 @@ from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.probing import (
     MOST_TABLES,
     MOST_WORK,
+    N_KINDS,
     distinct_times,
     is_affine,
     is_constant,
@@ -391,5 +392,5 @@ class _Search:
             policy = self.rng.dirichlet(np.ones(self.induced.n_actions), self.induced.policy_shape[:2])
             flow = self.induced.flow(policy)
             return flow.mu, flow.rewards
-        mu = random_populations(self.rng, self.induced, 3)[self.rng.integers(3)]
+        mu = random_populations(self.rng, self.induced, N_KINDS)[self.rng.integers(N_KINDS)]
         return mu[None], self.induced.arrays(mu, times.start)[1][None]
