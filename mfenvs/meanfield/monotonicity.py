@@ -264,8 +264,11 @@ class _Search:
             return None
         found = []
         for time in self.times:
-            at_points = tables(self.induced, point_populations(self.induced), time).rewards
-            if not is_affine(at_points, self.probes, tables(self.induced, self.probes, time).rewards):
+            at_points, at_probes = (
+                np.stack([self.induced.arrays(mu, time)[1] for mu in populations])
+                for populations in (point_populations(self.induced), self.probes)
+            )
+            if not is_affine(at_points, self.probes, at_probes):
                 return None
             found.append(at_points.reshape(self.n_cells, self.n_cells).T)
         return found if len(found) == self.induced.n_times else found * self.induced.n_times
