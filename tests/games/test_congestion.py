@@ -150,7 +150,7 @@ def test_beta_is_at_most_the_spread_of_costs_and_preferences():
 
 
 def test_its_asymmetry_is_what_the_closed_forms_say():
-    """Definition 7, all counts of the others enumerated, against beta above and alpha = 2 max_i |slip_i - mean|."""
+    """Definition 7, all counts enumerated, against beta above and alpha = 2 max_i |slip_i - mean slip|."""
     game = Congestion(n_agents=7, n_sites=2, n_routes=2, slip=0.3, slip_width=0.2)
     found = approximate_symmetry(game, n_points=200)
     assert found.kind == "exact"
