@@ -87,7 +87,7 @@ def main(words: list[str]) -> int:
         parts = [found[name, j] for j in products if (name, j) in found]
         if len(parts) == len(products):
             values = np.sum([part["values"] for part in parts], axis=0)
-            curves[name] = {**quartiles(values), "values": values.tolist(), "products": parts}
+            curves[name] = {**quartiles(values), "products": parts}
     content = {
         "source": "Subramanian & Mahajan, AAMAS 2019, figure 4 (product investments)",
         "complete": len(found) == len(tasks),

@@ -241,7 +241,7 @@ def test_one_product_has_the_products_constants():
 def test_what_the_forms_declare():
     continuous, grid = Investment(), Investment(states="grid", n_levels=3)
     assert not isinstance(continuous, FiniteGame)
-    assert continuous.state_dtype.names == ("level_0", "level_1", "level_2")
+    assert continuous.state_dtype.names == ("level_0_of_3", "level_1_of_3", "level_2_of_3")
     assert (continuous.n_actions, continuous.n_features, continuous.n_places) == (8, 3, 64)
     assert isinstance(grid, FiniteGame)
     assert (grid.n_states, grid.n_actions, grid.n_features) == (27, 8, 3)
@@ -318,6 +318,6 @@ def test_the_largest_grid_that_is_allowed_is():
 
 def test_a_snapshot_with_impossible_qualities_is_refused():
     with pytest.raises(
-        ValueError, match=r"snapshot.states\['level_1'\] must hold levels in \[0, 1\], got 1.5 at \[0,"
+        ValueError, match=r"snapshot.states\['level_1_of_2'\] must hold levels in \[0, 1\], got 1.5 at \[0,"
     ):
         placed(Investment(n_agents=2, **TWO), [[0.5, 0.5], [0.5, 1.5]])

@@ -40,7 +40,7 @@ class ContinuousLevels(Game):
 
     @property
     def state_dtype(self) -> np.dtype[Any]:
-        """float32, or with several components a record of a float32 ``level_<c>`` for each."""
+        """float32, or with d > 1 components a record of a float32 ``level_<c>_of_<d>`` for each."""
         if self.n_components == 1:
             return np.dtype(np.float32)
         return np.dtype([(name, np.float32) for name in level_names(self.n_components)])

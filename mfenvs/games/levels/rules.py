@@ -182,8 +182,11 @@ def continuous_form(n_components: int, n_bins: int) -> Form:
 
 
 def level_names(n_components: int) -> tuple[str, ...]:
-    """The fields of a record of levels."""
-    return tuple(f"level_{component}" for component in range(n_components))
+    """The fields of a record of levels.
+
+    They bear the number of components: numba takes a record for another one that has some more fields.
+    """
+    return tuple(f"level_{component}_of_{n_components}" for component in range(n_components))
 
 
 @functools.cache
