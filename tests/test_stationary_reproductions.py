@@ -82,7 +82,7 @@ def test_malware(tmp_path, capsys):
     assert list(results["curves"]) == list(malware.VARIANTS)
     assert np.shape(results["curves"]["network-welfare"]["values"]) == (2, 3)
     assert [row["n_agents"] for row in results["n_player"]] == [4, 6]
-    assert (tmp_path / "malware.png").stat().st_size > 10_000
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
     assert "-3.7809 at 0.21" in capsys.readouterr().out
 
 
@@ -96,7 +96,7 @@ def test_investments(tmp_path):
     curve = results["curves"]["network"]
     values = np.sum([part["values"] for part in curve["products"]], axis=0)
     assert_allclose(curve["median"], np.median(values, axis=1))
-    assert (tmp_path / "investments.png").stat().st_size > 10_000
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 def test_an_interrupted_reproduction_keeps_what_is_complete(tmp_path, monkeypatch):
@@ -108,4 +108,4 @@ def test_an_interrupted_reproduction_keeps_what_is_complete(tmp_path, monkeypatc
     results = json.loads((tmp_path / "results.json").read_text())
     assert not results["complete"]
     assert results["exact"]["smfe"]["converged"]
-    assert not (tmp_path / "malware.png").exists()
+    assert not (tmp_path / "figure.png").exists()

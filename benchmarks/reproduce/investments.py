@@ -21,21 +21,21 @@ import numpy as np
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 from baselines.versions import versions
 from benchmarks.reproduce.stationary_curves import (
+    CurveFlags,
     Protocol,
     Variant,
     draw_curves,
     draw_exact,
     learning_tasks,
     quartiles,
+    write_results,
 )
 from benchmarks.reproduce.tasks import run_all
 from mfenvs import InducedGame
-from mfenvs.files import replacing, write_json
 from mfenvs.games.investment import Investment
 from mfenvs.meanfield.stationary import best_response_gap, threshold_search
 
@@ -54,19 +54,11 @@ VARIANTS = {
 
 
 @dataclasses.dataclass
-class Flags:
+class Flags(CurveFlags):
     """Learned equilibria of investments in product quality, beside exact ones."""
 
-    runs: int = 100
-    """Number of independent runs of each variant."""
-    iterations: int = 200
-    """Number of iterations of a run."""
     levels: int = 401
     """Number of levels of each product's grid."""
-    seed: int = 0
-    """Random seed of everything."""
-    jobs: int = 2
-    """Processes at a time, one thread each."""
     out: Path = RESULTS
     """Where figure and JSON go; committed are those in benchmarks/results/investments."""
 
@@ -105,13 +97,7 @@ def main(words: list[str]) -> int:
         "seconds": time.perf_counter() - began,
         "versions": versions(),
     }
-    flags.out.mkdir(parents=True, exist_ok=True)
-    write_json(flags.out / "results.json", content)
-    if content["complete"]:
-        draw(content, protocol, flags.out / "investments.png")
-        Console().print(table(content))
-    print(f"{'interrupted, ' if interrupted else ''}{content['seconds']:.0f} s; written to {flags.out}")
-    return 130 if interrupted else 0
+    return write_results(content, interrupted, flags.out, lambda: draw(content, protocol), lambda: table(content))
 
 
 def exact_solution(game: Any) -> dict[str, Any]:
@@ -135,7 +121,7 @@ def exact_solution(game: Any) -> dict[str, Any]:
     }
 
 
-def draw(content: dict[str, Any], protocol: Protocol, path: Path) -> None:
+def draw(content: dict[str, Any], protocol: Protocol) -> Figure:
     """Draw the learning curves of thresholds and of networks."""
     figure = Figure(figsize=(11.0, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -147,8 +133,7 @@ def draw(content: dict[str, Any], protocol: Protocol, path: Path) -> None:
         draw_exact(axes, lines)
         axes.set_title(f"{policy} policies, median and quartiles of {protocol.n_runs} runs")
         axes.legend(frameon=False)
-    with replacing(path) as file:
-        figure.savefig(file, dpi=130)
+    return figure
 
 
 def table(content: dict[str, Any]) -> Table:

@@ -8,15 +8,20 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from baselines.stationary.policy_gradient import StationaryPolicyGradient
 from benchmarks.reproduce.tasks import Tasks
 from mfenvs import FiniteGame, InducedGame
+from mfenvs.files import replacing, write_json
 
 Array = NDArray[np.float64]
 
@@ -47,6 +52,20 @@ class Protocol:
     def measured_at(self) -> list[int]:
         """Numbers of iterations after which all runs are measured."""
         return [*range(0, self.n_iterations, self.measured_every), self.n_iterations]
+
+
+@dataclasses.dataclass
+class CurveFlags:
+    """Flags of both reproductions."""
+
+    runs: int = 100
+    """Number of independent runs of each variant."""
+    iterations: int = 200
+    """Number of iterations of a run."""
+    seed: int = 0
+    """Random seed of everything."""
+    jobs: int = 2
+    """Processes at a time, one thread each."""
 
 
 def learning_tasks(
@@ -133,6 +152,25 @@ class Valuation:
             left -= min(chunk, left)
             law, transitions = ahead, after
         return law
+
+
+def write_results(
+    content: dict[str, Any], interrupted: bool, out: Path, figure: Callable[[], Figure], table: Callable[[], Table]
+) -> int:
+    """Write results.json and, if they are complete, figure.png; print the table.
+
+    Returns
+    -------
+    The exit status: 130 if the computation was interrupted, else 0.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "results.json", content)
+    if content["complete"]:
+        with replacing(out / "figure.png") as file:
+            figure().savefig(file, dpi=130)
+        Console().print(table())
+    print(f"{'interrupted, ' if interrupted else ''}{content['seconds']:.0f} s; written to {out}")
+    return 130 if interrupted else 0
 
 
 def quartiles(values: Array) -> dict[str, list[float]]:
