@@ -38,7 +38,10 @@ class FixedPoint:
             self.controls = [problem.first_control() for problem in self.problems]
         else:
             self.flow = _moved(start.densities, start, game, grid)
-            self.flow /= self.flow.sum(axis=-1, keepdims=True) * grid.width
+            mass = self.flow.sum(axis=-1, keepdims=True) * grid.width
+            if not mass.min() > 0.0:
+                raise ValueError(f"start must have agents on the grid [{grid.low:g}, {grid.high:g}] at all times")
+            self.flow /= mass
             self.flow[:, 0] = initial
             moved = _moved(start.controls, start, game, grid)[:, :-1]
             self.controls = [np.clip(u, *kind.controls) for u, kind in zip(moved, game.types, strict=True)]

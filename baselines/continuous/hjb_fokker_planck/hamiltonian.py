@@ -66,11 +66,8 @@ class AnalyticSearch:
         other = np.where(is_above, 0, 1)
         target = np.where(is_above, edge, -edge)
         kinks = _at_drift(functions, steps, field, target, is_at_kink, controls, found[1], other)
-        return (  # C-contiguous
-            np.concatenate([found[0], kinks[0]]),
-            np.concatenate([found[1], kinks[1]]),
-            np.concatenate([found[2], kinks[2]]),
-        )
+        controls, drifts, costs = (np.concatenate(pair) for pair in zip(found, kinks, strict=True))
+        return controls, drifts, costs
 
 
 def _at_drift(

@@ -1,5 +1,7 @@
 """Every wrong argument, and everything wrong that a game's function returns, is named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from continuous_games import LINE, gaussian, walk, walks
@@ -70,6 +72,7 @@ def test_wrong_grids(arguments, error, message) -> None:
     ("arguments", "message"),
     [
         ({"scheme": "central"}, "scheme must be one of 'hybrid', 'upwind', got 'central'"),
+        ({"method": "newton"}, "method must be one of 'fixed-point', 'fictitious-play', got 'newton'"),
         ({"tolerance": 0.0}, "tolerance must be a finite number"),
         ({"max_iterations": 0}, "max_iterations must be an integer >= 1, got 0"),
         ({"damping": 1.5}, "damping must be a finite number in"),
@@ -158,6 +161,9 @@ def test_wrong_arguments_of_solve() -> None:
     two = ContinuousGame(types=[walk(name="a", weight=0.5), walk(name="b", weight=0.5)], horizon=0.5)
     with pytest.raises(ValueError, match="start must be an Equilibrium of 1 types"):
         solve(walks(), GRID, start=solve(two, GRID))
+    nobody = dataclasses.replace(solve(walks(), GRID), densities=np.zeros((1, 5, 8)))
+    with pytest.raises(ValueError, match=r"start must have agents on the grid \[-2, 2\] at all times"):
+        solve(walks(), GRID, start=nobody)
     with pytest.raises(TypeError, match="estimate_error must be True or False"):
         solve(walks(), GRID, estimate_error=1)
     with pytest.raises(ValueError, match="an error estimate needs an even number of cells"):
