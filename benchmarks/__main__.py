@@ -6,8 +6,10 @@ import sys
 
 REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
+    "chaos": "benchmarks.reproduce.chaos",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
+    "linear-quadratic": "benchmarks.reproduce.linear_quadratic",
     "taxi": "benchmarks.reproduce.taxi",
 }
 
