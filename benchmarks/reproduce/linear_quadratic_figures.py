@@ -130,7 +130,7 @@ def _draw_orders(ax: Axes, content: dict[str, Any]) -> None:
     ax.loglog(grids, 2.0 * largest * grids[0] / grids, "k:", label="order 1")
     ax.set_xticks(grids, [str(n) for n in grids])
     ax.set_xticks([], minor=True)
-    ax.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower left")
+    ax.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower left", handlelength=3.5)
     ax.set_ylim(bottom=ax.get_ylim()[0] / 6.0)
     _label(ax, "HJB-FP: largest error, either type", "number of cells and of time steps", "error")
 
