@@ -8,6 +8,7 @@ REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
+    "modulation": "benchmarks.reproduce.modulation",
     "taxi": "benchmarks.reproduce.taxi",
 }
 
