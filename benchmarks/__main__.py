@@ -10,6 +10,7 @@ REPRODUCTIONS = {
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
     "linear-quadratic": "benchmarks.reproduce.linear_quadratic",
+    "modulation": "benchmarks.reproduce.modulation",
     "taxi": "benchmarks.reproduce.taxi",
 }
 
