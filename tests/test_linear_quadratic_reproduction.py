@@ -19,12 +19,14 @@ SMALL = linear_quadratic.Protocol(
     n_bins=2,
     gap_sizes=(10, 1000),
     scales=(0.0, 1.0),
+    learners=("affine",),
+    learned_updates=2,
 )
 
 
 @pytest.mark.slow
 def test_the_reproduction_writes_results_and_figures(tmp_path, capsys) -> None:
-    arguments = ["--worlds", "12", "--jobs", "1", "--out", str(tmp_path)]
+    arguments = ["--worlds", "12", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)]
     assert linear_quadratic.main(arguments, SMALL) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] is True
@@ -54,11 +56,17 @@ def test_the_reproduction_writes_results_and_figures(tmp_path, capsys) -> None:
     assert extrapolated["errors"] == pytest.approx(
         np.hypot(1.5 * np.array(fine["half_widths"]), 0.5 * np.array(coarse["half_widths"]))
     )
-    for name in ("equilibrium.png", "limits.png"):
+    assert results["learning_seeds"] == [0, 1]
+    first, second = results["learned"]["affine"]
+    assert np.array(first["gain"]).shape == np.array(first["scheme_gain"]).shape == (20, 2)
+    assert first["gain"] != second["gain"]
+    assert first["scheme_gain"][-1] == pytest.approx([0.98 * 0.5 / 1.05, 0.99 * 1.2 * 0.5 / (0.5 + 0.144 * 0.5)])
+    for name in ("equilibrium.png", "limits.png", "learned_gains.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "Expected cost of an agent" in printed
     assert "HJB-FP against the closed form" in printed
+    assert "Gains learned by the actor-critic" in printed
 
 
 def test_the_simulation_agrees_with_the_closed_form() -> None:
@@ -101,7 +109,10 @@ def test_an_interrupted_reproduction_keeps_what_is_complete(tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(linear_quadratic, "simulate", interrupted)
-    assert linear_quadratic.main(["--worlds", "2", "--jobs", "1", "--out", str(tmp_path)], SMALL) == 130
+    assert (
+        linear_quadratic.main(["--worlds", "2", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)], SMALL)
+        == 130
+    )
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] is False
     assert results["simulation"] == {}
@@ -109,7 +120,8 @@ def test_an_interrupted_reproduction_keeps_what_is_complete(tmp_path, monkeypatc
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_too_few_worlds_are_refused(tmp_path, capsys) -> None:
-    assert run(["reproduce", "linear-quadratic", "--worlds", "1", "--out", str(tmp_path / "none")]) == 2
-    assert "--worlds must be at least 2, got 1" in capsys.readouterr().out
+@pytest.mark.parametrize("name", ["worlds", "seeds"])
+def test_intervals_need_two_worlds_and_seeds(name, tmp_path, capsys) -> None:
+    assert run(["reproduce", "linear-quadratic", f"--{name}", "1", "--out", str(tmp_path / "none")]) == 2
+    assert f"--{name} must be at least 2, got 1" in capsys.readouterr().out
     assert not (tmp_path / "none").exists()

@@ -8,6 +8,7 @@ of the solution. It has no parameters and no results: the game's are ours [O].
 3. The order at which the solver converges to the closed form, by two schemes on three grids.
 4. N times the gap of the mean-field feedback among N agents, which tends to a limit.
 5. The price of anarchy, as the two couplings grow.
+6. Gains that the actor-critic learns, beside those of the Riccati equations, with intervals over seeds.
 """
 
 import dataclasses
@@ -32,12 +33,14 @@ from baselines.continuous.linear_quadratic import (
     n_player_best_response,
     n_player_gaps,
     price_of_anarchy,
+    scheme_gains,
     social_optimum,
 )
 from baselines.versions import versions
+from benchmarks.reproduce import modulation
 from benchmarks.reproduce.feedback_worlds import FeedbackWorlds
 from benchmarks.reproduce.gmf_q_figures import interval
-from benchmarks.reproduce.linear_quadratic_figures import draw_equilibrium, draw_limits
+from benchmarks.reproduce.linear_quadratic_figures import draw_equilibrium, draw_learned, draw_limits
 from benchmarks.reproduce.tasks import run_all
 from mfenvs import Engine, make
 from mfenvs.files import write_json
@@ -74,6 +77,10 @@ class Protocol:
     """Numbers of agents at which the gap is computed; the last stands for the limit."""
     scales: tuple[float, ...] = tuple(np.linspace(0.0, 4.0, 33).tolist())
     """Factors on the couplings in the price of anarchy."""
+    learners: tuple[str, ...] = ("affine", "network")
+    """Policies of the actor-critic: affine in state and means with polynomials of time, or a network."""
+    learned_updates: int = 240
+    """Updates of the actor-critic, each from one episode of 100 agents and 20 steps."""
 
 
 @dataclasses.dataclass
@@ -84,6 +91,8 @@ class Flags:
     """Number of simulated worlds of 1000 agents for each number of steps, at least 2."""
     seed: int = 0
     """Random seed of the simulations."""
+    seeds: int = 5
+    """Number of seeds with which gains are learned, at least 2."""
     jobs: int = 2
     """Processes at a time, one thread each."""
     out: Path = RESULTS
@@ -93,9 +102,11 @@ class Flags:
 def main(words: list[str], protocol: Protocol = Protocol()) -> int:
     """Run the reproduction; 130 if interrupted, when what is complete was written."""
     flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce linear-quadratic")
-    if flags.worlds < 2:
-        print(f"python -m benchmarks reproduce linear-quadratic: --worlds must be at least 2, got {flags.worlds}")
-        return 2
+    for name in ("worlds", "seeds"):
+        if getattr(flags, name) < 2:
+            bad = f"--{name} must be at least 2, got {getattr(flags, name)}"
+            print(f"python -m benchmarks reproduce linear-quadratic: {bad}")
+            return 2
     began = time.perf_counter()
     tasks: dict[tuple[Any, ...], Callable[[], Any]] = {
         ("closed form",): functools.partial(closed_form, protocol),
@@ -104,6 +115,9 @@ def main(words: list[str], protocol: Protocol = Protocol()) -> int:
     for scheme in protocol.schemes:
         for n in protocol.grids:
             tasks["solver", scheme, n] = functools.partial(on_grid, protocol, scheme, n)
+    for learner in protocol.learners:
+        for seed in range(flags.seeds):
+            tasks["learned", learner, seed] = functools.partial(learn, protocol, learner, seed)
     for n_steps in protocol.steps:
         for first in range(0, flags.worlds, protocol.worlds_at_a_time):
             several = range(first, min(first + protocol.worlds_at_a_time, flags.worlds))
@@ -129,6 +143,11 @@ def main(words: list[str], protocol: Protocol = Protocol()) -> int:
             for n_steps in protocol.steps
             if (batches := [found[key] for key in sorted(k for k in found if k[:2] == ("simulation", n_steps))])
         },
+        "learning_seeds": list(range(flags.seeds)),
+        "learned": {
+            learner: [found[key] for seed in range(flags.seeds) if (key := ("learned", learner, seed)) in found]
+            for learner in protocol.learners
+        },
         "versions": versions(),
     }
     if content["complete"]:
@@ -140,8 +159,9 @@ def main(words: list[str], protocol: Protocol = Protocol()) -> int:
     if content["complete"]:
         draw_equilibrium(content, flags.out / "equilibrium.png")
         draw_limits(content, flags.out / "limits.png")
-        Console().print(cost_table(content))
-        Console().print(order_table(content))
+        draw_learned(content, flags.out / "learned_gains.png")
+        for table in (cost_table, order_table, learned_table):
+            Console().print(table(content))
     print(f"{'interrupted, ' if interrupted else ''}{content['seconds']:.0f} s; written to {flags.out}")
     return 130 if interrupted else 0
 
@@ -295,6 +315,14 @@ def by_type(states: NDArray[np.floating], worlds: FeedbackWorlds) -> Array:
     return np.array([[x.mean(axis=1) for x in of_types], [(x * x).mean(axis=1) for x in of_types]])
 
 
+def learn(protocol: Protocol, learner: str, seed: int) -> dict[str, Any]:
+    """Gains that one actor-critic learns, and the best gains in the steps of its game."""
+    settings = dataclasses.replace(modulation.Protocol(), gain_updates=protocol.learned_updates)
+    found = modulation.gains_run(settings, learner, seed)
+    game = game_of(n_agents=settings.n_agents, horizon=settings.gain_horizon)
+    return {**found, "scheme_gain": scheme_gains(game).tolist()}
+
+
 def pooled(batches: list[dict[str, Any]]) -> dict[str, Any]:
     """All worlds of one number of steps: costs with 95 % intervals, paths, and values by initial state."""
     costs = np.concatenate([np.array(batch["costs"]) for batch in batches], axis=1)
@@ -390,4 +418,27 @@ def order_table(content: dict[str, Any]) -> Table:
             table.add_row(
                 scheme, quantity, ", ".join(f"{e:.2e}" for e in errors), ", ".join(f"{o:.2f}" for o in found[-1])
             )
+    return table
+
+
+def learned_table(content: dict[str, Any]) -> Table:
+    """Distances of the learned gains from the two optimal ones, by policy."""
+    n_seeds = len(content["learning_seeds"])
+    table = Table(
+        title="Gains learned by the actor-critic: root mean square errors",
+        caption=f"Means of {n_seeds} seeds with 95 % intervals; over times, for each type.",
+    )
+    for header in ("policy", "type", "from (b / r) P", "from the best of its own steps"):
+        table.add_column(header, justify="right" if header.startswith("from") else "left")
+    for learner, runs in content["learned"].items():
+        gains, continuous, own = (
+            np.array([run[key] for run in runs]) for key in ("gain", "riccati_gain", "scheme_gain")
+        )
+        for kind, name in enumerate(content["game"]["types"]):
+            cells = []
+            for best in (continuous, own):
+                errors = np.sqrt(((gains - best)[..., kind] ** 2).mean(axis=1))
+                mean, half = interval(errors, 0.95)
+                cells.append(f"{mean:.3f} +- {half:.3f}")
+            table.add_row(learner, name, *cells)
     return table

@@ -118,6 +118,31 @@ def draw_limits(content: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def draw_learned(content: dict[str, Any], path: Path) -> None:
+    """Learned gains by policy with the range of the seeds, beside the gains in continuous time and in steps."""
+    types, exact = content["game"]["types"], content["closed_form"]
+    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(content["learned"]), sharey=True, squeeze=False)[0]
+    for ax, (learner, runs) in zip(axes, content["learned"].items(), strict=True):
+        times, gains = np.array(runs[0]["times"]), np.array([run["gain"] for run in runs])
+        for k, (name, colour) in enumerate(zip(types, COLOURS, strict=False)):
+            ax.plot(exact["times"], np.array(exact["gains"])[:, k], color=colour, label=f"{name}: (b / r) P")
+            in_steps = np.array(runs[0]["scheme_gain"])[:, k]
+            ax.plot(
+                times, in_steps, ":", color=colour, linewidth=2.0, label=f"{name}: best in steps of {times[1]:g}"
+            )
+            ax.plot(times, gains[..., k].mean(axis=0), "--", color=colour, label=f"{name}: learned, mean")
+            ax.fill_between(
+                times, gains[..., k].min(axis=0), gains[..., k].max(axis=0), color=colour, alpha=0.2, linewidth=0
+            )
+        _label(ax, f"actor-critic, {learner} policy: range of {len(runs)} seeds", "time t", "")
+        ax.set_ylim(bottom=0.0)
+    axes[0].set_ylabel("gain (control per unit of state)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    _save(figure, path)
+
+
 def _draw_orders(ax: Axes, content: dict[str, Any]) -> None:
     protocol = content["protocol"]
     grids = np.array(protocol["grids"])

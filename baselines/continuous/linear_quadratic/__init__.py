@@ -6,7 +6,7 @@ from .costs import deviation_cost, population_costs
 from .equilibrium import competitive_equilibrium, critical_horizons, price_of_anarchy, social_optimum
 from .partial_differential import continuous_game
 from .policies import LinearQuadraticPolicy
-from .scheme import scheme_moments
+from .scheme import scheme_gains, scheme_moments
 from .solution import LinearQuadraticSolution
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "n_player_gaps",
     "population_costs",
     "price_of_anarchy",
+    "scheme_gains",
     "scheme_moments",
     "social_optimum",
 ]

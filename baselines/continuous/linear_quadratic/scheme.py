@@ -1,8 +1,11 @@
-"""The law of the mean field in the game's own discrete time: exact moments of its scheme under a feedback."""
+"""The mean field in the game's own discrete time: laws under a feedback, and optimal gains."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs.games.linear_quadratic.game import LinearQuadratic
+
+from .coefficients import coefficients
 from .solution import LinearQuadraticSolution
 
 Array = NDArray[np.float64]
@@ -46,3 +49,42 @@ def scheme_moments(solution: LinearQuadraticSolution) -> tuple[Array, Array]:
         factor = step.stay - step.push * c.response * gains[h]
         variances[h + 1] = factor**2 * variances[h] + step.noise**2
     return means, variances
+
+
+def scheme_gains(game: LinearQuadratic) -> Array:
+    """Gains g of the equilibrium u = -(g x + o) in the game's own discrete time, by the Riccati recursion.
+
+    As in continuous time they depend on an agent's own type alone. They tend to (b / r) P as ``dt`` tends to 0: an
+    agent who holds its control for a step steers less. What learners of the game can find is these gains.
+
+    Parameters
+    ----------
+    game:
+        The game, whose ``horizon`` and ``transition`` are taken.
+
+    Returns
+    -------
+    Shape (horizon, n_types).
+
+    Raises
+    ------
+    TypeError
+        If it is another game.
+    ValueError
+        If a type's costs are unbounded below in discrete time.
+    """
+    c = coefficients(game)
+    step = game.step_coefficients
+    gains = np.empty((game.horizon, len(c.share)))
+    to_go = c.terminal_cost
+    for h in reversed(range(game.horizon)):
+        curvature = c.control_cost * game.dt + step.push**2 * to_go
+        if not (curvature > 0.0).all():
+            kind = game.types[int(np.argmin(curvature))]
+            raise ValueError(
+                f"the costs of type {kind!r} are unbounded below in steps of dt = {game.dt:g}, got state_cost"
+                f" {game.state_cost} and terminal_cost {game.terminal_cost}"
+            )
+        gains[h] = step.stay * step.push * to_go / curvature
+        to_go = c.state_cost * game.dt + step.stay**2 * to_go - curvature * gains[h] ** 2
+    return gains

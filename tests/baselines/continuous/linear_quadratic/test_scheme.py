@@ -9,6 +9,7 @@ from baselines.continuous.linear_quadratic import (
     LinearQuadraticPolicy,
     competitive_equilibrium,
     continuous_game,
+    scheme_gains,
     scheme_moments,
     social_optimum,
 )
@@ -102,3 +103,42 @@ def test_the_solver_comes_to_the_closed_form(game) -> None:
         errors.append(np.abs(found.costs - exact.costs))
     assert np.all(errors[1] < 0.01)
     assert np.all(errors[1] < 0.7 * errors[0])
+
+
+def test_gains_are_those_of_the_least_cost() -> None:
+    """The first control of one agent is found by least squares over all controls, from two initial states."""
+    for transition in ("euler", "exact"):
+        game = three(horizon=5, transition=transition)
+        gains = scheme_gains(game)
+        step = game.step_coefficients
+        for kind in range(3):
+            q, r = game.state_cost[kind], game.control_cost[kind]
+            # x_h = stay^h x_0 + sum of stay^(h - 1 - j) push u_j.
+            powers = step.stay[kind] ** np.arange(6)
+            effect = np.array(
+                [[powers[h - 1 - j] * step.push[kind] if j < h else 0.0 for j in range(5)] for h in range(6)]
+            )
+            weights = np.array([q * game.dt] * 5 + [game.terminal_cost[kind]])
+            curvature = effect.T @ (weights[:, None] * effect) + r * game.dt * np.eye(5)
+            controls = -np.linalg.solve(curvature, effect.T @ (weights * powers))
+            assert gains[0, kind] == pytest.approx(-controls[0])
+            # Later gains by the path: u_h = -g_h x_h.
+            states = powers + effect @ controls
+            np.testing.assert_allclose(-controls / states[:5], gains[:, kind], rtol=1e-9)
+
+
+def test_gains_tend_to_those_of_continuous_time() -> None:
+    errors = []
+    for horizon in (100, 200, 400):
+        solution = competitive_equilibrium(three(horizon=horizon))
+        times = solution.game.dt * np.arange(horizon)
+        exact = solution.parameters.response * solution.riccati(times)
+        errors.append(np.abs(scheme_gains(solution.game) - exact).max())
+    np.testing.assert_allclose(np.log2(np.array(errors[:-1]) / errors[1:]), 1.0, atol=0.1)
+
+
+def test_costs_that_are_unbounded_below_have_no_gains() -> None:
+    with pytest.raises(ValueError, match=r"type 'only' are unbounded below in steps of dt = 1, got state_cost"):
+        scheme_gains(one(duration=2.0, horizon=2, terminal_cost=-1.0))
+    with pytest.raises(TypeError, match="game must be a LinearQuadratic game"):
+        scheme_gains("LinearQuadratic-v0")
