@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 
-import gymnasium
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.utils import explained_variance
@@ -12,11 +12,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from mfenvs import checks
-from mfenvs.api.sb3 import PopulationVecEnv, vec_env
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.wrappers.observations import Observe
 
+from ...neural.hyper_parameters import TABLE_2
 from ...neural.ppo import PPO
 from ...neural.wasserstein import WassersteinSchedule
 from .affine_policy import AffinePolicy
@@ -59,7 +59,7 @@ class ActorCritic(PPO):
     equilibrium, and not a social optimum.
 
     It is a :class:`baselines.PPO` otherwise: ``learn``, ``predict``, ``save``, ``load``, callbacks, logs, seeds,
-    and what is refused. ``gamma`` is the game's own discount [O].
+    and what is refused. ``gamma`` is by default the game's own discount, 1 in a game that ends [O].
 
     Parameters
     ----------
@@ -101,11 +101,13 @@ class ActorCritic(PPO):
         policy: str | type[ActorCriticPolicy] = "MlpPolicy",
         env: VecEnv | Game | str | None = None,
         *,
+        n_worlds: int | None = None,
         observe: Observe | None = None,
         learning_rate: WassersteinSchedule | float = 1e-3,
         critic_learning_rate: float = 1e-2,
         critic_power: float = 0.6,
         check_steps: bool = True,
+        _init_setup_model: bool = True,
         **hyper_parameters: Any,
     ) -> None:
         for name in WITHOUT_USE:
@@ -119,21 +121,27 @@ class ActorCritic(PPO):
         """Step sizes of the critic."""
         if checks.boolean("check_steps", check_steps):
             check_timescales(learning_rate, self.critic_steps)
-        is_made = env is None or isinstance(env, VecEnv | gymnasium.Env)
-        if observe is None and is_made:
-            observe = ()
-        defaults = {**DEFAULTS, "gamma": 1.0}
+        self._check_policy(policy)
+        given = self._environment(env, n_worlds, observe) if _init_setup_model else env
+        game = getattr(given, "game", None)
+        gamma = game.discount if isinstance(game, Game) else TABLE_2["gamma"]
         super().__init__(
             policy,
-            env,
-            observe=observe,  # type: ignore[arg-type]
+            given,
             learning_rate=learning_rate,
-            **{**defaults, **hyper_parameters},
+            _init_setup_model=_init_setup_model,
+            **{**DEFAULTS, "gamma": gamma, **hyper_parameters},
         )
 
-    @staticmethod
-    def _vec_env(game: Game | str, n_worlds: int, observe: Observe | None) -> PopulationVecEnv:
-        return vec_env(game, n_worlds, observe=population_blocks(make(game)) if observe is None else observe)
+    @classmethod
+    def _environment(cls, env: Any, n_worlds: int | None, observe: Observe | None) -> Any:
+        if observe is None:
+            observe = ()
+            with contextlib.suppress(TypeError, ValueError):  # what is no game of ours is checked below
+                env = make(env)
+            if isinstance(env, Game):
+                observe = population_blocks(env)
+        return super()._environment(env, n_worlds, observe)
 
     def _setup_model(self) -> None:
         if not isinstance(self.learning_rate, WassersteinSchedule):  # as in a file of another class

@@ -140,6 +140,27 @@ def test_a_game_shows_the_population_by_default() -> None:
     assert ActorCritic("UnitBoxPolicy", two(**GAME), observe=(), **network).observation_space.shape == (4,)
 
 
+def test_the_discount_is_the_games_own() -> None:
+    network = {"policy_kwargs": NETWORK, "seed": 0, "device": "cpu"}
+    infinite = mfenvs.make("Epidemic-v0", n_agents=6, horizon=3, discount=0.9)
+    assert ActorCritic("MlpPolicy", infinite, **network).gamma == 0.9
+    assert ActorCritic("MlpPolicy", mfenvs.vec_env(infinite), **network).gamma == 0.9
+    assert ActorCritic("MlpPolicy", infinite, gamma=0.5, **network).gamma == 0.5
+    assert ActorCritic("UnitBoxPolicy", two(**GAME), **network).gamma == 1.0
+
+
+def test_other_environments_are_those_of_ppo() -> None:
+    network = {"policy_kwargs": NETWORK, "seed": 0, "device": "cpu"}
+    assert ActorCritic("MlpPolicy", "CartPole-v1", n_steps=4, **network).observation_space.shape == (4,)
+    assert ActorCritic("UnitBoxPolicy", "LinearQuadratic-v0", **network).observation_space.shape == (6,)
+    with pytest.raises(ValueError, match="observe='mean-field' is for a game"):
+        ActorCritic("UnitBoxPolicy", mfenvs.vec_env(two(**GAME)), observe="mean-field", **network)
+    with pytest.raises((TypeError, ValueError), match=r"NoSuch-v0"):
+        ActorCritic("UnitBoxPolicy", "NoSuch-v0", **network)
+    with pytest.raises(TypeError, match="env must be"):
+        ActorCritic("UnitBoxPolicy", 3, **network)
+
+
 def test_the_policy_sees_the_law_by_moments_and_by_histogram() -> None:
     game = two(**GAME)
     env = mfenvs.vec_env(game, 2, observe=("type-means", "mean-field"))
@@ -269,3 +290,19 @@ def test_the_equilibrium_of_one_type_is_learned() -> None:
     wanted = solution.parameters.response * solution.riccati(found.times)
     assert np.abs(found.gain - wanted).mean() < 0.15
     assert deviation_cost(solution, 0, lambda t: found.at(t, 0)) < 1.015 * solution.costs[0]
+
+
+def test_the_energy_market_is_learned_with_the_law_of_its_batteries() -> None:
+    """Types of different numbers, states of several components, actions of three."""
+    market = mfenvs.make("EnergyMarket-v0", n_agents=20, horizon=4)
+    schedule = WassersteinSchedule(1e-3, tau_0=2.0, beta=1.0, coordinate="charge")
+    model = ActorCritic(
+        "UnitBoxPolicy", market, learning_rate=schedule, policy_kwargs=NETWORK, seed=0, device="cpu"
+    )
+    with pytest.raises(ValueError, match=r"coordinate must name a component of the game's states \(.*charge"):
+        ActorCritic("UnitBoxPolicy", market, policy_kwargs=NETWORK, seed=0, device="cpu").learn(80)
+    model.learn(3 * 80)
+    assert schedule.updates == 3
+    assert schedule.distance > 0.0
+    assert schedule.law.states.shape == (4, 20)
+    assert mfenvs.evaluate(market, model, n_worlds=2).returns.shape == (2, 20)
