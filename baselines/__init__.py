@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .callbacks import ExploitabilityCallback
+    from .continuous.actor_critic.actor_critic import ActorCritic
     from .neural.best_response import BestResponse, approximate_best_response
     from .neural.independent_ppo import IndependentPPO
     from .neural.ppo import PPO
     from .neural.risk_ppo import RiskAversePPO
+    from .neural.wasserstein import WassersteinCallback, WassersteinSchedule
     from .policies import TabularPolicy
     from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
     from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .tabular.temporal_difference import TDLearning
 
 _HOME = {
+    "ActorCritic": "continuous.actor_critic.actor_critic",
     "BestResponse": "neural.best_response",
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "solvers.fixed_point",
@@ -43,6 +46,8 @@ _HOME = {
     "TDLearning": "tabular.temporal_difference",
     "TabularPolicy": "policies",
     "ThreeStepFixedPoint": "solvers.population_iteration",
+    "WassersteinCallback": "neural.wasserstein",
+    "WassersteinSchedule": "neural.wasserstein",
     "approximate_best_response": "neural.best_response",
 }
 
@@ -52,6 +57,7 @@ __all__ = [
     "IPMD",
     "MFQ",
     "PPO",
+    "ActorCritic",
     "BestResponse",
     "ExploitabilityCallback",
     "FictitiousPlay",
@@ -65,6 +71,8 @@ __all__ = [
     "TDLearning",
     "TabularPolicy",
     "ThreeStepFixedPoint",
+    "WassersteinCallback",
+    "WassersteinSchedule",
     "approximate_best_response",
 ]
 

@@ -16,6 +16,7 @@ from mfenvs.files import FileError, read_json, write_json
 from mfenvs.game import Game
 from mfenvs.registry import game_class_of, make, name_of, registered_games
 
+from .continuous.actor_critic.trainer import ActorCriticTrainer
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from .policies import TabularPolicy
 from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
@@ -38,6 +39,7 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         PPOTrainer,
         IndependentPPOTrainer,
         RiskAversePPOTrainer,
+        ActorCriticTrainer,
         OnlineMirrorDescent,
         FictitiousPlay,
         TDLearning,

@@ -6,10 +6,13 @@ import sys
 
 REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
+    "chaos": "benchmarks.reproduce.chaos",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
     "investments": "benchmarks.reproduce.investments",
+    "linear-quadratic": "benchmarks.reproduce.linear_quadratic",
     "malware": "benchmarks.reproduce.malware",
+    "modulation": "benchmarks.reproduce.modulation",
     "taxi": "benchmarks.reproduce.taxi",
 }
 

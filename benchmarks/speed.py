@@ -53,7 +53,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy, stationary."""
+    ppo, auction, energy, stationary, linear-quadratic."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -67,7 +67,7 @@ class Row:
     what: str
     value: float
     unit: str
-    """"M/s" (million agent-steps a second), "s", or "x" (a ratio)."""
+    """"M/s" (million agent-steps a second), "s", "ms", or "x" (a ratio)."""
     target: str
     met: bool | None
     """Whether the goal is met; None for a row that is shown for comparison only."""
@@ -463,6 +463,40 @@ def energy(repetitions: int) -> Iterator[Row]:
     yield Row("Welfare of a day, N = 1000 x 24 hours, LP", seconds, "s", "< 3", seconds < 3)
 
 
+def linear_quadratic(repetitions: int) -> Iterator[Row]:
+    """Measure the linear-quadratic game's closed form, its partial differential equations and its array core."""
+    from baselines.continuous.hjb_fokker_planck import Grid, solve
+    from baselines.continuous.linear_quadratic import competitive_equilibrium, continuous_game, n_player_gaps
+    from mfenvs.games.linear_quadratic.game import LinearQuadratic
+
+    game = LinearQuadratic(n_agents=N, horizon=1000)
+    equilibrium = competitive_equilibrium(game)
+    times = np.linspace(0.0, game.duration, 101)
+
+    def closed_form() -> None:
+        found = competitive_equilibrium(game)
+        found.riccati(times), found.xi(times), found.mean(times), found.costs
+
+    seconds, gaps = medians(repetitions, (closed_form, 20), (lambda: n_player_gaps(equilibrium, [N]), 1))
+    yield Row("LQ closed form: P, xi, means and costs", 1000 * seconds, "ms", "< 5", seconds < 5e-3)
+    yield Row("LQ gap of the mean-field feedback among N, both types", gaps, "s", "", None)
+    equations, grid = continuous_game(game), Grid(low=-4.0, high=4.0, n_cells=400, n_steps=400)
+    (seconds,) = medians(repetitions, (lambda: solve(equations, grid), 1))
+    yield Row("LQ HJB-Fokker-Planck, 400 x 400, two types", seconds, "s", "< 2", seconds < 2)
+    stepped = Engine(game)
+    controls = np.random.default_rng(0).uniform(-1.0, 1.0, (game.horizon, 1, N, 1)).astype(np.float32)
+    rewards = np.empty((1, N), np.float32)
+
+    def play() -> None:
+        stepped.reset(seed=1)
+        for now in controls:
+            stepped.step(now, rewards)
+
+    (seconds,) = medians(repetitions, (play, 5))
+    speed = million_per_second(seconds, N * game.horizon)
+    yield Row("LQ arrays, N = 1000, one world", speed, "M/s", ">= 60", speed >= 60)
+
+
 def _bounds(game: Game) -> tuple[Any, Any]:
     space = game.action_space
     assert isinstance(space, gymnasium.spaces.Box)
@@ -509,4 +543,5 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "auction": auction,
     "energy": energy,
     "stationary": stationary,
+    "linear-quadratic": linear_quadratic,
 }

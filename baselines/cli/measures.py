@@ -18,6 +18,8 @@ MEANINGS = {
     "train/approx_kl": "estimated Kullback-Leibler divergence of the policy before the update from that after it",
     "train/entropy_loss": "minus the mean entropy of the policy, in nats",
     "train/explained_variance": "share of the returns' variance that the value network explains",
+    "train/wasserstein_distance": "W1 between the laws of agents' states in this rollout and in the one before",
+    "train/critic_learning_rate": "size of the critic's steps; learning_rate: that of the actor's",
 }
 """Meaning of each measure by its name; a measure that is missing here is one of SB3's own."""
 

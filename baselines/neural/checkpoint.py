@@ -27,6 +27,8 @@ from mfenvs.files import HEADER, ArraySpecification, SavedArrays, replacing
 from mfenvs.wrappers.risk import RiskSnapshot
 
 from .collecting import RolloutCollector, population_env
+from .rollout_law import agent_types
+from .wasserstein import LAWS, WassersteinSchedule
 
 FORMAT = 1
 
@@ -124,6 +126,9 @@ def _state_of(model: RolloutCollector) -> tuple[dict[str, Any], Arrays]:
         arrays |= {name: np.asarray(start[name]) for name in ("returns", "episode_starts")}
         arrays |= {f"snapshot/{name}": array for name, array in _arrays_of(snapshot).items()}
         arrays["snapshot/states"] = _as_bytes(snapshot.states)
+    if isinstance(model.learning_rate, WassersteinSchedule):
+        header["schedule"], laws = model.learning_rate.state()
+        arrays |= {f"schedule/{name}": array for name, array in laws.items()}
     return header, arrays
 
 
@@ -134,6 +139,9 @@ def _set_state(model: RolloutCollector, env: PopulationVecEnv, header: dict[str,
         content["states"] = content["states"].view(env.engine.states.dtype)[..., 0]
         model._last_obs = env.restore((RiskSnapshot if "z" in content else Snapshot)(**content))
         model._returns, model._last_episode_starts = arrays["returns"], arrays["episode_starts"]
+    if isinstance(model.learning_rate, WassersteinSchedule):
+        laws = {name: arrays[f"schedule/{name}"] for name in LAWS if f"schedule/{name}" in arrays}
+        model.learning_rate.set_state(header["schedule"], laws, agent_types(env.game), env.n_worlds)
     model.num_timesteps, model._n_updates = header["num_timesteps"], header["n_updates"]
     with torch.no_grad():
         for name, tensor in model.policy.state_dict().items():
@@ -168,11 +176,15 @@ def _specifications(
             content = _as_bytes(array) if name == "states" else array
             low = np.finfo(np.float64).tiny if name == "scale" else -np.inf
             found[f"snapshot/{name}"] = ArraySpecification(content.dtype, content.shape, low=low)
+    if isinstance(model.learning_rate, WassersteinSchedule):
+        for name in LAWS[: header["schedule"]["updates"]]:
+            found[f"schedule/{name}"] = ArraySpecification(np.float32, (model.n_steps, model.n_envs))
     return found
 
 
 def _checked_header(header: Any, model: RolloutCollector) -> dict[str, Any]:
-    fields = {"format", "algorithm", "optimized", "has_begun", *COUNTERS}
+    has_schedule = isinstance(model.learning_rate, WassersteinSchedule)
+    fields = {"format", "algorithm", "optimized", "has_begun", *COUNTERS, *(["schedule"] if has_schedule else [])}
     if not isinstance(header, dict) or set(header) != fields:
         raise ValueError(f"its header must have the fields {', '.join(sorted(fields))}, got {header!r:.200}")
     if header["format"] != FORMAT:
@@ -182,6 +194,8 @@ def _checked_header(header: Any, model: RolloutCollector) -> dict[str, Any]:
     checks.boolean("has_begun", header["has_begun"])
     for name, most in COUNTERS.items():
         checks.integer(name, header[name], 0, most)
+    if has_schedule:
+        _check_counters("schedule", header["schedule"])
     known = [name for name, _ in _trained(model)]
     optimized = header["optimized"]
     if not isinstance(optimized, list) or any(name not in known for name in optimized):
@@ -189,6 +203,13 @@ def _checked_header(header: Any, model: RolloutCollector) -> dict[str, Any]:
     if len(set(optimized)) != len(optimized):
         raise ValueError(f"optimized must name each parameter once, got {optimized!r}")
     return header
+
+
+def _check_counters(name: str, value: Any) -> None:
+    if not isinstance(value, dict) or set(value) != {"updates", "num_timesteps"}:
+        raise ValueError(f"{name} must hold updates and num_timesteps, got {value!r:.200}")
+    for key, number in value.items():
+        checks.integer(f"{name}: {key}", number, 0, 2**63 - 1)
 
 
 def _environment(model: RolloutCollector) -> PopulationVecEnv:

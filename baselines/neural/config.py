@@ -18,10 +18,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"leaky-relu": nn.LeakyReLU, "relu": n
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PPOConfig(TrainerConfig):
-    """Hyper-parameters of PPO; defaults: Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S].
-
-    One episode per update, a single world and the hidden layers are the paper's too [S].
+class NetworkConfig(TrainerConfig):
+    """Hyper-parameters of all trainers of networks that learn from rollouts.
 
     Raises
     ------
@@ -36,10 +34,6 @@ class PPOConfig(TrainerConfig):
     """Number of worlds that are simulated together."""
     n_steps: int | None = None
     """Number of steps in the rollout before each update; by default the game's horizon."""
-    learning_rate: float = 2.5e-4
-    """Initial learning rate of Adam."""
-    schedule: Literal["linear", "constant"] = "linear"
-    """Schedule of the learning rate; linear: it falls linearly to 0 over the run."""
     batch_size: int = TABLE_2["batch_size"]
     """Number of rows (steps of single agents) in a minibatch, over all agents."""
     n_epochs: int = TABLE_2["n_epochs"]
@@ -48,12 +42,8 @@ class PPOConfig(TrainerConfig):
     """Discount factor; by default the game's own if it is infinite, else the paper's 0.999."""
     gae_lambda: float = TABLE_2["gae_lambda"]
     """Weight lambda of generalised advantage estimation."""
-    clip_range: float = TABLE_2["clip_range"]
-    """Distance from 1 at which the ratio of new to old probabilities is clipped."""
     ent_coef: float = TABLE_2["ent_coef"]
     """Weight of the entropy bonus in the loss."""
-    vf_coef: float = TABLE_2["vf_coef"]
-    """Weight of the value loss."""
     max_grad_norm: float = TABLE_2["max_grad_norm"]
     """Norm to which gradients are clipped."""
     hidden: tuple[int, ...] = (128, 128)
@@ -76,16 +66,12 @@ class PPOConfig(TrainerConfig):
         checks.integer("n_worlds", self.n_worlds, 1)
         if self.n_steps is not None:
             checks.integer("n_steps", self.n_steps, 1)
-        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
-        checks.choice("schedule", self.schedule, ("linear", "constant"))
         checks.integer("batch_size", self.batch_size, 2)
         checks.integer("n_epochs", self.n_epochs, 1)
         if self.gamma is not None:
             checks.real("gamma", self.gamma, 0.0, 1.0)
         checks.real("gae_lambda", self.gae_lambda, 0.0, 1.0)
-        checks.real("clip_range", self.clip_range, 0.0, exclude_low=True)
         checks.real("ent_coef", self.ent_coef, 0.0)
-        checks.real("vf_coef", self.vf_coef, 0.0)
         checks.real("max_grad_norm", self.max_grad_norm, 0.0, exclude_low=True)
         for layer, size in enumerate(self.hidden):
             checks.integer(f"hidden[{layer}]", size, 1)
@@ -93,17 +79,50 @@ class PPOConfig(TrainerConfig):
         parsed_device(self.device)
 
     def hyper_parameters(self) -> dict[str, Any]:
+        """These hyper-parameters as arguments of the model's class."""
+        alike = ("n_steps", "batch_size", "n_epochs", "gae_lambda", "ent_coef", "max_grad_norm", "seed", "device")
+        network = {"pi": list(self.hidden), "vf": list(self.hidden)}
+        return {
+            **{name: getattr(self, name) for name in alike},
+            **({} if self.gamma is None else {"gamma": self.gamma}),
+            "policy_kwargs": {"net_arch": network, "activation_fn": ACTIVATIONS[self.activation]},
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig(NetworkConfig):
+    """Hyper-parameters of PPO; defaults: Yardim & He, arXiv 2408.15173, table 2 and appendix E.2 [S].
+
+    One episode per update, a single world and the hidden layers are the paper's too [S].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not of its field's type or not allowed; the message names the field.
+    """
+
+    learning_rate: float = 2.5e-4
+    """Initial learning rate of Adam."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """Schedule of the learning rate; linear: it falls linearly to 0 over the run."""
+    clip_range: float = TABLE_2["clip_range"]
+    """Distance from 1 at which the ratio of new to old probabilities is clipped."""
+    vf_coef: float = TABLE_2["vf_coef"]
+    """Weight of the value loss."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
+        checks.choice("schedule", self.schedule, ("linear", "constant"))
+        checks.real("clip_range", self.clip_range, 0.0, exclude_low=True)
+        checks.real("vf_coef", self.vf_coef, 0.0)
+
+    def hyper_parameters(self) -> dict[str, Any]:
         """These hyper-parameters as arguments of :class:`baselines.PPO`."""
         linear = self.schedule == "linear"
         rate = LinearSchedule(self.learning_rate, 0.0, 1.0) if linear else ConstantSchedule(self.learning_rate)
-        alike = ("n_steps", "batch_size", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
-        network = {"pi": list(self.hidden), "vf": list(self.hidden)}
-        return {
-            **{name: getattr(self, name) for name in (*alike, "max_grad_norm", "seed", "device")},
-            **({} if self.gamma is None else {"gamma": self.gamma}),
-            "learning_rate": rate,
-            "policy_kwargs": {"net_arch": network, "activation_fn": ACTIVATIONS[self.activation]},
-        }
+        only_here = {"learning_rate": rate, "clip_range": self.clip_range, "vf_coef": self.vf_coef}
+        return super().hyper_parameters() | only_here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

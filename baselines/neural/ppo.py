@@ -14,6 +14,7 @@ import stable_baselines3
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -40,6 +41,7 @@ from .perceptrons import PolicyAndValue
 from .rollout import TensorRollout
 from .unit_box import UnitBoxPolicy
 from .updating import RolloutLearner
+from .wasserstein import WassersteinCallback, WassersteinSchedule
 
 MAX_TIMESTEPS = 2**62
 
@@ -83,7 +85,8 @@ class PPO(RolloutLearner):
     device:
         Device on which networks are trained: "auto", "cpu", "cuda", ...
     hyper_parameters:
-        The other arguments of SB3's PPO, except those of its rollout buffer.
+        The other arguments of SB3's PPO, except those of its rollout buffer. ``learning_rate`` may also be a
+        :class:`baselines.WassersteinSchedule`.
 
     Raises
     ------
@@ -351,6 +354,13 @@ class PPO(RolloutLearner):
             self._return_to_rollout_start(self.env)
         self._rollout_start = {}
         return found
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        if isinstance(self.learning_rate, WassersteinSchedule):
+            given = callback if isinstance(callback, list) else [callback]
+            parts = [part if isinstance(part, BaseCallback) else ConvertCallback(part) for part in given]
+            callback = [WassersteinCallback(), *parts]
+        return super()._init_callback(callback, progress_bar)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # SB3 takes the rate at an update's end, so that the last update of a linear schedule is lost.

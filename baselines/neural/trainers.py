@@ -19,7 +19,7 @@ from mfenvs.wrappers.observations import observation_blocks
 from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .config import PPOConfig, RiskAversePPOConfig
+from .config import NetworkConfig, PPOConfig, RiskAversePPOConfig
 from .independent_ppo import IndependentPPO
 from .ppo import MAX_TIMESTEPS, PPO
 from .risk_ppo import RiskAversePPO
@@ -44,19 +44,23 @@ class PPOTrainer:
     """
 
     name: ClassVar[str] = "ppo"
-    config_class: ClassVar[type[PPOConfig]] = PPOConfig
+    config_class: ClassVar[type[NetworkConfig]] = PPOConfig
     model_class: ClassVar[type[PPO]] = PPO
 
-    def __init__(self, game: Game | str, config: PPOConfig | None = None) -> None:
+    def __init__(self, game: Game | str, config: NetworkConfig | None = None) -> None:
         self.game = make(game)
         if config is not None and not isinstance(config, self.config_class):
             raise TypeError(f"config must be a {self.config_class.__name__}, got {config!r}")
         self.config = self.config_class() if config is None else config
+        env = self.make_env(self.game, self.config)
+        self.model = self.model_class(env=env, **self.model_arguments())
+
+    def model_arguments(self) -> dict[str, Any]:
+        """The arguments of the model, apart from its environment."""
         is_box = isinstance(self.game.action_space, spaces.Box)
         has_unit_box = "UnitBoxPolicy" in self.model_class.policy_aliases
         policy = "UnitBoxPolicy" if is_box and has_unit_box else "MlpPolicy"
-        env = self.make_env(self.game, self.config)
-        self.model = self.model_class(policy, env, **self.config.hyper_parameters())
+        return {"policy": policy, **self.config.hyper_parameters()}
 
     @classmethod
     def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:
@@ -64,7 +68,7 @@ class PPOTrainer:
         return vec_env(game, config.n_worlds, observe=config.observe)
 
     @classmethod
-    def load(cls, path: str | Path, game: Game, config: PPOConfig) -> Self:
+    def load(cls, path: str | Path, game: Game, config: NetworkConfig) -> Self:
         """Read a trainer that :meth:`save` wrote, to continue its training.
 
         Raises
@@ -130,7 +134,7 @@ class RiskAversePPOTrainer(PPOTrainer):
     """A :class:`baselines.RiskAversePPO` on one of our games."""
 
     name: ClassVar[str] = "risk-ppo"
-    config_class: ClassVar[type[PPOConfig]] = RiskAversePPOConfig
+    config_class: ClassVar[type[NetworkConfig]] = RiskAversePPOConfig
     model_class: ClassVar[type[PPO]] = RiskAversePPO
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Actor-critic that sees the population, with steps on two timescales."""
