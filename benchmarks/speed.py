@@ -4,11 +4,8 @@
 """
 
 import dataclasses
-import functools
 import os
 import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,17 +19,18 @@ from rich.table import Table
 
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.solvers.population_iteration import GMFV
-from baselines.stationary.policy_gradient import StationaryPolicyGradient
 from baselines.tabular.independent_q import MFQ, IndependentQ
 from baselines.tabular.q_learning import q_learning
 from baselines.tabular.temporal_difference import QEstimate, td_update
 from baselines.versions import versions
+from benchmarks.measuring import N, Row, medians, million_per_second
 from benchmarks.peers import (
     LibraryEpidemic,
     LibraryRockPaperScissors,
     NumpyEpidemic,
     NumpyEpidemicWithObservations,
 )
+from benchmarks.speed_of_equilibria import linear_quadratic, stationary
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import new_sums
@@ -41,10 +39,8 @@ from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import agent_key, step_key
 from mfenvs.files import write_json
 from mfenvs.meanfield.induced import InducedGame
-from mfenvs.meanfield.stationary import find_equilibrium, find_social_optimum, threshold_search
 
 RESULTS = Path("runs") / "speed.json"
-N = 1000
 
 
 @dataclasses.dataclass
@@ -58,19 +54,6 @@ class Flags:
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
     """JSON file to write; the committed one is benchmarks/results/speed.json."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row of the table: one measurement beside its goal."""
-
-    what: str
-    value: float
-    unit: str
-    """"M/s" (million agent-steps a second), "s", "ms", or "x" (a ratio)."""
-    target: str
-    met: bool | None
-    """Whether the goal is met; None for a row that is shown for comparison only."""
 
 
 def main(words: list[str]) -> int:
@@ -99,25 +82,6 @@ def main(words: list[str]) -> int:
         },
     )
     return 0
-
-
-def medians(repetitions: int, *tasks: tuple[Callable[[], Any], int]) -> list[float]:
-    """Median seconds per call of several tasks, each (function, calls a repetition), run in turns."""
-    for function, _ in tasks:
-        function()
-    seconds: list[list[float]] = [[] for _ in tasks]
-    for _ in range(repetitions):
-        for found, (function, calls) in zip(seconds, tasks, strict=True):
-            began = time.perf_counter()
-            for _ in range(calls):
-                function()
-            found.append((time.perf_counter() - began) / calls)
-    return [statistics.median(found) for found in seconds]
-
-
-def million_per_second(seconds: float, agent_steps: int) -> float:
-    """Million agent-steps a second."""
-    return agent_steps / seconds / 1e6
 
 
 def engine(repetitions: int) -> Iterator[Row]:
@@ -463,73 +427,10 @@ def energy(repetitions: int) -> Iterator[Row]:
     yield Row("Welfare of a day, N = 1000 x 24 hours, LP", seconds, "s", "< 3", seconds < 3)
 
 
-def linear_quadratic(repetitions: int) -> Iterator[Row]:
-    """Measure the linear-quadratic game's closed form, its partial differential equations and its array core."""
-    from baselines.continuous.hjb_fokker_planck import Grid, solve
-    from baselines.continuous.linear_quadratic import competitive_equilibrium, continuous_game, n_player_gaps
-    from mfenvs.games.linear_quadratic.game import LinearQuadratic
-
-    game = LinearQuadratic(n_agents=N, horizon=1000)
-    equilibrium = competitive_equilibrium(game)
-    times = np.linspace(0.0, game.duration, 101)
-
-    def closed_form() -> None:
-        found = competitive_equilibrium(game)
-        found.riccati(times), found.xi(times), found.mean(times), found.costs
-
-    seconds, gaps = medians(repetitions, (closed_form, 20), (lambda: n_player_gaps(equilibrium, [N]), 1))
-    yield Row("LQ closed form: P, xi, means and costs", 1000 * seconds, "ms", "< 5", seconds < 5e-3)
-    yield Row("LQ gap of the mean-field feedback among N, both types", gaps, "s", "", None)
-    equations, grid = continuous_game(game), Grid(low=-4.0, high=4.0, n_cells=400, n_steps=400)
-    (seconds,) = medians(repetitions, (lambda: solve(equations, grid), 1))
-    yield Row("LQ HJB-Fokker-Planck, 400 x 400, two types", seconds, "s", "< 2", seconds < 2)
-    stepped = Engine(game)
-    controls = np.random.default_rng(0).uniform(-1.0, 1.0, (game.horizon, 1, N, 1)).astype(np.float32)
-    rewards = np.empty((1, N), np.float32)
-
-    def play() -> None:
-        stepped.reset(seed=1)
-        for now in controls:
-            stepped.step(now, rewards)
-
-    (seconds,) = medians(repetitions, (play, 5))
-    speed = million_per_second(seconds, N * game.horizon)
-    yield Row("LQ arrays, N = 1000, one world", speed, "M/s", ">= 60", speed >= 60)
-
-
 def _bounds(game: Game) -> tuple[Any, Any]:
     space = game.action_space
     assert isinstance(space, gymnasium.spaces.Box)
     return space.low, space.high
-
-
-def stationary(repetitions: int) -> Iterator[Row]:
-    """Measure exact solvers and policy gradient of stationary games on malware's grid of 101 levels."""
-    game = make("Malware-v0")
-    assert isinstance(game, FiniteGame)
-    induced = InducedGame(game)
-    starts = [induced.uniform_policy()]
-    times = medians(
-        repetitions,
-        (lambda: find_equilibrium(induced), 5),
-        (lambda: threshold_search(induced), 5),
-        (lambda: find_social_optimum(induced, starts), 5),
-    )
-    names = (
-        "Malware, exact equilibrium",
-        "Malware, all 204 threshold policies: equilibria and social optimum",
-        "Malware, social optimum by gradients from the uniform policy",
-    )
-    for name, seconds in zip(names, times, strict=True):
-        yield Row(name, seconds, "s", "< 0.05", seconds < 0.05)
-    # 100 runs of 200 iterations, as in the paper.
-    for objective in ("equilibrium", "social-welfare"):
-        trainer = StationaryPolicyGradient(game, objective=objective, n_runs=100, evaluation_interval=0)
-        at_a_time = 10
-        learn = functools.partial(trainer.learn, at_a_time * trainer.timesteps_per_iteration)
-        (seconds,) = medians(repetitions, (learn, 1))
-        whole = seconds * 200 / at_a_time
-        yield Row(f"Malware stationary-pg, {objective}, 100 runs x 200 iterations", whole, "s", "< 60", whole < 60)
 
 
 MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
