@@ -263,10 +263,15 @@ def energy_run(protocol: Protocol, seed: int) -> dict[str, Any]:
         seed=seed,
         device="cpu",
     )
-    before = evaluate(game, model, n_worlds=8, seed=10_000 + seed).mean_return.value
+    before = played(game, model, seed)
     model.learn(protocol.energy_updates * model.n_steps * model.n_envs)
-    after = evaluate(game, model, n_worlds=8, seed=10_000 + seed).mean_return.value
-    return {"before": before, "after": after}
+    return {"before": before, "after": played(game, model, seed)}
+
+
+def played(game: Any, model: ActorCritic, seed: int) -> float:
+    """Mean return of a model in fresh worlds."""
+    torch.manual_seed(seed)  # models of Box actions draw from torch's own random numbers
+    return evaluate(game, model, n_worlds=8, seed=10_000 + seed).mean_return.value
 
 
 def interval(values: Any) -> dict[str, Any]:

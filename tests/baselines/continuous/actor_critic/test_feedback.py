@@ -29,6 +29,21 @@ class Squares:
         return (0.1 * observation[:, :1] ** 2).astype(np.float32), None
 
 
+class Exploring:
+    """Controls u = 2 - x / 2, and noise unless deterministic actions are asked for."""
+
+    def predict(self, observation, deterministic=False):
+        noise = 0.0 if deterministic else np.random.default_rng(0).normal(size=(len(observation), 1))
+        return (2.0 - 0.5 * observation[:, :1] + noise).astype(np.float32), None
+
+
+def test_deterministic_actions_are_fitted() -> None:
+    found = fitted_feedback(two(n_agents=20, horizon=2), Exploring())
+    np.testing.assert_allclose(found.gain, 0.5, rtol=1e-4)
+    np.testing.assert_allclose(found.constant, -2.0, rtol=1e-4)
+    assert found.unexplained.max() < 1e-6
+
+
 def test_what_is_not_affine_is_told() -> None:
     found = fitted_feedback(two(n_agents=200, horizon=2), Squares())
     assert (found.unexplained > 0.005).all()
