@@ -33,7 +33,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from baselines.continuous.actor_critic.actor_critic import ActorCritic
 from baselines.continuous.actor_critic.affine_policy import AffinePolicy
-from baselines.continuous.actor_critic.feedback import control_error, fitted_feedback
+from baselines.continuous.actor_critic.feedback import control_error, fitted_feedback, step_gains
 from baselines.continuous.linear_quadratic import (
     LinearQuadraticSolution,
     competitive_equilibrium,
@@ -230,6 +230,8 @@ def gains_run(protocol: Protocol, policy: str, seed: int) -> dict[str, Any]:
         "constant": found.constant.tolist(),
         "unexplained": float(found.unexplained.max()),
         "gain_error": float(np.sqrt(np.mean((found.gain - gain) ** 2))),
+        "step_gain_error": float(np.sqrt(np.mean((found.gain - step_gains(game)) ** 2))),
+        "step_gain": step_gains(game).tolist(),
         "constant_error": float(np.sqrt(np.mean((found.constant - xi) ** 2))),
         "deviation_loss": deviation,
         "population_cost": costs.tolist(),
@@ -261,10 +263,15 @@ def energy_run(protocol: Protocol, seed: int) -> dict[str, Any]:
         seed=seed,
         device="cpu",
     )
-    before = evaluate(game, model, n_worlds=8, seed=10_000 + seed).mean_return.value
+    before = played(game, model, seed)
     model.learn(protocol.energy_updates * model.n_steps * model.n_envs)
-    after = evaluate(game, model, n_worlds=8, seed=10_000 + seed).mean_return.value
-    return {"before": before, "after": after}
+    return {"before": before, "after": played(game, model, seed)}
+
+
+def played(game: Any, model: ActorCritic, seed: int) -> float:
+    """Mean return of a model in fresh worlds."""
+    torch.manual_seed(seed)  # models of Box actions draw from torch's own random numbers
+    return evaluate(game, model, n_worlds=8, seed=10_000 + seed).mean_return.value
 
 
 def interval(values: Any) -> dict[str, Any]:
@@ -396,7 +403,9 @@ def results(
 
 def gains_summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Errors of learned gains, and what they cost, with 95 % intervals over the seeds."""
-    found = {name: interval([run[name] for run in runs]) for name in ("gain_error", "constant_error")}
+    found = {
+        name: interval([run[name] for run in runs]) for name in ("gain_error", "step_gain_error", "constant_error")
+    }
     equilibrium = np.array(runs[0]["equilibrium_cost"])
     for kind in range(len(equilibrium)):
         found[f"deviation_loss_{kind}"] = interval([run["deviation_loss"][kind] for run in runs])

@@ -55,7 +55,7 @@ def _draw_means(axes: Any, entries: dict[str, Any]) -> None:
         axes.plot(entry["mean"], row, "o", color=colour, markersize=4)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.axvline(entries["constant 1"]["loss"]["mean"], color="0.6", linewidth=0.8, zorder=0)
-    axes.set_xlabel("mean loss over all updates, 95 % interval over seeds")
+    axes.set_xlabel("mean loss over all updates, 95 % interval", fontsize=9)
     axes.grid(alpha=0.25, axis="x")
 
 
@@ -76,11 +76,15 @@ def draw_gains(gains: dict[str, Any], path: Path) -> None:
                 axes.fill_between(times, low, high, color=colour, alpha=0.2, linewidth=0)
                 axes.plot(times, values.mean(axis=0), color=colour, label=f"{type_name}, learned")
                 axes.plot(times, known[:, kind], "--", color=colour, label=f"{type_name}, equilibrium")
+                if name == "gain":
+                    own = np.array(runs[0]["step_gain"])[:, kind]
+                    axes.plot(times, own, ":", color=colour, label=f"{type_name}, best in steps of dt")
             axes.set_title(f"{policy} policy", fontsize=10)
             axes.set_xlabel("time")
             axes.set_ylabel(f"{label} of the control")
             axes.grid(alpha=0.25)
     n_seeds = len(gains["affine"])
+    grid[1, 0].legend(frameon=False, fontsize=7, ncols=2)
     grid[0, 1].legend(frameon=False, fontsize=8, title=f"mean and range of {n_seeds} seeds", title_fontsize=8)
     _save(figure, path)
 

@@ -223,11 +223,7 @@ class ActorCritic(PPO):
         return sum(losses) / len(losses)
 
     def _step(self, optimizer: torch.optim.Optimizer, group: int) -> None:
-        """Step the parameters of one group: those of the other get no gradient."""
-        for number, other in enumerate(optimizer.param_groups):
-            if number != group:
-                for parameter in other["params"]:
-                    parameter.grad = None
+        """Step the parameters of one group, whose gradient is clipped; those of the other have no gradient."""
         nn.utils.clip_grad_norm_(optimizer.param_groups[group]["params"], self.max_grad_norm)
         optimizer.step()
 

@@ -89,6 +89,25 @@ def fitted_feedback(game: LinearQuadratic, policy: Any, *, n_worlds: int = 16, s
     return FittedFeedback(game, gain, constant, unexplained)
 
 
+def step_gains(game: LinearQuadratic) -> Array:
+    """The Riccati gains of a game in its own steps, which those of continuous time approach as dt -> 0.
+
+    With the step x' = A x + B u + ... and its cost dt (q x^2 + r u^2) / 2, gains are g_h = A B Q_{h+1} / (dt r +
+    B^2 Q_{h+1}), where Q_h = dt q + A (A - B g_h) Q_{h+1} and Q_H = q_T. They do not depend on the means.
+
+    Returns
+    -------
+    Gains g of the best controls u = -(g x + o), shape (horizon, n_types).
+    """
+    step = game.step_coefficients
+    q, r = np.array(game.state_cost), np.array(game.control_cost)
+    value, gains = np.array(game.terminal_cost), np.empty((game.horizon, len(game.types)))
+    for h in reversed(range(game.horizon)):
+        gains[h] = step.stay * step.push * value / (game.dt * r + step.push**2 * value)
+        value = game.dt * q + step.stay * (step.stay - step.push * gains[h]) * value
+    return gains
+
+
 class _MeanActions:
     """The deterministic actions of a model."""
 

@@ -112,6 +112,22 @@ def test_the_actors_step_is_along_the_policy_gradient(normalises, monkeypatch) -
             assert torch.equal(value, before[name])
 
 
+def test_the_gradients_of_actor_and_critic_are_clipped_apart() -> None:
+    model = made(
+        max_grad_norm=1e-3,
+        n_epochs=1,
+        batch_size=ITERATION,
+        policy_kwargs={**NETWORK, "optimizer_class": Plain},
+        rate=WassersteinSchedule(0.01, tau_0=5.0),
+    )
+    before = parameters(model)
+    model.learn(ITERATION)
+    moved = {name: value - before[name] for name, value in parameters(model).items()}
+    for is_critic, rate in ((False, 0.01), (True, 0.02)):
+        norms = [value.norm() for name, value in moved.items() if ("value" in name) == is_critic]
+        assert torch.stack(norms).norm().item() == pytest.approx(rate * 1e-3, rel=1e-2)
+
+
 def test_the_critic_learns_the_td_lambda_returns() -> None:
     model = made(n_epochs=200, critic_learning_rate=0.03)
     model.learn(ITERATION)

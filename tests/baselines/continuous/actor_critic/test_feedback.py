@@ -5,7 +5,7 @@ import pytest
 from linear_quadratic_games import three, two
 
 import mfenvs
-from baselines.continuous.actor_critic.feedback import control_error, fitted_feedback
+from baselines.continuous.actor_critic.feedback import control_error, fitted_feedback, step_gains
 from baselines.continuous.linear_quadratic import LinearQuadraticPolicy, competitive_equilibrium, deviation_cost
 
 
@@ -27,6 +27,21 @@ class Squares:
 
     def predict(self, observation, **_):
         return (0.1 * observation[:, :1] ** 2).astype(np.float32), None
+
+
+class Exploring:
+    """Controls u = 2 - x / 2, and noise unless deterministic actions are asked for."""
+
+    def predict(self, observation, deterministic=False):
+        noise = 0.0 if deterministic else np.random.default_rng(0).normal(size=(len(observation), 1))
+        return (2.0 - 0.5 * observation[:, :1] + noise).astype(np.float32), None
+
+
+def test_deterministic_actions_are_fitted() -> None:
+    found = fitted_feedback(two(n_agents=20, horizon=2), Exploring())
+    np.testing.assert_allclose(found.gain, 0.5, rtol=1e-4)
+    np.testing.assert_allclose(found.constant, -2.0, rtol=1e-4)
+    assert found.unexplained.max() < 1e-6
 
 
 def test_what_is_not_affine_is_told() -> None:
@@ -52,6 +67,37 @@ def test_the_error_is_what_a_deviation_costs_to_leading_order(game) -> None:
     for kind in range(n):
         cost = deviation_cost(solution, kind, lambda t, kind=kind: feedback(t)[kind])
         assert found[kind] == pytest.approx(cost - solution.costs[kind], rel=0.05)
+
+
+@pytest.mark.parametrize("transition", ["euler", "exact"])
+def test_gains_in_steps_approach_those_of_continuous_time(transition) -> None:
+    errors = []
+    for horizon in (50, 100, 200):
+        game = two(horizon=horizon, transition=transition)
+        solution = competitive_equilibrium(game)
+        times = game.dt * np.arange(horizon)
+        errors.append(np.abs(step_gains(game) - solution.parameters.response * solution.riccati(times)).max())
+    assert errors[0] < 0.1
+    np.testing.assert_allclose([errors[0] / errors[1], errors[1] / errors[2]], 2.0, rtol=0.1)
+
+
+def test_gains_in_steps_are_the_best_ones() -> None:
+    """The cost of two steps, from the state 1 without noise, is least at the gains."""
+    game = two(horizon=2)
+    a, b = 1.0 + game.dt * np.array(game.drift), game.dt * np.array(game.control_gain)
+    q, r, last = (np.array(x) for x in (game.state_cost, game.control_cost, game.terminal_cost))
+
+    def cost(gains):
+        state, total = np.ones(2), np.zeros(2)
+        for gain in gains:
+            total += game.dt * (q * state**2 + r * (gain * state) ** 2)
+            state = (a - b * gain) * state
+        return total + last * state**2
+
+    best = step_gains(game)
+    for h in range(2):
+        for change in (-1e-3, 1e-3):
+            assert (cost(best + change * np.eye(2)[h][:, None]) > cost(best)).all()
 
 
 def test_the_equilibrium_has_no_error() -> None:
