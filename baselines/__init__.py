@@ -3,8 +3,8 @@
 At the top are the contract (``trainer``, ``config``, ``policies``) and what handles runs (``runs``, ``callbacks``,
 ``logging``). Then one folder a kind: ``solvers`` read the mean-field model, ``tabular`` learners have tables,
 ``neural`` learners networks, ``stationary`` learns stationary equilibria and optima, ``continuous`` solves and
-learns typed games with continuous states, ``market`` holds policies of the energy market, and ``cli`` is the command
-line.
+learns typed games with continuous states, ``market`` holds policies of the energy market, and ``cli`` is the
+command line.
 """
 
 import importlib
