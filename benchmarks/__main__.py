@@ -8,8 +8,10 @@ REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
+    "heterogeneity": "benchmarks.reproduce.heterogeneity",
     "investments": "benchmarks.reproduce.investments",
     "malware": "benchmarks.reproduce.malware",
+    "population-size": "benchmarks.reproduce.population_size",
     "taxi": "benchmarks.reproduce.taxi",
 }
 
