@@ -1,6 +1,7 @@
 """Reproductions on how exploitable mean-field equilibria are by heterogeneity and by N, on small cases."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -146,6 +147,38 @@ def test_the_floor_of_rock_paper_scissors_is_the_gain_at_its_own_rewards() -> No
         own = np.mean([first[s, a] + second[a].mean() for s in range(3) for a in range(3)])
         gains.append(best - own)
     assert population_size.floor(game, policy) == pytest.approx(gains)
+
+
+def test_the_floor_is_in_the_flow_of_all_kinds_together() -> None:
+    """A-SIS with two kinds, its formula written out, all 64 deterministic policies tried."""
+    game = make("Epidemic-v0", n_agents=2, horizon=3, agents_seed=1, alpha_width=0.1)
+    policy = np.tile([0.3, 0.7], (3, 2, 1))
+
+    def step(agent, law: np.ndarray, going: np.ndarray, out_and_infected: float) -> np.ndarray:
+        caught = float(agent["susceptibility"]) * out_and_infected * going[1]
+        infected = law[0] * (1.0 - float(agent["recovery"])) + law[1] * caught
+        return np.array([infected, 1.0 - infected])
+
+    kinds = np.unique(np.asarray(game.agents))
+    mean = {name: kinds[name].mean(dtype=np.float64) for name in kinds.dtype.names}
+    law, shares = np.array([0.5, 0.5]), []
+    for _ in range(3):
+        shares.append(law[0] * 0.7)
+        law = step(mean, law, np.array([0.7, 0.7]), shares[-1])
+
+    def value(agent, going: np.ndarray) -> float:
+        own, total = np.array([0.5, 0.5]), 0.0
+        for h in range(3):
+            total -= own[0] + float(agent["aversion"]) * float(own @ (1.0 - going[h]))
+            own = step(agent, own, going[h], shares[h])
+        return total
+
+    gains = [
+        max(value(kind, np.array(bits).reshape(3, 2)) for bits in itertools.product((0.0, 1.0), repeat=6))
+        - value(kind, np.full((3, 2), 0.7))
+        for kind in kinds
+    ]
+    assert population_size.floor(game, policy) == pytest.approx(gains, abs=1e-7)
 
 
 @pytest.mark.slow
