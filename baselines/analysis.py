@@ -38,6 +38,8 @@ STEP_SIZES = (1.0, 0.1, 0.01)
 """Step sizes of mirror descent that are tried."""
 MOST_AGENTS = 64
 """Largest number of agents whose gains are measured; of more, this many are drawn at random."""
+LARGEST_PROBLEM = 2**27
+"""Largest number of entries H |S|^2 |A| of a decision problem for which exploitability is measured: 1 GB."""
 WORK = 2e8
 """Largest number of simulated agent-steps times |S||A| in the measurement of exploitability."""
 
@@ -113,8 +115,9 @@ class Analysis:
     """The same as printed in the paper; None also if rewards are not in an interval of length 1."""
     bound_is_certain: bool
     """Whether all constants in the bound are exact. Else lower estimates stand in it, and it is an estimate."""
-    measured: Exploitability
-    """Exploitability of the equilibrium among N agents, of the agents that were measured."""
+    measured: Exploitability | None
+    """Exploitability of the equilibrium among N agents, of the agents that were measured; None if a single agent's
+    decision problem is too large."""
     missing: tuple[str, ...]
     """What is not in the report, and why."""
     seconds: float
@@ -144,7 +147,9 @@ class Analysis:
             "regularisation_bias_per_temperature": regularisation_bias(
                 1.0, self.game.horizon, self.game.n_actions
             ),
-            "n_player_exploitability": self.measured.summary() | {"n_agents_measured": len(self.measured.agents)},
+            "n_player_exploitability": None
+            if self.measured is None
+            else self.measured.summary() | {"n_agents_measured": len(self.measured.agents)},
             "missing": list(self.missing),
             "seconds": self.seconds,
         }
@@ -190,6 +195,7 @@ def analyse(game: FiniteGame, settings: AnalysisSettings | None = None) -> Analy
     flows = monotonicity(induced, along_flows=True, seed=seed)
     equilibrium = solve(game, settings)
     bound, printed = _bounds(game, constants, symmetry, equilibrium, missing)
+    measured = _measured(game, equilibrium.policy, settings, missing)
     return Analysis(
         game=game,
         constants=constants,
@@ -203,7 +209,7 @@ def analyse(game: FiniteGame, settings: AnalysisSettings | None = None) -> Analy
         printed_bound=printed,
         bound_is_certain=is_exact
         and all(one.is_exact for one in (constants.k_mu, constants.l_mu, constants.l_pop, constants.reward_span)),
-        measured=_measured(game, equilibrium.policy, settings),
+        measured=measured,
         missing=tuple(missing),
         seconds=time.perf_counter() - begin,
     )
@@ -289,13 +295,21 @@ def _bounds(
     return bound, theorem_1(known, equilibrium_error=delta, form="paper", l_a=constants.l_a.value)
 
 
-def _measured(game: FiniteGame, policy: Array, settings: AnalysisSettings) -> Exploitability:
+def _measured(
+    game: FiniteGame, policy: Array, settings: AnalysisSettings, missing: list[str]
+) -> Exploitability | None:
     """Exploitability among N agents: of all kinds of agents if these are few, else of some drawn at random."""
+    tables = game.horizon * game.n_states**2 * game.n_actions
+    if tables > LARGEST_PROBLEM:
+        missing.append(
+            f"exploitability among N agents: an agent's transitions in {game.horizon} steps have {tables} entries,"
+            f" more than {LARGEST_PROBLEM}"
+        )
+        return None
     kinds = np.unique(game.agents.view(np.ndarray), return_index=True)[1]
     if len(kinds) > MOST_AGENTS:
         rng = np.random.default_rng(settings.seed)
         kinds = rng.choice(game.n_agents, MOST_AGENTS, replace=False)
-    tables = game.horizon * game.n_states**2 * game.n_actions
     work = game.horizon * game.n_agents + len(kinds) * tables
     n_worlds = max(2, min(settings.n_worlds, int(WORK / work)))
     return n_player_exploitability(

@@ -12,7 +12,7 @@ from rich.table import Table
 from mfenvs.files import write_json
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.lipschitz import Constant
-from mfenvs.registry import make, registered_games
+from mfenvs.registry import registered_games
 
 from ..analysis import Analysis, AnalysisSettings, analyse, check_is_finite
 from .games import game_class_and_module, plain_name
@@ -35,8 +35,6 @@ def run(words: list[str]) -> int:
         print(_usage(), file=sys.stdout if asks_for_help else sys.stderr)
         return 0 if asks_for_help else 2
     game_class, _ = game_class_and_module(words[0])
-    if not issubclass(game_class, FiniteGame) and not asks_for_help:
-        check_is_finite(make(plain_name(words[0])))
     flags: Any = tyro.cli(
         dataclasses.make_dataclass(
             "Analyse",
@@ -59,6 +57,7 @@ def run(words: list[str]) -> int:
         description=f"Constants, bounds and measured exploitability of {words[0]}."
         " Constants of the game are --game.* flags.",
     )
+    check_is_finite(flags.game)
     flags.settings.check()
     name = plain_name(words[0])
     output = flags.output.output or Path(f"analysis-{name}.json")
@@ -162,6 +161,8 @@ def _exploitability(found: Analysis) -> list[tuple[str, str, str]]:
         rows.append(
             ("Theorem 1 as printed", f"{found.printed_bound.total:.4g}", "with L_a for the span of rewards")
         )
+    if measured is None:
+        return rows
     n, of_all = len(measured.agents), found.game.n_agents
     kinds = len({agent.tobytes() for agent in found.game.agents})
     who = "all agents" if n == kinds else f"{n} of {of_all} agents"

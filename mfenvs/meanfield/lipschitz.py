@@ -72,7 +72,8 @@ class LipschitzConstants:
     """The constants of Lemma 9 and appendix B.3, in the l1 norm, the largest over time steps.
 
     A constant is exact where the rules are affine in the population or do not depend on it. This is checked at
-    random populations, not assumed; what holds at all of them is taken to hold everywhere.
+    random populations, not assumed; what holds at all of them is taken to hold everywhere. Where a rule jumps it
+    has no modulus in the population, and the estimate is as large as the smallest moves of mass (1/1000) show it.
     """
 
     k_mu: Constant

@@ -32,6 +32,7 @@ from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.probing import (
     MOST_TABLES,
     MOST_WORK,
+    N_KINDS,
     distinct_times,
     is_affine,
     is_constant,
@@ -263,8 +264,11 @@ class _Search:
             return None
         found = []
         for time in self.times:
-            at_points = tables(self.induced, point_populations(self.induced), time).rewards
-            if not is_affine(at_points, self.probes, tables(self.induced, self.probes, time).rewards):
+            at_points, at_probes = (
+                np.stack([self.induced.arrays(mu, time)[1] for mu in populations])
+                for populations in (point_populations(self.induced), self.probes)
+            )
+            if not is_affine(at_points, self.probes, at_probes):
                 return None
             found.append(at_points.reshape(self.n_cells, self.n_cells).T)
         return found if len(found) == self.induced.n_times else found * self.induced.n_times
@@ -391,5 +395,5 @@ class _Search:
             policy = self.rng.dirichlet(np.ones(self.induced.n_actions), self.induced.policy_shape[:2])
             flow = self.induced.flow(policy)
             return flow.mu, flow.rewards
-        mu = random_populations(self.rng, self.induced, 3)[self.rng.integers(3)]
+        mu = random_populations(self.rng, self.induced, N_KINDS)[self.rng.integers(N_KINDS)]
         return mu[None], self.induced.arrays(mu, times.start)[1][None]

@@ -18,8 +18,8 @@ MOST_WORK = 2**29
 """Largest number of entries of all these tables."""
 TOLERANCE = 1e-9
 """Relative tolerance within which rules count as affine, or as independent of the population."""
-CONCENTRATIONS = (1.0, 0.1, 10.0)
-"""Parameters of the Dirichlet laws from which populations are drawn: spread, concentrated, nearly uniform."""
+N_KINDS, FEW = 4, 3
+"""Number of kinds of random populations, and the largest number of cells of those in few cells."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +41,21 @@ def tables(induced: InducedGame, populations: Array, time: int) -> Tables:
 
 
 def random_populations(rng: np.random.Generator, induced: InducedGame, n: int) -> Array:
-    """Random state-action laws, spread, concentrated and nearly uniform ones by turns, shape (n, S, A)."""
+    """Random state-action laws of four kinds by turns, shape (n, S, A).
+
+    They are in a few cells, spread over all cells, in one cell, and unevenly spread: rules that react to extreme
+    populations only would look constant among spread ones.
+    """
     size = induced.n_states * induced.n_actions
-    drawn = np.stack([rng.dirichlet(np.full(size, CONCENTRATIONS[k % 3])) for k in range(n)])
-    # At low concentrations all weights can underflow.
-    whole = np.isfinite(drawn).all(axis=1) & (drawn.sum(axis=1) > 0.5)
-    drawn[~whole] = 1.0 / size
-    laws: Array = drawn / drawn.sum(axis=1, keepdims=True)
+    laws = np.zeros((n, size))
+    for k in range(n):
+        kind = k % N_KINDS
+        if kind % 2 == 0:
+            cells = rng.choice(size, min(size, FEW if kind == 0 else 1), replace=False)
+            laws[k, cells] = rng.dirichlet(np.ones(len(cells)))
+        else:
+            weights = rng.gamma(1.0 if kind == 1 else 0.1, size=size) + 1e-12
+            laws[k] = weights / weights.sum()
     return laws.reshape(n, induced.n_states, induced.n_actions)
 
 

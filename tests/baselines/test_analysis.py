@@ -8,6 +8,7 @@ import pytest
 from random_game import RandomGame
 
 from baselines.analysis import AnalysisSettings, analyse, solve
+from baselines.cli.analyse import report
 from mfenvs import InducedGame, make
 from mfenvs.files import plain
 from mfenvs.games.taxi import Taxi
@@ -54,6 +55,16 @@ def test_affine_games_have_exact_asymmetries_at_any_size():
     mean = agents["aversion"].astype(float).mean()
     assert found.symmetry.beta == pytest.approx(np.abs(agents["aversion"].astype(float) - mean).max())
     assert len(found.measured.agents) == 64
+
+
+def test_problems_that_are_too_large_are_not_measured(monkeypatch):
+    monkeypatch.setattr("baselines.analysis.LARGEST_PROBLEM", 15)
+    found = analyse(make("Epidemic-v0", n_agents=6, horizon=2, heterogeneity=0), FAST)
+    assert found.measured is None
+    assert found.bound is not None
+    assert any("in 2 steps have 16 entries, more than 15" in line for line in found.missing)
+    assert found.summary()["n_player_exploitability"] is None
+    assert report(found, "Epidemic-v0").row_count > 10
 
 
 def test_games_without_an_end_have_no_bound():

@@ -13,6 +13,7 @@ from scipy import stats
 
 from mfenvs import Engine, InducedGame, congestion_v0, make
 from mfenvs.games.congestion import Congestion
+from mfenvs.meanfield.symmetry import approximate_symmetry
 
 ALIKE = {"heterogeneity": 0, "n_sites": 3, "n_routes": 2, "horizon": 4}
 
@@ -146,6 +147,17 @@ def test_beta_is_at_most_the_spread_of_costs_and_preferences():
         mean = induced.arrays(mu)[1][s, a]
         worst = max(worst, *(abs(earned(x, s, a, k / 8) - mean) for x in game.agents))
     assert worst == pytest.approx(beta, abs=1e-12)
+
+
+def test_its_asymmetry_is_what_the_closed_forms_say():
+    """Definition 7, all counts enumerated, against beta above and alpha = 2 max_i |slip_i - mean slip|."""
+    game = Congestion(n_agents=7, n_sites=2, n_routes=2, slip=0.3, slip_width=0.2)
+    found = approximate_symmetry(game, n_points=200)
+    assert found.kind == "exact"
+    assert found.beta == pytest.approx(exact_beta(game), abs=1e-12)
+    slips = game.agents["slip"].astype(float)
+    assert found.alpha == pytest.approx(2 * np.abs(slips - slips.mean()).max(), abs=1e-7)
+    assert approximate_symmetry(Congestion(n_agents=50, heterogeneity=0)).beta == 0
 
 
 def test_linear_interpolation_between_counts_is_the_extension_of_a_linear_cost():

@@ -270,9 +270,10 @@ def test_td_learning_of_a_bandit_errs_less_than_theorem_2_says():
             assert 0.001 * bound < error <= bound
 
 
-def test_theorem_3_takes_the_fewest_samples_that_its_conditions_allow():
+@pytest.mark.parametrize("epsilon", [0.7, 0.5, 0.31, 0.2, 0.13])
+def test_theorem_3_takes_the_fewest_samples_that_its_conditions_allow(epsilon):
     wanted = {"temperature": 0.1, "least_visits": 0.5}
-    found = theorem_3(PLAIN, epsilon=0.5, **wanted)
+    found = theorem_3(PLAIN, epsilon=epsilon, **wanted)
 
     def optimisation(epochs):
         log_actions = math.log(3)
@@ -283,11 +284,11 @@ def test_theorem_3_takes_the_fewest_samples_that_its_conditions_allow():
     def sampling(iterations):
         return theorem_2(PLAIN, least_visits=0.5, n_iterations=int(iterations)).sampling.sum()
 
-    assert optimisation(found.n_epochs) <= 0.25 < optimisation(found.n_epochs - 1)
-    assert sampling(found.n_iterations) <= 0.25 * (1 + 1e-9)
-    assert sampling(found.n_iterations - 1) > 0.25 * (1 - 1e-9)
+    assert optimisation(found.n_epochs) <= epsilon**2 < optimisation(found.n_epochs - 1)
+    assert sampling(found.n_iterations) <= epsilon**2 * (1 + 1e-9)
+    assert sampling(found.n_iterations - 1) > epsilon**2 * (1 - 1e-9)
     assert found.n_episodes == found.n_epochs * found.n_iterations
-    finer = theorem_3(PLAIN, epsilon=0.05, **wanted)
+    finer = theorem_3(PLAIN, epsilon=epsilon / 10, **wanted)
     assert finer.n_iterations / found.n_iterations == pytest.approx(100, rel=0.01)
     assert 10**4 < finer.n_epochs / found.n_epochs < 2 * 10**4
     assert theorem_3(PLAIN, epsilon=1e9, **wanted).n_episodes == 1

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from random_game import RandomGame
+from rising import Rising
 from tabulated import CORRIDOR, Tabulated
 
 from mfenvs import InducedGame, make
@@ -147,6 +148,15 @@ def test_the_largest_over_time_steps():
     one, three = (values(lipschitz_constants(InducedGame(game))) for game in games)
     assert one == pytest.approx(three, rel=0.05)
     assert one["l_mu"] > 0.5
+
+
+@pytest.mark.parametrize(("horizon", "largest"), [(1, 0.5), (2, 0.5), (3, 0.5), (5, 1.5)])
+def test_the_largest_slope_of_all_steps(horizon, largest):
+    """Half of |h - 1|, the largest over h < H."""
+    found = lipschitz_constants(InducedGame(Rising(horizon=horizon)))
+    assert found.l_mu.value == pytest.approx(largest)
+    assert found.l_mu.is_exact
+    assert found.rewards == "affine"
 
 
 def test_the_summary_says_what_is_exact():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from random_game import RandomGame
+from rising import Rising
 from tabulated import CORRIDOR, HOME, Tabulated
 
 from mfenvs import InducedGame, make
-from mfenvs.meanfield.monotonicity import monotonicity
+from mfenvs.meanfield.monotonicity import _Search, monotonicity
 from mfenvs.meanfield.probing import random_populations
 
 R, P, S = 0, 1, 2
@@ -215,6 +216,25 @@ def test_large_domains_are_tried_by_pairs(monkeypatch):
     clashing = monotonicity(rps(crowding=0.0))
     assert clashing.is_monotone is False
     check_counter_example(rps(crowding=0.0), clashing)
+
+
+def test_the_step_with_a_positive_pairing_is_named():
+    """The eigenvalue at step h is h - 1: at the last one of three it is 1."""
+    two, three = (InducedGame(Rising(horizon=horizon)) for horizon in (2, 3))
+    for along_flows in (False, True):
+        assert monotonicity(two, along_flows=along_flows).largest_eigenvalue == pytest.approx(0)
+        found = monotonicity(three, along_flows=along_flows)
+        assert found.largest_eigenvalue == pytest.approx(1)
+        check_counter_example(three, found)
+    assert monotonicity(three).counter_example.time == 2
+    assert monotonicity(two).is_monotone is True
+    assert monotonicity(two).is_potential is True
+
+
+def test_only_a_positive_pairing_is_a_counter_example():
+    search = _Search(InducedGame(Rising(horizon=1)), False, np.random.default_rng(0))
+    one, other = np.array([[[[0.9, 0.1]]], [[[0.2, 0.8]]]])
+    assert search._paired(one, other, range(1)) is None
 
 
 def test_rules_that_read_the_time_are_looked_at_in_every_step():
