@@ -77,6 +77,7 @@ def rows(gains: np.ndarray, floor: float) -> list[dict]:
             "gain_standard_error": 1e-4,
             "floor": floor,
             "mean_field_exploitability": 1e-7,
+            "alpha": 0.0,
         }
         for n, gain in zip(N, gains, strict=True)
     ]
@@ -87,6 +88,11 @@ def test_the_slope_is_that_of_the_excess_over_the_floor() -> None:
     assert [row["n_agents"] for row in found["rows"]] == N.tolist()
     assert found["slope"]["slope"] == pytest.approx(-0.5)
     assert found["slope"]["n_agents"] == N.tolist()
+
+
+def test_no_slope_where_the_mean_field_is_not_the_limit() -> None:
+    some = rows(0.4 + 2.0 * N**-0.5, 0.4)
+    assert population_size.curve([row | {"alpha": 0.1} for row in some])["slope"] is None
 
 
 def test_only_resolved_sizes_up_to_the_first_unresolved_one_are_fitted() -> None:
