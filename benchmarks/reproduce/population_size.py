@@ -178,7 +178,7 @@ def measured(
 
 
 def floor(game: FiniteGame, policy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain of each kind of agents from its best response in the frozen mean field: the limit of many agents if alpha = 0."""
+    """Gain of each kind of agents from its best response in the frozen mean field; for alpha = 0 the limit."""
     population = InducedGame(game).flow(policy).mu
     gains = []
     for kind in np.unique(np.asarray(game.agents)):
