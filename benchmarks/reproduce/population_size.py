@@ -230,7 +230,7 @@ def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
         ax.set_xlabel("number of agents N")
         ax.set_ylabel("gain of a best response (total reward of an episode)")
         ax.grid(alpha=0.25)
-        ax.legend(fontsize=7, frameon=False, loc=(0.33, 0.1))
+        ax.legend(fontsize=6.5, frameon=False, loc=(0.02, 0.06))
     figure.suptitle(
         "Mean-field equilibrium among N agents: gain of a best response in fresh simulations, with 95 % intervals"
         " (triangles: upper end of an interval that reaches zero)",
