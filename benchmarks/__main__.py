@@ -9,10 +9,12 @@ REPRODUCTIONS = {
     "chaos": "benchmarks.reproduce.chaos",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
+    "heterogeneity": "benchmarks.reproduce.heterogeneity",
     "investments": "benchmarks.reproduce.investments",
     "linear-quadratic": "benchmarks.reproduce.linear_quadratic",
     "malware": "benchmarks.reproduce.malware",
     "modulation": "benchmarks.reproduce.modulation",
+    "population-size": "benchmarks.reproduce.population_size",
     "taxi": "benchmarks.reproduce.taxi",
 }
 

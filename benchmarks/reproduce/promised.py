@@ -1,0 +1,34 @@
+"""What Theorem 1 of Yardim & He (arXiv 2408.15173) promises for an equilibrium of a game."""
+
+from mfenvs import FiniteGame, InducedGame
+from mfenvs.meanfield.bounds import ExploitabilityBound, GameConstants, theorem_1
+from mfenvs.meanfield.lipschitz import lipschitz_constants
+from mfenvs.meanfield.symmetry import ApproximateSymmetry
+
+
+def promised(game: FiniteGame, equilibrium_error: float, symmetry: ApproximateSymmetry) -> ExploitabilityBound:
+    """Theorem 1's bound, as proved, on the exploitability of an equilibrium among the game's agents.
+
+    Parameters
+    ----------
+    game:
+        A finite game with a finite horizon.
+    equilibrium_error:
+        Exploitability of the policy in the induced game.
+    symmetry:
+        The game's alpha and beta.
+    """
+    found = lipschitz_constants(InducedGame(game))
+    constants = GameConstants(
+        n_agents=game.n_agents,
+        n_states=game.n_states,
+        n_actions=game.n_actions,
+        horizon=game.horizon,
+        l_pop=found.l_pop.value,
+        k_mu=found.k_mu.value,
+        l_mu=found.l_mu.value,
+        reward_span=found.reward_span.value,
+        alpha=min(symmetry.alpha, 2.0),
+        beta=symmetry.beta,
+    )
+    return theorem_1(constants, equilibrium_error=equilibrium_error)
