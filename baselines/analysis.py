@@ -272,18 +272,7 @@ def _bounds(
     if symmetry is None:
         missing.append("Theorem 1: it needs alpha and beta")
         return None, None
-    known = GameConstants(
-        n_agents=game.n_agents,
-        n_states=game.n_states,
-        n_actions=game.n_actions,
-        horizon=game.horizon,
-        l_pop=constants.l_pop.value,
-        k_mu=constants.k_mu.value,
-        l_mu=constants.l_mu.value,
-        reward_span=constants.reward_span.value,
-        alpha=min(symmetry.alpha, 2.0),
-        beta=symmetry.beta,
-    )
+    known = GameConstants.of(game, constants, alpha=symmetry.alpha, beta=symmetry.beta)
     delta = equilibrium.exploitability
     bound = theorem_1(known, equilibrium_error=delta)
     if constants.reward_span.value > 1.0:

@@ -19,16 +19,5 @@ def promised(game: FiniteGame, equilibrium_error: float, symmetry: ApproximateSy
         The game's alpha and beta.
     """
     found = lipschitz_constants(InducedGame(game))
-    constants = GameConstants(
-        n_agents=game.n_agents,
-        n_states=game.n_states,
-        n_actions=game.n_actions,
-        horizon=game.horizon,
-        l_pop=found.l_pop.value,
-        k_mu=found.k_mu.value,
-        l_mu=found.l_mu.value,
-        reward_span=found.reward_span.value,
-        alpha=min(symmetry.alpha, 2.0),
-        beta=symmetry.beta,
-    )
+    constants = GameConstants.of(game, found, alpha=symmetry.alpha, beta=symmetry.beta)
     return theorem_1(constants, equilibrium_error=equilibrium_error)

@@ -11,12 +11,14 @@ Where the printed proofs slip, the functions follow the corrected proof [R] and 
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.game import FiniteGame
+from mfenvs.meanfield.lipschitz import LipschitzConstants
 
 Array = NDArray[np.float64]
 
@@ -78,6 +80,33 @@ class GameConstants:
         for name in ("l_pop", "k_mu", "l_mu", "reward_span", "beta"):
             object.__setattr__(self, name, checks.real(name, getattr(self, name), 0.0))
         object.__setattr__(self, "alpha", checks.real("alpha", self.alpha, 0.0, 2.0))
+
+    @classmethod
+    def of(cls, game: FiniteGame, lipschitz: LipschitzConstants, *, alpha: float = 0.0, beta: float = 0.0) -> Self:
+        """The constants of a game, from its Lipschitz constants and its asymmetry.
+
+        Parameters
+        ----------
+        game:
+            A finite game.
+        lipschitz:
+            What :func:`mfenvs.meanfield.lipschitz.lipschitz_constants` found of its induced game.
+        alpha, beta:
+            Its asymmetry (:func:`mfenvs.meanfield.symmetry.approximate_symmetry`); an alpha that rounding took
+            above 2 counts as 2.
+        """
+        return cls(
+            n_agents=game.n_agents,
+            n_states=game.n_states,
+            n_actions=game.n_actions,
+            horizon=game.horizon,
+            l_pop=lipschitz.l_pop.value,
+            k_mu=lipschitz.k_mu.value,
+            l_mu=lipschitz.l_mu.value,
+            reward_span=lipschitz.reward_span.value,
+            alpha=min(alpha, 2.0),
+            beta=beta,
+        )
 
 
 def empirical_distance(game: GameConstants, form: Literal["proved", "paper"] = "proved") -> Array:
