@@ -53,6 +53,20 @@ def at_time(tables: Any, time: Any) -> Any:
 
 
 @rule
+def successor_of(successors: Any, time: Any, state: Any, action: Any, k: Any) -> Any:
+    """The state to which entry k of a row belongs, in tables (T, ...) or one for all times (1, ...)."""
+    if successors is None:
+        return k
+    return at_time(successors, time)[state, action, k]
+
+
+@rule
+def probability_of(transitions: Any, time: Any, state: Any, action: Any, k: Any) -> Any:
+    """Entry k of a row, in tables (T, ...) or one for all times (1, ...)."""
+    return transitions[time if len(transitions) > 1 else 0, state, action, k]
+
+
+@rule
 def spread(mass: Any, transitions: Any, successors: Any, ahead: Any) -> None:
     """Add to ``ahead`` (S,) where mass (S, A) goes by a sparse table."""
     n_states, n_actions, n_kept = transitions.shape

@@ -1,0 +1,253 @@
+"""How the decision problem of a single agent changes with the population, by finite differences.
+
+A rule of a game is a black box, but one that mostly reads little: the crowd in the own state, a mean, a few cells.
+What is read is found once, at random populations, and then a tabulation or two at a time give all derivatives:
+states that no row reads together are moved together.
+"""
+
+import dataclasses
+import enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.flow import FlowArrays
+from mfenvs.engine.tabulation import at_time, successor_of
+from mfenvs.meanfield.induced import InducedGame
+from mfenvs.rules import rule
+
+Array = NDArray[np.float64]
+
+STEP = 1e-5
+"""Relative change of a mass in central differences: rounding and curvature then cost some ten digits each."""
+UNREAD = 1e-9
+"""Largest relative derivative of what is not read: it is rounding, divided by the step."""
+AGREES = 1e-6
+"""Largest relative difference of derivatives in two directions of a row that reads its own mass only."""
+
+
+POPULATIONS = 2
+"""Number of random populations at which it is found out what rows read."""
+MOST_SLOPES = 2**25
+"""Largest number of derivatives: a quarter of a gigabyte."""
+
+
+class TooManyDerivatives(ValueError):  # noqa: N818
+    """A game reads so much of its population that the derivatives do not fit into memory."""
+
+
+class Reads(enum.Enum):
+    """What the rows of a game, P(s, a, .) and R(s, a), read of the population."""
+
+    NOTHING = "nothing"
+    OWN_STATE = "the mass in their own state"
+    STATES = "the mass in other states"
+    PAIRS = "which actions are taken where"
+
+
+@dataclasses.dataclass(frozen=True)
+class Slopes:
+    """Derivatives by the population, as :mod:`mfenvs.meanfield.equilibrium.directions` takes them.
+
+    Those that do not apply have length 0.
+    """
+
+    own: Array
+    own_shifts: Array
+    pairs: Array
+    shifts: Array
+
+
+class Sensitivity:
+    """Finds what a game's rows read of the population, and computes their derivatives.
+
+    Parameters
+    ----------
+    induced:
+        The mean-field game.
+    rng:
+        Random numbers of the populations at which it is found out what rows read.
+    """
+
+    def __init__(self, induced: InducedGame, rng: np.random.Generator) -> None:
+        self._induced = induced
+        self._varies = induced.kernels.varies
+        self._up, self._down = induced.flow_arrays(), induced.flow_arrays()
+        n_times, n_states, n_actions = self._shape = induced.policy_shape
+        self.reads = self._found(rng)
+        """What the rows of the game read."""
+        if self.reads in (Reads.STATES, Reads.PAIRS):
+            n_columns = n_states if self.reads is Reads.STATES else n_states * n_actions
+            if n_times * n_states * n_actions * n_columns > MOST_SLOPES:
+                raise TooManyDerivatives(
+                    f"{n_times} x {n_states} x {n_actions} rows read {self.reads.value}, of {n_columns} numbers"
+                )
+            self._n_columns = n_columns
+            self._groups = self._grouped(rng)
+
+    def slopes(self, arrays: FlowArrays, values: Array) -> Slopes:
+        """Derivatives at a flow, with the values V, shape (T + 1, S), or (1, S) in an infinite game."""
+        n_times, n_states, n_actions = self._shape
+        ahead, discount = (values, arrays.discount) if arrays.discount < 1.0 else (values[1:], 1.0)
+        if self.reads in (Reads.STATES, Reads.PAIRS):
+            return self._slopes_by_columns(arrays, ahead, discount)
+        own = np.zeros(self._shape)
+        own_shifts = np.zeros((*self._shape, arrays.transitions.shape[-1]) if self._varies else (0, 1, 1, 1))
+        if self.reads is Reads.OWN_STATE:
+            self._tabulate_around(arrays.mu, 1.0)
+            _own_slopes(arrays.mu, self._up, self._down, ahead, discount, STEP, own, own_shifts)
+        return Slopes(own, own_shifts, np.empty((0, n_states, n_actions, 0)), np.empty((0, n_states, 0)))
+
+    def _slopes_by_columns(self, arrays: FlowArrays, ahead: Array, discount: float) -> Slopes:
+        n_times, n_states, n_actions = self._shape
+        n_columns = self._n_columns
+        pairs = np.zeros((*self._shape, n_columns))
+        shifts = np.zeros((n_times, n_states, n_columns) if self._varies else (0, 1, 1))
+        for readers in self._groups:
+            moved = np.zeros(n_columns)
+            moved[readers[readers >= 0]] = 1.0
+            self._tabulate_around(arrays.mu, self._factors(moved))
+            _column_slopes(arrays.mu, self._up, self._down, ahead, discount, STEP, readers, pairs, shifts)
+        return Slopes(np.empty((0, n_states, n_actions)), np.empty((0, 1, 1, 1)), pairs, shifts)
+
+    def _tabulate_around(self, law: Array, direction: Array | float) -> None:
+        """Tabulate the populations law (1 + h v) and law (1 - h v) of a direction v."""
+        freeze = self._induced.kernels.freeze
+        for sign, name in ((STEP, "_up"), (-STEP, "_down")):
+            population = law * (1.0 + sign * direction)
+            _, arrays = self._induced.filled(lambda tables: freeze(population, tables), getattr(self, name))  # noqa: B023
+            setattr(self, name, arrays)
+
+    def _factors(self, columns: Array) -> Array:
+        """Numbers of states (S,) or pairs (S A,) as numbers of pairs, (S, A) or (S, 1)."""
+        return columns.reshape(self._shape[1], -1)
+
+    def _found(self, rng: np.random.Generator) -> Reads:
+        n_times, n_states, n_actions = self._shape
+        reads = Reads.NOTHING
+        for _ in range(POPULATIONS):
+            law = rng.dirichlet(np.ones(n_states * n_actions)).reshape(n_states, n_actions)
+            everywhere = np.broadcast_to(law, self._shape)
+            between = rng.uniform(-1.0, 1.0, law.shape)
+            between -= (law * between).sum(axis=-1, keepdims=True) / law.sum(axis=-1, keepdims=True)
+            self._tabulate_around(everywhere, between)
+            if self._differences().any():
+                return Reads.PAIRS
+            changes = []
+            for _ in range(2):
+                direction = rng.uniform(0.5, 1.5, (n_states, 1))
+                self._tabulate_around(everywhere, direction)
+                changes.append(self._changes() / direction)
+            size = np.abs(changes[0]).max()
+            if size > UNREAD:
+                if np.abs(changes[1] - changes[0]).max() > AGREES * size:
+                    return Reads.STATES
+                reads = Reads.OWN_STATE
+        return reads
+
+    def _grouped(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Groups of columns of which no row reads two: the column of a group that each state reads, or -1, (S,)."""
+        (_, n_states, n_actions), n_columns = self._shape, self._n_columns
+        reads = np.zeros((n_states, n_columns), bool)
+        for _ in range(POPULATIONS):
+            law = rng.dirichlet(np.ones(n_states * n_actions)).reshape(n_states, n_actions)
+            for column in range(n_columns):
+                moved = np.zeros(n_columns)
+                moved[column] = 1.0
+                self._tabulate_around(np.broadcast_to(law, self._shape), self._factors(moved))
+                reads[:, column] |= self._differences()
+        groups: list[NDArray[np.int64]] = []
+        for column in np.flatnonzero(reads.any(axis=0)):
+            readers = reads[:, column]
+            for group in groups:
+                if not (group[readers] >= 0).any():
+                    break
+            else:
+                group = np.full(n_states, -1)
+                groups.append(group)
+            group[readers] = column
+        return groups
+
+    def _changes(self) -> Array:
+        """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""
+        up, down = self._up, self._down
+        size = max(np.abs(up.rewards).max(), np.finfo(float).tiny)
+        found = [(up.rewards - down.rewards) / size]
+        if self._varies:
+            found.append(up.transitions - down.transitions)
+            if up.successors is not None:
+                found.append((up.successors != down.successors).astype(float))
+        n_states = self._shape[1]
+        flat = [np.swapaxes(x, 0, 1).reshape(n_states, -1) / (2.0 * STEP) for x in found]
+        return np.concatenate(flat, axis=1)
+
+    def _differences(self) -> NDArray[np.bool_]:
+        """Whether a state's rows differ between the two tabulated populations, (S,)."""
+        return np.abs(self._changes()).max(axis=1) > UNREAD
+
+
+@kernel
+def _own_slopes(
+    law: Any, up: Any, down: Any, ahead: Any, discount: Any, step: Any, slopes: Any, shifts: Any
+) -> None:
+    """Write derivatives of Q (T, S, A) and of P (T, S, A, K), by the mass in the own state, at frozen values."""
+    n_times, n_states, n_actions = slopes.shape
+    for h in range(n_times):
+        for s in range(n_states):
+            mass = 0.0
+            for a in range(n_actions):
+                mass += law[h, s, a]
+            if mass > 0.0:
+                width = 2.0 * step * mass
+                for a in range(n_actions):
+                    change = up.rewards[h, s, a] - down.rewards[h, s, a]
+                    if len(shifts) > 0:
+                        change += discount * _shift_of_value(h, s, a, up, down, ahead[h])
+                    slopes[h, s, a] = change / width
+                    if len(shifts) > 0:
+                        for k in range(shifts.shape[3]):
+                            moved = at_time(up.transitions, h)[s, a, k] - at_time(down.transitions, h)[s, a, k]
+                            shifts[h, s, a, k] = moved / width
+
+
+@kernel
+def _column_slopes(
+    law: Any, up: Any, down: Any, ahead: Any, discount: Any, step: Any, readers: Any, slopes: Any, shifts: Any
+) -> None:
+    """Add derivatives by the masses of a group of columns, of which the rows of a state read ``readers`` (S,)."""
+    n_times, n_states, n_actions, n_columns = slopes.shape
+    for h in range(n_times):
+        for s in range(n_states):
+            column = readers[s]
+            if column >= 0:
+                mass = 0.0
+                if n_columns == n_states:
+                    for a in range(n_actions):
+                        mass += law[h, column, a]
+                else:
+                    mass = law[h, column // n_actions, column % n_actions]
+                if mass > 0.0:
+                    width = 2.0 * step * mass
+                    for a in range(n_actions):
+                        change = up.rewards[h, s, a] - down.rewards[h, s, a]
+                        if len(shifts) > 0:
+                            change += discount * _shift_of_value(h, s, a, up, down, ahead[h])
+                        slopes[h, s, a, column] = change / width
+                        if len(shifts) > 0 and law[h, s, a] > 0.0:
+                            for k in range(up.transitions.shape[3]):
+                                there = successor_of(up.successors, h, s, a, k)
+                                moved = at_time(up.transitions, h)[s, a, k] - at_time(down.transitions, h)[s, a, k]
+                                shifts[h, there, column] += law[h, s, a] * moved / width
+
+
+@rule
+def _shift_of_value(h: Any, s: Any, a: Any, up: Any, down: Any, ahead: Any) -> Any:
+    """Change of the mean of the values that are ahead, between two tabulated populations."""
+    total = 0.0
+    upper, lower = at_time(up.transitions, h)[s, a], at_time(down.transitions, h)[s, a]
+    for k in range(len(upper)):
+        there = successor_of(up.successors, h, s, a, k)
+        total += (upper[k] - lower[k]) * ahead[there]
+    return total
