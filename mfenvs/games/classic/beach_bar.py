@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mfenvs import checks
 from mfenvs.games.classic.classic_game import MOST_PLACES, StateCountingGame, crowding
-from mfenvs.games.classic.line import reaches
+from mfenvs.games.classic.line import with_noise
 from mfenvs.rules import rule
 
 
@@ -49,13 +49,14 @@ class BeachBar(StateCountingGame):
 
     action_names = ("left", "stay", "right")
     n_actions = 3
+    n_branches = 3
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action)."""
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The place that noise k leads to, and its probability."""
         beach = world.constants
-        return reaches(next_state, state + action - 1, beach.n_places - 1, beach.still)
+        return with_noise(k, state + action - 1, beach.n_places - 1, beach.still)
 
     @staticmethod
     @rule

@@ -5,7 +5,6 @@ import math
 from typing import Any, NamedTuple
 
 from mfenvs import checks
-from mfenvs.games.classic.branches import row_of
 from mfenvs.games.classic.classic_game import LARGEST, MOST_PLACES, StateCountingGame
 from mfenvs.games.classic.line import held
 from mfenvs.rules import crowd, rule
@@ -75,14 +74,13 @@ class BuildingEvacuation(StateCountingGame):
 
     action_names = ("next row", "row before", "column before", "next column", "downstairs", "upstairs")
     n_actions = 6
+    n_branches = 1
 
     @staticmethod
     @rule
     def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
         """The only next place."""
         return walk(world.constants, state, action), 1.0
-
-    transition = staticmethod(row_of(branch, 1))
 
     @staticmethod
     @rule

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.games.classic.classic_game import LARGEST, MOST_PLACES, StateCountingGame
-from mfenvs.games.classic.line import reaches
+from mfenvs.games.classic.line import with_noise
 from mfenvs.rules import crowd, rule
 
 
@@ -41,13 +41,14 @@ class ChainGame(StateCountingGame):
 
     action_names = ("left", "stay", "right")
     n_actions = 3
+    n_branches = 3
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action)."""
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The place that noise k leads to, and its probability."""
         chain = world.constants
-        return reaches(next_state, state + action - 1, len(chain.worth) - 1, chain.still)
+        return with_noise(k, state + action - 1, len(chain.worth) - 1, chain.still)
 
     @staticmethod
     @rule

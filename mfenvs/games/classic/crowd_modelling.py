@@ -43,16 +43,13 @@ class CrowdModelling(StateCountingGame):
 
     action_names = ("back", "stay", "ahead")
     n_actions = 3
+    n_branches = 3
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action): a third for each value of the noise."""
-        n = world.constants.n_places
-        total = 0.0
-        for e in range(-1, 2):
-            total += 1.0 / 3.0 if next_state == (state + action - 1 + e) % n else 0.0
-        return total
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The place that noise k - 1 leads to, and its probability."""
+        return (state + action + k - 2) % world.constants.n_places, 1.0 / 3.0
 
     @staticmethod
     @rule

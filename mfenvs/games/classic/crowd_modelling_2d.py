@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.games.classic.branches import row_of
 from mfenvs.games.classic.classic_game import LARGEST, StateCountingGame, crowding
 from mfenvs.games.classic.layouts import FOUR_ROOMS, MAZE, MOVES, OPEN, STAY, checked_text, layout_of
 from mfenvs.rules import crowd, rule
@@ -77,6 +76,7 @@ class CrowdModelling2D(StateCountingGame):
 
     action_names = ("row before", "column before", "stay", "next column", "next row")
     n_actions = N_MOVES
+    n_branches = N_MOVES
 
     @staticmethod
     @rule
@@ -85,8 +85,6 @@ class CrowdModelling2D(StateCountingGame):
         plane = world.constants
         moved = plane.neighbours[state, action]
         return plane.neighbours[moved, k], plane.noise[moved, k]
-
-    transition = staticmethod(row_of(branch, N_MOVES))
 
     @staticmethod
     @rule

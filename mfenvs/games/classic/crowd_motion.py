@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import MAX_SEED
-from mfenvs.games.classic.branches import row_of
 from mfenvs.games.classic.classic_game import LARGEST, MOST_PLACES, StateCountingGame, crowding
 from mfenvs.games.classic.line import held
 from mfenvs.rules import rule
@@ -83,6 +82,7 @@ class CrowdMotion(StateCountingGame):
 
     action_names = ("next row", "row before", "next column", "column before", "stay")
     n_actions = 5
+    n_branches = 5
 
     @staticmethod
     @rule
@@ -93,8 +93,6 @@ class CrowdMotion(StateCountingGame):
         column = state % square.width + columns_moved(action) + columns_moved(k)
         reached = held(row, square.length - 1) * square.width + held(column, square.width - 1)
         return reached, square.still if k == STAY else 0.25 * (1.0 - square.still)
-
-    transition = staticmethod(row_of(branch, 5))
 
     @staticmethod
     @rule

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.games.classic.branches import row_of
 from mfenvs.games.classic.classic_game import LARGEST, StateCountingGame
 from mfenvs.games.classic.layouts import checked_text
 from mfenvs.rules import crowd, rule
@@ -83,6 +82,7 @@ class FourRooms(StateCountingGame):
 
     action_names = ("next row", "next column", "row before", "column before", "stay")
     n_actions = N_MOVES
+    n_branches = N_MOVES
 
     @staticmethod
     @rule
@@ -90,8 +90,6 @@ class FourRooms(StateCountingGame):
         """The cell that noise k leads to, and its probability."""
         rooms = world.constants
         return rooms.reached[state, action, k], rooms.noise[k]
-
-    transition = staticmethod(row_of(branch, N_MOVES))
 
     @staticmethod
     @rule

@@ -91,13 +91,10 @@ class Garnet(StateCountingGame):
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action)."""
-        graph, total = world.constants, 0.0
-        for k in range(graph.successors.shape[2]):
-            is_it = graph.successors[state, action, k] == next_state
-            total += graph.probabilities[state, action, k] if is_it else 0.0
-        return total
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The k-th successor, and its probability."""
+        graph = world.constants
+        return graph.successors[state, action, k], graph.probabilities[state, action, k]
 
     @staticmethod
     @rule
@@ -147,6 +144,11 @@ class Garnet(StateCountingGame):
     def n_actions(self) -> int:
         """|A|: choices."""
         return self.n_choices
+
+    @property
+    def n_branches(self) -> int:  # type: ignore[override]
+        """Number of draws of successors."""
+        return self.n_successors
 
     @property
     def constants(self) -> Graph:

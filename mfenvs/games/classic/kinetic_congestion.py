@@ -5,7 +5,6 @@ import math
 from typing import Any, NamedTuple
 
 from mfenvs import checks
-from mfenvs.games.classic.branches import row_of
 from mfenvs.games.classic.classic_game import LARGEST, MOST_PLACES, StateCountingGame
 from mfenvs.games.classic.line import held
 from mfenvs.rules import rule, share
@@ -79,6 +78,7 @@ class KineticCongestion(StateCountingGame):
 
     action_names = ("next row", "next column", "row before", "column before", "stay")
     n_actions = 5
+    n_branches = 2
 
     @staticmethod
     @rule
@@ -88,8 +88,6 @@ class KineticCongestion(StateCountingGame):
         target = next_cell(floor, state, action)
         succeeds = 1.0 if target == state else room(floor, share(world, target))
         return (target if k == 0 else state), (succeeds if k == 0 else 1.0 - succeeds)
-
-    transition = staticmethod(row_of(branch, 2))
 
     @staticmethod
     @rule

@@ -12,13 +12,9 @@ def held(place: Any, last: Any) -> Any:
 
 
 @rule
-def reaches(next_place: Any, place: Any, last: Any, still: Any) -> Any:
-    """Probability that noise takes an agent from ``place`` to ``next_place``, both ends of the line holding it.
+def with_noise(k: Any, place: Any, last: Any, still: Any) -> Any:
+    """Where noise k = 0, 1, 2 takes an agent from a place, which may be beyond an end, and its probability.
 
-    The noise is 0 with probability ``still``, else -1 or 1. ``place`` may be beyond an end.
+    The noise is k - 1: 0 with probability ``still``, else -1 or 1.
     """
-    astray = 0.5 * (1.0 - still)
-    below = astray if next_place == held(place - 1, last) else 0.0
-    here = still if next_place == held(place, last) else 0.0
-    above = astray if next_place == held(place + 1, last) else 0.0
-    return below + here + above
+    return held(place + k - 1, last), still if k == 1 else 0.5 * (1.0 - still)

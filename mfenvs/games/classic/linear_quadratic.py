@@ -99,6 +99,7 @@ class LinearQuadraticChain(StateCountingGame):
     """Whether the volatility enters twice, as in the source."""
 
     n_signals = 1
+    n_branches = 7
 
     @staticmethod
     @rule
@@ -109,16 +110,12 @@ class LinearQuadraticChain(StateCountingGame):
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action, m)."""
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The place that the k-th noise leads to, given the mean place, and its probability."""
         line = world.constants
         place, velocity = state - line.reach, action - line.most
         ahead = place + (line.pull * (world.signal[0] - place) + velocity) * line.dt
-        total = 0.0
-        for k in range(len(line.shifts)):
-            reached = held(nearest(ahead + line.shifts[k]) + line.reach, 2 * line.reach)
-            total += line.weights[k] if reached == next_state else 0.0
-        return total
+        return held(nearest(ahead + line.shifts[k]) + line.reach, 2 * line.reach), line.weights[k]
 
     @staticmethod
     @rule
@@ -272,13 +269,11 @@ class LinearQuadraticRing(ClassicGame):
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action, m)."""
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The place that the k-th noise leads to, given the mean place, and its probability."""
         ring = world.constants
-        ahead, total = steered(ring, state, action, world.signal[0]), 0.0
-        for k in range(len(ring.shifts)):
-            total += ring.weights[k] if (ahead + ring.shifts[k]) % ring.n_places == next_state else 0.0
-        return total
+        ahead = steered(ring, state, action, world.signal[0])
+        return (ahead + ring.shifts[k]) % ring.n_places, ring.weights[k]
 
     @staticmethod
     @rule
@@ -309,6 +304,11 @@ class LinearQuadraticRing(ClassicGame):
     @property
     def n_actions(self) -> int:
         """|A|: velocities."""
+        return 2 * self.most + 1
+
+    @property
+    def n_branches(self) -> int:  # type: ignore[override]
+        """Number of values of the noise."""
         return 2 * self.most + 1
 
     @property

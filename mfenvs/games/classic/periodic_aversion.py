@@ -77,14 +77,10 @@ class PeriodicAversion(StateCountingGame):
 
     @staticmethod
     @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """P(next_state | state, action): the sum over all shifts that lead there."""
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """The place that noise k - most leads to, and its probability."""
         circle = world.constants
-        total = 0.0
-        first = (next_state - state - (action - circle.most) + circle.most) % circle.n_places
-        for shift in range(first, 2 * circle.most + 1, circle.n_places):
-            total += circle.noise[shift]
-        return total
+        return (state + action + k - 2 * circle.most) % circle.n_places, circle.noise[k]
 
     @staticmethod
     @rule
@@ -114,6 +110,11 @@ class PeriodicAversion(StateCountingGame):
     @property
     def n_actions(self) -> int:
         """|A|: shifts."""
+        return 2 * self.most + 1
+
+    @property
+    def n_branches(self) -> int:  # type: ignore[override]
+        """Number of shifts by the noise."""
         return 2 * self.most + 1
 
     @property
