@@ -1,13 +1,11 @@
 """Games with sparse transitions: by branches or by rows whose zeros are found, against dense ones and numpy."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from branching import A, S, ByBranches, ByRows, flow
+from branching import ByBranches, ByRows, S, flow
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from oracles import random_policy
 
 from mfenvs import InducedGame
