@@ -76,6 +76,8 @@ class Sensitivity:
         self._varies = induced.kernels.varies
         self._up, self._down = induced.flow_arrays(), induced.flow_arrays()
         n_times, n_states, n_actions = self._shape = induced.policy_shape
+        _, tables = induced.filled(lambda tables: induced.kernels.flow(induced.uniform_policy(), tables), self._up)
+        self._size_of_rewards = max(float(np.abs(tables.rewards).max()), np.finfo(float).tiny)
         self.reads = self._found(rng)
         """What the rows of the game read."""
         if self.reads in (Reads.STATES, Reads.PAIRS):
@@ -173,8 +175,7 @@ class Sensitivity:
     def _changes(self) -> Array:
         """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""
         up, down = self._up, self._down
-        size = max(np.abs(up.rewards).max(), np.finfo(float).tiny)
-        found = [(up.rewards - down.rewards) / size]
+        found = [(up.rewards - down.rewards) / self._size_of_rewards]
         if self._varies:
             found.append(up.transitions - down.transitions)
             if up.successors is not None:
