@@ -188,14 +188,14 @@ class _Run:
     ) -> None:
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be a function of a Report, got {checks.shown(callback)}")
+        if not callable(clock):
+            raise TypeError(f"clock must be a function that returns the time, got {checks.shown(clock)}")
         if tolerance is None and seconds is None and iterations is None and callback is None:
-            raise ValueError(
-                "one of tolerance, seconds, iterations and callback must be given: nothing could stop"
-            )
+            raise ValueError("one of tolerance, seconds, iterations and callback must be given, got none")
         self.solver, self.callback, self.clock = solver, callback, clock
         self.tolerance, self.seconds, self.iterations = tolerance, seconds, iterations
         self.report_every, self.stalls = report_every, stalls
-        self.done, self.next_report = 0, 0
+        self.first_iteration, self.next_report = solver.iteration, 0
         self.history: list[Report] = []
         self.best: float | None = None
         """The least exploitability so far, if any was evaluated."""
@@ -237,6 +237,11 @@ class _Run:
             history=tuple(self.history),
         )
 
+    @property
+    def done(self) -> int:
+        """Number of iterations that were done."""
+        return self.solver.iteration - self.first_iteration
+
     def _elapsed(self) -> float:
         return self.clock() - self.began
 
@@ -273,7 +278,6 @@ class _Run:
         n = max(1, min(n, fitting))
         began = self.clock()
         self.solver.run(n)
-        self.done += n
         self.pace, self.chunk = (self.clock() - began) / n, n
 
     def _report(self) -> Report:
