@@ -1,10 +1,11 @@
-"""The default rules of a finite game, which follow from its ``transition`` and ``reward``."""
+"""The default rules of a finite game, which follow from its ``transition`` or ``branch``, and its ``reward``."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import int32
 
 from mfenvs.engine.random import uniform
 from mfenvs.rules import rule
@@ -83,3 +84,44 @@ def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
         return next_state, reward(state, action, agent, world)
 
     return step
+
+
+@functools.cache
+def branched_step(branch: Rule, reward: Rule, n_branches: int, n_states: int) -> Rule:
+    """Make the rule ``step`` of a game with branches: one uniform draw against their cumulated probabilities.
+
+    If the branch that is drawn leads to a state that does not exist, the next state is ``n_states``, which the
+    engine refuses before it uses it.
+    """
+
+    @rule
+    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
+        draw = uniform(key, 0)
+        reached = np.float32(0.0)
+        next_state, is_drawn = 0, False
+        for k in range(n_branches):
+            successor, probability = branch(k, state, action, agent, world)
+            # Until a branch is drawn, the last possible one is taken: rounding in the sum selects no other.
+            next_state = next_state if is_drawn or not probability > 0.0 else successor
+            reached += probability
+            is_drawn = is_drawn or draw < reached or reached >= ALMOST_ONE
+        whole = int32(next_state)
+        exists = whole == next_state and whole >= 0 and whole < n_states
+        return whole if exists else n_states, reward(state, action, agent, world)
+
+    return step
+
+
+@functools.cache
+def transition_of_branches(branch: Rule, n_branches: int) -> Rule:
+    """Make the rule ``transition`` of a game with branches: the sum over the branches that lead to a state."""
+
+    @rule
+    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        total = 0.0
+        for k in range(n_branches):
+            successor, probability = branch(k, state, action, agent, world)
+            total += probability if successor == next_state else 0.0
+        return total
+
+    return transition

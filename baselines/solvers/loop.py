@@ -108,16 +108,21 @@ class LoopSolver(MeanFieldSolver):
 
     def _run_loop(self, n_before: int, n_iterations: int, options: LoopOptions) -> float:
         """Do iterations in place; return the relative l2 distance of given values to those of a best response."""
-        q, arrays = self._work
         answer = self._answer if options.averages else self._law
         population = self._population
         flat = population.reshape(len(population), math.prod(population.shape[1:]))
         iterate = _kernel_of(self.induced.kernels, options)
-        error = iterate(
-            *(n_before, n_iterations, options, self._law, answer, self._prior, population, flat, q),
-            *(self._exact_q, self._remainders, arrays),
-        )
-        return float(error)
+        last, has_answered, error = n_before + n_iterations, False, 0.0
+        while True:
+            q, arrays = self._work
+            n_before, has_answered, error = iterate(
+                *(n_before, last, has_answered, error, options, self._law, answer, self._prior),
+                *(population, flat, q, self._exact_q, self._remainders, arrays),
+            )
+            if n_before == last:
+                return float(error)
+            # A sparse table has too little room.
+            self._work = q, self.induced.more_room(arrays)
 
     def _faced(self) -> Flow:
         if self._options.population == FLOW:
@@ -167,21 +172,24 @@ def _weight_of_population(options: LoopOptions, iteration: int) -> float:
 @rule
 def _value_best(answer: Any, q: Any, exact_q: Any, temperature: Any, arrays: Any) -> Any:
     """Write the values of a best response against the population whose P and R are in ``arrays``."""
-    optimise(arrays.transitions, arrays.rewards, temperature, arrays.discount, q, arrays.values)
+    transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
+    optimise(transitions, successors, rewards, temperature, arrays.discount, q, arrays.values)
     return 0.0
 
 
 @rule
 def _value_answer(answer: Any, q: Any, exact_q: Any, temperature: Any, arrays: Any) -> Any:
     """Write the values of the last answer."""
-    evaluate(answer, arrays.transitions, arrays.rewards, temperature, arrays.discount, q, arrays.values)
+    transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
+    evaluate(answer, transitions, successors, rewards, temperature, arrays.discount, q, arrays.values)
     return 0.0
 
 
 @rule
 def _compare_given(answer: Any, q: Any, exact_q: Any, temperature: Any, arrays: Any) -> Any:
     """Leave the given values; return their relative l2 distance to those of a best response."""
-    optimise(arrays.transitions, arrays.rewards, 0.0, arrays.discount, exact_q, arrays.values)
+    transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
+    optimise(transitions, successors, rewards, 0.0, arrays.discount, exact_q, arrays.values)
     error, size = 0.0, 0.0
     for h in range(q.shape[0]):
         for s in range(q.shape[1]):
@@ -276,17 +284,19 @@ def _average(options: Any, k: Any, arrays: Any, answer: Any, population: Any, po
 @rule
 def _be_the_answer(
     options: Any, k: Any, answer: Any, policy: Any, population: Any, flat: Any, remainders: Any, arrays: Any
-) -> None:
-    """Leave the policy, which is the answer."""
+) -> Any:
+    """Leave the policy, which is the answer; return True."""
+    return True
 
 
 @rule
 def _average_policies(
     options: Any, k: Any, answer: Any, policy: Any, population: Any, flat: Any, remainders: Any, arrays: Any
-) -> None:
-    """Move the policy towards the answer by the mass of a single agent that plays it in the frozen flow."""
+) -> Any:
+    """Move the policy towards the answer by the mass of a single agent in the frozen flow; return True."""
     follow(answer, arrays)
     _average(options, k, arrays, answer, population, policy)
+    return True
 
 
 @functools.cache
@@ -295,16 +305,16 @@ def _face_rule(tabulate: Callable[..., Any], population: int) -> Callable[..., A
     if population == FLOW:
 
         @rule
-        def face_flow(policy: Any, population: Any, arrays: Any) -> None:
-            """Let the population be the flow of the policy."""
-            tabulate(policy, arrays)
+        def face_flow(policy: Any, population: Any, arrays: Any) -> Any:
+            """Let the population be the flow of the policy; return whether it could be tabulated."""
+            return tabulate(policy, arrays) >= 0.0
 
         return face_flow
 
     @rule
-    def face_kept(policy: Any, population: Any, arrays: Any) -> None:
-        """Let the population be the one that is kept."""
-        tabulate(population, arrays)
+    def face_kept(policy: Any, population: Any, arrays: Any) -> Any:
+        """Let the population be the one that is kept; return whether it could be tabulated."""
+        return tabulate(population, arrays)
 
     return face_kept
 
@@ -324,10 +334,12 @@ def _move_rule(move: Callable[..., Any], population: int) -> Callable[..., Any]:
             flat: Any,
             remainders: Any,
             arrays: Any,
-        ) -> None:
-            """Move the population towards the flow of the answer."""
-            move(answer, arrays)
+        ) -> Any:
+            """Move the population towards the flow of the answer; return whether that could be tabulated."""
+            if move(answer, arrays) < 0.0:
+                return False
             _average(options, k, arrays, answer, population, policy)
+            return True
 
         return average_laws
 
@@ -341,12 +353,14 @@ def _move_rule(move: Callable[..., Any], population: int) -> Callable[..., Any]:
         flat: Any,
         remainders: Any,
         arrays: Any,
-    ) -> None:
-        """Move the population by one step under the answer, and project it to the net."""
-        move(answer, population, arrays)
+    ) -> Any:
+        """Move the population by one step under the answer, and project it to the net; return whether it could."""
+        if not move(answer, population, arrays):
+            return False
         if options.net > 0:
             for h in range(len(flat)):
                 round_to_net(flat[h], options.net, remainders)
+        return True
 
     return take_a_step
 
@@ -372,8 +386,10 @@ def _loop_kernel(
 ) -> Callable[..., Any]:
     @kernel
     def iterate(
-        n_before: Any,
-        n_iterations: Any,
+        first: Any,
+        last: Any,
+        has_answered: Any,
+        error: Any,
         options: Any,
         policy: Any,
         answer: Any,
@@ -385,17 +401,21 @@ def _loop_kernel(
         remainders: Any,
         arrays: Any,
     ) -> Any:
-        """Do iterations on the policy, the last answer, the prior and the population (T, S, A) in place.
+        """Do the iterations first <= k < last on policy, answer, prior and population (T, S, A) in place.
 
         ``policy`` and ``answer`` are one array unless answers are averaged; ``flat`` is the population again, as
-        (T, S A). ``q`` is scratch, or the given values: returns their distance to the exact ones.
+        (T, S A). ``q`` is scratch, or the given values. Returns ``last``, False and the distance of given values to
+        the exact ones; where a table could not be filled, the iteration's number and whether it has answered
+        already, with which to go on.
         """
-        error = 0.0
-        for k in range(n_before, n_before + n_iterations):
-            face(policy, population, arrays)
-            error = find_values(answer, q, exact_q, options.temperature, arrays)
-            respond(options, k, q, prior, answer)
-            move_on(options, k, answer, policy, population, flat, remainders, arrays)
-        return error
+        for k in range(first, last):
+            if k > first or not has_answered:
+                if not face(policy, population, arrays):
+                    return k, False, error
+                error = find_values(answer, q, exact_q, options.temperature, arrays)
+                respond(options, k, q, prior, answer)
+            if not move_on(options, k, answer, policy, population, flat, remainders, arrays):
+                return k, True, error
+        return last, False, error
 
     return iterate
