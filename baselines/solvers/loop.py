@@ -91,6 +91,7 @@ class LoopSolver(MeanFieldSolver):
         super()._set_up()
         self._options = self._loop_options(self.config)
         options, shape, unused = self._options, self.induced.policy_shape, np.empty((0, 0, 0))
+        self._work = np.empty(shape), self.induced.flow_arrays()
         self._prior = np.zeros(shape) if options.prior_period else unused
         self._population = unused
         if _keeps_population(options):
@@ -128,6 +129,9 @@ class LoopSolver(MeanFieldSolver):
         if self._options.population == FLOW:
             return super()._faced()
         return self.induced.frozen(self._population)
+
+    def _is_finite(self) -> bool:
+        return super()._is_finite() and bool(np.isfinite(self._work[0]).all())
 
     @classmethod
     def _state_specification(
@@ -404,8 +408,8 @@ def _loop_kernel(
         """Do the iterations first <= k < last on policy, answer, prior and population (T, S, A) in place.
 
         ``policy`` and ``answer`` are one array unless answers are averaged; ``flat`` is the population again, as
-        (T, S A). ``q`` is scratch, or the given values. Returns ``last``, False and the distance of given values to
-        the exact ones; where a table could not be filled, the iteration's number and whether it has answered
+        (T, S A). ``q`` is scratch, or the given values. Returns ``last``, False and the distance of given values
+        to the exact ones; where a table could not be filled, the iteration's number and whether it has answered
         already, with which to go on.
         """
         for k in range(first, last):

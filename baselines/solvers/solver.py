@@ -50,7 +50,6 @@ class MeanFieldSolver(Trainer[Any]):
         self.result: SolverResult | None = None
         """What the last call of :meth:`solve` returned."""
         self._law = self.induced.uniform_policy()
-        self._work = np.empty(self.induced.policy_shape), self.induced.flow_arrays()
 
     @abc.abstractmethod
     def _advance(self, n_before: int, n_iterations: int) -> None:
@@ -156,8 +155,7 @@ class MeanFieldSolver(Trainer[Any]):
 
     def _is_finite(self) -> bool:
         """Whether the last iteration computed finite numbers only."""
-        computed = (self._work[0], *self._state().values())
-        return all(bool(np.isfinite(array).all()) for array in computed)
+        return all(bool(np.isfinite(array).all()) for array in self._state().values())
 
     @classmethod
     def _state_specification(
