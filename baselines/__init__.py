@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         PriorDescent,
         SmoothPolicyIteration,
     )
+    from .solvers.mf_omo import MFOMO
+    from .solvers.occupation_measures import OccupationMeasureInclusion
     from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
     from .solvers.result import SolverResult, Stopped
     from .stationary.policy_gradient import StationaryPolicyGradient
@@ -50,9 +52,11 @@ _HOME = {
     "IPMD": "tabular.mirror_descent",
     "IndependentPPO": "neural.independent_ppo",
     "IndependentQ": "tabular.independent_q",
+    "MFOMO": "solvers.mf_omo",
     "MFQ": "tabular.independent_q",
     "Munchausen": "solvers.fixed_point",
     "NaiveQ": "tabular.gmf_q",
+    "OccupationMeasureInclusion": "solvers.occupation_measures",
     "OnlineMirrorDescent": "solvers.fixed_point",
     "PPO": "neural.ppo",
     "PriorDescent": "solvers.fixed_point",
@@ -74,6 +78,7 @@ __all__ = [
     "GMFQ",
     "GMFV",
     "IPMD",
+    "MFOMO",
     "MFQ",
     "PPO",
     "ActorCritic",
@@ -87,6 +92,7 @@ __all__ = [
     "IndependentQ",
     "Munchausen",
     "NaiveQ",
+    "OccupationMeasureInclusion",
     "OnlineMirrorDescent",
     "PriorDescent",
     "RiskAversePPO",

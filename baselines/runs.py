@@ -29,6 +29,8 @@ from .solvers.fixed_point import (
     PriorDescent,
     SmoothPolicyIteration,
 )
+from .solvers.mf_omo import MFOMO
+from .solvers.occupation_measures import OccupationMeasureInclusion
 from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
 from .stationary.policy_gradient import StationaryPolicyGradient
 from .tabular.gmf_q import GMFQ, NaiveQ
@@ -57,6 +59,8 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         BoltzmannPolicyIteration,
         PriorDescent,
         Munchausen,
+        MFOMO,
+        OccupationMeasureInclusion,
         TDLearning,
         GMFQ,
         GMFV,

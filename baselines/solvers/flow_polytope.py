@@ -1,15 +1,15 @@
 """Projection onto the polytope of flows: the state-action laws that agents can have in frozen dynamics.
 
-A flow d (T, S, A) satisfies d >= 0, sum_a d_0(s, a) = mu_0(s), and sum_a d_{t+1}(s, a) = sum d_t(s', a') P_t(s | s',
-a'): in short A d = b. The nearest flow to v is d = max(0, v + A' lambda), where lambda (T, S) maximises the concave
-dual b'lambda - |max(0, v + A' lambda)|^2 / 2. Its gradient b - A d is piecewise linear, so that Newton's method with
-a line search (a semismooth Newton method) ends in a few steps at rounding; each solves one sparse linear system in
-T S unknowns, A D A' with D the entries that are positive.
+A flow d (T, S, A) satisfies d >= 0, sum_a d_0(s, a) = mu_0(s), and sum_a d_{t+1}(s, a) = sum d_t(s', a') P_t(s |
+s', a'): in short A d = b. The nearest flow to v is d = max(0, v + A' lambda), where lambda (T, S) maximises the
+concave dual b'lambda - |max(0, v + A' lambda)|^2 / 2. Its gradient b - A d is piecewise linear, so that Newton's
+method with a line search (a semismooth Newton method) ends in a few steps at rounding. Each of them solves one
+sparse linear system in T S unknowns, A D A' with D the entries that are positive.
 
 References
 ----------
-Li, Sun & Toh, "On the efficient computation of a generalized Jacobian of the projector over the Birkhoff polytope",
-Mathematical Programming 179, 2020.
+Li, Sun & Toh, "On the efficient computation of a generalized Jacobian of the projector over the Birkhoff
+polytope", Mathematical Programming 179, 2020.
 """
 
 import numpy as np

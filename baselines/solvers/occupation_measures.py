@@ -44,9 +44,9 @@ def policy_of(measure: Array) -> Array:
 class OccupationMeasureInclusion(MeanFieldSolver):
     """MF-OMI-FBS: d <- the flow, in the dynamics of d, that is nearest to d + alpha (R(d) - eta d).
 
-    An equilibrium is a flow d that no step moves: 0 in -R(d) + N(d), with N(d) the normal cone, at d, of the polytope
-    of flows in the dynamics of d. The distance to equilibrium falls in games that are monotone in the sense of Lasry
-    and Lions. The projection is exact (:mod:`.flow_polytope`). For games that end.
+    An equilibrium is a flow d that no step moves: 0 in -R(d) + N(d), with N(d) the normal cone, at d, of the
+    polytope of flows in the dynamics of d. The distance to equilibrium falls in games that are monotone in the
+    sense of Lasry and Lions. The projection is exact (:mod:`.flow_polytope`). For games that end.
 
     Hyper-parameters: :class:`OccupationMeasureInclusionConfig`.
 
@@ -65,6 +65,9 @@ class OccupationMeasureInclusion(MeanFieldSolver):
         super()._set_up()
         self._measure = self.induced.flow(self._law).mu
         self._multipliers = np.zeros(self._law.shape[:2])
+
+    def _compile(self) -> None:
+        constraints(self.induced.frozen(self._measure), self.induced.n_states)
 
     def _advance(self, n_before: int, n_iterations: int) -> None:
         alpha, eta = self.config.step_size, self.config.damping

@@ -23,7 +23,7 @@ GROWTH = 1.25
 """Ratio of one report's number of iterations to that of the report before."""
 STALL_FACTOR = 4
 STALL_GAIN = 0.01
-FEWEST_BEFORE_STALL = 64
+FEWEST_BEFORE_STALL = 1000
 """A solver stalls if ``STALL_FACTOR`` times as many iterations, at least ``FEWEST_BEFORE_STALL``, have lowered its
 best exploitability by no more than the share ``STALL_GAIN``."""
 
@@ -54,6 +54,10 @@ class MeanFieldSolver(Trainer[Any]):
     @abc.abstractmethod
     def _advance(self, n_before: int, n_iterations: int) -> None:
         """Do ``n_iterations`` iterations in place, after ``n_before`` that have been done."""
+
+    def _compile(self) -> None:
+        """Compile what an iteration calls, so that the time for it is not taken for that of an iteration."""
+        self._advance(self.iteration, 0)
 
     def run(self, n_iterations: int) -> None:
         """Do ``n_iterations`` iterations in compiled code, without logging, callbacks or measuring in between.
@@ -103,8 +107,8 @@ class MeanFieldSolver(Trainer[Any]):
             Number of iterations from one report to the next, >= 1. By default reports become rarer, as the number
             of iterations grows by a quarter, so that evaluating the exploitability takes little of the time.
         stalls:
-            Whether to stop when four times as many iterations have lowered the exploitability by less than 1 %, or
-            an iteration changes nothing.
+            Whether to stop when four times as many iterations, at least 1000, have lowered the exploitability by
+            less than 1 %, or everything is as it was at the report before.
         clock:
             Function that returns the time in seconds.
 
@@ -210,8 +214,7 @@ class _Run:
         """Run the solver until something stops it."""
         self.began = self.clock()
         try:
-            # The kernels are compiled before the time begins.
-            self.solver._advance(self.solver.iteration, 0)
+            self.solver._compile()
             if self.tolerance is not None:
                 self.solver.induced.exploitability(self.solver._law)
             self.began = self.clock()

@@ -119,8 +119,14 @@ def test_it_stalls_where_it_cycles() -> None:
     solver = FixedPoint(chases())
     result = solver.solve(tolerance=1e-6)
     assert result.stopped is Stopped.STALL
-    assert result.iterations < 200
+    assert result.iterations < 20
     assert FixedPoint(chases()).solve(iterations=2000, stalls=False).stopped is Stopped.ITERATIONS
+
+
+def test_it_stalls_where_it_gets_no_better() -> None:
+    result = OnlineMirrorDescent(chases(), learning_rate=30.0).solve(tolerance=1e-9)
+    assert result.stopped is Stopped.STALL
+    assert 1000 <= result.iterations < 2000
 
 
 def test_it_does_not_stall_while_it_gets_better() -> None:
