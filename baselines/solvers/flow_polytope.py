@@ -12,6 +12,8 @@ Li, Sun & Toh, "On the efficient computation of a generalized Jacobian of the pr
 polytope", Mathematical Programming 179, 2020.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -42,21 +44,19 @@ def constraints(flow: Flow, n_states: int) -> sparse.csr_array:
     n_times, _, n_actions = flow.rewards.shape
     size = n_times * n_states * n_actions
     columns = np.arange(size)
-    leave = sparse.csr_array((np.ones(size), (columns // n_actions, columns)), shape=(n_times * n_states, size))
+    shape = n_times * n_states, size
+    leave: sparse.csr_array = sparse.csr_array((np.ones(size), (columns // n_actions, columns)), shape=shape)
     if n_times == 1:
         return leave
     early = columns[: size - n_states * n_actions]
     # A table of one time stands for all.
-    shape = (n_times, *flow.transitions.shape[1:])
-    chances = np.broadcast_to(flow.transitions, shape)[:-1].reshape(len(early), -1)
-    if flow.successors is None:
-        ends = np.broadcast_to(np.arange(n_states), chances.shape)
-    else:
-        ends = np.broadcast_to(flow.successors, shape)[:-1].reshape(chances.shape)
+    every = (n_times, *flow.transitions.shape[1:])
+    chances = np.broadcast_to(flow.transitions, every)[:-1].reshape(len(early), -1)
+    ends: NDArray[Any] = np.broadcast_to(np.arange(n_states), chances.shape)
+    if flow.successors is not None:
+        ends = np.broadcast_to(flow.successors, every)[:-1].reshape(chances.shape)
     rows = (early // (n_states * n_actions) + 1)[:, None] * n_states + ends
-    arrive = sparse.csr_array(
-        (chances.ravel(), (rows.ravel(), np.repeat(early, chances.shape[1]))), shape=leave.shape
-    )
+    arrive = sparse.csr_array((chances.ravel(), (rows.ravel(), np.repeat(early, chances.shape[1]))), shape=shape)
     arrive.eliminate_zeros()
     return sparse.csr_array(leave - arrive)
 
@@ -69,7 +69,7 @@ def project_to_flows(
     Parameters
     ----------
     point:
-        Shape (T, S, A).
+        Shape (T, S, A); -infinity where the flow must have no mass.
     matrix:
         The constraints, from :func:`constraints`.
     initial:
@@ -84,9 +84,10 @@ def project_to_flows(
     Raises
     ------
     ValueError
-        If the method does not converge, or the point is not finite.
+        If the method does not converge, or the point is not a number.
     """
-    if not np.isfinite(point).all():
+    is_open = point > -np.inf
+    if not np.isfinite(point[is_open]).all():
         raise ValueError("the point to project must be finite: the rewards or the step are too large")
     vector, dual = point.ravel(), multipliers.ravel().copy()
     total = np.zeros(len(dual))
@@ -99,7 +100,7 @@ def project_to_flows(
         return primal, 0.5 * float(primal @ primal) - float(total @ dual)
 
     primal, value = at(dual)
-    exact = ROUNDING * len(initial) * max(1.0, float(np.abs(vector).max()))
+    exact = ROUNDING * len(initial) * max(1.0, float(np.abs(point[is_open]).max()))
     error, n_steps = np.inf, 0
     while True:
         slope = total - matrix @ primal

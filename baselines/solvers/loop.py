@@ -28,7 +28,7 @@ from mfenvs.engine.flow import follow
 from mfenvs.engine.model import ModelKernels
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
+from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, forbid, is_open, optimise
 from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.net import round_to_net
 from mfenvs.meanfield.responses import respond_rule
@@ -177,7 +177,10 @@ def _weight_of_population(options: LoopOptions, iteration: int) -> float:
 def _value_best(answer: Any, q: Any, exact_q: Any, temperature: Any, arrays: Any) -> Any:
     """Write the values of a best response against the population whose P and R are in ``arrays``."""
     transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
-    optimise(transitions, successors, rewards, temperature, arrays.discount, q, arrays.values)
+    optimise(
+        *(transitions, successors, rewards, arrays.allowed, temperature),
+        *(arrays.discount, q, arrays.values),
+    )
     return 0.0
 
 
@@ -193,13 +196,17 @@ def _value_answer(answer: Any, q: Any, exact_q: Any, temperature: Any, arrays: A
 def _compare_given(answer: Any, q: Any, exact_q: Any, temperature: Any, arrays: Any) -> Any:
     """Leave the given values; return their relative l2 distance to those of a best response."""
     transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
-    optimise(transitions, successors, rewards, 0.0, arrays.discount, exact_q, arrays.values)
+    optimise(
+        *(transitions, successors, rewards, arrays.allowed, 0.0),
+        *(arrays.discount, exact_q, arrays.values),
+    )
     error, size = 0.0, 0.0
     for h in range(q.shape[0]):
         for s in range(q.shape[1]):
             for a in range(q.shape[2]):
-                error += (q[h, s, a] - exact_q[h, s, a]) ** 2
-                size += exact_q[h, s, a] ** 2
+                if is_open(arrays.allowed, h, s, a):
+                    error += (q[h, s, a] - exact_q[h, s, a]) ** 2
+                    size += exact_q[h, s, a] ** 2
     return math.sqrt(error / size) if size > 0.0 else 0.0
 
 
@@ -207,8 +214,10 @@ VALUE_RULES = {BEST: _value_best, ANSWER: _value_answer, GIVEN: _compare_given}
 
 
 @rule
-def _answer_greedily(options: Any, k: Any, q: Any, prior: Any, answer: Any) -> None:
+def _answer_greedily(options: Any, k: Any, q: Any, prior: Any, answer: Any, allowed: Any) -> None:
     """Write the greedy answer to values (T, S, A)."""
+    for h in range(len(q)):
+        forbid(allowed, h, q[h])
     if options.shares_ties:
         respond_rule(q, GREEDY, answer)
     else:
@@ -216,8 +225,8 @@ def _answer_greedily(options: Any, k: Any, q: Any, prior: Any, answer: Any) -> N
 
 
 @rule
-def _answer_softly(options: Any, k: Any, q: Any, prior: Any, answer: Any) -> None:
-    """Write the softmax of the scores, and the scores to ``prior`` where it is due."""
+def _answer_softly(options: Any, k: Any, q: Any, prior: Any, answer: Any, allowed: Any) -> None:
+    """Write the softmax of the scores of allowed actions, and the scores to ``prior`` where it is due."""
     horizon, n_states, n_actions = q.shape
     has_prior = options.prior_period > 0
     is_due = has_prior and (k + 1) % options.prior_period == 0
@@ -230,6 +239,8 @@ def _answer_softly(options: Any, k: Any, q: Any, prior: Any, answer: Any) -> Non
                     score += options.retained * prior[h, s, a]
                     if is_due:
                         prior[h, s, a] = score
+                if not is_open(allowed, h, s, a):
+                    score = -math.inf
                 answer[h, s, a] = score
                 highest = max(highest, score)
             total = 0.0
@@ -417,7 +428,7 @@ def _loop_kernel(
                 if not face(policy, population, arrays):
                     return k, False, error
                 error = find_values(answer, q, exact_q, options.temperature, arrays)
-                respond(options, k, q, prior, answer)
+                respond(options, k, q, prior, answer, arrays.allowed)
             if not move_on(options, k, answer, policy, population, flat, remainders, arrays):
                 return k, True, error
         return last, False, error

@@ -29,6 +29,8 @@ LARGEST_WEIGHT = 1e3
 """Largest weight that balancing gives to a residual (MFGLib)."""
 ROUNDING = 1e-12
 """Residuals below this count as zero in l1 norms, whose slope is undefined there."""
+LEAST = -1e6
+"""Score of what must have no mass: its softmax is 0, and it is far below all others in a projection."""
 SMALLEST_SLACK = 1e-8
 """Shares of slack below this begin there in the parameterised form, whose logarithms they are (MFGLib)."""
 
@@ -115,6 +117,9 @@ class MFOMO(MeanFieldSolver):
 
     def _set_up(self) -> None:
         super()._set_up()
+        self._uniform = self._law
+        """The uniform policy: 0 for actions that are not allowed."""
+        self._is_open = self._uniform > 0.0
         self._pattern = find_pattern(self.induced)
         self._arrays = self.induced.flow_arrays()
         law = self._law / self.induced.n_states
@@ -174,14 +179,17 @@ class MFOMO(MeanFieldSolver):
         if self.config.first_values == "best":
             q = self.induced.optimal_q(self.induced.frozen(law))
             best = q.max(axis=-1)
-            values, slack = np.concatenate([best[1:], -best[:1]]), best[:, :, None] - q
+            values = np.concatenate([best[1:], -best[:1]])
+            slack = np.where(self._is_open, best[:, :, None] - q, 0.0)
         if not self.config.parameterised:
             return np.concatenate([law.ravel(), values.ravel(), slack.ravel()])
         shares = slack.ravel() / self._largest_slack
         # One share more is what is left.
         shares = np.maximum(np.append(shares, 1.0 - shares.sum()), SMALLEST_SLACK)
         angles = np.arcsin(np.clip(values.ravel() / self._largest_value, -1.0, 1.0))
-        return np.concatenate([np.log(np.maximum(law.ravel(), 1e-300)), angles, np.log(shares)])
+        return np.concatenate(
+            [np.where(law > 0.0, np.log(np.maximum(law, 1e-300)), LEAST).ravel(), angles, np.log(shares)]
+        )
 
     def _residuals(self, variables: _Variables) -> _Residuals:
         """The residuals; P and R of the law are in ``self._arrays`` afterwards."""
@@ -194,6 +202,8 @@ class MFOMO(MeanFieldSolver):
         flow[0] -= self.induced.initial
         # The paper's y multiplies the rows of A_L: ours with the other sign, and with the first one last.
         value = slack + self._arrays.rewards + (self._matrix.T @ _multipliers(values).ravel()).reshape(law.shape)
+        # What an action that is not allowed is worth does not matter, for nobody takes it.
+        value *= self._is_open
         return _Residuals(flow, value, float(np.sum(slack * law)))
 
     def _loss(self, residuals: _Residuals, flow_weight: float, value_weight: float) -> float:
@@ -209,7 +219,7 @@ class MFOMO(MeanFieldSolver):
             if period is not None and k > 0 and k % period == 0:
                 self._balance(residuals)
             self._step(k, self._gradient(variables, residuals))
-            self._law = policy_of(self._variables().law)
+            self._law = policy_of(self._variables().law, self._uniform)
 
     def _gradient(self, variables: _Variables, residuals: _Residuals) -> Array:
         """The derivative of the objective with respect to the point."""
@@ -269,7 +279,7 @@ class MFOMO(MeanFieldSolver):
         """Project L to laws, z to the non-negative of bounded sum, and y to a ball."""
         law, values, slack = self._variables()
         most_slack, most_value = self._bounds
-        law = _to_simplex(law.reshape(len(law), -1), 1.0)
+        law = _to_simplex(np.where(self._is_open, law, LEAST).reshape(len(law), -1), 1.0)
         slack = np.maximum(slack, 0.0)
         if slack.sum() > most_slack:
             slack = _to_simplex(slack.reshape(1, -1), most_slack)

@@ -34,10 +34,10 @@ class OccupationMeasureInclusionConfig(TrainerConfig):
         checks.real("damping", self.damping, 0.0)
 
 
-def policy_of(measure: Array) -> Array:
-    """The policy d(s, a) / d(s) of a measure (T, S, A); uniform where there is no mass."""
+def policy_of(measure: Array, otherwise: Array) -> Array:
+    """The policy d(s, a) / d(s) of a measure (T, S, A); another one where there is no mass."""
     mass = measure.sum(axis=-1, keepdims=True)
-    policy: Array = np.where(mass > 0.0, measure / np.where(mass > 0.0, mass, 1.0), 1.0 / measure.shape[-1])
+    policy: Array = np.where(mass > 0.0, measure / np.where(mass > 0.0, mass, 1.0), otherwise)
     return policy
 
 
@@ -63,6 +63,8 @@ class OccupationMeasureInclusion(MeanFieldSolver):
 
     def _set_up(self) -> None:
         super()._set_up()
+        self._uniform = self._law
+        """The uniform policy: 0 for actions that are not allowed."""
         self._measure = self.induced.flow(self._law).mu
         self._multipliers = np.zeros(self._law.shape[:2])
 
@@ -74,11 +76,12 @@ class OccupationMeasureInclusion(MeanFieldSolver):
         for _ in range(n_iterations):
             flow = self.induced.frozen(self._measure)
             point = self._measure + alpha * (flow.rewards - eta * self._measure)
+            point[self._uniform == 0.0] = -np.inf
             matrix = constraints(flow, self.induced.n_states)
             self._measure, self._multipliers = project_to_flows(
                 point, matrix, self.induced.initial, self._multipliers
             )
-            self._law = policy_of(self._measure)
+            self._law = policy_of(self._measure, self._uniform)
 
     @classmethod
     def _state_specification(
