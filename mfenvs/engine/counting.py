@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import float32, int32
+from numba import float32, float64, int32
 from numpy.typing import NDArray
 
 from mfenvs.engine.layout import Layout, rule_from
@@ -18,6 +18,10 @@ from mfenvs.rules import rule
 
 SMALL_CELL_COUNT = 16
 """Up to this many cells agents are counted in one vectorised pass; with more cells by scattered increments."""
+
+
+SMALL_SUM_COUNT = 4
+"""Up to this many cells weights are added up in variables; with more cells in an array."""
 
 
 def new_sums(rules: Rules, n_worlds: int, n_cells: int) -> NDArray[np.float64]:
@@ -45,7 +49,23 @@ def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
 
         return count_added
     assert cell is not None
+    cells = range(n_cells)
     if weight is not None:
+        if n_cells <= SMALL_SUM_COUNT:
+            # Sums in variables wait for the last addition alone, and not for memory too.
+            source = "\n".join(
+                [
+                    "def add_in_variables(states, actions, agents, world, sums):",
+                    *(f"    sum_{c} = 0.0" for c in cells),
+                    "    for i in range(len(states)):",
+                    "        place = cell(states[i], actions[i], agents[i])",
+                    "        mass = float64(weight(states[i], actions[i], agents[i]))",
+                    *(f"        sum_{c} += mass if place == {c} else 0.0" for c in cells),
+                    *(f"    sums[{c}] = sum_{c}" for c in cells),
+                    *(f"    world.counts[{c}] = sum_{c}" for c in cells),
+                ]
+            )
+            return rule_from(source, "add_in_variables", cell=cell, weight=weight, float64=float64)
 
         @rule
         def count_weights(states: Any, actions: Any, agents: Any, world: Any, sums: Any) -> None:
@@ -69,7 +89,6 @@ def count_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
 
     # One sum per cell, each a variable of its own: a single pass that vectorises. As a loop over the cells
     # around the loop over the agents it takes three times as long.
-    cells = range(n_cells)
     source = "\n".join(
         [
             "def count_in_variables(states, actions, agents, world, sums):",

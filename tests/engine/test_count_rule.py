@@ -75,6 +75,37 @@ class ByRuleOfOneWeight(ByRule):
     draw_agents = ByCellsOfOneWeight.draw_agents
 
 
+class ByFewCells(ByCellsOfOneWeight):
+    """Counted by state alone, in so few cells that the sums are variables."""
+
+    n_cells = 3
+
+    @staticmethod
+    @rule
+    def cell(state, action, agent):
+        return state
+
+    @staticmethod
+    @rule
+    def aggregate(world, signal):
+        signal[0] = crowd(world, 1)
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return crowd(world, state)
+
+
+def test_a_million_weights_in_few_cells_are_not_rounded_away():
+    n_agents = 10**6
+    engine = Engine(ByFewCells(n_agents=n_agents))
+    states = engine.reset(seed=0).copy()
+    rewards = engine.step(np.ones((1, n_agents), np.int32))
+    expected = 0.7 * np.bincount(states[0], minlength=3)
+    assert_allclose(engine.counts[0], expected, rtol=1e-6)
+    assert_allclose(rewards[0], expected[states[0]] / n_agents, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [ByCellsOfOneWeight, ByRuleOfOneWeight])
 def test_a_million_weights_are_not_rounded_away(kind):
     n_agents = 10**6

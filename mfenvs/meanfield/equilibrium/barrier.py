@@ -153,9 +153,7 @@ class _Direction:
     """That of log eps."""
 
 
-def follow(
-    problem: BarrierProblem, start: Point, last_eps: float, keep_on: Callable[[Point], bool]
-) -> Point:
+def follow(problem: BarrierProblem, start: Point, last_eps: float, keep_on: Callable[[Point], bool]) -> Point:
     """Follow the path from a point near it to ``last_eps``, also where it folds.
 
     Where the path breaks off, as where rules are not continuous, smaller eps are tried from there.

@@ -34,9 +34,7 @@ def value_ahead(transitions: Any, successors: Any, h: Any, s: Any, a: Any, value
 
 
 @kernel
-def slacks_of(
-    transitions: Any, successors: Any, rewards: Any, discount: Any, values: Any, slacks: Any
-) -> None:
+def slacks_of(transitions: Any, successors: Any, rewards: Any, discount: Any, values: Any, slacks: Any) -> None:
     """Write V - Q to ``slacks``, with Q = R + gamma P V' of the given ``values``."""
     horizon, n_states, n_actions = rewards.shape
     for h in range(horizon):
