@@ -53,22 +53,23 @@ def at_time(tables: Any, time: Any) -> Any:
 
 
 @rule
+def index_at(tables: Any, time: Any) -> Any:
+    """The index of a time's table in tables (T, ...), or (1, ...) for all times."""
+    return time if len(tables) > 1 else 0
+
+
+@rule
 def successor_of(successors: Any, time: Any, state: Any, action: Any, k: Any) -> Any:
     """The state to which entry k of a row belongs, in tables (T, ...) or one for all times (1, ...)."""
     if successors is None:
         return k
-    return at_time(successors, time)[state, action, k]
+    return successors[index_at(successors, time), state, action, k]
 
 
 @rule
 def probability_of(transitions: Any, time: Any, state: Any, action: Any, k: Any) -> Any:
     """Entry k of a row, in tables (T, ...) or one for all times (1, ...)."""
-    return transitions[time if len(transitions) > 1 else 0, state, action, k]
-
-
-def index_at(tables: Any, time: Any) -> Any:
-    """The index of a time's table in tables (T, ...), or (1, ...) for all times."""
-    return time if len(tables) > 1 else 0
+    return transitions[index_at(transitions, time), state, action, k]
 
 
 @rule

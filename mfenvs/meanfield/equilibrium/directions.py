@@ -1,14 +1,14 @@
 """Newton's direction for the smoothed equilibrium, by one elimination over time.
 
-The unknowns are the policy pi, the population's mass mu of states and the values V. Linearised, with D = pi / (V - Q)
-and w = D / sum_a D,
+The unknowns are the policy pi, the population's mass mu of states and the values V. Linearised, with
+D = pi^2 / (eps rho), which is pi / (V - Q) on the path, and w = D / sum_a D,
 
     d pi = r - D (dV - dQ),   sum_a d pi = 0,   dQ = gamma P dV' + (dQ / d mu) d mu,
     d mu' = sum_a (pi d mu + mu d pi) P + (how P itself changes with mu).
 
 In a game that ends, mu goes forward and V backward. With dV' = X' d mu' + x', eliminated from the last time to the
 first, there is one linear system with a dense matrix of the states that are reachable at each time. In an infinite
-game all is one system. All right-hand sides r have two columns: towards the smoothed equilibrium, and along the path
+game all is one system. Right-hand sides r have two columns: towards the smoothed equilibrium, and along the path
 of equilibria, by log eps.
 """
 
@@ -124,7 +124,7 @@ class Linearised:
         return changes, found[None, n:]
 
     def _equations(self, h: int, here: Indices, ahead: Indices, place: Indices) -> tuple[Array, ...]:
-        """dV by dV', by d mu, and what is left; d mu' by d mu, by dV', and what is left: of time h."""
+        """Matrices of time h: dV by dV', by d mu, and what is left; d mu' by d mu, by dV', and what is left."""
         n, n_next = len(here), len(ahead)
         by_values, by_mass, rest = np.zeros((n, n_next)), np.zeros((n, n)), np.zeros((n, 2))
         mass_by_mass, mass_by_values = np.zeros((n_next, n)), np.zeros((n_next, n_next))
@@ -146,7 +146,7 @@ class Linearised:
         )
 
     def _q_changes(self, h: int, here: Indices, place: Indices, n_next: int) -> Array:
-        """dQ of every pair by dV', by d mu, and what is left: columns n_next, n and 2 of a game read anywhere."""
+        """Columns of dQ of every pair by dV' (n_next), by d mu (n), and the rest (2), of a game read anywhere."""
         slopes, n_actions = self.slopes.pairs, self.policy.shape[2]
         size, by_pairs = len(here) * n_actions, slopes.shape[3] != slopes.shape[1]
         known = np.zeros((size, n_next + len(here) + 2))
@@ -271,7 +271,7 @@ def write_local_q_change(
     value_ahead: Any,
     q_change: Any,
 ) -> None:
-    """Write dQ of every pair of a reachable state and an action, (n A, 2), of a game read in the own state only."""
+    """Write dQ of every pair of a reachable state and an action, (n A, 2), where rows read their own mass only."""
     n_actions, n_kept = transitions.shape[2:]
     for i in range(len(here)):
         s = here[i]
@@ -305,9 +305,9 @@ def write_q_changes(
 ) -> None:
     """Write dQ by dV', by d mu and what is left into ``known``, and into ``system`` how it hangs on itself.
 
-    ``slopes`` (T, S, A, C) are dQ by the population: C = S columns if rows read the mass in each state, and C = S A if
-    they read the mass that takes each action there. Then d pi = free + bend dQ in each state, and the mass that it
-    moves changes Q again.
+    ``slopes`` (T, S, A, C) are dQ by the population: C = S columns if rows read the mass in each state, and
+    C = S A if they read the mass that takes each action there. Then d pi hangs on dQ, and the mass that it moves
+    changes Q again.
     """
     n, n_actions, n_kept = len(here), transitions.shape[2], transitions.shape[3]
     by_pairs = slopes.shape[3] != slopes.shape[1]
@@ -326,7 +326,7 @@ def write_q_changes(
                     total = 0.0
                     for b in range(n_actions):
                         total += ratio[h, s, b]
-                    mean, lacking = 0.0, 0.0
+                    mean = 0.0
                     for b in range(n_actions):
                         slope = slopes[h, here[i], a, s * n_actions + b]
                         known[row, n_next + j] += slope * policy[h, s, b]
@@ -363,7 +363,7 @@ def write_global_equations(
 ) -> None:
     """Write the equations of time h of a game read anywhere, but for one product of matrices.
 
-    ``pairs`` becomes the change of the mass of each pair, mass d pi + pi d mu, by the columns of ``q_changes``, and
+    ``pairs`` becomes the change of the mass of each pair, mass d pi + pi d mu, by columns as in ``q_changes``, and
     ``arrival`` where that mass goes. ``shifts`` (T, S, C) say how the mass that arrives in each state changes as P
     does; they are empty if P does not change, and what C = S columns say goes into ``shift``.
     """

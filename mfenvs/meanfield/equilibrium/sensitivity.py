@@ -91,7 +91,7 @@ class Sensitivity:
 
     def slopes(self, arrays: FlowArrays, values: Array) -> Slopes:
         """Derivatives at a flow, with the values V, shape (T + 1, S), or (1, S) in an infinite game."""
-        n_times, n_states, n_actions = self._shape
+        _, n_states, n_actions = self._shape
         ahead, discount = (values, arrays.discount) if arrays.discount < 1.0 else (values[1:], 1.0)
         if self.reads in (Reads.STATES, Reads.PAIRS):
             return self._slopes_by_columns(arrays, ahead, discount)
@@ -127,7 +127,7 @@ class Sensitivity:
         return columns.reshape(self._shape[1], -1)
 
     def _found(self, rng: np.random.Generator) -> Reads:
-        n_times, n_states, n_actions = self._shape
+        _, n_states, n_actions = self._shape
         reads = Reads.NOTHING
         for _ in range(POPULATIONS):
             law = rng.dirichlet(np.ones(n_states * n_actions)).reshape(n_states, n_actions)
@@ -150,7 +150,7 @@ class Sensitivity:
         return reads
 
     def _grouped(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Groups of columns of which no row reads two: the column of a group that each state reads, or -1, (S,)."""
+        """Groups of columns of which no row reads two: the column of each that a state reads, or -1, (S,)."""
         (_, n_states, n_actions), n_columns = self._shape, self._n_columns
         reads = np.zeros((n_states, n_columns), bool)
         for _ in range(POPULATIONS):
