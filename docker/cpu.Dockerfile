@@ -2,16 +2,12 @@
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${PYTHON_IMAGE} AS base
-# The CPU for which kernels are compiled, not the one that builds the image; "generic" on ARM.
-ARG CPU_NAME=x86-64-v3
 ENV PATH=/opt/venv/bin:${PATH} \
     HOME=/home/mfenvs \
     MFENVS_OUT=/out \
     MPLBACKEND=agg \
     MPLCONFIGDIR=/opt/cache/matplotlib \
     NUMBA_CACHE_DIR=/opt/cache/kernels \
-    NUMBA_CPU_NAME=${CPU_NAME} \
-    NUMBA_CPU_FEATURES="" \
     PYTHONUNBUFFERED=1
 # Whoever runs the image may write results and a home, as any uid.
 RUN groupadd --gid 10001 mfenvs \
@@ -38,8 +34,8 @@ RUN python -m venv /opt/venv \
     && pip freeze --exclude-editable > /opt/venv/installed.txt
 COPY mfenvs/ mfenvs/
 COPY baselines/ baselines/
-COPY docker/warm.py docker/warm.py
-RUN python docker/warm.py
+COPY docker/cpu.sh docker/warm.sh docker/warm.py docker/
+RUN bash docker/warm.sh
 COPY . .
 RUN python -m compileall -q --invalidation-mode checked-hash . \
     && chmod -R a+rX /opt \

@@ -8,8 +8,6 @@ ARG CUDA_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04@sha256:2ab6381d970b211fb93853
 FROM ${PYTHON_IMAGE} AS python
 
 FROM ${CUDA_IMAGE} AS base
-# The CPU for which kernels are compiled, not the one that builds the image; "generic" on ARM.
-ARG CPU_NAME=x86-64-v3
 ENV PATH=/opt/venv/bin:${PATH} \
     HOME=/home/mfenvs \
     LANG=C.UTF-8 \
@@ -17,8 +15,6 @@ ENV PATH=/opt/venv/bin:${PATH} \
     MPLBACKEND=agg \
     MPLCONFIGDIR=/opt/cache/matplotlib \
     NUMBA_CACHE_DIR=/opt/cache/kernels \
-    NUMBA_CPU_NAME=${CPU_NAME} \
-    NUMBA_CPU_FEATURES="" \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     NVIDIA_VISIBLE_DEVICES=all \
     PYTHONUNBUFFERED=1
@@ -58,8 +54,8 @@ RUN python3 -m venv /opt/venv \
     && python -c "import os, torch; assert os.environ['CUDA_VERSION'].startswith(f'{torch.version.cuda}.'), torch.version.cuda"
 COPY mfenvs/ mfenvs/
 COPY baselines/ baselines/
-COPY docker/warm.py docker/warm.py
-RUN python docker/warm.py
+COPY docker/cpu.sh docker/warm.sh docker/warm.py docker/
+RUN bash docker/warm.sh
 COPY . .
 RUN python -m compileall -q --invalidation-mode checked-hash . \
     && chmod -R a+rX /opt \

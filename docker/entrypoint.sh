@@ -58,21 +58,23 @@ prepare() {
     fi
 }
 
-# Kernels in the image are for CPUs with AVX2. On others, and if asked to, numba compiles for the CPU at hand.
+# Choose the best kernels of the image that the CPU at hand runs. numba names machine code by the CPU that it is for, so
+# that of another CPU is not found. A NUMBA_CPU_NAME that was given stays; "native" is numba's own choice.
 choose_cpu() {
-    local flags flag
-    if [[ ${MFENVS_CPU:-} == native ]]; then
-        unset NUMBA_CPU_NAME NUMBA_CPU_FEATURES
-    elif [[ ${NUMBA_CPU_NAME:-} == x86-64-v3 ]]; then
-        flags=" $(grep -m1 '^flags' /proc/cpuinfo || true) "
-        for flag in avx avx2 bmi1 bmi2 f16c fma abm movbe xsave; do
-            if [[ $flags != *" $flag "* ]]; then
-                echo "mfenvs: this CPU has no $flag: kernels are compiled anew, for it" >&2
-                unset NUMBA_CPU_NAME NUMBA_CPU_FEATURES
+    local name
+    if [[ ${NUMBA_CPU_NAME:-native} != native ]]; then
+        return
+    elif [[ -z ${NUMBA_CPU_NAME:-} && -r $NUMBA_CACHE_DIR/cpus ]]; then
+        while read -r name; do
+            if cpu_runs "$name"; then
+                # Without the second, numba adds the features of the CPU at hand.
+                export NUMBA_CPU_NAME=$name NUMBA_CPU_FEATURES=""
                 return
             fi
-        done
+        done < "$NUMBA_CACHE_DIR/cpus"
+        echo "mfenvs: the image has no kernels for this CPU: they are compiled when they are first used" >&2
     fi
+    unset NUMBA_CPU_NAME
 }
 
 demo() {
@@ -91,6 +93,8 @@ run_tests() {
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=docker/cpu.sh
+source "$root/docker/cpu.sh"
 command=${1-help}
 shift || true
 case $command in
