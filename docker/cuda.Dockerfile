@@ -71,6 +71,8 @@ LABEL org.opencontainers.image.title="mfenvs" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
+# Everything is compiled already.
+ENV PYTHONDONTWRITEBYTECODE=1
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /opt/cache /opt/cache
 COPY --from=builder /opt/mfenvs /opt/mfenvs

@@ -140,6 +140,7 @@ def test_the_last_stage_installs_nothing_and_is_not_root(path) -> None:
     last = stages(path)[-1]
     assert [word for word, _ in last if word == "RUN"] == []
     assert [rest for word, rest in last if word == "USER"] == ["10001:10001"]
+    assert ("ENV", "PYTHONDONTWRITEBYTECODE=1") in last
     assert not re.search(r"\b(gcc|g\+\+|build-essential|make|git)\b", " ".join(named(path, "RUN")))
 
 
