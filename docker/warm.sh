@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=docker/cpu.sh
 source cpu.sh
+# Threads that wait for each other are slow beside a busy neighbour, and nothing here is worth more than one.
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 names=()
 for name in "${CPU_NAMES[@]}"; do
