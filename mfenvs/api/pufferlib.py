@@ -88,9 +88,10 @@ class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ign
         self.num_agents = population.n_rows
         super().__init__(buf)
         self.masks.fill(True)
+        for name in ("observations", "rewards"):
+            if not getattr(self, name).flags.c_contiguous:
+                raise ValueError(f"buf[{name!r}] must be contiguous: the engine writes into it")
         self._world_rewards = self.rewards.reshape(n_worlds, -1)
-        if not np.may_share_memory(self._world_rewards, self.rewards):
-            raise ValueError("buf['rewards'] must be contiguous: the engine writes rewards in place")
         self._returns = np.zeros(self.num_agents, np.float32)
 
     def reset(self, seed: int | None = None) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
