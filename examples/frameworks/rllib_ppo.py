@@ -21,13 +21,14 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 from ray.tune.registry import register_env
 
 import mfenvs
 from mfenvs import Game
+from mfenvs.api.rllib import PopulationMultiAgentEnv
 from mfenvs.registry import name_of
 
 SMALL_CITY = {"n_agents": 20, "horizon": 32, "city": ("111", "HSH", "222")}
@@ -57,7 +58,7 @@ def vector_config(name: str, n_worlds: int, **constants: Any) -> PPOConfig:
 
 def multi_agent_config(name: str, n_worlds: int, **constants: Any) -> PPOConfig:
     """Agents by name, all mapped to one module: for modules by type, or for agents that do not all learn."""
-    register_env("agents", lambda config: ParallelPettingZooEnv(mfenvs.parallel_env(name, **config)))
+    register_env("agents", lambda config: PopulationMultiAgentEnv(name, **config))
     config = base_config(n_worlds).environment("agents", env_config=constants)
     return config.multi_agent(
         policies={"shared"},
@@ -83,15 +84,20 @@ class ModulePolicy:
         return logits[Columns.ACTION_DIST_INPUTS].double().softmax(dim=-1).numpy()
 
 
+def runner_of(config: PPOConfig) -> EnvRunner:
+    """What collects RLlib's episodes, without an algorithm."""
+    return (MultiAgentEnvRunner if config.is_multi_agent else SingleAgentEnvRunner)(config=config)
+
+
 def stepping(game: Game) -> dict[str, Callable[[int], None]]:
     """For each route, a function that takes one world through some steps of random actions."""
-    name = str(name_of(game))
+    name, constants = str(name_of(game)), {"n_agents": game.n_agents, "horizon": game.horizon}
 
     def stepper(config: PPOConfig) -> Callable[[int], None]:
-        runner = (MultiAgentEnvRunner if config.is_multi_agent else SingleAgentEnvRunner)(config=config)
+        runner = runner_of(config)
         return lambda n_steps: runner.sample(num_timesteps=n_steps * game.n_agents, random_actions=True)
 
-    return {route: stepper(make(name, 1, n_agents=game.n_agents)) for route, make in ROUTES.items()}
+    return {route: stepper(make(name, 1, **constants)) for route, make in ROUTES.items()}
 
 
 def main(n_iterations: int = 30) -> dict[str, tuple[float, float]]:

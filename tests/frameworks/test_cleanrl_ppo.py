@@ -73,7 +73,7 @@ def test_all_routes_step():
 
 @pytest.mark.slow
 def test_taxis_learn():
-    """Random taxis earn .58, trained ones more than 4."""
+    """Random taxis earn .58; with 16 updates they earned 2.7 to 3.2 in six runs."""
     at_random, trained = example.main(example.Settings(n_updates=16))
     assert 0.4 < at_random < 0.8
     assert trained > 1.6

@@ -20,7 +20,9 @@ TAXI = mfenvs.make("Taxi-v0", n_agents=5, horizon=6)
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["horizon", "cut"])
-@pytest.mark.parametrize("game", [ENDS, GOES_ON, MASKED, BOX, TAXI], ids=["ends", "goes-on", "masked", "box", "taxi"])
+@pytest.mark.parametrize(
+    "game", [ENDS, GOES_ON, MASKED, BOX, TAXI], ids=["ends", "goes-on", "masked", "box", "taxi"]
+)
 def test_episodes_are_the_engines(game, cut):
     steps = game.horizon - 1 if cut else game.horizon
     recording = Recording(game, n_worlds=2, n_episodes=3, steps=steps)
