@@ -14,12 +14,13 @@
 """AgileRL: PPO over the gymnasium vector, IPPO by agents' names; one network for all agents (parameter sharing).
 
 IPPO gives agents whose names differ only in their number, such as taxi_0 to taxi_19, one network. AgileRL
-handles each name by itself, though: with many agents take PPO. Both take a truncated episode for one that
-terminated. PPO reads action masks from the infos.
+handles each name by itself, though: with many agents take PPO. What to know of AgileRL 2.58 (the tests show each):
 
-AgileRL 2.58's IPPO puts the observations of agents that share a network in another order than their rewards,
-and so learns nothing from them; its ``train_multi_agent_on_policy`` is affected too. :func:`of_one_agent` is
-the way around.
+* IPPO puts the observations of agents that share a network in another order than their rewards, and learns
+  nothing; ``train_multi_agent_on_policy`` is affected too. :func:`of_one_agent` is the way around.
+* PPO reads action masks from the infos; IPPO fails on them.
+* PPO's advantages are cut one step early: an episode's last reward reaches the last action only.
+* Both take a truncated episode for one that terminated.
 """
 
 import time
