@@ -7,7 +7,6 @@ packages are small.
 """
 
 import ast
-from collections.abc import Callable
 from pathlib import Path
 
 import nox
@@ -22,41 +21,28 @@ ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THR
 """Environment variables for one thread: threads that spin beside each other on few cores crawl."""
 
 
-def session_of(script: Path) -> Callable[[nox.Session], None]:
-    """The session of an example, whose summary is that of the example."""
+def register(script: Path) -> None:
+    """Make the session of an example, whose summary is that of the example."""
 
-    def run(session: nox.Session) -> None:
+    @nox.session(name=script.stem, default=script.stem in LIGHT)
+    def session(session: nox.Session) -> None:
+        session.env.update(ONE_THREAD, MPLBACKEND="agg")
         metadata = nox.project.load_toml(script)
         first, *others = metadata["dependencies"]
         # Torch first, from the pin: another package's requirement might choose a build with gigabytes of CUDA.
         session.install(first)
-        ours = ["." if name == "mfenvs" else name for name in others]
-        session.install("pytest", "hypothesis", first, *ours)
-        # Packages whose own requirements exclude each other's releases; all that they import is named above.
+        session.install("pytest", "hypothesis", first, *("." if name == "mfenvs" else name for name in others))
+        # Packages whose own requirements exclude the releases above; what they import is named above.
         if alone := metadata.get("tool", {}).get("mfenvs", {}).get("without-dependencies"):
             session.install("--no-deps", *alone)
         if session.posargs == ["speed"]:
             session.run("python", "-m", "benchmarks", "frameworks", script.stem)
             return
         session.run("python", str(script), *session.posargs)
-        tests = TESTS / f"test_{script.stem}.py"
-        if tests.exists():
-            session.run("pytest", "-q", str(tests))  # not `python -m pytest`, which would import the clone
+        # Not `python -m pytest`, which would import the clone instead of what is installed.
+        session.run("pytest", "-q", str(TESTS / f"test_{script.stem}.py"))
 
-    run.__doc__ = (ast.get_docstring(ast.parse(script.read_text("utf-8"))) or "").partition("\n")[0]
-    return run
-
-
-def register(script: Path) -> None:
-    """Make the session of an example known to nox."""
-    run = session_of(script)
-
-    @nox.session(name=script.stem, default=script.stem in LIGHT)
-    def session(session: nox.Session) -> None:
-        session.env.update(ONE_THREAD, MPLBACKEND="agg")
-        run(session)
-
-    session.__doc__ = run.__doc__
+    session.__doc__ = (ast.get_docstring(ast.parse(script.read_text("utf-8"))) or "").partition("\n")[0]
 
 
 for path in sorted(EXAMPLES.glob("*.py")):
