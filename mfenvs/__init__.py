@@ -5,7 +5,7 @@ The packages:
 
 * ``games``: the games, one file or folder each;
 * ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
-* ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
+* ``api``: PettingZoo, gymnasium, Stable-Baselines3 and TorchRL as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
 * ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
@@ -46,6 +46,7 @@ from mfenvs.rules import World, crowd, individual, rule, share
 
 if TYPE_CHECKING:
     from mfenvs.api.sb3 import PopulationVecEnv
+    from mfenvs.api.torchrl import PopulationTorchRLEnv
 
 try:
     __version__ = importlib.metadata.version("mfenvs")
@@ -85,6 +86,7 @@ __all__ = [
     "share",
     "student_t",
     "tabulate",
+    "torchrl_env",
     "uniform",
     "vec_env",
     "vector_env",
@@ -102,3 +104,16 @@ def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationVe
     from mfenvs.api.sb3 import vec_env as make_vec_env
 
     return make_vec_env(game, n_worlds, **kwargs)
+
+
+def torchrl_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationTorchRLEnv":
+    """A game as a TorchRL environment: see :class:`mfenvs.api.torchrl.PopulationTorchRLEnv`.
+
+    Raises
+    ------
+    ImportError
+        If torchrl is not installed: it is imported here, never by ``import mfenvs``.
+    """
+    from mfenvs.api.torchrl import torchrl_env as make_torchrl_env
+
+    return make_torchrl_env(game, n_worlds, **kwargs)
