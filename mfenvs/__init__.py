@@ -7,6 +7,7 @@ The packages:
 * ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
 * ``api``: PettingZoo, gymnasium, Stable-Baselines3 and TorchRL as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
+* ``conformance``: tests of games and their environments, as :func:`check` runs them;
 * ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
@@ -30,6 +31,7 @@ from mfenvs.api.versions import (
     linear_quadratic_v0,
     malware_v0,
 )
+from mfenvs.conformance.check import check
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
@@ -65,6 +67,7 @@ __all__ = [
     "a_sis_v0",
     "a_taxi_v0",
     "auction_v0",
+    "check",
     "congestion_v0",
     "crowd",
     "deviation_gain",
