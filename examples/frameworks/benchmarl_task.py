@@ -1,8 +1,18 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["torch==2.13.0", "torchvision==0.28.0", "torchrl==0.11.1", "benchmarl==1.5.2"]
+# dependencies = [
+#     "torch==2.13.0",
+#     "mfenvs",
+#     "benchmarl==1.5.2",
+#     "torchrl==0.11.1",
+#     "torchvision==0.28.0",
+#     "gymnasium==1.4.0",
+#     "pettingzoo==1.27.0",
+# ]
+# [tool.uv.sources]
+# mfenvs = { path = "../.." }
 # ///
-"""BenchMARL: its IPPO and MAPPO train on an epidemic and on taxis, with parameter sharing.
+"""BenchMARL: IPPO and MAPPO with one network for all agents (parameter sharing), on a task made of a game.
 
 Parameter sharing is BenchMARL's default (``share_policy_params``): one network is the policy of all agents. The
 critic of IPPO sees an agent's own observation, that of MAPPO the population as one vector, the mean field.
@@ -15,15 +25,18 @@ long, and they earn more.
 
 import tempfile
 import warnings
+from collections.abc import Callable
 
 import torch
 from benchmarl.algorithms import IppoConfig, MappoConfig
 from benchmarl.algorithms.common import AlgorithmConfig
 from benchmarl.experiment import Experiment, ExperimentConfig
 from benchmarl.models.mlp import MlpConfig
+from torchrl.envs import TransformedEnv
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 import mfenvs
+from mfenvs import Game
 from mfenvs.api.benchmarl import GameTask, benchmarl_task
 
 EPIDEMIC = mfenvs.make("Epidemic-v0", n_agents=20, recovery=0.1, aversion=0.2)
@@ -54,12 +67,28 @@ def experiment(task: GameTask, algorithm: type[AlgorithmConfig], n_iterations: i
     )
 
 
-def mean_return(game: mfenvs.Game, policy: torch.nn.Module | None) -> float:
+def mean_return(game: Game, policy: torch.nn.Module | None) -> float:
     """What an agent earns in an episode, averaged over agents and worlds; None for random actions."""
     env = mfenvs.torchrl_env(game, N_WORLDS, seed=1)
     with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
         episodes = env.rollout(game.horizon, policy)  # shape (n_worlds, horizon)
     return float(episodes["next", "agents", "reward"].sum(dim=1).mean())
+
+
+def stepping(game: Game) -> dict[str, Callable[[int], None]]:
+    """A function that takes one world through some steps of random actions, as experiments make it."""
+    task = benchmarl_task(game)
+    world = task.get_env_fun(1, task.supports_continuous_actions(), seed=0, device="cpu")()
+    env = TransformedEnv(world, task.get_reward_sum_transform(world))
+    now = env.reset()
+    actions = env.rand_action(now.copy()).select(*env.action_keys)
+
+    def take(n_steps: int) -> None:
+        nonlocal now
+        for _ in range(n_steps):
+            _, now = env.step_and_maybe_reset(now.update(actions))
+
+    return {"benchmarl_task": take}
 
 
 def main(n_iterations: int = 15) -> dict[tuple[str, str], tuple[float, float]]:

@@ -1,29 +1,34 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["torch==2.13.0", "torchrl==0.14.1"]
+# dependencies = ["torch==2.13.0", "mfenvs", "torchrl==0.14.1", "gymnasium==1.4.0", "pettingzoo==1.27.0"]
+# [tool.uv.sources]
+# mfenvs = { path = "../.." }
 # ///
-"""PPO in TorchRL: taxis of a small city learn with parameter sharing.
+"""TorchRL: PPO with one network for all agents (parameter sharing), on a native environment.
 
 Parameter sharing: one network is the policy of all agents, and every agent's experience trains it. TorchRL applies
 the network to the last axis of ``("agents", "observation")``, shape (n_worlds, n_agents, features), so that the
-number of agents does not appear in it.
+number of agents does not appear in it. TorchRL's own wrapper of the PettingZoo environment is the route of a game
+from elsewhere: it goes through the agents one by one.
 
 ``python examples/frameworks/torchrl_env.py`` prints what a taxi earns in an episode, at random and after training.
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 from tensordict.nn import TensorDictModule
 from torch.distributions import Categorical
 from torchrl.collectors import Collector
-from torchrl.envs import EnvBase
+from torchrl.envs import EnvBase, PettingZooWrapper
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
 import mfenvs
+from mfenvs import Game
 
 OBSERVATION = "agents", "observation"
 ACTION = "agents", "action"
@@ -91,6 +96,24 @@ def train(n_iterations: int) -> tuple[ProbabilisticActor, float]:
                 torch.nn.utils.clip_grad_norm_(loss.parameters(), 0.5)
                 optimiser.step()
     return actor, n_steps * env.n_agents * n_iterations / (time.perf_counter() - start)
+
+
+def stepping(game: Game) -> dict[str, Callable[[int], None]]:
+    """For each route, a function that takes one world through some steps of random actions."""
+
+    def stepper(env: EnvBase) -> Callable[[int], None]:
+        now = env.reset()
+        actions = env.rand_action(now.copy()).select(*env.action_keys)
+
+        def take(n_steps: int) -> None:
+            nonlocal now
+            for _ in range(n_steps):
+                _, now = env.step_and_maybe_reset(now.update(actions))
+
+        return take
+
+    wrapper = PettingZooWrapper(mfenvs.parallel_env(game), seed=0)
+    return {"torchrl_env": stepper(mfenvs.torchrl_env(game, seed=0)), "PettingZooWrapper": stepper(wrapper)}
 
 
 def main(n_iterations: int = 20) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from mfenvs.conformance import libraries, rules
 from mfenvs.conformance.subject import Subject
 from mfenvs.game import FiniteGame, Game
 from mfenvs.registry import make, name_of
-from mfenvs.wrappers.observations import Observe
+from mfenvs.wrappers.observations import Observe, Observer
 
 ADVICE = (
     "Observation space for each agent probably should be",
@@ -181,7 +181,7 @@ def check(
         if most is not None:
             tested, change = _smaller(tested, name, checks.integer(f"max_{name.removeprefix('n_')}", most, least))
             changes += change
-    subject = Subject(tested, observe)
+    subject = Subject(tested, Observer(tested, observe).blocks)
     results = []
     for test in TESTS:
         results.append(_result(test, subject))
