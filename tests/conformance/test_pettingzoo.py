@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pettingzoo
+import pettingzoo.test  # its import warns, which must not be an error of the tests that use it
 import pytest
 from replay import random_actions
 
