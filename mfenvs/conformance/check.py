@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
 import io
 import re
@@ -209,8 +210,11 @@ def _smaller(game: Game, name: str, most: int) -> tuple[Game, list[str]]:
 
 def _result(test: ConformanceTest, subject: Subject) -> Result:
     """Run a test; what it prints is dropped, what it warns of is kept."""
-    if test.package is not None and importlib.util.find_spec(test.package) is None:
-        return Result(test.name, "skipped", f"{test.package} is not installed")
+    if test.package is not None:
+        if importlib.util.find_spec(test.package) is None:
+            return Result(test.name, "skipped", f"{test.package} is not installed")
+        # Before the output is redirected: a library may keep the stream to which it logs.
+        importlib.import_module(test.package)
     why_not = test.inapplicable(subject.game)
     if why_not is not None:
         return Result(test.name, "skipped", why_not)
