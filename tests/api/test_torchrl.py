@@ -128,7 +128,9 @@ class TestSeeds:
         assert_equal(one, played(other, 7))
         again = make(seed=1)
         assert torch.equal(again.reset(seed=7)["agents", "observation"], one["agents", "observation"][:, 0])
-        assert torch.equal(again.reset()["agents", "observation"], one["agents", "observation"][:, 3])
+        second = again.reset()["agents", "observation"]
+        assert torch.equal(second, one["agents", "observation"][:, 3])
+        assert not torch.equal(second, one["agents", "observation"][:, 0])
 
     def test_without_one_they_are_drawn(self):
         big = mfenvs.make("Epidemic-v0", n_agents=100, horizon=3)
@@ -228,6 +230,28 @@ class TestResetsAndSteps:
 
 
 class TestEntries:
+    def test_specs(self):
+        """By hand: two worlds of five agents in two states, who see them one-hot and the time."""
+        env = make()
+        seen, acted = env.observation_spec["agents", "observation"], env.action_spec["agents", "action"]
+        assert (seen.shape, seen.dtype) == ((2, 5, 3), torch.float32)
+        assert (seen.space.low == 0.0).all()
+        assert (seen.space.high == 1.0).all()
+        assert (acted.shape, acted.dtype, acted.space.n) == ((2, 5), torch.int64, 2)
+        assert env.reward_spec["agents", "reward"].shape == (2, 5, 1)
+        for key in ("done", "terminated", "truncated"):
+            assert (env.full_done_spec[key].shape, env.full_done_spec[key].dtype) == ((2, 1), torch.bool)
+        assert len(list(env.full_done_spec.keys(True, True))) == 3
+
+    def test_specs_of_a_box_and_of_masks(self):
+        env, market = make(TRACKING), make(MARKET)
+        acted, space = env.action_spec["agents", "action"], TRACKING.action_space
+        assert (acted.shape, acted.dtype) == ((2, 6, *space.shape), torch.float32)
+        assert np.array_equal(acted.space.low, np.broadcast_to(space.low, (2, 6, *space.shape)))
+        assert np.array_equal(acted.space.high, np.broadcast_to(space.high, (2, 6, *space.shape)))
+        masks = market.observation_spec["agents", "action_mask"]
+        assert (masks.shape, masks.dtype) == ((2, 9, MARKET.action_space.n), torch.bool)
+
     def test_the_state_is_that_of_pettingzoo(self):
         env = make(n_worlds=1, return_state=True)
         parallel = mfenvs.parallel_env(GAME)
