@@ -5,8 +5,9 @@ The packages:
 
 * ``games``: the games, one file or folder each;
 * ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
-* ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
+* ``api``: PettingZoo, gymnasium, Stable-Baselines3 and TorchRL as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
+* ``conformance``: tests of games and their environments, as :func:`check` runs them;
 * ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
@@ -30,6 +31,7 @@ from mfenvs.api.versions import (
     linear_quadratic_v0,
     malware_v0,
 )
+from mfenvs.conformance.check import check
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
@@ -46,6 +48,7 @@ from mfenvs.rules import World, crowd, individual, rule, share
 
 if TYPE_CHECKING:
     from mfenvs.api.sb3 import PopulationVecEnv
+    from mfenvs.api.torchrl import PopulationTorchRLEnv
 
 try:
     __version__ = importlib.metadata.version("mfenvs")
@@ -64,6 +67,7 @@ __all__ = [
     "a_sis_v0",
     "a_taxi_v0",
     "auction_v0",
+    "check",
     "congestion_v0",
     "crowd",
     "deviation_gain",
@@ -85,6 +89,7 @@ __all__ = [
     "share",
     "student_t",
     "tabulate",
+    "torchrl_env",
     "uniform",
     "vec_env",
     "vector_env",
@@ -102,3 +107,16 @@ def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationVe
     from mfenvs.api.sb3 import vec_env as make_vec_env
 
     return make_vec_env(game, n_worlds, **kwargs)
+
+
+def torchrl_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationTorchRLEnv":
+    """A game as a TorchRL environment: see :class:`mfenvs.api.torchrl.PopulationTorchRLEnv`.
+
+    Raises
+    ------
+    ImportError
+        If torchrl is not installed: it is imported here, never by ``import mfenvs``.
+    """
+    from mfenvs.api.torchrl import torchrl_env as make_torchrl_env
+
+    return make_torchrl_env(game, n_worlds, **kwargs)
