@@ -116,9 +116,7 @@ def _measure_by_play(game: Game, policy: Any, settings: MeasurementSettings) -> 
     return PolicyMeasures(summary, rows, caption)
 
 
-def _measure_table(
-    game: FiniteGame, table: NDArray[np.float64], settings: MeasurementSettings
-) -> PolicyMeasures:
+def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: MeasurementSettings) -> PolicyMeasures:
     found = n_player_exploitability(
         game,
         table,

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("list", "train", "evaluate", "render", "analyse")
+COMMANDS = ("list", "train", "evaluate", "render", "analyse", "sweep")
 
 USAGE = """\
 usage: mfenvs COMMAND ...
@@ -18,6 +18,7 @@ usage: mfenvs COMMAND ...
   mfenvs evaluate RUN [FLAGS]          measure the return and the exploitability of a run's policy
   mfenvs render RUN [FLAGS]            play one episode by a run's policy and show it
   mfenvs analyse GAME [FLAGS]          how symmetric and how exploitable a game is: theory and measurements
+  mfenvs sweep SPEC.toml [FLAGS]       games x algorithms x hyper-parameters x seeds, by many processes
 
 A game of your own is named MODULE:GAME, as in `mfenvs train ppo beach:BeachBar-v0`: the module that registers it
 is imported first.
