@@ -38,6 +38,7 @@ class LocalPool:
 
     def __init__(self, sweep: Path, n_workers: int) -> None:
         self.capacity = n_workers
+        self.description = f"{n_workers} process{'es' if n_workers > 1 else ''} of this machine"
         self._sweep = sweep
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}

@@ -37,6 +37,8 @@ class Pool(Protocol):
 
     capacity: int
     """Number of tasks that may be submitted and not have ended."""
+    description: str
+    """The processes in words: how many, and where."""
 
     def submit(self, task: Task) -> None:
         """Let a process run a task."""

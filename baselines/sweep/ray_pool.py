@@ -49,6 +49,7 @@ class RayPool:
                 ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": ONE_THREAD})
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise OSError(f"cannot join a Ray cluster at {address!r}: {error}") from error
+        self.description = f"the Ray cluster at {address}, {_resources(ray)}"
         options = {"max_retries": 0, "num_cpus": cpus_per_cell, "num_gpus": gpus_per_cell}
         self._run = ray.remote(**options)(run_cell)
 
@@ -84,3 +85,11 @@ class RayPool:
         self._tasks.clear()
         if self._is_ours:
             self._ray.shutdown()
+
+
+def _resources(ray: Any) -> str:
+    """What a cluster has now, in words."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    parts = [f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}"]
+    parts += [f"{sum(node.get(kind, 0.0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU")]
+    return ", ".join(parts)

@@ -20,6 +20,15 @@ CELLS, ATTEMPTS, TABLE = "cells", "attempts", "results.parquet"
 RESULT = "result.json"
 """Name of the file in a cell's folder that holds its result, written last."""
 
+TYPES_OF_NONE = {
+    "exploitability": "float64",
+    "uniform_exploitability": "float64",
+    "exploitability_measure": "string",
+    "return": "float64",
+    "error": "string",
+}
+"""Types of the columns of the table that may hold no value at all."""
+
 Status = Literal["done", "failed", "killed"]
 
 
@@ -215,8 +224,12 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     A column of numbers of which some are no integers becomes one of floats; one of several kinds of values, of
     texts.
     """
-    columns = {name: _of_one_kind([row[name] for row in rows]) for name in (rows[0] if rows else ())}
-    table = importlib.import_module("pyarrow").table(columns)
+    arrow: Any = importlib.import_module("pyarrow")
+    columns = {
+        name: arrow.array(_of_one_kind([row[name] for row in rows]), TYPES_OF_NONE.get(name))
+        for name in (rows[0] if rows else ())
+    }
+    table = arrow.table(columns)
     with replacing(path) as file:
         importlib.import_module("pyarrow.parquet").write_table(table, file)
 

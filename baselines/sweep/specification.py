@@ -5,7 +5,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from mfenvs import checks
 from mfenvs.game import Game
@@ -19,6 +19,8 @@ from ..trainer import MOST_ITERATIONS, Trainer
 from .cells import Cell, Length, Unit, fingerprints
 from .summary import SummarySettings
 from .toml_document import Document, SpecificationError, Table
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 MOST_CELLS = 100_000
 """Largest number of cells of a sweep."""
@@ -106,13 +108,13 @@ def read_specification(path: str | Path) -> Specification:
     """
     document = Document(path)
     root = document.table()
+    root.check_names(("seeds", *UNITS, "games", "algorithms", "measures", "summary"))
     seeds = _seeds(root)
     length = _length(root)
     games = _games(root)
     learners = _learners(root, length, sorted({game.group for game in games}))
-    measurement = _settings(root.take_table("measures"), MeasurementSettings())
-    summary = _settings(root.take_table("summary"), SummarySettings())
-    root.finish()
+    measurement = _settings(root.table("measures"), MeasurementSettings())
+    summary = _settings(root.table("summary"), SummarySettings())
     n_cells = len(seeds) * sum(game.group in learner.groups for game in games for learner in learners)
     if n_cells > MOST_CELLS:
         document.refuse((), f"must describe at most {MOST_CELLS} cells, got {n_cells}")
@@ -126,7 +128,7 @@ def read_specification(path: str | Path) -> Specification:
 
 
 def _seeds(root: Table) -> list[int]:
-    found = root.take("seeds")
+    found = root.content.get("seeds")
     if found is None:
         root.document.refuse((), "must have the key 'seeds'")
     try:
@@ -143,16 +145,17 @@ def _seeds(root: Table) -> list[int]:
 
 def _length(table: Table) -> Length | None:
     """The length of the trainings that a table gives, if any; an error if it gives two."""
-    lengths: dict[Unit, Any] = {unit: table.take(unit) for unit in get_args(Unit)}
-    given = {unit: amount for unit, amount in lengths.items() if amount is not None}
+    given = {unit: amount for unit, amount in table.content.items() if unit in UNITS}
     if len(given) > 1:
         first, second, *_ = given
         table.refuse(second, f"and {first} are both given: a training has one length")
     for unit, amount in given.items():
         try:
             if unit == "seconds":
-                return Length(unit=unit, amount=checks.real("it", amount, 0.0, MOST_SECONDS, exclude_low=True))
-            return Length(unit=unit, amount=checks.integer("it", amount, 1, MOST_ITERATIONS))
+                return Length(
+                    unit="seconds", amount=checks.real("it", amount, 0.0, MOST_SECONDS, exclude_low=True)
+                )
+            return Length(unit=cast(Unit, unit), amount=checks.integer("it", amount, 1, MOST_ITERATIONS))
         except (TypeError, ValueError) as error:
             table.refuse(unit, str(error).removeprefix("it "))
     return None
@@ -160,8 +163,9 @@ def _length(table: Table) -> Length | None:
 
 def _games(root: Table) -> list[_Game]:
     found: list[_Game] = []
-    for entry in root.take_tables("games"):
-        word = entry.take_text("game")
+    for entry in root.tables("games"):
+        entry.check_names(("game", "label", "constants", "grid"))
+        word = entry.text("game")
         try:
             game_class, module = game_class_and_module(word)
         except Exception as error:  # Importing a user's module may raise anything.
@@ -173,29 +177,28 @@ def _games(root: Table) -> list[_Game]:
             with _Blaming(entry, "constants"):
                 made = make(name, **constants)
             found.append(_Game(f"{label}{variant}", name, module, constants, made, label))
-        entry.finish()
     return found
 
 
 def _learners(root: Table, length: Length | None, groups: list[str]) -> list[_Learner]:
     found: list[_Learner] = []
     labels: list[str] = []
-    for entry in root.take_tables("algorithms"):
-        name = entry.take_text("algorithm")
+    for entry in root.tables("algorithms"):
+        entry.check_names(("algorithm", "label", "hyper_parameters", "grid", "games", *UNITS))
+        name = entry.text("algorithm")
         if name not in ALGORITHMS:
             entry.refuse("algorithm", f"is an unknown one, {name!r}; known: {', '.join(ALGORITHMS)}")
         label = _new_label(entry, name, labels)
         labels.append(label)
         own_length = _length(entry) or length
         if own_length is None:
-            root.document.refuse((), f"must have one of the keys {', '.join(get_args(Unit))}")
+            root.document.refuse((), f"must have one of the keys {', '.join(UNITS)}")
         chosen = _chosen_groups(entry, groups)
         allowed = [field.name for field in dataclasses.fields(algorithm(name).config_class)]
         for values, variant in _combinations(entry, "hyper_parameters", allowed, "hyper-parameter"):
             with _Blaming(entry, "hyper_parameters"):
                 make_config(name, values, 0)
             found.append(_Learner(f"{label}{variant}", name, values, own_length, chosen, entry))
-        entry.finish()
     return found
 
 
@@ -208,7 +211,7 @@ def make_config(name: str, hyper_parameters: dict[str, Any], seed: int) -> Train
 
 
 def _new_label(entry: Table, default: str, labels: list[str]) -> str:
-    label = entry.take_text("label", default)
+    label = entry.text("label", default)
     if label in labels:
         key = "label" if "label" in entry.content else next(iter(entry.content))
         entry.refuse(key, f'begins a second entry that is labelled {label!r}: give it another label = "..."')
@@ -216,7 +219,7 @@ def _new_label(entry: Table, default: str, labels: list[str]) -> str:
 
 
 def _chosen_groups(entry: Table, groups: list[str]) -> tuple[str, ...]:
-    chosen = entry.take("games", groups)
+    chosen = entry.content.get("games", groups)
     if not isinstance(chosen, list) or not chosen or any(label not in groups for label in chosen):
         entry.refuse(
             "games", f"must be a list of labels among {', '.join(map(repr, groups))}, got {chosen!r:.100}"
@@ -228,14 +231,13 @@ def _combinations(
     entry: Table, fixed_name: str, allowed: list[str], what: str
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """All choices of values that an entry describes, each with the words that tell it from the others."""
-    fixed, grid = entry.take_table(fixed_name), entry.take_table("grid")
+    fixed, grid = entry.table(fixed_name), entry.table("grid")
     for table in (fixed, grid):
         for name, value in table.content.items():
             if name == "seed" and fixed_name == "hyper_parameters":
                 table.refuse(name, "must not be here: the sweep sets it (seeds, at the top of the file)")
-            if name not in allowed:
-                table.refuse_unknown(name, allowed, what)
             _check_is_plain(table, name, value)
+        table.check_names(allowed, what)
     for name, values in grid.content.items():
         if name in fixed.content:
             grid.refuse(name, f"is set in {fixed_name} too: it has one value or a list of them, not both")
@@ -289,12 +291,10 @@ class _Blaming:
 
 def _settings(table: Table, settings: Any) -> Any:
     """Settings with the values of a table; an error that names the key if one is unknown or not allowed."""
-    allowed = [field.name for field in dataclasses.fields(settings)]
-    for name in table.content:
-        if name not in allowed:
-            table.refuse_unknown(name, allowed)
+    table.check_names([field.name for field in dataclasses.fields(settings)])
+    for name, value in table.content.items():
         try:
-            settings = dataclasses.replace(settings, **{name: table.take(name)})
+            settings = dataclasses.replace(settings, **{name: value})
             settings.check()
         except (TypeError, ValueError) as error:
             table.refuse(name, str(error).removeprefix(f"{name} "))

@@ -159,10 +159,10 @@ def run_sweep(
         sweep = Sweep.of(folder, specification)
         (folder / CELLS).mkdir(exist_ok=True)
         _clear_attempts(folder)
-        (folder / ATTEMPTS).mkdir(exist_ok=True)
         with replacing(folder / SPECIFICATION) as file:
             file.write(specification.text.encode())
         _report_damage(sweep, report)
+        (folder / ATTEMPTS).mkdir(exist_ok=True)
         cells = sweep.to_run(settings)
         if len(cells) < len(sweep.cells):
             report(f"{len(sweep.cells) - len(cells)} of {len(sweep.cells)} cells have been run before")
@@ -170,14 +170,11 @@ def run_sweep(
             if (folder / CELLS / cell.name).exists():
                 discard(folder, cell, new_result(cell, 1).token)
                 sweep.results.pop(cell.name, None)
-        sweep.write()
-        if cells:
-            with (
-                _cleared_in_the_end(folder),
-                _closed_in_the_end(make_pool(len(cells))) as pool,
-                _written_in_the_end(sweep),
-            ):
-                _run_cells(sweep, cells, pool, settings.retries, report)
+        with _cleared_in_the_end(folder), _written_in_the_end(sweep):
+            if cells:
+                with _closed_in_the_end(make_pool(len(cells))) as pool:
+                    report(f"{len(cells)} cells to run, by {pool.description}")
+                    _run_cells(sweep, cells, pool, settings.retries, report)
     return sweep
 
 

@@ -48,7 +48,7 @@ class Document:
             self.root: dict[str, Any] = tomllib.loads(self.text)
         except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise SpecificationError(f"{self.path} is not TOML: {error}") from error
-        self._lines = self.text.split("\n")
+        self._lines = self.text.replace("\r\n", "\n").split("\n")
 
     def table(self) -> Table:
         """The whole document as a table."""
@@ -79,7 +79,7 @@ class Document:
 
 
 class Table:
-    """A table of a document. Every key must be taken; :meth:`finish` refuses those that were not.
+    """A table of a document.
 
     Parameters
     ----------
@@ -93,32 +93,34 @@ class Table:
 
     def __init__(self, document: Document, key: Key, content: dict[str, Any]) -> None:
         self.document, self.key, self.content = document, key, content
-        self._taken: list[str] = []
 
-    def take(self, name: str, default: Any = None) -> Any:
-        """The value of a key, or ``default`` if it is missing."""
-        self._taken.append(name)
-        return self.content.get(name, default)
+    def check_names(self, allowed: Sequence[str], what: str = "key") -> None:
+        """Raise a SpecificationError if the table has other keys than those that are allowed."""
+        for name in self.content:
+            if name not in allowed:
+                close = difflib.get_close_matches(name, allowed, 1)
+                suggestion = f" (did you mean {close[0]!r}?)" if close else ""
+                self.refuse(name, f"is an unknown {what}{suggestion}; allowed: {', '.join(allowed)}")
 
-    def take_text(self, name: str, default: str | None = None) -> str:
+    def text(self, name: str, default: str | None = None) -> str:
         """The value of a key, a text that is not empty; an error if it is missing and has no default."""
-        value = self.take(name, default)
+        value = self.content.get(name, default)
         if value is None:
             self.document.refuse(self.key, f"must have the key {name!r}")
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
             self.refuse(name, f"must be a text, got {value!r:.100}")
         return str(value)
 
-    def take_table(self, name: str) -> Table:
+    def table(self, name: str) -> Table:
         """The table under a key; an empty one if it is missing."""
-        value = self.take(name, {})
+        value = self.content.get(name, {})
         if not isinstance(value, dict):
             self.refuse(name, f"must be a table, got {value!r:.100}")
         return Table(self.document, (*self.key, name), value)
 
-    def take_tables(self, name: str) -> list[Table]:
+    def tables(self, name: str) -> list[Table]:
         """The tables of an array of tables, at least one."""
-        value = self.take(name)
+        value = self.content.get(name)
         if value is None:
             self.document.refuse(self.key, f"must have at least one table [[{name}]]")
         if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
@@ -128,18 +130,6 @@ class Table:
     def refuse(self, name: str, message: str) -> NoReturn:
         """Raise a SpecificationError about a key of this table."""
         self.document.refuse((*self.key, name), message)
-
-    def refuse_unknown(self, name: str, allowed: Sequence[str], what: str = "key") -> NoReturn:
-        """Raise a SpecificationError about a key that must not be in this table."""
-        close = difflib.get_close_matches(name, allowed, 1)
-        suggestion = f" (did you mean {close[0]!r}?)" if close else ""
-        self.refuse(name, f"is an unknown {what}{suggestion}; allowed: {', '.join(allowed) or 'none'}")
-
-    def finish(self) -> None:
-        """Raise a SpecificationError if the table has a key that was not taken."""
-        for name in self.content:
-            if name not in self._taken:
-                self.refuse_unknown(name, self._taken)
 
 
 def shown_key(key: Key) -> str:
