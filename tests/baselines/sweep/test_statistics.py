@@ -45,12 +45,12 @@ def test_two_runs_in_two_games_are_resampled_as_enumerated() -> None:
     """The middle two of four scores are the larger one of the first game and the smaller one of the second.
 
     They are 0 (1/4) or 1 (3/4), and 30 (1/4) or 10 (3/4): the means are 5 (3/16), 5.5 (9/16), 15 (1/16) and 15.5
-    (3/16). 1/8 lies within the first, 7/8 within the last; of 20,000 resamples, the shares are off by 1/16 with a
-    probability below 1e-90.
+    (3/16). So 1/8 lies within the first and 7/8 within the last, 0.22 and 0.78 within the others: each at least
+    0.03 from the ends, which 20,000 resamples miss with a probability below 1e-20.
     """
     strata = [[0.0, 1.0], [10.0, 30.0]]
     assert bootstrap_interval(strata, confidence=0.75, n_resamples=20_000, seed=3) == (5.0, 15.5)
-    assert bootstrap_interval(strata, confidence=0.5, n_resamples=20_000, seed=3) == (5.5, 15.0)
+    assert bootstrap_interval(strata, confidence=0.56, n_resamples=20_000, seed=3) == (5.5, 15.0)
 
 
 def test_runs_are_resampled_within_their_game() -> None:
