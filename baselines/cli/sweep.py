@@ -15,8 +15,8 @@ from ..sweep.local_pool import LocalPool
 from ..sweep.pools import Pool
 from ..sweep.ray_pool import RayPool
 from ..sweep.results import TABLE
-from ..sweep.specification import Specification, read_specification
-from ..sweep.summary import summarise, summary_table
+from ..sweep.specification import read_specification
+from ..sweep.summary import summary_table
 from ..sweep.sweep import SUMMARY, Sweep, SweepSettings, run_sweep
 
 USAGE = """\
@@ -39,7 +39,7 @@ class SweepFlags:
     """Number of processes on this machine, of one thread each; by default one a core."""
     address: str | None = None
     """Address of a Ray cluster that runs the cells instead: auto for the one that this machine belongs to. All its
-    machines must see the sweep's folder under the same path."""
+    machines must have mfenvs, and see the sweep's folder under the same path."""
     cpus_per_cell: float = 1.0
     """Number of CPUs that Ray reserves for each cell."""
     gpus_per_cell: float = 0.0
@@ -125,9 +125,7 @@ def _list_cells(sweep: Sweep) -> None:
 
 def _show(sweep: Sweep) -> int:
     """Print the summary of a finished sweep; return the exit status."""
-    specification: Specification = sweep.specification
-    results = [sweep.results.get(cell.name) for cell in sweep.cells]
-    summary = summarise(sweep.cells, results, specification.summary)
+    summary = sweep.summary
     table = summary_table(summary)
     if table is not None:
         Console().print(table)

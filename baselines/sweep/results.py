@@ -221,8 +221,8 @@ def _scalar(value: Any) -> Any:
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows with the same columns to a parquet file.
 
-    A column of numbers of which some are no integers becomes one of floats; one of several kinds of values, of
-    texts.
+    A column of numbers of which some are no integers becomes one of floats; one of several kinds of values, or of
+    integers beyond 64 bits, becomes one of texts.
     """
     arrow: Any = importlib.import_module("pyarrow")
     columns = {
@@ -246,6 +246,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 def _of_one_kind(values: list[Any]) -> list[Any]:
     kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
+        return [None if value is None else str(value) for value in values]
     if len(kinds) < 2:
         return values
     if kinds == {int, float}:

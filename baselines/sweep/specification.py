@@ -98,7 +98,8 @@ def read_specification(path: str | Path) -> Specification:
             [summary]                # fields of SummarySettings
 
         ``constants``, ``hyper_parameters``, ``grid``, labels and the last two tables may be missing. A grid holds
-        a list of values for each name; all combinations are trained.
+        a list of values for each name; all combinations are trained. A module that is named is imported, which
+        runs its code.
 
     Raises
     ------

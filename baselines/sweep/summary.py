@@ -121,9 +121,12 @@ def _scores(done: list[tuple[Cell, Result]], measure: str, left_out: list[str]) 
         value = result.measures.get(measure)
         if value is None:
             continue
+        if not math.isfinite(value):
+            left_out.append(f"{measure} of {cell}: {value}")
+            continue
         if measure != "return":
-            uniform = result.uniform.get(measure)
-            if not uniform:
+            uniform = result.uniform.get(measure, math.nan)
+            if not 0.0 < uniform < math.inf:
                 reason = f"{measure} on {cell.game_label}: the uniform policy's is {uniform}, nothing to divide by"
                 if reason not in left_out:
                     left_out.append(reason)

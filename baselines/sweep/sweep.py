@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mfenvs.files import FileError, replacing, write_json
 
@@ -63,12 +64,15 @@ class Sweep:
         The results so far, by the cells' names.
     damaged:
         Messages about results that cannot be read, by the cells' names. These cells are to be run again.
+    summary:
+        The summary (:func:`baselines.sweep.summary.summarise`) that was written last.
     """
 
     folder: Path
     specification: Specification
     results: dict[str, Result]
     damaged: dict[str, str]
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, specification: Specification) -> "Sweep":
@@ -110,12 +114,17 @@ class Sweep:
         kept = ("done",) if settings.retry_failed else ("done", "failed", "killed")
         return [cell for cell in self.cells if self.state(cell) not in kept]
 
-    def write(self) -> None:
-        """Write the table of results, and the summary."""
+    def write_table(self) -> None:
+        """Write the table of results."""
         cells = [cell for cell in self.cells if cell.name in self.results]
         write_table(self.folder / TABLE, table_rows(cells, [self.results[cell.name] for cell in cells]))
+
+    def write(self) -> None:
+        """Write the table of results, and the summary."""
+        self.write_table()
         results = [self.results.get(cell.name) for cell in self.cells]
-        write_json(self.folder / SUMMARY, summarise(self.cells, results, self.specification.summary))
+        self.summary = summarise(self.cells, results, self.specification.summary)
+        write_json(self.folder / SUMMARY, self.summary)
 
 
 def run_sweep(
@@ -198,7 +207,7 @@ def _run_cells(sweep: Sweep, cells: Sequence[Cell], pool: Pool, retries: int, re
             n_finished += 1
             report(f"[{n_finished}/{len(cells)}] {cell}: {_outcome(result)}")
         if time.monotonic() - written >= SECONDS_BETWEEN_TABLES:
-            sweep.write()
+            sweep.write_table()
             written = time.monotonic()
 
 

@@ -1,6 +1,7 @@
 """Cells in processes of this machine: processes that die, their threads, and their end."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -42,8 +43,11 @@ def test_processes_have_one_thread_and_end_when_they_are_told_to(game_in_cwd, tm
     if settings.exists():  # Linux only.
         environment = dict(pair.split("=", 1) for pair in settings.read_text().split("\0") if "=" in pair)
         assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "NUMBA")} == {"1"}
+        # Ctrl-C reaches all processes of a terminal; it is not for this one.
+        ignored = re.search(r"SigIgn:\s*([0-9a-f]+)", Path(f"/proc/{process}/status").read_text())
+        assert ignored is not None
+        assert int(ignored[1], 16) >> (signal.SIGINT - 1) & 1
     assert os.environ["OMP_NUM_THREADS"] == "2"
-    os.kill(process, signal.SIGINT)  # Ctrl-C reaches all processes of a terminal; it is not for this one.
     pool.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)

@@ -119,7 +119,7 @@ def test_the_table_has_a_row_for_each_cell_and_one_type_in_each_column(tmp_path,
     pytest.importorskip("pyarrow")
     cells = read(tmp_path).cells
     mixed = [
-        dataclasses.replace(cells[0], hyper_parameters={"a": 1, "b": 0.5, "c": [1, 2], "d": "x"}),
+        dataclasses.replace(cells[0], hyper_parameters={"a": 1, "b": 0.5, "c": [1, 2], "d": "x", "e": 2**63}),
         dataclasses.replace(cells[1], hyper_parameters={"a": 0.5, "d": 3}),
     ]
     failed = dataclasses.replace(result, status="failed", error="no", measures={}, uniform={})
@@ -139,6 +139,7 @@ def test_the_table_has_a_row_for_each_cell_and_one_type_in_each_column(tmp_path,
     assert [row["hyper_parameters.b"] for row in rows] == [0.5, None]
     assert [row["hyper_parameters.c"] for row in rows] == ["[1, 2]", None]
     assert [row["hyper_parameters.d"] for row in rows] == ["x", "3"]
+    assert [row["hyper_parameters.e"] for row in rows] == [str(2**63), None]
     assert [row["constants.n_agents"] for row in rows] == [20, 20]
 
 

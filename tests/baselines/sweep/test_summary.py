@@ -130,6 +130,10 @@ def test_what_cannot_be_summarised_is_told() -> None:
     assert found["cells"] == {"all": 4, "done": 2, "failed": 1, "killed": 0, "left": 1}
     assert [(line["status"], line["error"]) for line in found["not_done"]] == [("failed", "ValueError: too few")]
     assert summary_table(found) is None
+    not_finite = [result({"return": value}, {}) for value in (math.nan, math.inf, 1.0)]
+    found = summary({("A", "x"): not_finite})
+    assert found["left_out"] == ["return of x on A, seed 0: nan", "return of x on A, seed 1: inf"]
+    assert found["measures"]["return"]["by_game"][0]["n_runs"] == 1
 
 
 def test_failed_runs_do_not_count() -> None:

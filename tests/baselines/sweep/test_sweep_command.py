@@ -91,6 +91,7 @@ def started(folder: Path, specification: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
 
     def has_begun() -> bool:
@@ -134,7 +135,7 @@ def test_a_killed_and_an_interrupted_sweep_are_continued(game_in_cwd, tmp_path, 
     process = started(tmp_path, specification)
     assert sweep(specification, "--folder", out, "--workers", "1") == 2
     assert "belongs to a run that is going on" in capsys.readouterr().err
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: the processes of the cells get it too.
     shown, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "2 of 6 cells have been run before" in shown
