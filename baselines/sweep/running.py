@@ -13,6 +13,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from mfenvs.files import FileError
 from mfenvs.game import Game
 from mfenvs.registry import make
 
@@ -24,7 +25,7 @@ from ..runs import AnyTrainer, algorithm, save_results, write_config
 from ..trainer import MOST_ITERATIONS
 from ..versions import versions
 from .cells import Cell
-from .results import ATTEMPTS, CELLS, Result, commit
+from .results import ATTEMPTS, CELLS, Result, commit, read_result
 from .specification import make_config
 
 OUTPUT = "output.txt"
@@ -62,6 +63,9 @@ def run_cell(sweep: Path, cell: Cell, attempt: int, search_path: str) -> Result:
             f"there is no folder {sweep / CELLS} on {socket.gethostname()}: a sweep's folder must be on a file"
             " system that all machines share, under the same path"
         )
+    with contextlib.suppress(FileError):
+        # A process that was taken for dead, or whose sweep was killed, may have finished the cell meanwhile.
+        return read_result(sweep / CELLS / cell.name, cell.fingerprint)
     begun = new_result(cell, attempt)
     folder = sweep / ATTEMPTS / f"{cell.name}-{begun.token}"
     folder.mkdir(parents=True)

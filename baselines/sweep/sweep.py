@@ -176,7 +176,7 @@ def run_sweep(
         if len(cells) < len(sweep.cells):
             report(f"{len(sweep.cells) - len(cells)} of {len(sweep.cells)} cells have been run before")
         for cell in cells:
-            if (folder / CELLS / cell.name).exists():
+            if cell.name in sweep.results or cell.name in sweep.damaged:
                 discard(folder, cell, new_result(cell, 1).token)
                 sweep.results.pop(cell.name, None)
         with _cleared_in_the_end(folder), _written_in_the_end(sweep):

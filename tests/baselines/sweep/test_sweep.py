@@ -11,7 +11,7 @@ from baselines.runs import read_run
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.sweep.pools import Ended
 from baselines.sweep.results import ATTEMPTS, CELLS, RESULT, TABLE, read_table
-from baselines.sweep.running import OUTPUT
+from baselines.sweep.running import OUTPUT, run_cell
 from baselines.sweep.sweep import SPECIFICATION, SUMMARY
 from mfenvs.evaluation import evaluate
 from mfenvs.meanfield.induced import InducedGame
@@ -140,13 +140,24 @@ def test_a_result_that_was_written_before_the_process_died_is_kept(tmp_path) -> 
     tokens = []
 
     def ends(task):
-        from baselines.sweep.running import run_cell
-
         tokens.append(run_cell(tmp_path / "out", task.cell, task.attempt, str(tmp_path)).token)
         return Ended(task, None, "killed by SIGKILL")
 
     sweep, tasks, _ = sweep_inline(tmp_path / "out", specification, ends)
     assert len(tasks) == 4
+    assert [sweep.results[cell.name].token for cell in sweep.cells] == tokens
+
+
+def test_a_cell_that_another_process_has_finished_meanwhile_is_neither_discarded_nor_run_again(tmp_path) -> None:
+    """As by a process that outlives a killed sweep for a moment."""
+    specification, folder = read(tmp_path), tmp_path / "out"
+    tokens = []
+
+    def ends(task):
+        for cell in specification.cells if not tokens else ():
+            tokens.append(run_cell(folder, cell, 1, str(tmp_path)).token)
+
+    sweep, _, _ = sweep_inline(folder, specification, ends)
     assert [sweep.results[cell.name].token for cell in sweep.cells] == tokens
 
 
