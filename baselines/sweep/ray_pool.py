@@ -47,7 +47,7 @@ class RayPool:
         if self._is_ours:
             try:
                 ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": ONE_THREAD})
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except Exception as error:  # Ray raises a plain one where a node does not start in time.
                 raise OSError(f"cannot join a Ray cluster at {address!r}: {error}") from error
         self.description = f"the Ray cluster at {address}, {_resources(ray)}"
         options = {"max_retries": 0, "num_cpus": cpus_per_cell, "num_gpus": gpus_per_cell}
