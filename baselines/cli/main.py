@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("list", "train", "evaluate", "render", "analyse", "check")
+COMMANDS = ("list", "train", "evaluate", "render", "analyse", "check", "sweep")
 
 USAGE = """\
 usage: mfenvs COMMAND ...
@@ -19,6 +19,7 @@ usage: mfenvs COMMAND ...
   mfenvs render RUN [FLAGS]            play one episode by a run's policy and show it
   mfenvs analyse GAME [FLAGS]          how symmetric and how exploitable a game is: theory and measurements
   mfenvs check GAME [FLAGS]            do the game's rules and environments pass the conformance tests
+  mfenvs sweep SPEC.toml [FLAGS]       games x algorithms x hyper-parameters x seeds, by many processes
 
 A game of your own is named MODULE:GAME, as in `mfenvs train ppo beach:BeachBar-v0`: the module that registers it
 is imported first.
