@@ -73,7 +73,7 @@ class BlackBoxGame:
     ... )
     >>> found = approximate_symmetry(game)
     >>> print(found)
-    alpha = 0 (agent 0), beta = 0.666667 (agent 0), exact, 3 points
+    alpha = 0 (exact, agent 0), beta = 0.666667 (exact, agent 0), 3 points
     >>> found.most_asymmetric(by="treated_apart")
     array([2])
     >>> induced = mfenvs.InducedGame(SymmetrisedGame(black_box=game))

@@ -10,7 +10,6 @@ world of N agents here, and not the mean-field limit that :class:`mfenvs.Induced
 import contextlib
 import dis
 import functools
-import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from mfenvs.engine.counting import no_aggregate, own_count_rules
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import check_model, in_double_precision
 from mfenvs.game import FiniteGame, Rule, Rules
+from mfenvs.meanfield.dependence import ProvenDependences, proven_dependences, times_that_matter
 from mfenvs.rules import World, plain, rule
 
 Array = NDArray[np.float64]
@@ -73,7 +73,7 @@ class RulesAmongOthers:
         """The share of the population of each kind, shape (n_kinds,)."""
         self._kinds = in_double_precision(distinct)
         self._compiled = _kernels(game.rules, game.transition, game.reward, game.n_states, game.n_actions)
-        self.times = self._times()
+        self.times = times_that_matter(game)
         """The times at which rules can differ: all of them if a rule reads the time, else 0 only."""
 
     @property
@@ -94,6 +94,11 @@ class RulesAmongOthers:
                 self._compiled.alike(self._kinds, self.game.constants, time, self.game.n_agents, *scratch)
                 for time in self.times
             )
+
+    @functools.cached_property
+    def dependences(self) -> ProvenDependences:
+        """What is proven of how P^i and R^i depend on the counts of the others."""
+        return proven_dependences(self.game, in_mean_field=False)
 
     def own_tables(self, agent: int, others: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
         """P^i(., ., others), shape (S, A, S), and R^i(., ., others), shape (S, A), of one agent i.
@@ -208,12 +213,6 @@ class RulesAmongOthers:
             )
         return transitions, rewards
 
-    def _times(self) -> range:
-        rules = self.game.rules
-        read = (self.game.transition, self.game.reward, rules.aggregate, rules.cell, rules.weight, rules.count)
-        reads_time = not self.game.is_infinite and any(_names_time(function) for function in read if function)
-        return range(self.game.horizon if reads_time else 1)
-
 
 @contextlib.contextmanager
 def _explaining(game: FiniteGame) -> Iterator[None]:
@@ -231,26 +230,6 @@ def _loads(function: Any, position: int) -> bool:
     # Newer versions of Python load two variables by one instruction, whose value is then both names.
     values = [step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD")]
     return any(name in (value if isinstance(value, tuple) else (value,)) for value in values)
-
-
-def _names_time(function: Any) -> bool:
-    """Whether a rule, or a rule that it calls, mentions an attribute ``time``: only such a rule can read it."""
-    return any("time" in code.co_names for code in _codes(plain(function), set()))
-
-
-def _codes(function: Any, seen: set[int]) -> Iterator[types.CodeType]:
-    """The byte code of a function and of all functions that it can reach by name."""
-    if id(function) in seen or not isinstance(function, types.FunctionType):
-        return
-    seen.add(id(function))
-    yield function.__code__
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    names = function.__code__.co_names
-    reached = [function.__globals__[name] for name in names if name in function.__globals__]
-    modules = [found for found in reached if isinstance(found, types.ModuleType)]
-    members = [getattr(module, name) for module in modules for name in names if hasattr(module, name)]
-    for found in (*cells, *reached, *members):
-        yield from _codes(plain(found), seen)
 
 
 class _Kernels(NamedTuple):

@@ -21,7 +21,7 @@ def test_the_report_is_printed_and_written(tmp_path, capsys, monkeypatch):
     assert report["game"] == "Epidemic-v0"
     assert report["settings"]["n_worlds"] == 4
     assert report["constants_of_game"]["n_agents"] == 8
-    assert report["symmetry"]["is_exact"] is True
+    assert report["symmetry"]["alpha_kind"] == report["symmetry"]["beta_kind"] == "exact"
     assert report["equilibrium"]["n_iterations"] <= 20
 
 
