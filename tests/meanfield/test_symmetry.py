@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from black_boxes import definition_6, definition_7, from_tables, random_tables
 from ferry import Ferry
 from numpy.testing import assert_allclose
 
-from mfenvs import FiniteGame, make, rule, share
+from mfenvs import FiniteGame, InducedGame, make, rule, share
 from mfenvs.meanfield.black_box import BlackBoxGame, as_black_box
 from mfenvs.meanfield.lattice_search import search_lattice
 from mfenvs.meanfield.sampled_symmetry import sample_symmetry
@@ -147,6 +148,30 @@ def test_an_epidemic_by_its_formula(n):
     assert (found.alpha_at.state, found.alpha_at.agent) == ((1, 0)[worst], apart[worst].argmax())
     assert worst == 1 or (found.alpha_at.action == 1 and found.alpha_at.others[0, 1] == n - 1)
     assert not found.treated_apart.any()
+
+
+def peak_bytes(call) -> int:
+    """The most memory that numpy and Python take for a call, beyond what they held before."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_grows_with_the_number_of_agents_once_and_not_with_steps():
+    """At N = 10^5 agents of 12 bytes each: some copies in double precision, and nothing more for a flow."""
+    peaks = []
+    for n in (50_000, 100_000):
+        game = make("Epidemic-v0", n_agents=n, horizon=50)
+        approximate_symmetry(game, n_points=1)  # Draw the agents, compile.
+        peaks.append(peak_bytes(lambda game=game: (approximate_symmetry(game), InducedGame(game))))
+    assert peaks[1] < 2.2 * peaks[0]
+    assert peaks[1] < 400 * 100_000
+    induced = InducedGame(game)
+    policy = induced.uniform_policy()
+    assert peak_bytes(lambda: induced.flow(policy)) < 50_000
 
 
 def test_a_planted_agent_is_named_in_a_large_population():
