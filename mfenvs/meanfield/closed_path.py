@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
@@ -133,7 +133,7 @@ class RulesAmongOthers:
         check_model(self.game, transitions, rewards, f" for agent {agent} among others {others.tolist()}")
         return transitions[0], rewards[0]
 
-    def arrays(self, counts: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
+    def arrays(self, counts: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P (S, A, S) and R (S, A) of the induced game where the N - 1 others have these counts (S, A).
 
         Raises
@@ -144,21 +144,20 @@ class RulesAmongOthers:
         found = self.deviations(counts, time)
         return found.transitions, found.rewards
 
-    def tables_of_kinds(self, counts: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
+    def tables_of_kinds(self, counts: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P^i (n_kinds, S, A, S) and R^i (n_kinds, S, A) of every kind of agents, among others with these counts.
 
         Raises
         ------
-        TypeError
-            If agents are counted by who they are.
-        ValueError
-            If a rule returns a row that is no probability row, or a reward that is not finite.
+        TypeError, ValueError
+            As for :meth:`deviations`.
         """
+        counts, time = self._checked_point(counts, time)
         transitions, rewards = self._tables(self._kinds, self._counted(counts, time), time)
         check_model(self.game, transitions, rewards, f" among others {counts.tolist()}")
         return transitions, rewards
 
-    def deviations(self, counts: NDArray[np.int64], time: int = 0) -> "Deviations":
+    def deviations(self, counts: ArrayLike, time: int = 0) -> "Deviations":
         """Compare every kind's rules with the induced game's, where the N - 1 others have these counts (S, A).
 
         Raises
@@ -170,10 +169,7 @@ class RulesAmongOthers:
             reward that is not finite, for any agent.
         """
         n, game = len(self._kinds), self.game
-        time = checks.integer("time", time, 0, game.horizon - 1)
-        counts = checks.indices("counts", counts, (game.n_states, game.n_actions), 0, self.n_others)
-        if counts.sum() != self.n_others:
-            raise ValueError(f"counts must sum to N - 1 = {self.n_others}, got a sum of {counts.sum()}")
+        counts, time = self._checked_point(counts, time)
         counted = self._counted(counts, time)
         transitions = np.empty((game.n_states, game.n_actions, game.n_states))
         rewards = np.empty(transitions.shape[:2])
@@ -187,6 +183,13 @@ class RulesAmongOthers:
             own = self._tables(self._kinds[wrong : wrong + 1], counted, time)
             check_model(game, *own, f" for agent {self.first_of_kind[wrong]} among others {counts.tolist()}")
         return found
+
+    def _checked_point(self, counts: ArrayLike, time: int) -> tuple[NDArray[np.int64], int]:
+        shape = self.game.n_states, self.game.n_actions
+        found: NDArray[np.int64] = checks.indices("counts", counts, shape, 0, self.n_others)
+        if found.sum() != self.n_others:
+            raise ValueError(f"counts must sum to N - 1 = {self.n_others}, got a sum of {found.sum()}")
+        return found, checks.integer("time", time, 0, self.game.horizon - 1)
 
     def _counted(self, counts: NDArray[np.int64], time: int) -> Array:
         """The others' contributions to the game's counts, shape (n_cells,)."""

@@ -48,6 +48,8 @@ MOST_CELLS = 32
 """Largest number of cells between which mass is moved at one population."""
 MOST_ROWS = 1024
 """Largest number of transition rows that are compared pair by pair; of more, this many are drawn at random."""
+MOST_POPULATIONS = 100_000
+"""Largest number of random populations that a caller may ask for."""
 N_ROUNDS = 4
 """Number of rounds of the search. Those after the first look around the best population so far, too."""
 FARTHEST = 2.0 - 1e-12
@@ -148,8 +150,8 @@ def lipschitz_constants(induced: InducedGame, *, n_populations: int = 48, seed: 
     induced:
         The mean-field game.
     n_populations:
-        Number of random populations at which the rules are checked, at least 4. Where the rules are not affine,
-        the search for large quotients tries as many in each of its four rounds.
+        Number of random populations at which the rules are checked, from 4 to 10^5. Where the rules are not
+        affine, the search for large quotients tries as many in each of its four rounds.
     seed:
         Random seed of the populations, an integer in [0, 2^64 - 1].
 
@@ -168,7 +170,7 @@ def lipschitz_constants(induced: InducedGame, *, n_populations: int = 48, seed: 
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {checks.shown(induced)}")
-    n_populations = checks.integer("n_populations", n_populations, 4)
+    n_populations = checks.integer("n_populations", n_populations, 4, MOST_POPULATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     n = n_affordable(induced, n_populations)
     times, proof = times_that_matter(induced.game), proven_dependences(induced.game, in_mean_field=True)

@@ -27,7 +27,7 @@ from mfenvs.meanfield.black_box import (
 )
 from mfenvs.meanfield.closed_path import RulesAmongOthers
 from mfenvs.meanfield.dependence import ProvenDependence, ProvenDependences
-from mfenvs.meanfield.lattice import Counts, in_order, lattice, lattice_size
+from mfenvs.meanfield.lattice import Counts, in_order, lattice, n_arguments
 from mfenvs.meanfield.lattice_search import search_lattice
 from mfenvs.meanfield.sampled_symmetry import SampledSymmetry, sample_symmetry
 from mfenvs.meanfield.symmetrisation import MOST_EVALUATIONS
@@ -167,9 +167,9 @@ def approximate_symmetry(
     game:
         A finite game, or one given by callables.
     n_points:
-        Largest number of points that are evaluated, at least 1, unless a black box is enumerated.
+        Largest number of points that are evaluated, from 1 to 10^6, unless a black box is enumerated.
     n_permutations:
-        Number of permutations with which a sampled symmetrisation is evaluated, at least 2.
+        Number of permutations with which a sampled symmetrisation is evaluated, from 2 to 10^6.
     seed:
         Random seed of the search, an integer in [0, 2^64 - 1].
 
@@ -187,8 +187,8 @@ def approximate_symmetry(
     ----------
     Yardim & He, arXiv 2408.15173, Definition 7.
     """
-    n_points = checks.integer("n_points", n_points, 1)
-    n_permutations = checks.integer("n_permutations", n_permutations, 2)
+    n_points = checks.integer("n_points", n_points, 1, MOST_EVALUATIONS)
+    n_permutations = checks.integer("n_permutations", n_permutations, 2, MOST_EVALUATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     if isinstance(game, FiniteGame):
         rules = RulesAmongOthers(game)
@@ -324,7 +324,7 @@ def _searched(rules: _PointRules, n_points: int, rng: np.random.Generator) -> Ap
     kinds = [_kind_at_corners(proof, has_all_corners) for proof in rules.dependences]
     if kinds == ["exact", "exact"]:
         points = rules.n_others * np.eye(n_pairs if has_all_corners else 1, n_pairs, dtype=np.int64)
-    elif lattice_size(n_pairs, rules.n_others) * n_times <= n_points:
+    elif n_arguments(n_pairs, rules.n_others, as_counts=True) * n_times <= n_points:
         points, kinds = lattice(n_pairs, rules.n_others), ["exact", "exact"]
     else:
         search_lattice(records.evaluate, n_pairs, rules.n_others, rules.times, n_points, rng)
