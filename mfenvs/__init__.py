@@ -7,7 +7,8 @@ The packages:
 * ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
 * ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
-* ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
+* ``meanfield``: the induced mean-field game, best responses, exploitability, how symmetric a game is and what
+  follows from it, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
@@ -37,9 +38,13 @@ from mfenvs.estimation.estimated_game import from_parallel_env
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
+from mfenvs.meanfield.black_box import BlackBoxGame
+from mfenvs.meanfield.bounds import GameConstants
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
+from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
+from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.play import tabulate
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, individual, rule, share
@@ -53,16 +58,20 @@ except importlib.metadata.PackageNotFoundError:  # a clone that is only on the p
     __version__ = "0+unknown"
 
 __all__ = [
+    "BlackBoxGame",
     "Engine",
     "Evaluation",
     "FiniteGame",
     "Game",
+    "GameConstants",
     "InducedGame",
+    "SymmetrisedGame",
     "Trajectories",
     "World",
     "a_rps_v0",
     "a_sis_v0",
     "a_taxi_v0",
+    "approximate_symmetry",
     "auction_v0",
     "congestion_v0",
     "crowd",

@@ -71,20 +71,18 @@ class BlackBoxGame:
     Three agents choose one of two roads. Agent 2 drives a lorry, which slows down the others twice as much:
 
     >>> import mfenvs
-    >>> from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
-    >>> from mfenvs.meanfield.symmetry import approximate_symmetry
     >>> def reward(agent, state, action, others):
     ...     who = [j for j in range(3) if j != agent]
     ...     return -float(sum(1 + (j == 2) for j, (_, road) in zip(who, others) if road == action))
-    >>> game = BlackBoxGame(
+    >>> game = mfenvs.BlackBoxGame(
     ...     lambda agent, state, action, others: [1.0], reward, n_agents=3, n_states=1, n_actions=2, horizon=1
     ... )
-    >>> found = approximate_symmetry(game)
+    >>> found = mfenvs.approximate_symmetry(game)
     >>> print(found)
     alpha = 0 (exact, agent 0), beta = 0.666667 (exact, agent 0), 3 points
     >>> found.most_asymmetric(by="treated_apart")
     array([2])
-    >>> induced = mfenvs.InducedGame(SymmetrisedGame(black_box=game))
+    >>> induced = mfenvs.InducedGame(mfenvs.SymmetrisedGame(black_box=game))
     >>> induced.exploitability(induced.uniform_policy())
     0.0
     """
