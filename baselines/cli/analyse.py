@@ -140,8 +140,9 @@ def _verdicts(found: Analysis) -> list[tuple[str, str, str]]:
     ] + [
         (
             f"potential, {where}",
-            words[one.is_potential],
-            "rewards are the gradient of a function of the population",
+            "not certain" if one.is_potential and one.method != "certificate" else words[one.is_potential],
+            "rewards are the gradient of a function of the population"
+            + (", where tried" if one.is_potential and one.method != "certificate" else ""),
         )
         for where, one in (("all populations", found.free), ("along flows", found.flows))
     ]

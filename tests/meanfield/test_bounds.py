@@ -78,6 +78,7 @@ def test_no_agent_of_a_random_game_gains_more_than_theorem_1_says(number):
     policies = np.stack([policy] * n)
     worst = max(chain.exploitability(policies, i) for i in range(n))
     bound = theorem_1(constants, equilibrium_error=delta)
+    assert all(part.is_exact for part in (found.l_pop, found.k_mu, found.l_mu, found.reward_span))
     assert worst <= bound.total
     assert worst <= theorem_1(constants, equilibrium_error=delta, form="paper", l_a=found.l_a.value).total
     # The sharper step behind it: the population's distance, one agent playing something else.
