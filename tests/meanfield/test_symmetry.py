@@ -252,6 +252,25 @@ def test_a_maximum_inside_the_lattice_and_late_is_found():
     assert searched.most_asymmetric()[0] == 11
 
 
+class Late(Spike):
+    """Agent 11 earns the share of the others who play 1 times the step."""
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return agent.taste * share(world, 1) * world.time
+
+
+def test_corners_are_enough_at_every_time_that_rules_read():
+    """beta = 2 * 40/41 at time 2, where all others play 1: two corners at three steps, or not all of them."""
+    found = approximate_symmetry(Late(), n_points=6)
+    assert (found.kind, found.n_points) == ("exact", 6)
+    assert found.beta == pytest.approx(80 / 41, abs=1e-6)
+    assert (found.beta_at.time, found.beta_at.others.tolist()) == (2, [[0, 40]])
+    some = approximate_symmetry(Late(), n_points=5)
+    assert (some.alpha_kind, some.beta_kind) == ("exact", "lower estimate")
+
+
 def test_the_search_stays_within_its_points_and_climbs():
     """A peak at (7, 2, 1, 0) that only single steps reach, and a second function with its peak elsewhere."""
     peaks, seen = np.array([[7, 2, 1, 0], [0, 0, 5, 5]]), []
