@@ -10,6 +10,7 @@ The proof is about rules in exact arithmetic. What is not proven need not be fal
 """
 
 import functools
+import math
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -181,12 +182,14 @@ class _MeanField:
         signal = np.empty(self.game.n_signals, object)
         signal[:] = 0.0
         _, _, *shares = self.numbers(0, 0, None)
-        try:
-            if self.aggregate is not None:
+        if self.aggregate is not None:
+            try:
+                if self.game.n_cells * len(self.times) > MOST_CALLS:
+                    raise _NothingProvenError
                 self.aggregate(World(counts, signal, self.game.constants, time, -1, 0.0, *shares), signal)
-        except Exception:
-            # It takes a decision that hangs on the population, or calls what only the compiler knows.
-            signal[:] = _mark(OTHER)
+            except Exception:
+                # It takes a decision that hangs on the population, or calls what only the compiler knows.
+                signal[:] = _mark(OTHER)
         signal.flags.writeable = False
         return counts, signal
 
@@ -212,13 +215,19 @@ def _of_rule(
     """What is proven of a rule ``function(*first, state, action, agent, world)``."""
     game, run = population.game, _in_python(function)
     arguments = [*first, range(game.n_states), range(game.n_actions)]
-    n_calls = len(population.times) * int(np.prod([len(values) for values in arguments]))
+    n_calls = len(population.times) * math.prod(map(len, arguments))
+    if n_calls > MOST_CALLS:
+        return "unknown"
+    everyone = [(time, *population.everyone(time)) for time in population.times]
     for agents in (_anyone, _every_kind):
         try:
             worst = max(
-                _worst_of(population, run, agent, time, arguments)
-                for agent in agents(game, MOST_CALLS // n_calls)
-                for time in population.times
+                (
+                    _worst_of(population, run, agent, at_one_time, arguments)
+                    for agent in agents(game, MOST_CALLS // n_calls)
+                    for at_one_time in everyone
+                ),
+                default=OTHER,
             )
         except Exception:
             # The rule asks for the value of a mark, or calls what only the compiler knows.
@@ -229,9 +238,13 @@ def _of_rule(
 
 
 def _worst_of(
-    population: _MeanField, run: Callable[..., Any], agent: Any, time: int, arguments: list[Sequence[int]]
+    population: _MeanField,
+    run: Callable[..., Any],
+    agent: Any,
+    at_one_time: tuple[int, Any, Any],
+    arguments: list[Sequence[int]],
 ) -> int:
-    counts, signal = population.everyone(time)
+    time, counts, signal = at_one_time
     constants, worst = population.game.constants, CONSTANT
     with np.errstate(all="ignore"):
         for indices in np.ndindex(*map(len, arguments)):
@@ -244,7 +257,7 @@ def _worst_of(
 
 
 def _anyone(game: FiniteGame, most: int) -> list[Any]:
-    """One agent who stands for all, with marks where agents differ; none if there may be none."""
+    """One agent who stands for all, with marks where agents differ (``most`` is at least 1)."""
     agents = in_double_precision(game.agents)
     names = agents.dtype.names or ()
     found = np.zeros(1, [(name, object, agents.dtype[name].shape) for name in names]).view(np.recarray)
@@ -254,7 +267,7 @@ def _anyone(game: FiniteGame, most: int) -> list[Any]:
             found[name][0] = values[0].item() if values.ndim == 1 else values[0]
         else:
             found[name][0] = _mark(CONSTANT) if values.ndim == 1 else _filled(values.shape[1:], CONSTANT)
-    return [found[0]][:most]
+    return [found[0]]
 
 
 def _every_kind(game: FiniteGame, most: int) -> list[Any]:

@@ -251,7 +251,7 @@ def test_what_is_proven_holds_at_numbers(expression, seed):
 
 @dataclasses.dataclass(kw_only=True)
 class Needle(FiniteGame):
-    """Agents of a taste gain and move by it where a share is within 1e-4 of .4142; elsewhere all are alike."""
+    """Agents of a taste gain and move by it where a share is within 1e-4 of .4142; elsewhere rules are affine."""
 
     n_agents: int = 20_000
     horizon: int = 2
@@ -269,7 +269,7 @@ class Needle(FiniteGame):
     @rule
     def reward(state, action, agent, world):
         near = 1.0 if abs(share(world, 1) - 0.4142) < 1e-4 else 0.0
-        return state + agent.taste * near
+        return state + share(world, 1) + agent.taste * near
 
     def draw_agents(self, rng):
         agents = np.zeros(self.n_agents, self.agent_dtype)
@@ -282,7 +282,8 @@ def test_what_no_trial_shows_is_not_called_exact():
     game = Needle()
     induced = InducedGame(game)
     constants = lipschitz_constants(induced)
-    assert (constants.k_mu.value, constants.l_mu.value) == (0.0, 0.0)
+    assert (constants.k_mu.value, constants.l_mu.value) == (0.0, pytest.approx(0.5))
+    assert (constants.transitions, constants.rewards) == ("none", "affine")
     for name in ("k_mu", "l_mu", "k_s", "k_a", "l_s", "l_a", "reward_span", "l_pop"):
         assert not getattr(constants, name).is_exact
     found = approximate_symmetry(game, n_points=40)
