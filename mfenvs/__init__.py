@@ -8,7 +8,8 @@ The packages:
 * ``api``: PettingZoo, gymnasium, Stable-Baselines3 and TorchRL as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
 * ``conformance``: tests of games and their environments, as :func:`check` runs them;
-* ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
+* ``meanfield``: the induced mean-field game, best responses, exploitability, how symmetric a game is and what
+  follows from it, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
@@ -39,9 +40,13 @@ from mfenvs.estimation.estimated_game import from_parallel_env
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
+from mfenvs.meanfield.black_box import BlackBoxGame
+from mfenvs.meanfield.bounds import GameConstants
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
+from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
+from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.play import tabulate
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, individual, rule, share
@@ -56,16 +61,20 @@ except importlib.metadata.PackageNotFoundError:  # a clone that is only on the p
     __version__ = "0+unknown"
 
 __all__ = [
+    "BlackBoxGame",
     "Engine",
     "Evaluation",
     "FiniteGame",
     "Game",
+    "GameConstants",
     "InducedGame",
+    "SymmetrisedGame",
     "Trajectories",
     "World",
     "a_rps_v0",
     "a_sis_v0",
     "a_taxi_v0",
+    "approximate_symmetry",
     "auction_v0",
     "check",
     "congestion_v0",

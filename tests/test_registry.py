@@ -121,6 +121,8 @@ class TestRegister:
 
 
 def test_everything_exported_exists():
+    assert mfenvs.__all__ == sorted(mfenvs.__all__)
+    assert {"BlackBoxGame", "GameConstants", "SymmetrisedGame", "approximate_symmetry"} < set(mfenvs.__all__)
     for name in mfenvs.__all__:
         assert getattr(mfenvs, name) is not None
     assert isinstance(mfenvs.make("Epidemic-v0").agents, np.recarray)

@@ -53,8 +53,22 @@ class InducedGame:
     reaches: see :meth:`next_population`.) Values are discounted: V = E sum_h gamma^h r_h with s_0 from the initial
     law (Guo et al., arXiv 1901.09585).
 
-    The rules of games read the other agents through an empirical distribution only, so that symmetrisation and
-    extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the rules over the agents' parameters.
+    P(s, a, mu) and R(s, a, mu) are the averages of the rules over the agents' parameters, in the limit of many
+    agents. How near that is to Definition 6 for the game of N agents:
+
+    * Rules that read the others through an empirical distribution are symmetric in them: Sym(P^i) = P^i.
+    * At the distributions of N - 1 agents, rules that read it by :func:`mfenvs.share` only have exactly the values
+      of Definition 6. Others, such as the auction's draws without replacement, differ by O(1/N) where smooth.
+    * Between these, rules that are affine in the population extend their values with the same Lipschitz modulus;
+      curved ones with a modulus that is larger by O(1/N).
+    * Agents who are counted by who they are, by weights say, are averaged here [O]. Definition 6 would put every
+      agent in every other agent's place.
+
+    Where agents differ in their transitions (alpha > 0), this game's flow is not the limit of the empirical
+    distributions of many agents. Their states come to depend on their parameters: in A-SIS, who recovers slowly is
+    infected more often. The flow here averages P over all agents in every state, and not over those who are there.
+    The difference is a covariance, of second order in alpha, and part of what Theorem 1 allows for alpha.
+
     All numbers are in float64, computed from constants and parameters that games keep in single precision. An
     instance must not be used by several threads at once.
 
