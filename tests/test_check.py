@@ -81,17 +81,19 @@ class Drifting(FiniteGame):
     horizon: int = 3
     drift: float = 0.0
     bonus: float = 0.0
-    n_states = n_actions = 2
+    leak: float = 0.0
+    n_states = 3
+    n_actions = 2
     agent_dtype: ClassVar[np.dtype] = mfenvs.game.NO_PARAMETERS
 
     @property
     def constants(self):
-        return np.float32(self.drift), np.float32(self.bonus)
+        return np.float32(self.drift), np.float32(self.bonus), np.float32(self.leak)
 
     @staticmethod
     @rule
     def transition(next_state, state, action, agent, world):
-        return 0.4 if next_state == 1 else 0.6
+        return 0.6 if next_state == 0 else (0.4 if next_state == 1 else 0.0)
 
     @staticmethod
     @rule
@@ -102,8 +104,9 @@ class Drifting(FiniteGame):
     @rule
     def step(state, action, agent, world, key):
         chance = 0.4 + world.constants[0] * world.time
-        moves = uniform(key, 0) < chance
-        return int(moves), uniform(key, 1) + world.constants[1]
+        draw = uniform(key, 0)
+        next_state = 1 if draw < chance else (2 if draw > 1.0 - world.constants[2] else 0)
+        return next_state, uniform(key, 1) + world.constants[1]
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +202,12 @@ class TestLaws:
         )
         with pytest.raises(AssertionError, match=f"^{message}$"):
             rules.step_follows_its_law(Subject(Drifting(drift=0.03)))
+
+    def test_a_state_that_cannot_come(self):
+        """About 20 of 20000 agents come to state 2: too few for a lack in another state."""
+        message = r"agent 0 .* at time 0 came to state 2 in \d+ of 20000 worlds, and should with probability 0$"
+        with pytest.raises(AssertionError, match=message):
+            rules.step_follows_its_law(Subject(Drifting(leak=1e-3)))
 
     def test_another_mean_reward(self):
         message = r"must earn reward in the mean: agent 0 .* at time 0 earned 0.5[23]\d* in .* and 0.5 by reward"

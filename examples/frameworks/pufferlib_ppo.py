@@ -5,7 +5,7 @@
 #     "mfenvs",
 #     "gymnasium==1.4.0",
 #     "psutil==7.2.2",
-#     "pyro-ppl==1.9.1",
+#     "pyro-ppl==1.9.2",
 #     "rich",
 #     "rich-argparse",
 # ]

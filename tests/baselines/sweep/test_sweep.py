@@ -50,6 +50,14 @@ def test_a_sweep_trains_measures_and_gathers(tmp_path) -> None:
     assert not (tmp_path / "out" / ATTEMPTS).exists()
 
 
+def test_every_game_has_the_uniform_policys_measures_of_its_own(tmp_path) -> None:
+    text = TINY.replace(", horizon = 3 }", " }\ngrid = { horizon = [3, 2] }").replace("seeds = 2", "seeds = 1")
+    sweep_inline(tmp_path / "out", read(tmp_path, text))
+    for row in read_table(tmp_path / "out" / TABLE):
+        induced = InducedGame(make("RockPaperScissors-v0", n_agents=20, horizon=row["constants.horizon"]))
+        assert row["uniform_exploitability"] == induced.exploitability(induced.uniform_policy())
+
+
 def test_the_folder_of_a_cell_is_a_run_folder(tmp_path) -> None:
     sweep, _, _ = sweep_inline(tmp_path / "out", read(tmp_path))
     for cell in sweep.cells:
