@@ -51,6 +51,62 @@ Rules of a finite game
     The probability of the next state.
 ``reward(state, action, agent, world) -> float``
     The expected reward.
+``branch(branch, state, action, agent, world) -> (next_state, probability)``
+    In the place of ``transition``, for a game with many states of which few can come next: the successor and the
+    probability of each of ``n_branches`` branches (:class:`FiniteGame`).
+``arrival(next_state, state, action, agent, world) -> float``, optional
+    A reward that depends on the next state and is added to ``reward``.
+``terminal(state, agent, world) -> float``, optional
+    A reward for the state at the horizon of a game that ends, paid in the last step. ``world`` is that of the last
+    step. Where the reward depends on the population at the horizon, give the game one more step, in which nothing
+    is to be decided, and let ``reward`` read ``world.time``.
+
+``transition``, ``branch``, ``reward`` and ``arrival`` of a game that ends may read ``world.time``. The rule
+``allowed`` of a finite game may read the state, the time and the constants: on the mean-field side best and soft
+responses take no masked action, and the uniform policy is uniform over the others. A policy may take masked
+actions, which have probabilities and rewards as others have. A game with all of these:
+
+>>> import dataclasses
+>>> from mfenvs import FiniteGame, InducedGame, rule
+>>> from mfenvs.game import NO_PARAMETERS
+>>> @dataclasses.dataclass(kw_only=True)
+... class Climb(FiniteGame):
+...     n_agents: int = 10
+...     horizon: int = 2
+...     agent_dtype = NO_PARAMETERS
+...     n_states = 3
+...     n_actions = 2
+...
+...     @staticmethod
+...     @rule
+...     def transition(next_state, state, action, agent, world):  # Steps succeed less often as time goes on.
+...         success = action / (1.0 + world.time) if state < 2 else 0.0
+...         return success if next_state == state + 1 else 1.0 - success if next_state == state else 0.0
+...
+...     @staticmethod
+...     @rule
+...     def reward(state, action, agent, world):
+...         return -0.125 * action
+...
+...     @staticmethod
+...     @rule
+...     def arrival(next_state, state, action, agent, world):  # A step up pays 1 in the moment.
+...         return 1.0 if next_state > state else 0.0
+...
+...     @staticmethod
+...     @rule
+...     def terminal(state, agent, world):  # Who ends at the top earns 4.
+...         return 4.0 if state == 2 else 0.0
+...
+...     @staticmethod
+...     @rule
+...     def allowed(action, state, agent, public):  # There is no step up from the top.
+...         return state < 2 or action == 0
+>>> induced = InducedGame(Climb())
+>>> induced.uniform_policy()[0].tolist()
+[[0.5, 0.5], [0.5, 0.5], [1.0, 0.0]]
+>>> induced.best_response(induced.flow(induced.uniform_policy()))[0].argmax(axis=1).tolist()
+[1, 1, 0]
 
 All other rules have defaults that follow from these two, and each can be declared by the game. A game whose reward
 and next state are dependent declares its own ``step``; ``transition`` must then be the distribution of its next
@@ -73,12 +129,17 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.field_values import as_python, in_kind
 from mfenvs.finite_rules import (
+    arrival_and_end,
+    branched_step,
+    expected_over_branches,
+    expected_over_rows,
     one_hot,
     one_hot_and_time,
     own_state,
     sampled_step,
     start_from_distribution,
     state_action_cell,
+    transition_of_branches,
 )
 from mfenvs.rule_checks import check_optional_rules, check_rule
 
@@ -90,6 +151,8 @@ MAX_HORIZON = 2**31 - 1
 """Largest number of steps of an episode."""
 MAX_CELLS = 2**26
 """Largest number of pairs of a state and an action: one distribution over these takes half a gigabyte."""
+MAX_BRANCHES = 2**20
+"""Largest number of branches of a state and an action."""
 MAX_SEED = 2**64 - 1
 """Largest random seed."""
 
@@ -221,7 +284,11 @@ class Game:
 
     @property
     def constants(self) -> tuple[Any, ...]:
-        """Numbers and arrays common to all agents that rules read as ``world.constants``."""
+        """Numbers and arrays common to all agents that rules read as ``world.constants``.
+
+        They keep their precision: Python floats are in double precision, also on the mean-field side, and
+        ``np.float32`` makes the simulator faster.
+        """
         return ()
 
     @property
@@ -231,8 +298,9 @@ class Game:
 
     @property
     def agent_dtype(self) -> np.dtype[Any]:
-        """One agent's own parameters theta_i: a structured dtype of single-precision fields.
+        """One agent's own parameters theta_i: a structured dtype of fields in single precision.
 
+        Fields may be in double precision where the mean-field side needs it; the simulator is then slower.
         :data:`NO_PARAMETERS` if all agents are alike.
         """
         raise _undeclared(self, "agent_dtype")
@@ -400,21 +468,67 @@ class FiniteGame(Game):
     (n_states + 1,); in an infinite game its state only, shape (n_states,). The initial distribution is uniform.
     Each of these can be overridden, and so can ``step``. A game whose states are ordered declares their
     coordinates, :attr:`state_levels`.
+
+    A game on a map has many states, of which few can come next. It declares ``n_branches`` and in the place of
+    ``transition`` the rule
+
+    ``branch(branch, state, action, agent, world) -> (next_state, probability)``
+        Where branch 0, 1, ..., ``n_branches`` - 1 leads, and its probability. Probabilities must sum to 1 over the
+        branches. Several branches may lead to one state, and unused ones have the probability 0; every
+        ``next_state`` must be a state.
+
+    Time and memory then grow with S A ``n_branches`` and no longer with S A S, in the simulator and on the
+    mean-field side. A random walk on a ring of 1000 places, with a step to either side:
+
+    >>> import dataclasses
+    >>> from mfenvs import FiniteGame, InducedGame, crowd, rule
+    >>> from mfenvs.game import NO_PARAMETERS
+    >>> @dataclasses.dataclass(kw_only=True)
+    ... class Ring(FiniteGame):
+    ...     n_agents: int = 100
+    ...     horizon: int = 20
+    ...     agent_dtype = NO_PARAMETERS
+    ...     n_states = 1000
+    ...     n_actions = 3
+    ...     n_branches = 3
+    ...
+    ...     @staticmethod
+    ...     @rule
+    ...     def branch(branch, state, action, agent, world):
+    ...         return (state + action - 1 + branch - 1) % 1000, 0.8 if branch == 1 else 0.1
+    ...
+    ...     @staticmethod
+    ...     @rule
+    ...     def reward(state, action, agent, world):
+    ...         return -crowd(world, 3 * state) - crowd(world, 3 * state + 1) - crowd(world, 3 * state + 2)
+    >>> InducedGame(Ring()).exploitability(InducedGame(Ring()).uniform_policy()) < 1e-12
+    True
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
     """Names of the states, by default their numbers."""
     action_names: ClassVar[tuple[str, ...]] = ()
     """Names of the actions, by default their numbers."""
-    transition: ClassVar[Rule]
     reward: ClassVar[Rule]
+    branch: ClassVar[Rule | None] = None
+    arrival: ClassVar[Rule | None] = None
+    terminal: ClassVar[Rule | None] = None
 
     def check(self) -> None:
         """Check sizes, rules and the initial law."""
         n_pairs = checks.size("n_states", self.n_states, 1) * checks.size("n_actions", self.n_actions, 1)
         checks.at_most("n_states * n_actions", n_pairs, MAX_CELLS)
+        self._check_branches()
         self._check_rule("transition")
         self._check_rule("reward")
+        for name in ("arrival", "terminal"):
+            if getattr(self, name) is not None:
+                self._check_rule(name)
+        if self.terminal is not None and self.is_infinite:
+            raise TypeError(
+                f"{type(self).__name__} with discount {self.discount:g} goes on for ever, and must not declare the"
+                " rule terminal(state, agent, world)"
+            )
         if hasattr(self, "step"):
             self._check_rule("step")
         if self.publish is not None:
@@ -441,6 +555,38 @@ class FiniteGame(Game):
         raise _undeclared(self, "n_actions")
 
     @property
+    def n_branches(self) -> int:
+        """Number of branches of the rule ``branch``; 0 for a game that declares ``transition``."""
+        return 0
+
+    @property
+    def transition(self) -> Rule:
+        """The rule ``transition``, which follows from ``branch`` in a game that declares branches."""
+        if self.branch is None:
+            raise AttributeError(f"{type(self).__name__} declares no rule transition")
+        return transition_of_branches(self.branch, self.n_branches)
+
+    @property
+    def expected_reward(self) -> Rule:
+        """The rule ``reward`` with what ``arrival`` and ``terminal`` add to it on average."""
+        arrival = self._paid_on_arrival
+        if arrival is None:
+            return self.reward
+        only_at = self.horizon - 1 if self.arrival is None else -1
+        if self.branch is not None:
+            return expected_over_branches(
+                self.branch, self.reward, arrival, self.n_branches, self.n_states, only_at
+            )
+        return expected_over_rows(self.transition, self.reward, arrival, self.n_states, only_at)
+
+    @property
+    def _paid_on_arrival(self) -> Rule | None:
+        """The rule ``arrival`` with ``terminal`` in the last step."""
+        if self.terminal is None:
+            return self.arrival
+        return arrival_and_end(self.arrival, self.terminal, self.horizon - 1)
+
+    @property
     def initial_distribution(self) -> NDArray[np.float64]:
         """The distribution rho_0 of every agent's initial state, shape (n_states,)."""
         return np.full(self.n_states, 1.0 / self.n_states)
@@ -463,8 +609,8 @@ class FiniteGame(Game):
 
     @property
     def state_dtype(self) -> np.dtype[Any]:
-        """The smallest unsigned integer that holds a state."""
-        return index_dtype(self.n_states)
+        """The smallest integer that holds a state, and in a game with branches a number that is none."""
+        return index_dtype(self.n_states + (self.branch is not None))
 
     @property
     def n_cells(self) -> int:
@@ -496,11 +642,18 @@ class FiniteGame(Game):
 
     @property
     def rules(self) -> Rules:
-        """The declared rules, and those that follow from ``transition`` and ``reward``."""
+        """The declared rules, and those that follow from ``transition`` or ``branch``, and ``reward``."""
         counted = self.cell is not None or self.count is not None
+        arrival = self._paid_on_arrival
+        if hasattr(self, "step"):
+            step = self.step
+        elif self.branch is not None:
+            step = branched_step(self.branch, self.reward, arrival, self.n_branches, self.n_states)
+        else:
+            step = sampled_step(self.transition, self.reward, arrival, self.n_states)
         return Rules(
             start=getattr(self, "start", start_from_distribution),
-            step=getattr(self, "step", sampled_step(self.transition, self.reward, self.n_states)),
+            step=step,
             observe=getattr(self, "observe", (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)),
             cell=self.cell if counted else state_action_cell(self.n_actions),
             weight=self.weight,
@@ -536,6 +689,22 @@ class FiniteGame(Game):
                 f"the rules start and step of {type(self).__name__} must return states in [0,"
                 f" {self.n_states - 1}], got {states[outside][0]}"
             )
+
+    def _check_branches(self) -> None:
+        if self.branch is None:
+            if self.n_branches != 0:
+                raise TypeError(
+                    f"{type(self).__name__} declares n_branches {checks.shown(self.n_branches)} and must declare"
+                    " the rule branch(branch, state, action, agent, world)"
+                )
+            return
+        if type(self).transition is not FiniteGame.transition:
+            raise TypeError(f"{type(self).__name__} must declare the rule branch or the rule transition, not both")
+        if type(self).n_branches is FiniteGame.n_branches:
+            raise _undeclared(self, "n_branches")
+        checks.size("n_branches", self.n_branches, 1)
+        checks.at_most("n_branches", self.n_branches, MAX_BRANCHES)
+        self._check_rule("branch")
 
     def _check_state_levels(self) -> None:
         levels = self.state_levels

@@ -23,7 +23,10 @@ RULE_ARGUMENTS = {
     "place": ("state",),
     "met": ("state", "action", "agent", "world", "key"),
     "transition": ("next_state", "state", "action", "agent", "world"),
+    "branch": ("branch", "state", "action", "agent", "world"),
     "reward": ("state", "action", "agent", "world"),
+    "arrival": ("next_state", "state", "action", "agent", "world"),
+    "terminal": ("state", "agent", "world"),
 }
 """Names of the arguments with which each rule is called."""
 

@@ -14,7 +14,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import follow
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
+from mfenvs.meanfield.dynamic_programming import act_optimally, act_softly, evaluate, optimise
 from mfenvs.meanfield.induced import Flow, InducedGame
 
 from ..config import TrainerConfig
@@ -58,6 +58,9 @@ class MeanFieldSolver(Trainer[Any]):
     A timestep is an iteration.
     """
 
+    _kernel: Callable[..., Any]
+    """Does iterations in place, and returns how many."""
+
     @property
     def timesteps_per_iteration(self) -> int:
         """One: nothing is simulated."""
@@ -73,6 +76,12 @@ class MeanFieldSolver(Trainer[Any]):
         """The induced mean-field game, which is solved."""
         self._law = self.induced.uniform_policy()
         self._work = np.empty(self.induced.policy_shape), self.induced.flow_arrays()
+
+    def _repeat(self, n_iterations: int, *arguments: Any) -> None:
+        """Do iterations by the compiled ``_kernel``, with more room whenever a sparse table has too little."""
+        while (done := int(self._kernel(n_iterations, *arguments, *self._work))) < n_iterations:
+            n_iterations -= done
+            self._work = self._work[0], self.induced.more_room(self._work[1])
 
     @abc.abstractmethod
     def _advance(self, n_before: int, n_iterations: int) -> None:
@@ -159,9 +168,8 @@ class OnlineMirrorDescent(MeanFieldSolver):
         self._kernel = _mirror_descent_kernel(self.induced.kernels.flow_rule)
 
     def _advance(self, n_before: int, n_iterations: int) -> None:
-        self._kernel(
-            n_iterations, self._law, self._y, self.config.learning_rate, self.config.temperature, *self._work
-        )
+        config = self.config
+        self._repeat(n_iterations, self._law, self._y, config.learning_rate, config.temperature)
 
     @classmethod
     def _state_specification(
@@ -203,7 +211,7 @@ class FictitiousPlay(MeanFieldSolver):
     def _advance(self, n_before: int, n_iterations: int) -> None:
         if n_before == 0:
             self._mass = self.induced.flow(self._law).mu
-        self._kernel(n_iterations, self._law, self._mass, self._answer, self.config.temperature, *self._work)
+        self._repeat(n_iterations, self._law, self._mass, self._answer, self.config.temperature)
 
     @classmethod
     def _state_specification(
@@ -233,18 +241,23 @@ def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         temperature: Any,
         q: Any,
         arrays: Any,
-    ) -> None:
-        """Do iterations of mirror descent on ``policy`` and ``y`` (T, S, A) in place; ``q`` is scratch."""
-        transitions, rewards = arrays.transitions, arrays.rewards
+    ) -> Any:
+        """Do iterations of mirror descent on ``policy`` and ``y`` (T, S, A) in place; ``q`` is scratch.
+
+        Returns the number of iterations done, which is less if a flow could not be tabulated.
+        """
+        transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
         horizon, n_states, n_actions = q.shape
-        for _ in range(n_iterations):
-            flow(policy, arrays)
-            evaluate(policy, transitions, rewards, temperature, arrays.discount, q, arrays.values)
+        for done in range(n_iterations):
+            if flow(policy, arrays) < 0.0:
+                return done
+            evaluate(policy, transitions, successors, rewards, temperature, arrays.discount, q, arrays.values)
             for h in range(horizon):
                 for s in range(n_states):
                     for a in range(n_actions):
                         y[h, s, a] += learning_rate * (q[h, s, a] - temperature * y[h, s, a])
-            act_optimally(y, 1.0, policy)
+            act_softly(y, arrays.allowed, q, policy)
+        return n_iterations
 
     return iterate
 
@@ -260,12 +273,20 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         temperature: Any,
         q: Any,
         arrays: Any,
-    ) -> None:
-        """Do iterations of fictitious play on ``policy`` and ``mass`` (T, S, A) in place; the rest is scratch."""
+    ) -> Any:
+        """Do iterations of fictitious play on ``policy`` and ``mass`` (T, S, A) in place; the rest is scratch.
+
+        Returns the number of iterations done, which is less if a flow could not be tabulated.
+        """
+        transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
         horizon, n_states, n_actions = q.shape
-        for _ in range(n_iterations):
-            flow(policy, arrays)
-            optimise(arrays.transitions, arrays.rewards, temperature, arrays.discount, q, arrays.values)
+        for done in range(n_iterations):
+            if flow(policy, arrays) < 0.0:
+                return done
+            optimise(
+                *(transitions, successors, rewards, arrays.allowed),
+                *(temperature, arrays.discount, q, arrays.values),
+            )
             act_optimally(q, temperature, answer)
             follow(answer, arrays)
             for h in range(horizon):
@@ -276,5 +297,6 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
                         total += mass[h, s, a]
                     for a in range(n_actions):
                         policy[h, s, a] = mass[h, s, a] / total if total > 0.0 else answer[h, s, a]
+        return n_iterations
 
     return iterate

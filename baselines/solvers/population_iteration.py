@@ -28,7 +28,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.contraction import ContractionModuli, contraction_moduli
-from mfenvs.meanfield.dynamic_programming import optimise
+from mfenvs.meanfield.dynamic_programming import FORBIDDEN, is_open, optimise
 from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.net import round_to_net
 from mfenvs.meanfield.responses import respond_rule
@@ -118,13 +118,17 @@ class PopulationIteration(MeanFieldSolver):
 
     def _answer(self, n_iterations: int, *, is_learned: bool) -> float:
         """Do iterations in place, with the exact or a learned Q; return the error of the learned one."""
-        exact, arrays = self._work
         population = self._population
-        error = self._kernel(
-            *(n_iterations, is_learned, self._inverse_temperature, self._net, self._q, self._law),
-            *(population, population.reshape(len(population), -1), self._remainders, arrays, exact),
-        )
-        return float(error)
+        while True:
+            exact, arrays = self._work
+            done, error = self._kernel(
+                *(n_iterations, is_learned, self._inverse_temperature, self._net, self._q, self._law),
+                *(population, population.reshape(len(population), -1), self._remainders, arrays, exact),
+            )
+            if done == n_iterations:
+                return float(error)
+            n_iterations -= int(done)
+            self._work = exact, self.induced.more_room(arrays)
 
     def _faced(self) -> Flow:
         return self.induced.frozen(self._population)
@@ -265,26 +269,36 @@ def _iteration_kernel(freeze: Callable[..., Any], advance: Callable[..., Any]) -
         """Do iterations on Q, the answer and the population (T, S, A) in place; the rest is scratch.
 
         ``flat`` is the population again, as (T, S A).
-        With a learned Q in ``q`` it is one iteration; returns the relative l2 distance of ``q`` to the exact Q.
+        Returns the number of iterations done, which is less if a population could not be tabulated. With a learned
+        Q in ``q`` it is one iteration; the relative l2 distance of ``q`` to the exact Q is returned too.
         """
+        transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
         horizon, n_states, n_actions = q.shape
         error, size = 0.0, 0.0
-        for _ in range(n_iterations):
-            freeze(population, arrays)
-            optimise(arrays.transitions, arrays.rewards, 0.0, arrays.discount, exact, arrays.values)
+        for done in range(n_iterations):
+            error, size = 0.0, 0.0
+            if not freeze(population, arrays):
+                return done, 0.0
+            optimise(
+                *(transitions, successors, rewards, arrays.allowed, 0.0),
+                *(arrays.discount, exact, arrays.values),
+            )
             for h in range(horizon):
                 for s in range(n_states):
                     for a in range(n_actions):
-                        if is_learned:
+                        if not is_open(arrays.allowed, h, s, a):
+                            q[h, s, a] = FORBIDDEN
+                        elif is_learned:
                             error += (q[h, s, a] - exact[h, s, a]) ** 2
                             size += exact[h, s, a] ** 2
                         else:
                             q[h, s, a] = exact[h, s, a]
             respond_rule(q, inverse_temperature, law)
-            advance(law, population, arrays)
+            if not advance(law, population, arrays):
+                return done, 0.0
             if net > 0:
                 for h in range(horizon):
                     round_to_net(flat[h], net, remainders)
-        return math.sqrt(error / size) if size > 0.0 else 0.0
+        return n_iterations, math.sqrt(error / size) if size > 0.0 else 0.0
 
     return iterate

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import gap_kernel, linear_system
 from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
@@ -31,8 +30,8 @@ class Evaluation:
 
 
 def n_entries(game: FiniteGame) -> int:
-    """Number of transition probabilities S A S."""
-    return game.n_states**2 * game.n_actions
+    """Number of transition probabilities: S A S, or S A n_branches of a game with branches."""
+    return game.n_states * game.n_actions * (game.n_branches or game.n_states)
 
 
 def check_size(game: FiniteGame) -> None:
@@ -63,11 +62,6 @@ class Evaluator:
         if key not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            induced, law = self._induced, policy[None]
-            flow = induced.flow(law)
-            best, own = gap_kernel(
-                *(law, induced.initial, flow.transitions, flow.rewards, 0.0, induced.game.discount),
-                *(np.empty(law.shape), linear_system(induced.n_states, induced.game.discount)),
-            )
-            self._kept[key] = float(own), max(0.0, float(best - own))
+            best, own = self._induced.response_values(policy[None], self._induced.flow(policy[None]))
+            self._kept[key] = own, max(0.0, best - own)
         return self._kept[key]

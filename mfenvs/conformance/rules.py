@@ -135,7 +135,7 @@ def _compare_with_law(
             f"the rule step must draw the next state from transition: {who} came to state {worst} in"
             f" {counts[worst]} of {LAW_WORLDS} worlds, and should with probability {chances[worst]:.4g}"
         )
-        earned, expected = rewards[:, agent], float(plain(game.reward)(*mine))
+        earned, expected = rewards[:, agent], float(plain(game.expected_reward)(*mine))
         # Maurer & Pontil's empirical Bernstein bound (2009, Theorem 4), with the range that was seen.
         log, width = math.log(4 / error), float(max(np.ptp(earned), 1e-2))
         allowed = math.sqrt(2 * earned.var(ddof=1) * log / LAW_WORLDS) + 7 * width * log / (3 * (LAW_WORLDS - 1))

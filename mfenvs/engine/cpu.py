@@ -46,13 +46,13 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     advance_world = advance_world_rule(rules, layout)
     return Kernels(
         start=_start_kernel(start_world, rules.publish or no_news),
-        step=_step_kernel(advance_world, layout.n_actions),
+        step=_step_kernel(advance_world, layout),
         observe=_observe_kernel(rules.observe),
         occupancy=None if rules.place is None else _occupancy_kernel(rules.place),
         masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
         accounts=None if rules.account is None else _accounts_kernel(rules, layout),
         act=act_kernel(act_world),
-        rollout=_rollout_kernel(start_world, advance_world, act_world),
+        rollout=_rollout_kernel(start_world, advance_world, act_world, layout),
     )
 
 
@@ -150,8 +150,22 @@ def _start_kernel(start_world: Callable[..., Any], publish: Callable[..., Any]) 
     return start
 
 
-def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Callable[..., Any]:
-    discrete = n_actions is not None
+@rule
+def first_missing_state(states: Any, n_states: Any) -> Any:
+    """Index of the first agent of a world whose state is not in [0, n_states), or -1."""
+    wrong = False
+    for i in range(len(states)):
+        wrong |= states[i] < 0 or states[i] >= n_states
+    if wrong:
+        for i in range(len(states)):
+            if states[i] < 0 or states[i] >= n_states:
+                return i
+    return -1
+
+
+def _step_kernel(advance_world: Callable[..., Any], layout: Layout) -> Callable[..., Any]:
+    n_actions, n_states = layout.n_actions, layout.n_states
+    discrete, has_branches = n_actions is not None, n_states is not None
 
     @kernel
     def step(
@@ -171,7 +185,11 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
         first: Any,
         last: Any,
     ) -> Any:
-        """Take worlds through one step, and return -1; with an invalid action, only return its flat index."""
+        """Take worlds through one step, and return -1; with an invalid action, only return its flat index.
+
+        If a branch leads to a state that does not exist, the agent's flat index plus the number of all agents is
+        returned.
+        """
         if discrete:
             wrong = first_invalid_action(actions, n_actions, first, last)
             if wrong >= 0:
@@ -190,6 +208,10 @@ def _step_kernel(advance_world: Callable[..., Any], n_actions: int | None) -> Ca
                 time,
                 step_key(seed, world_ids[w], episode, time, ADVANCE),
             )
+            if has_branches:
+                wrong = first_missing_state(next_states[w], n_states)
+                if wrong >= 0:
+                    return (states.shape[0] + w) * states.shape[1] + wrong
         return -1
 
     return step
@@ -305,8 +327,14 @@ def _occupancy_kernel(place: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _rollout_kernel(
-    start_world: Callable[..., Any], advance_world: Callable[..., Any], act_world: Callable[..., Any]
+    start_world: Callable[..., Any],
+    advance_world: Callable[..., Any],
+    act_world: Callable[..., Any],
+    layout: Layout,
 ) -> Callable[..., Any]:
+    n_states = layout.n_states
+    has_branches = n_states is not None
+
     @kernel
     def rollout(
         cumulative: Any,
@@ -327,13 +355,14 @@ def _rollout_kernel(
         is_placed: Any,
         first: Any,
         last: Any,
-    ) -> None:
-        """Play whole episodes by tabular policies.
+    ) -> Any:
+        """Play whole episodes by tabular policies, and return -1.
 
         ``cumulative`` (1 or n_agents, T, S, A) holds all agents' policies, cumulated over actions. In world w,
         agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (T, S, A) instead, on the same random numbers.
         Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N) and counts (n_worlds, H, n_cells).
-        Initial states are drawn, unless ``is_placed`` says that they are in ``states`` already.
+        Initial states are drawn, unless ``is_placed`` says that they are in ``states`` already. If a branch leads
+        to a state that does not exist, the flat index of the action (in ``actions``) is returned.
         """
         horizon = actions.shape[1]
         for w in range(first, last):
@@ -356,5 +385,10 @@ def _rollout_kernel(
                     h,
                     step_key(seed, world_ids[w], episode, h, ADVANCE),
                 )
+                if has_branches:
+                    wrong = first_missing_state(states[w, h + 1], n_states)
+                    if wrong >= 0:
+                        return (w * horizon + h) * actions.shape[2] + wrong
+        return -1
 
     return rollout

@@ -326,6 +326,9 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
     ValueError
         If a row is not a probability vector; the message names the first such agent, state, action and row.
     """
+    if game.branch is not None:
+        _check_branches(game, states, actions, time)
+        return
     rows = np.empty((game.n_agents, game.n_states))
     counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)
     agents = in_double_precision(game.agents)
@@ -338,3 +341,24 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
                 f" next_state, got {shown(rows[i].tolist())} with sum {float(rows[i].sum())!r} for agent {i} in"
                 f" state {states[w, i]} with action {actions[w, i]} at time {time} of world {w}"
             )
+
+
+def _check_branches(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], time: int) -> None:
+    check, agents = model_kernels(game).first_wrong_branch, in_double_precision(game.agents)
+    assert check is not None
+    counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)
+    for w in range(len(states)):
+        given = states[w], actions[w], agents, game.constants, counts, signal, time, PROBABILITY_TOLERANCE
+        i, branch, successor, total = check(*given)
+        if i < 0:
+            continue
+        where = f"for agent {i} in state {states[w, i]} with action {actions[w, i]} at time {time} of world {w}"
+        if branch >= 0:
+            raise ValueError(
+                f"{type(game).__name__}.branch must return a next_state in [0, {game.n_states - 1}], got"
+                f" {successor:g} for branch {branch} {where}"
+            )
+        raise ValueError(
+            f"{type(game).__name__}.branch must return probabilities that sum to 1 over the branches, got a sum of"
+            f" {total!r} {where}"
+        )

@@ -87,6 +87,7 @@ def _argument_types(game: Game, name: str) -> tuple[Any, ...]:
     known = {
         "action": types.int32 if is_discrete else vector,
         "agent": numba.from_dtype(game.agent_dtype),
+        "branch": types.int64,
         "constants": numba.typeof(game.constants),  # type: ignore[no-untyped-call]
         "counts": vector,
         "initial": vector,

@@ -253,6 +253,10 @@ class Engine:
         else:
             arguments = before, checked, after, rewards, *fixed, self.time, self._seed, self._episode
             wrong = self._for_worlds(self.n_worlds, self._kernels.step, *arguments)
+        if wrong >= self._states.size:
+            self._refuse_branch(
+                divmod(int(wrong) - self._states.size, self.game.n_agents), before, checked, self.time
+            )
         if wrong >= 0:
             self._refuse_action(checked, wrong)
         if self.debug:
@@ -553,7 +557,7 @@ class Engine:
         )
         if plan.starts is not None:
             run.states[:, 0] = plan.starts
-        self._for_worlds(
+        wrong = self._for_worlds(
             n_worlds,
             self._kernels.rollout,
             *(plan.policy, plan.deviators, plan.deviations),
@@ -562,6 +566,9 @@ class Engine:
             *(signed(plan.seed), plan.episode, plan.world_ids, plan.starts is not None),
             steps=h,
         )
+        if wrong >= 0:
+            world, time, agent = (int(i) for i in np.unravel_index(wrong, run.actions.shape))
+            self._refuse_branch((world, agent), run.states[:, time], run.actions[:, time], time)
         game.check_states(run.states)
         return run
 
@@ -615,6 +622,17 @@ class Engine:
         world, agent = divmod(int(wrong), self.game.n_agents)
         raise ValueError(
             f"actions[{world}, {agent}] must be in [0, {(self._n_actions or 0) - 1}], got {actions[world, agent]}"
+        )
+
+    def _refuse_branch(
+        self, whose: tuple[int, int], states: NDArray[Any], actions: NDArray[Any], time: int
+    ) -> None:
+        """Raise the error that a branch leads an agent (world, agent) to a state that does not exist."""
+        game = self._finite_game("step")
+        raise ValueError(
+            f"the rule {'step' if hasattr(game, 'step') else 'branch'} of {type(game).__name__} must return states"
+            f" in [0, {game.n_states - 1}], which it does not for agent {whose[1]} in state {states[whose]} with"
+            f" action {actions[whose]} at time {time} of world {whose[0]} (debug=True names the branch)"
         )
 
     def _refuse_rewards(self, rewards: NDArray[np.float32], actions: NDArray[Any]) -> None:

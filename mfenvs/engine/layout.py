@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from mfenvs.game import Game
+from mfenvs.game import FiniteGame, Game
 from mfenvs.rules import rule
 
 
@@ -17,6 +17,8 @@ class Layout:
     """Number of actions; None if actions are not discrete, so that no tabular policy can be played."""
     state_fields: tuple[str, ...] | None
     """Names of the fields of a state; None if the state is a scalar."""
+    n_states: int | None = None
+    """Number of states, for a game with branches, whose next states are checked in every step; else None."""
 
     @classmethod
     def of(cls, game: Game) -> "Layout":
@@ -26,6 +28,7 @@ class Layout:
             n_cells=game.n_cells,
             n_actions=None if n_actions is None else int(n_actions),
             state_fields=game.state_dtype.names,
+            n_states=game.n_states if isinstance(game, FiniteGame) and game.branch is not None else None,
         )
 
 

@@ -6,6 +6,7 @@ side and the exploitability of the N-player game. Everything here is in double p
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,17 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import count_rule, no_aggregate, own_count_rules
-from mfenvs.engine.flow import flow_rule, freeze_rule, replay_rule, stationary_flow_rule, step_population
+from mfenvs.engine.flow import (
+    dynamics_rule,
+    flow_rule,
+    freeze_rule,
+    replay_rule,
+    stationary_flow_rule,
+    step_population,
+)
 from mfenvs.engine.layout import Layout
+from mfenvs.engine.rule_code import reads_population
+from mfenvs.engine.tabulation import branches_rule, earn_rule, rows_rule
 from mfenvs.game import FiniteGame, Rule, Rules
 from mfenvs.rules import World, plain, rule
 
@@ -31,7 +41,7 @@ def in_double_precision(records: NDArray[Any]) -> NDArray[Any]:
 def check_model(
     game: FiniteGame, transitions: NDArray[np.float64], rewards: NDArray[np.float64], whose: str = ""
 ) -> None:
-    """Check tabulated rules: P (..., S, A, S) must hold probabilities, R (..., S, A) finite numbers.
+    """Check tabulated rules: P (..., S, A, K) must hold probabilities, R (..., S, A) finite numbers.
 
     Raises
     ------
@@ -39,12 +49,13 @@ def check_model(
         If they do not; the message names the rule, the state, the action, the result and ``whose`` agent it is.
     """
     tolerance = checks.PROBABILITY_TOLERANCE
-    bad = checks.first_invalid_row(transitions.reshape(-1, game.n_states), tolerance, -tolerance)
+    bad = checks.first_invalid_row(transitions.reshape(-1, transitions.shape[-1]), tolerance, -tolerance)
     if bad >= 0:
         where = np.unravel_index(bad, transitions.shape[:-1])
+        name, over = ("transition", "next_state") if game.branch is None else ("branch", "the branches")
         raise ValueError(
-            f"{type(game).__name__}.transition must return probabilities that sum to 1 over next_state, got"
-            f" {transitions[where].tolist()}{whose} in state {where[-2]} with action {where[-1]}"
+            f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
+            f" {checks.shown(transitions[where].tolist())}{whose} in state {where[-2]} with action {where[-1]}"
         )
     finite = np.isfinite(rewards)
     if not finite.all():
@@ -60,6 +71,15 @@ class ModelKernels:
     """The compiled tabulations of a finite game."""
 
     rows: Callable[..., Any]
+    """Kernel that computes the transition rows of all agents of a world."""
+    first_wrong_branch: Callable[..., Any] | None
+    """Kernel that checks the branches of all agents of a world; None if the game declares none."""
+    first_wrong_agent: Callable[..., Any]
+    """Kernel that checks every agent's own rows of a sparse table."""
+    tabulate: Callable[..., Any]
+    """Kernel that tabulates P(mu), in either form, and R(mu)."""
+    varies: bool
+    """Whether P may depend on the population or the time."""
     mean_fields: Callable[..., Any]
     """Kernel that computes P(mu) and R(mu), of all agents or of groups of agents."""
     flow: Callable[..., Any]
@@ -83,7 +103,9 @@ def model_kernels(game: FiniteGame) -> ModelKernels:
     return _build(
         game.rules,
         game.transition,
-        game.reward,
+        game.branch,
+        game.n_branches,
+        game.expected_reward,
         Layout.of(game),
         game.n_states,
         game.n_actions,
@@ -96,6 +118,8 @@ def model_kernels(game: FiniteGame) -> ModelKernels:
 def _build(
     rules: Rules,
     transition: Rule,
+    branch: Rule | None,
+    n_branches: int,
     reward: Rule,
     layout: Layout,
     n_states: int,
@@ -104,13 +128,19 @@ def _build(
     is_infinite: bool,
 ) -> ModelKernels:
     count = _count_mean_field_rule(rules, n_states, n_actions, counts_state_actions)
-    mean_field = _mean_field_rule(count, transition, reward, n_states, n_actions)
-    flow = (stationary_flow_rule if is_infinite else flow_rule)(mean_field)
-    freeze = freeze_rule(mean_field)
+    fill = rows_rule(transition, reward) if branch is None else branches_rule(branch, reward, n_branches)
+    varies = reads_population(transition if branch is None else branch)
+    dynamics = dynamics_rule(count, fill, earn_rule(reward), varies)
+    flow = (stationary_flow_rule if is_infinite else flow_rule)(dynamics)
+    freeze = freeze_rule(dynamics)
     advance: Callable[..., Any] = step_population if is_infinite else replay_rule(flow)
     return ModelKernels(
         rows=_rows_kernel(rules, layout, transition, n_states),
-        mean_fields=_mean_fields_kernel(mean_field),
+        first_wrong_branch=branch and _first_wrong_branch_kernel(rules, layout, branch, n_branches, n_states),
+        first_wrong_agent=_first_wrong_agent_kernel(count, transition, branch, n_branches, reward),
+        tabulate=_tabulate_kernel(count, fill),
+        varies=varies,
+        mean_fields=_mean_fields_kernel(count, fill),
         flow=kernel(flow.py_func),  # type: ignore[attr-defined]
         flow_rule=flow,
         freeze=kernel(freeze.py_func),  # type: ignore[attr-defined]
@@ -118,7 +148,7 @@ def _build(
         advance=kernel(plain(advance)),
         advance_rule=advance,
         count_rule=count,
-        at_counts=_at_counts_kernel(rules, transition, reward, n_states, n_actions),
+        at_counts=_at_counts_kernel(rules, fill),
         responses=_responses_kernel(rules, transition, reward, n_states, n_actions),
     )
 
@@ -191,11 +221,9 @@ def _count_mean_field_rule(
     return count
 
 
-def _mean_field_rule(
-    count: Callable[..., Any], transition: Rule, reward: Rule, n_states: int, n_actions: int
-) -> Callable[..., Any]:
-    @rule
-    def mean_field(
+def _tabulate_kernel(count: Callable[..., Any], fill: Callable[..., Any]) -> Callable[..., Any]:
+    @kernel
+    def tabulate(
         mu: Any,
         agents: Any,
         shares: Any,
@@ -204,47 +232,133 @@ def _mean_field_rule(
         counts: Any,
         signal: Any,
         transitions: Any,
+        successors: Any,
+        room: Any,
+        status: Any,
         rewards: Any,
-    ) -> None:
-        """Write P(mu) to ``transitions`` (S, A, S) and R(mu) to ``rewards`` (S, A): Yardim & He, Definition 6.
+    ) -> Any:
+        """Write P(mu) into a table, (S, A, S) or (S, A, K), and R(mu) (S, A) of one time.
 
-        They are the averages of the rules over ``agents``, weighted by their ``shares`` of the population; mu has
-        shape (S, A).
+        Returns whether it could (``status`` says why not).
         """
         world = count(mu, agents, shares, constants, time, counts, signal)
-        for s in range(n_states):
-            for a in range(n_actions):
-                for successor in range(n_states):
-                    probability = 0.0
-                    for i in range(len(agents)):
-                        probability += shares[i] * transition(successor, s, a, agents[i], world)
-                    transitions[s, a, successor] = probability
-                earned = 0.0
-                for i in range(len(agents)):
-                    earned += shares[i] * reward(s, a, agents[i], world)
-                rewards[s, a] = earned
+        return fill(world, agents, shares, transitions, successors, room, status, rewards)
 
-    return mean_field
+    return tabulate
 
 
-def _at_counts_kernel(
-    rules: Rules, transition: Rule, reward: Rule, n_states: int, n_actions: int
+def _first_wrong_agent_kernel(
+    count: Callable[..., Any], transition: Rule, branch: Rule | None, n_branches: int, reward: Rule
 ) -> Callable[..., Any]:
+    has_branches = branch is not None
+    ask = branch or transition
+
+    @kernel
+    def first_wrong_agent(
+        mu: Any,
+        agents: Any,
+        shares: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        successors: Any,
+        n_found: Any,
+        tolerance: Any,
+    ) -> Any:
+        """The first agent, state and action whose row is no probabilities or whose reward is not finite; or -1s.
+
+        Rows are asked for the successors that a sparse table holds, or for the branches, which have been checked
+        to lead to states.
+        """
+        world = count(mu, agents, shares, constants, 0, counts, signal)
+        n_states, n_actions, _ = successors.shape
+        for i in range(len(agents)):
+            for s in range(n_states):
+                for a in range(n_actions):
+                    total, lowest = 0.0, 0.0
+                    for k in range(n_branches if has_branches else n_found[s, a]):
+                        if has_branches:
+                            _, probability = ask(k, s, a, agents[i], world)
+                        else:
+                            probability = ask(successors[s, a, k], s, a, agents[i], world)
+                        total += probability
+                        lowest = min(lowest, probability)
+                    earned = np.float64(reward(s, a, agents[i], world))
+                    # Written such that a NaN fails the comparisons.
+                    if not (abs(total - 1.0) <= tolerance and lowest >= -tolerance and abs(earned) < np.inf):
+                        return i, s, a
+        return -1, -1, -1
+
+    return first_wrong_agent
+
+
+def _first_wrong_branch_kernel(
+    rules: Rules, layout: Layout, branch: Rule, n_branches: int, n_states: int
+) -> Callable[..., Any]:
+    count, aggregate = count_rule(rules, layout), rules.aggregate or no_aggregate
+    cell, own_weight = own_count_rules(rules)
+
+    @kernel
+    def first_wrong_branch(
+        states: Any, actions: Any, agents: Any, constants: Any, counts: Any, signal: Any, time: Any, tolerance: Any
+    ) -> Any:
+        """The first agent of a world with a wrong branch, its branch, next state and the sum of probabilities.
+
+        The branch is -1 if all next states exist and the probabilities are wrong. All are -1 if nothing is wrong.
+        """
+        n_agents = len(states)
+        per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
+        everyone = World(counts, signal, constants, time, -1, 0.0, per_other, per_agent)
+        count(states, actions, agents, everyone, counts)
+        aggregate(everyone, signal)
+        for i in range(n_agents):
+            state, action, agent = states[i], actions[i], agents[i]
+            own, weight = cell(state, action, agent), np.float64(own_weight(state, action, agent))
+            world = World(counts, signal, constants, time, own, weight, per_other, per_agent)
+            total, lowest = 0.0, 0.0
+            for k in range(n_branches):
+                successor, probability = branch(k, state, action, agent, world)
+                given = np.float64(successor)
+                if not (given == math.floor(given) and given >= 0.0 and given < n_states):
+                    return i, k, given, 0.0
+                total += probability
+                lowest = min(lowest, probability)
+            if not (abs(total - 1.0) <= tolerance and lowest >= -tolerance):
+                return i, -1, -1.0, total
+        return -1, -1, -1.0, -1.0
+
+    return first_wrong_branch
+
+
+def _at_counts_kernel(rules: Rules, fill: Callable[..., Any]) -> Callable[..., Any]:
     aggregate = rules.aggregate or no_aggregate
 
-    @rule
-    def take(given: Any, agents: Any, shares: Any, constants: Any, time: Any, counts: Any, signal: Any) -> Any:
-        """Do what the rule that counts a population does, with the counts themselves in its place."""
+    @kernel
+    def at_counts(
+        given: Any,
+        agents: Any,
+        shares: Any,
+        constants: Any,
+        time: Any,
+        counts: Any,
+        signal: Any,
+        transitions: Any,
+        successors: Any,
+        room: Any,
+        status: Any,
+        rewards: Any,
+    ) -> Any:
+        """Write P and R at counts (n_cells,) in the place of a population's; return whether the table has room."""
         for c in range(len(counts)):
             counts[c] = given[c]
         world = World(counts, signal, constants, time, -1, 0.0, 1.0, 1.0)
         aggregate(world, signal)
-        return world
+        return fill(world, agents, shares, transitions, successors, room, status, rewards)
 
-    return kernel(plain(_mean_field_rule(take, transition, reward, n_states, n_actions)))
+    return at_counts
 
 
-def _mean_fields_kernel(mean_field: Callable[..., Any]) -> Callable[..., Any]:
+def _mean_fields_kernel(count: Callable[..., Any], fill: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def mean_fields(
         mu: Any,
@@ -257,18 +371,19 @@ def _mean_fields_kernel(mean_field: Callable[..., Any]) -> Callable[..., Any]:
         signal: Any,
         transitions: Any,
         rewards: Any,
-    ) -> None:
-        """Write P(mu) and R(mu) of groups of agents, each averaged over the group.
+        status: Any,
+    ) -> Any:
+        """Write P(mu) and R(mu) of groups of agents, each averaged over the group; return whether it could.
 
         Group k consists of ``agents[firsts[k]:firsts[k + 1]]``, whose ``shares`` of the group sum to one; its
         tables go into ``transitions`` (n_groups, S, A, S) and ``rewards`` (n_groups, S, A).
         """
         for k in range(len(rewards)):
-            first, last = firsts[k], firsts[k + 1]
-            mean_field(
-                *(mu, agents[first:last], shares[first:last], constants, time, counts, signal),
-                *(transitions[k], rewards[k]),
-            )
+            some, their = agents[firsts[k] : firsts[k + 1]], shares[firsts[k] : firsts[k + 1]]
+            world = count(mu, some, their, constants, time, counts, signal)
+            if not fill(world, some, their, transitions[k], None, None, status, rewards[k]):
+                return False
+        return True
 
     return mean_fields
 

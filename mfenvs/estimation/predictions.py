@@ -34,7 +34,7 @@ def exploitability_draws(
 ) -> Array:
     """Exploitabilities of a policy in games drawn around the estimates: ``EstimatedGame.exploitability_draws``."""
     induced = InducedGame(game)
-    flow = induced.flow(policy)
+    flow = induced.flow(policy).dense()
     known, _ = _known_along(estimates, flow)
     if not (known | ~_reachable(induced, flow)[..., None]).all():
         return np.full(n_draws, math.inf)
@@ -54,14 +54,14 @@ def exploitability_draws(
 def exploitability_bound(game: FittedGame, estimates: Estimates, policy: Array, confidence: float) -> float:
     """Upper bound on the exploitability of a policy (T, S, A): ``EstimatedGame.exploitability_bound``."""
     induced = InducedGame(game)
-    flow = induced.flow(policy)
+    flow = induced.flow(policy).dense()
     best_q, own_q = induced.optimal_q(flow), induced.evaluate(policy, flow)
     best_v, own_v = best_q.max(axis=-1), (policy * own_q).sum(axis=-1)
     backups = [np.stack([_backup(game, flow, v) for v in (best_v, own_v)])]
     starts = [induced.initial]
     for other in games_without(game, estimates):
         alone = InducedGame(other)
-        flow_there = alone.flow(policy)
+        flow_there = alone.flow(policy).dense()
         backups.append(np.stack([_backup(game, flow_there, v) for v in (best_v, own_v)]))
         starts.append(alone.initial)
     errors = estimates.errors_of(np.array(backups))

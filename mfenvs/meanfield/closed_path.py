@@ -72,7 +72,7 @@ class RulesAmongOthers:
         self.shares: Array = copies / game.n_agents
         """The share of the population of each kind, shape (n_kinds,)."""
         self._kinds = in_double_precision(distinct)
-        self._compiled = _kernels(game.rules, game.transition, game.reward, game.n_states, game.n_actions)
+        self._compiled = _kernels(game.rules, game.transition, game.expected_reward, game.n_states, game.n_actions)
         self.times = times_that_matter(game)
         """The times at which rules can differ: all of them if a rule reads the time, else 0 only."""
 

@@ -61,14 +61,14 @@ def proven_dependences(game: FiniteGame, *, in_mean_field: bool) -> ProvenDepend
     """
     population = _MeanField(game) if in_mean_field else _Others(game)
     return ProvenDependences(
-        _of_rule(population, game.transition, (range(game.n_states),)), _of_rule(population, game.reward, ())
+        _of_rule(population, game.transition, (range(game.n_states),)), _of_rule(population, game.expected_reward, ())
     )
 
 
 def times_that_matter(game: FiniteGame) -> range:
     """The times at which rules can differ: all of them if a rule reads the time, else 0 only."""
     rules = game.rules
-    read = game.transition, game.reward, rules.aggregate, rules.cell, rules.weight, rules.count
+    read = game.transition, game.expected_reward, rules.aggregate, rules.cell, rules.weight, rules.count
     reads_time = not game.is_infinite and any(_names_time(function) for function in read if function)
     return range(game.horizon if reads_time else 1)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,13 @@ from mfenvs import checks
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
+from mfenvs.engine.tabulation import new_status
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, linear_system
+from mfenvs.meanfield.action_masks import allowed_actions
+from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, value_scratch
+from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES, TransitionTables
 from mfenvs.play import tabulate
+from mfenvs.rules import World
 
 Array = NDArray[np.float64]
 
@@ -23,6 +27,8 @@ ON_AVERAGE = " on average over agents"
 NUMBERS_AT_A_TIME = 2**22
 """Number of entries of agents' own tables that are checked at a time: 32 MB."""
 
+MASKED_GAIN = 1e-9
+"""Value, relative to that of the policy, above which masked actions count as better than allowed ones."""
 NEARLY_STATIONARY = 1e-8
 """Residual of a stationary flow above which a warning is given."""
 
@@ -34,13 +40,37 @@ class Flow:
     mu: Array
     """State-action laws Lambda(pi), shape (T, S, A)."""
     transitions: Array
-    """P(s, a, mu_h) of every step, shape (T, S, A, S)."""
+    """P(s, a, mu_h) of every step: shape (T, S, A, S), of all states, or (T, S, A, K), of ``successors``."""
     rewards: Array
     """R(s, a, mu_h) of every step, shape (T, S, A)."""
     residual: float = 0.0
     """Residual of a stationary flow: the l1 distance by which one more step changes its law; 0 in a game that
     ends. Where the population moves ever more slowly, as at the threshold of an epidemic, the law itself may be
     farther off."""
+    successors: NDArray[np.int32] | None = None
+    """The states to which ``transitions`` belong, shape (T, S, A, K), in a game with many states; None if they
+    belong to all states in their order. A row may name a state several times, and zeros fill it up."""
+
+    def dense(self) -> "Flow":
+        """The same flow with probabilities of all states, shape (T, S, A, S), and without ``successors``.
+
+        Raises
+        ------
+        ValueError
+            If there are too many states for that.
+        """
+        if self.successors is None:
+            return self
+        n_times, n_states, n_actions = self.rewards.shape
+        checks.at_most(
+            "the number of entries T S A S of dense transitions (Flow.successors spares them)",
+            n_times * n_states**2 * n_actions,
+            MOST_DENSE_ENTRIES,
+        )
+        whole = np.zeros((n_times, n_states, n_actions, n_states))
+        rows = np.arange(self.rewards.size).reshape(*self.rewards.shape, 1)
+        np.add.at(whole.reshape(-1, n_states), (rows, self.successors), self.transitions)
+        return dataclasses.replace(self, transitions=whole, successors=None)
 
 
 class InducedGame:
@@ -69,13 +99,18 @@ class InducedGame:
     infected more often. The flow here averages P over all agents in every state, and not over those who are there.
     The difference is a covariance, of second order in alpha, and part of what Theorem 1 allows for alpha.
 
-    All numbers are in float64, computed from constants and parameters that games keep in single precision. An
+    All numbers are in float64, and so are constants and parameters that the game gives in double precision. An
     instance must not be used by several threads at once.
 
     Parameters
     ----------
     game:
         A finite game. Agents with equal parameters are evaluated once.
+    sparse:
+        Whether only the possible successors of states are kept (:attr:`Flow.successors`). By default that is so in
+        a game with many states of which few can come next. A game that declares ``branch`` is then asked for its
+        branches only; one that declares ``transition`` for all states at first, and later for those that were
+        found possible, and for all again where their probabilities do not sum to what they did.
 
     Raises
     ------
@@ -87,7 +122,7 @@ class InducedGame:
         of an infinite game read the time.
     """
 
-    def __init__(self, game: FiniteGame) -> None:
+    def __init__(self, game: FiniteGame, *, sparse: bool | None = None) -> None:
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
         self.game = game
@@ -99,16 +134,27 @@ class InducedGame:
         """The parameters of the distinct agents, shape (n,)."""
         self.shares = copies / game.n_agents
         """The share of the population that has each of these parameters, shape (n,)."""
-        # Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again.
-        self._work = self.flow_arrays()
-        self._rows = self._work.transitions.reshape(-1, self.n_states)
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
+        if sparse is not None:
+            sparse = checks.boolean("sparse", sparse)
+        model = self.agents, self.shares, game.constants
+        self._tables = TransitionTables(game, self.kernels, model, self.n_times, sparse)
+        self.allowed = allowed_actions(game)
+        """Whether the rule ``allowed`` allows an action, shape (T, S, A), or (1, S, A) if that is the same at all
+        times; None if all are allowed. Best and soft responses take no others."""
+        # Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again.
+        self._work = self.flow_arrays()
         self._q = np.empty(self.policy_shape)
         self._check_every_agent()
         if game.is_infinite:
             self._check_no_time()
-        self.flow(self.uniform_policy())
+        _warn_unless_stationary(self._flow_in_work(self.uniform_policy()))
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether flows keep the possible successors of states only (:attr:`Flow.successors`)."""
+        return self._tables.is_sparse
 
     @property
     def policy_shape(self) -> tuple[int, int, int]:
@@ -116,15 +162,22 @@ class InducedGame:
         return self.n_times, self.n_states, self.n_actions
 
     def uniform_policy(self) -> Array:
-        """The policy that takes every action with the same probability, shape (T, S, A)."""
-        return np.full(self.policy_shape, 1.0 / self.n_actions)
+        """The policy that takes every allowed action with the same probability, shape (T, S, A)."""
+        if self.allowed is None:
+            return np.full(self.policy_shape, 1.0 / self.n_actions)
+        return np.array(
+            np.broadcast_to(self.allowed / self.allowed.sum(axis=-1, keepdims=True), self.policy_shape)
+        )
 
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
-        """P(., ., mu), shape (S, A, S), and R(., ., mu), shape (S, A), at a state-action law mu (S, A)."""
+        """P(., ., mu), shape (S, A, S), and R(., ., mu), shape (S, A), at a state-action law mu (S, A).
+
+        A game with too many states for an array of this shape has :meth:`frozen`.
+        """
         law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
         checks.whole_law("mu", law)
         checks.integer("time", time, 0, self.n_times - 1)
-        transitions, rewards = self._tabulate(law, time)
+        transitions, _, rewards = self._tables.at(law, time, dense=True)
         check_model(self.game, transitions, rewards, ON_AVERAGE)
         return transitions, rewards
 
@@ -142,10 +195,12 @@ class InducedGame:
             If the search for a stationary flow did not converge: the population may cycle for ever.
         """
         law, arrays = self.policy("policy", policy), self.flow_arrays()
-        residual = float(self.kernels.flow(law, arrays))
+        residual = self.kernels.flow(law, arrays)
+        if residual < 0.0:
+            residual, arrays = self.filled(lambda arrays: self.kernels.flow(law, arrays), self.more_room(arrays))
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         _warn_unless_stationary(residual)
-        return Flow(arrays.mu, arrays.transitions, arrays.rewards, residual)
+        return flow_of(arrays, residual)
 
     def next_population(self, policy: Any, population: ArrayLike) -> Array:
         """Gamma_2(pi, L): the population one step after L if all play ``policy`` (Guo et al., arXiv 1901.09585).
@@ -165,9 +220,8 @@ class InducedGame:
         The next population, shape (T, S, A).
         """
         law, after = self.policy("policy", policy), self.population("population", population).copy()
-        arrays = self.flow_arrays()
-        self.kernels.freeze(after, arrays)
-        self.kernels.advance(law, after, arrays)
+        _, arrays = self.filled(lambda arrays: self.kernels.freeze(after, arrays), self.flow_arrays())
+        _, arrays = self.filled(lambda arrays: self.kernels.advance(law, after, arrays), arrays)
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         return after
 
@@ -197,9 +251,8 @@ class InducedGame:
         """
         law, tau = self.policy("policy", policy), _temperature(temperature)
         flow = self.flow(law) if flow is None else self._checked_flow(flow)
-        q, discount = np.empty(self.policy_shape), self.game.discount
-        system = linear_system(self.n_states, discount)
-        evaluate_kernel(law, flow.transitions, flow.rewards, tau, discount, q, system)
+        q, problem, scratch = np.empty(self.policy_shape), _tables_of(flow), self._scratch_for(flow)
+        evaluate_kernel(law, *problem, flow.rewards, tau, self.game.discount, q, scratch)
         checks.finite("the values of the policy", q)
         return q
 
@@ -214,7 +267,7 @@ class InducedGame:
         return self._optimise(flow, temperature)[1]
 
     def optimal_q(self, flow: Flow) -> Array:
-        """Q*_h(s, a) of the decision problem in a frozen flow, shape (T, S, A)."""
+        """Q*_h(s, a) of the decision problem in a frozen flow, shape (T, S, A); -infinity for a masked action."""
         return self._optimise(flow, 0.0)[0]
 
     def exploitability(self, policy: Any, *, temperature: float = 0.0) -> float:
@@ -225,86 +278,180 @@ class InducedGame:
         RuntimeWarning
             As for :meth:`flow`.
         """
-        law, tau, work = self.policy("policy", policy), _temperature(temperature), self._work
-        residual = self.kernels.flow(law, work)
-        if checks.first_invalid_row(self._rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
-            check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
-        _warn_unless_stationary(residual)
-        problem = work.initial, work.transitions, work.rewards, tau, work.discount
+        law, tau = self.policy("policy", policy), _temperature(temperature)
+        _warn_unless_stationary(self._flow_in_work(law))
+        work = self._work
+        problem = work.initial, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount
         best, own = gap_kernel(law, *problem, self._q, work.values)
         if not math.isfinite(best - own):
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
+        if best - own < -MASKED_GAIN * max(1.0, abs(own)):
+            raise ValueError(
+                f"the policy takes actions that the rule allowed of {type(self.game).__name__} masks, and gains by"
+                f" them: its value is {own}, that of a best response by allowed actions {best}"
+            )
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
-    def flow_arrays(self) -> FlowArrays:
-        """The arrays of the compiled flow, as one argument for kernels that iterate it."""
-        shape, n_states = self.policy_shape, self.n_states
+    def response_values(self, policy: Any, flow: Flow) -> tuple[float, float]:
+        """Values of a best response and of a policy (T, S, A) against a frozen flow, from the initial law."""
+        law, flow = self.policy("policy", policy), self._checked_flow(flow)
+        problem = self.initial, *_tables_of(flow), flow.rewards, self.allowed, 0.0, self.game.discount
+        best, own = gap_kernel(law, *problem, np.empty(self.policy_shape), self._scratch_for(flow))
+        checks.finite("the values of the best response and of the policy", (best, own))
+        return float(best), float(own)
+
+    def flow_arrays(self, *, dense: bool = False) -> FlowArrays:
+        """The arrays of the compiled flow, as one argument for kernels that iterate it.
+
+        Parameters
+        ----------
+        dense:
+            Whether the table of transitions shall be of all states, also in a game that keeps sparse ones.
+
+        Raises
+        ------
+        ValueError
+            If there are too many states for that.
+        """
+        shape, n_states, discount = self.policy_shape, self.n_states, self.game.discount
+        transitions, successors, room = self._tables.new(dense=dense)
+        needs_moves = successors is None and self.game.is_infinite
         counts, signal = self._scratch()
         return FlowArrays(
             initial=self.initial,
             agents=self.agents,
             shares=self.shares,
             constants=self.game.constants,
-            discount=self.game.discount,
+            discount=discount,
+            allowed=self.allowed,
             counts=counts,
             signal=signal,
             present=np.empty(n_states),
             ahead=np.empty(n_states),
-            values=linear_system(n_states, self.game.discount),
-            moves=np.empty((n_states, n_states)),
+            values=value_scratch(n_states, discount, is_sparse=successors is not None),
+            moves=np.empty((n_states, n_states) if needs_moves else (0, 0)),
             mu=np.empty(shape),
-            transitions=np.empty((*shape, n_states)),
+            transitions=transitions,
+            successors=successors,
+            room=room,
+            status=new_status(),
             rewards=np.empty(shape),
         )
 
+    def filled(self, fill: Callable[[FlowArrays], Any], arrays: FlowArrays) -> tuple[Any, FlowArrays]:
+        """Call a kernel that tabulates populations, again with more room as long as a sparse table has too little.
+
+        Parameters
+        ----------
+        fill:
+            Calls the kernel, which returns False or a number below 0 if it could not, and has then changed nothing
+            but the arrays.
+        arrays:
+            Its arrays.
+
+        Returns
+        -------
+        What the kernel returned, and the arrays with the results: those given, or others with more room.
+
+        Raises
+        ------
+        ValueError
+            If a branch leads to a state that does not exist.
+        """
+        while True:
+            try:
+                found = fill(arrays)
+            except COMPILE_ERRORS as error:
+                raise explained(self.game, error) from None
+            if found is not False and not found < 0.0:
+                return found, arrays
+            arrays = self.more_room(arrays)
+
+    def more_room(self, arrays: FlowArrays) -> FlowArrays:
+        """Arrays in which there is room for what a kernel could not write into these."""
+        self._tables.more_room(arrays.status)
+        return self.flow_arrays(dense=arrays.successors is None)
+
     def frozen(self, population: ArrayLike) -> Flow:
         """The decision problem of a single agent in a population (T, S, A) that stays as it is."""
-        law, arrays = self.population("population", population), self.flow_arrays()
-        self.kernels.freeze(law, arrays)
+        law = self.population("population", population)
+        _, arrays = self.filled(lambda arrays: self.kernels.freeze(law, arrays), self.flow_arrays())
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
-        return Flow(law.copy(), arrays.transitions, arrays.rewards)
+        return dataclasses.replace(flow_of(arrays), mu=law.copy())
+
+    def _flow_in_work(self, law: Array) -> float:
+        """Compute the flow of a policy in the scratch arrays; return its residual."""
+        residual: float = self.kernels.flow(law, self._work)
+        if residual < 0.0:
+            arrays = self.more_room(self._work)
+            residual, self._work = self.filled(lambda arrays: self.kernels.flow(law, arrays), arrays)
+        work = self._work
+        rows = work.transitions.reshape(-1, work.transitions.shape[-1])
+        if checks.first_invalid_row(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
+            check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
+        return residual
+
+    def _scratch_for(self, flow: Flow) -> Array:
+        return value_scratch(self.n_states, self.game.discount, is_sparse=flow.successors is not None)
 
     def _optimise(self, flow: Flow, temperature: float) -> tuple[Array, Array]:
         """Optimal values in a frozen flow and an optimal policy, (T, S, A) each."""
-        flow, tau, discount = self._checked_flow(flow), _temperature(temperature), self.game.discount
+        flow, tau = self._checked_flow(flow), _temperature(temperature)
         q, policy = np.empty(self.policy_shape), np.empty(self.policy_shape)
-        system = linear_system(self.n_states, discount)
-        best_response_kernel(flow.transitions, flow.rewards, tau, discount, q, system, policy)
+        problem = *_tables_of(flow), flow.rewards, self.allowed, tau, self.game.discount
+        best_response_kernel(*problem, q, self._scratch_for(flow), policy)
         checks.finite("the values of the best response", q)
+        if self.allowed is not None:
+            q[~np.broadcast_to(self.allowed, q.shape)] = -math.inf
         return q, policy
 
     def _checked_flow(self, flow: Flow) -> Flow:
         if not isinstance(flow, Flow):
             raise TypeError(f"flow must be a Flow, as InducedGame.flow() returns it, got {flow!r}")
-        for name, shape in (("transitions", (*self.policy_shape, self.n_states)), ("rewards", self.policy_shape)):
+        n_kept = self.n_states
+        if flow.successors is not None and np.ndim(flow.transitions):
+            n_kept = np.shape(flow.transitions)[-1]
+        for name, shape in (("transitions", (*self.policy_shape, n_kept)), ("rewards", self.policy_shape)):
             found = getattr(flow, name)
             if np.shape(found) != shape or np.asarray(found).dtype != np.float64:
                 raise ValueError(
                     f"flow.{name} must be float64 of shape {shape}, as this game's flows are, got shape"
                     f" {np.shape(found)} of {np.asarray(found).dtype}"
                 )
+        if flow.successors is not None:
+            self._check_successors(flow)
         return flow
 
-    def _tabulate(self, law: Array, time: int) -> tuple[Array, Array]:
-        """P (S, A, S) and R (S, A), averaged over all agents."""
-        transitions, rewards = self._tabulate_groups(law, time, self.agents, self.shares, (0, len(self.agents)))
-        return transitions[0], rewards[0]
+    def _check_successors(self, flow: Flow) -> None:
+        found, shape = flow.successors, np.shape(flow.transitions)
+        if type(found) is not np.ndarray or found.shape != shape or found.dtype != np.int32:
+            raise ValueError(
+                f"flow.successors must be None or int32 of the shape of flow.transitions, {shape}, got"
+                f" {checks.shown(found)}"
+            )
+        once = _once(found)
+        if once.size and not (once.min() >= 0 and once.max() < self.n_states):
+            raise ValueError(
+                f"flow.successors must be states in [0, {self.n_states - 1}], got {once.min()} to {once.max()}"
+            )
 
     def _tabulate_groups(
         self, law: Array, time: int, agents: NDArray[Any], shares: Array, firsts: Sequence[int]
     ) -> tuple[Array, Array]:
         """P (n, S, A, S) and R (n, S, A) of n groups of agents, with group boundaries ``firsts`` (n + 1,)."""
         shape = len(firsts) - 1, self.n_states, self.n_actions
-        transitions, rewards = np.empty((*shape, self.n_states)), np.empty(shape)
+        transitions, rewards, status = np.empty((*shape, self.n_states)), np.empty(shape), new_status()
         try:
-            self.kernels.mean_fields(
+            is_filled = self.kernels.mean_fields(
                 *(law, agents, shares, np.asarray(firsts), self.game.constants, time, *self._scratch()),
-                *(transitions, rewards),
+                *(transitions, rewards, status),
             )
         except COMPILE_ERRORS as error:
             raise explained(self.game, error) from None
+        if not is_filled:
+            self._tables.more_room(status)
         return transitions, rewards
 
     def _scratch(self) -> tuple[Array, Array]:
@@ -314,6 +461,9 @@ class InducedGame:
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
+        if self.is_sparse:
+            self._check_every_sparse_row(mu)
+            return
         at_a_time = max(1, NUMBERS_AT_A_TIME // (self.n_states * mu.size))
         for first in range(0, len(self.agents), at_a_time):
             some = self.agents[first : first + at_a_time]
@@ -325,17 +475,72 @@ class InducedGame:
                     whose = f" for an agent with parameters {agent}"
                     check_model(self.game, own_transitions, own_rewards, whose)
 
+    def _check_every_sparse_row(self, mu: Array) -> None:
+        game, model, scratch = self.game, (self.agents, self.shares, self.game.constants), self._scratch()
+        _, successors, _ = self._tables.at(mu, 0)
+        n_found = self._tables.n_found
+        wrong = self.kernels.first_wrong_agent(
+            *(mu, *model, *scratch, successors, n_found, checks.PROBABILITY_TOLERANCE)
+        )
+        if wrong[0] < 0:
+            return
+        i, state, action = (int(k) for k in wrong)
+        # The rules themselves, called once more, tell what is wrong: the kernel left the world in its scratch.
+        agent, world = self.agents[i], World(*scratch, game.constants, 0, -1, 0.0, 1.0, 1.0)
+        if game.branch is not None:
+            row = [float(game.branch(k, state, action, agent, world)[1]) for k in range(game.n_branches)]
+        else:
+            assert successors is not None
+            known = successors[state, action, : n_found[state, action]].tolist()
+            row = [float(game.transition(t, state, action, agent, world)) for t in known]
+        earned = float(game.reward(state, action, agent, world))
+        tables = np.zeros((self.n_states, self.n_actions, len(row))), np.zeros((self.n_states, self.n_actions))
+        tables[0][..., 0] = 1.0
+        tables[0][state, action], tables[1][state, action] = row, earned
+        check_model(game, *tables, f" for an agent with parameters {agent}")
+
     def _check_no_time(self) -> None:
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
-        first, last = self._tabulate(mu, 0), self.game.horizon - 1
+        last = self.game.horizon - 1
         later = {time for time in (1, 2, 3, last // 2, last) if time <= last}
-        if not all(
-            np.array_equal(a, b) for time in later for a, b in zip(first, self._tabulate(mu, time), strict=True)
-        ):
+        first = [np.array(table) for table in self._tables.at(mu, 0) if table is not None]
+        for time in later:
+            now = [table for table in self._tables.at(mu, time) if table is not None]
+            if all(np.array_equal(a, b) for a, b in zip(first, now, strict=True)):
+                continue
             raise ValueError(
                 f"{type(self.game).__name__} with discount {self.game.discount:g} goes on for ever, so its rules"
                 " must not read world.time: make it with discount=1, or without the time"
             )
+
+
+def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
+    """The flow in the arrays of a compiled one.
+
+    Tables that are the same at all times are read-only views of one that several flows have in common.
+    """
+    tables, n_times = [arrays.transitions, arrays.successors], len(arrays.mu)
+    for i, table in enumerate(tables):
+        if table is not None and len(table) == 1:
+            tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
+    return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
+
+
+def _once(table: NDArray[Any]) -> NDArray[Any]:
+    """A table (T, ...) for kernels, or (1, ...) if it is the same at all times because it is a view of one."""
+    if table.flags.c_contiguous and table.flags.writeable:
+        return table
+    if len(table) > 1 and table.strides[0] != 0:
+        return np.array(table)
+    base = table.base
+    if isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype:
+        return base
+    return np.array(table[:1])
+
+
+def _tables_of(flow: Flow) -> tuple[Array, NDArray[np.int32] | None]:
+    """The tables of a flow for kernels."""
+    return _once(flow.transitions), None if flow.successors is None else _once(flow.successors)
 
 
 def _warn_unless_stationary(residual: float) -> None:

@@ -323,7 +323,7 @@ class _Search:
         """An orthonormal basis of the tangent space of the domain, shape (n_times * SA, dimension)."""
         if not self.along_flows:
             return np.ascontiguousarray(helmert(self.n_cells).T) if self.n_cells > 1 else np.zeros((1, 0))
-        flow = self.induced.flow(self.induced.uniform_policy())
+        flow = self.induced.flow(self.induced.uniform_policy()).dense()
         reached = np.repeat((flow.mu.sum(axis=2) > 0.0)[:, :, None], self.induced.n_actions, axis=2).ravel()
         constraints = self._constraints(flow.transitions)[:, reached]
         q, r, _ = qr(constraints.T, pivoting=True)

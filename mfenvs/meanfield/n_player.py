@@ -25,6 +25,7 @@ than gamma^H max|R| / (1 - gamma).
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.dynamic_programming import solve_each
+from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate
 
 Array = NDArray[np.float64]
@@ -230,6 +232,11 @@ def decision_problems(
 ) -> tuple[Array, Array]:
     """Pbar (n, H, S, A, S) and Rbar (n, H, S, A) of n agents, each averaged over its range of worlds."""
     shape = (len(agents), game.horizon, game.n_states, game.n_actions)
+    checks.at_most(
+        "the number of transition probabilities H S A S of an agent's averaged decision problem",
+        math.prod(shape[1:]) * game.n_states,
+        MOST_DENSE_ENTRIES,
+    )
     transitions, rewards = np.zeros((*shape, game.n_states)), np.zeros(shape)
     kernel, parameters = model_kernels(game).responses, in_double_precision(game.agents)
 

@@ -260,7 +260,7 @@ class BinnedEnergyMarket(FiniteGame):
         return binned_rules(self.orders).aggregate
 
     @property
-    def transition(self) -> Rule:  # type: ignore[override]
+    def transition(self) -> Rule:
         """Charge or discharge a battery."""
         return binned_rules(self.orders).transition
 

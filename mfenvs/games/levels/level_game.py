@@ -127,7 +127,7 @@ class GridLevels(FiniteGame):
         return grid_form(self.n_components, self.offset)
 
     @property
-    def transition(self) -> Rule:  # type: ignore[override]
+    def transition(self) -> Rule:
         """The rule of the law of the next state."""
         return law_of_cells(self.form, self.rise, self.n_components, self.offset)
 

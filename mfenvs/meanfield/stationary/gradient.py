@@ -213,8 +213,9 @@ def _count_slopes(induced: InducedGame, here: Evaluated, visits: Array, counting
     low, high = counting.min(axis=(1, 2)), counting.max(axis=(1, 2))
     mass, visited = mu.ravel(), (visits[:, None] * here.policy[0]).ravel()
     arrays, given = induced.flow_arrays(), counts.copy()
-    # The first axis of the tables is time.
-    next_laws, rewards = arrays.transitions[0].reshape(mass.size, -1), arrays.rewards[0].ravel()
+    transitions, rewards = np.empty_like(here.flow.transitions[0]), np.empty_like(here.flow.rewards[0])
+    next_laws, earned = transitions.reshape(mass.size, -1), rewards.ravel()
+    tables = transitions, None, None, arrays.status, rewards
     values, laws = np.zeros(n_cells), np.zeros((n_cells, induced.n_states))
     model = induced.agents, induced.shares, induced.game.constants, 0, arrays.counts, arrays.signal
     for k in np.flatnonzero(high > low):
@@ -226,8 +227,8 @@ def _count_slopes(induced: InducedGame, here: Evaluated, visits: Array, counting
             stencil, step = FORWARD, -step
         for i, (position, weight) in enumerate(stencil):
             given[k] = counts[k] + position * step
-            induced.kernels.at_counts(given, *model, arrays.transitions[0], arrays.rewards[0])
-            law, value = mass @ next_laws, visited @ rewards + discount * (visited @ next_laws) @ here.values
+            induced.kernels.at_counts(given, *model, *tables)
+            law, value = mass @ next_laws, visited @ earned + discount * (visited @ next_laws) @ here.values
             if i == 0:
                 first_law, first_value = law, value
             # The weights add up to zero; less the first, equal numbers give exactly zero.

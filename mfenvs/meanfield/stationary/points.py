@@ -10,7 +10,7 @@ from scipy.linalg import lapack
 from mfenvs import checks
 from mfenvs.engine.flow import STATIONARY, FlowArrays
 from mfenvs.engine.model import check_model
-from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame
+from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame, flow_of
 
 Array = NDArray[np.float64]
 
@@ -202,12 +202,13 @@ def evaluate(induced: InducedGame, policy: Array) -> Evaluated:
     The mean field is that of :meth:`mfenvs.meanfield.InducedGame.flow`. If the population does not affect P, and
     the chain has one recurrent class, linear equations give it at once, also where the chain mixes slowly.
     """
-    arrays = induced.flow_arrays()
+    arrays = induced.flow_arrays(dense=True)
     residual = _settled_at_once(induced, policy, arrays)
     if residual is None:
-        residual = float(induced.kernels.flow(policy, arrays))
+        found, arrays = induced.filled(lambda arrays: induced.kernels.flow(policy, arrays), arrays)
+        residual = float(found)
     check_model(induced.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
-    return in_flow(induced, policy, Flow(arrays.mu, arrays.transitions, arrays.rewards, residual))
+    return in_flow(induced, policy, flow_of(arrays, residual))
 
 
 def _settled_at_once(induced: InducedGame, policy: Array, arrays: FlowArrays) -> float | None:
@@ -264,7 +265,7 @@ def in_mean_field(induced: InducedGame, policy: Array, mean_field: ArrayLike | N
         )
     else:
         checks.whole_law("mean_field", given)
-    flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape)))
+    flow = induced.frozen(np.ascontiguousarray(given.reshape(induced.policy_shape))).dense()
     return in_flow(induced, policy, flow)
 
 

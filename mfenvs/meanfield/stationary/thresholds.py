@@ -238,7 +238,7 @@ def _sweep(induced: InducedGame, order: NDArray[np.intp], upper: int) -> _Sweep:
     A threshold's chain differs from the last one's in one row, as long as the population does not change P.
     """
     n_states, discount, initial = induced.n_states, induced.game.discount, induced.initial
-    arrays, kernels = induced.flow_arrays(), induced.kernels
+    arrays, kernels = induced.flow_arrays(dense=True), induced.kernels
     law, row, ahead = np.empty((3, n_states))
     policy, states = np.zeros(induced.policy_shape), np.arange(n_states)
     policy[0, :, upper] = 1.0
