@@ -58,8 +58,8 @@ class MFOMOConfig(TrainerConfig):
     balance_below: float = 0.1
     """Ratio m3 of a residual to the smaller of the other two below which its weight shrinks."""
     parameterised: bool = False
-    """Whether the constraints are met by parameters, L = softmax(u), z = c_v softmax(v) and y = c_w sin(w), and not
-    by projections."""
+    """Whether the constraints are met by parameters, L = softmax(u), z = c_v softmax(v) and y = c_w sin(w), in the
+    place of projections."""
     first_law: Literal["uniform", "flow"] = "uniform"
     """The first L: equal mass in all states at all times, or the flow of the uniform policy [O]."""
     first_values: Literal["best", "zero"] = "best"
