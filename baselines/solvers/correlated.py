@@ -330,5 +330,6 @@ def _compressed(known: _Policies, mixtures: Array, rewards: Array, concept: Conc
     )
     if found.x is None:
         return np.full(m, 1.0 / m)
-    weights: Array = np.maximum(found.x[:m], 0.0)
-    return weights / weights.sum()
+    positive = np.maximum(found.x[:m], 0.0)
+    weights: Array = positive / positive.sum()
+    return weights

@@ -123,5 +123,6 @@ def stationary_weights(matrix: Array) -> Array:
     n = len(matrix)
     system = np.vstack([matrix.T - np.eye(n), np.ones((1, n))])
     found, *_ = np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)
-    law: Array = np.maximum(found, 0.0)
-    return law / law.sum()
+    positive = np.maximum(found, 0.0)
+    law: Array = positive / positive.sum()
+    return law
