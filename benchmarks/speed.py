@@ -30,7 +30,7 @@ from benchmarks.peers import (
     NumpyEpidemic,
     NumpyEpidemicWithObservations,
 )
-from benchmarks.speed_of_equilibria import linear_quadratic, stationary
+from benchmarks.speed_of_equilibria import linear_quadratic, stationary, torus
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import new_sums
@@ -444,5 +444,6 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "auction": auction,
     "energy": energy,
     "stationary": stationary,
+    "torus": torus,
     "linear-quadratic": linear_quadratic,
 }

@@ -516,8 +516,9 @@ def _once(table: NDArray[Any]) -> NDArray[Any]:
     if table.strides[0] != 0:
         return np.ascontiguousarray(table)
     base = table.base
-    is_that = isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype
-    return base if is_that else np.ascontiguousarray(table[:1])
+    if isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype:
+        return base
+    return np.ascontiguousarray(table[:1])
 
 
 def _tables_of(flow: Flow) -> tuple[Array, NDArray[np.int32] | None]:
