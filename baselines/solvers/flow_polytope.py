@@ -108,7 +108,7 @@ def project_to_flows(
         if error <= exact or (error <= ENOUGH and error > 0.5 * before):
             break
         if n_steps == MOST_STEPS:
-            raise ValueError("the projection onto the flows does not converge: the point is too far away")
+            raise ValueError("the projection onto flows does not converge: the rewards or the step are too large")
         active = matrix[:, np.flatnonzero(primal > 0.0)]
         system = sparse.csc_array(active @ active.T)
         shift = REGULARISATION * max(1.0, float(system.diagonal().mean())) + min(1e-6, 1e-3 * error**2)
