@@ -52,8 +52,10 @@ def constraints(flow: Flow, n_states: int) -> sparse.csr_array:
     # A table of one time stands for all.
     every = (n_times, *flow.transitions.shape[1:])
     chances = np.broadcast_to(flow.transitions, every)[:-1].reshape(len(early), -1)
-    ends: NDArray[Any] = np.broadcast_to(np.arange(n_states), chances.shape)
-    if flow.successors is not None:
+    ends: NDArray[Any]
+    if flow.successors is None:
+        ends = np.broadcast_to(np.arange(n_states), chances.shape)
+    else:
         ends = np.broadcast_to(flow.successors, every)[:-1].reshape(chances.shape)
     rows = (early // (n_states * n_actions) + 1)[:, None] * n_states + ends
     arrive = sparse.csr_array((chances.ravel(), (rows.ravel(), np.repeat(early, chances.shape[1]))), shape=shape)

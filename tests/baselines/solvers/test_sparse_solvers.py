@@ -70,6 +70,18 @@ def test_sparse_tables_give_the_same_and_grow(solver_class, options, monkeypatch
     assert sparse._work[1].transitions.shape[-1] > narrow
 
 
+@pytest.mark.parametrize("solver_class", [OccupationMeasureInclusion, MFOMO])
+def test_occupation_measures_on_sparse_tables(solver_class, monkeypatch) -> None:
+    dense = solver_class(Spreading())
+    monkeypatch.setattr(base, "InducedGame", functools.partial(InducedGame, sparse=True))
+    sparse = solver_class(Spreading())
+    assert sparse.induced.is_sparse
+    for _ in range(8):
+        dense.run(2)
+        sparse.run(2)
+        assert_allclose(sparse.policy.probabilities, dense.policy.probabilities, atol=1e-6)
+
+
 @dataclasses.dataclass(kw_only=True)
 class Masked(Spreading):
     """In state 2 action 0, which pays more, is not allowed."""
