@@ -19,8 +19,21 @@ if TYPE_CHECKING:
     from .neural.risk_ppo import RiskAversePPO
     from .neural.wasserstein import WassersteinCallback, WassersteinSchedule
     from .policies import TabularPolicy
-    from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
+    from .solvers.correlated import CorrelatedEquilibrium, mean_field_psro
+    from .solvers.fixed_point import (
+        BoltzmannPolicyIteration,
+        DampedFixedPoint,
+        FictitiousPlay,
+        FixedPoint,
+        Munchausen,
+        OnlineMirrorDescent,
+        PriorDescent,
+        SmoothPolicyIteration,
+    )
+    from .solvers.mf_omo import MFOMO
+    from .solvers.occupation_measures import OccupationMeasureInclusion
     from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
+    from .solvers.result import SolverResult, Stopped
     from .stationary.policy_gradient import StationaryPolicyGradient
     from .tabular.gmf_q import GMFQ, NaiveQ
     from .tabular.independent_q import MFQ, IndependentQ
@@ -30,19 +43,30 @@ if TYPE_CHECKING:
 _HOME = {
     "ActorCritic": "continuous.actor_critic.actor_critic",
     "BestResponse": "neural.best_response",
+    "BoltzmannPolicyIteration": "solvers.fixed_point",
+    "CorrelatedEquilibrium": "solvers.correlated",
+    "DampedFixedPoint": "solvers.fixed_point",
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "solvers.fixed_point",
+    "FixedPoint": "solvers.fixed_point",
     "GMFQ": "tabular.gmf_q",
     "GMFV": "solvers.population_iteration",
     "IPMD": "tabular.mirror_descent",
     "IndependentPPO": "neural.independent_ppo",
     "IndependentQ": "tabular.independent_q",
+    "MFOMO": "solvers.mf_omo",
     "MFQ": "tabular.independent_q",
+    "Munchausen": "solvers.fixed_point",
     "NaiveQ": "tabular.gmf_q",
+    "OccupationMeasureInclusion": "solvers.occupation_measures",
     "OnlineMirrorDescent": "solvers.fixed_point",
     "PPO": "neural.ppo",
+    "PriorDescent": "solvers.fixed_point",
     "RiskAversePPO": "neural.risk_ppo",
+    "SmoothPolicyIteration": "solvers.fixed_point",
+    "SolverResult": "solvers.result",
     "StationaryPolicyGradient": "stationary.policy_gradient",
+    "Stopped": "solvers.result",
     "SymmPMD": "tabular.mirror_descent",
     "TDLearning": "tabular.temporal_difference",
     "TabularPolicy": "policies",
@@ -50,24 +74,36 @@ _HOME = {
     "WassersteinCallback": "neural.wasserstein",
     "WassersteinSchedule": "neural.wasserstein",
     "approximate_best_response": "neural.best_response",
+    "mean_field_psro": "solvers.correlated",
 }
 
 __all__ = [
     "GMFQ",
     "GMFV",
     "IPMD",
+    "MFOMO",
     "MFQ",
     "PPO",
     "ActorCritic",
     "BestResponse",
+    "BoltzmannPolicyIteration",
+    "CorrelatedEquilibrium",
+    "DampedFixedPoint",
     "ExploitabilityCallback",
     "FictitiousPlay",
+    "FixedPoint",
     "IndependentPPO",
     "IndependentQ",
+    "Munchausen",
     "NaiveQ",
+    "OccupationMeasureInclusion",
     "OnlineMirrorDescent",
+    "PriorDescent",
     "RiskAversePPO",
+    "SmoothPolicyIteration",
+    "SolverResult",
     "StationaryPolicyGradient",
+    "Stopped",
     "SymmPMD",
     "TDLearning",
     "TabularPolicy",
@@ -75,6 +111,7 @@ __all__ = [
     "WassersteinCallback",
     "WassersteinSchedule",
     "approximate_best_response",
+    "mean_field_psro",
 ]
 
 

@@ -22,13 +22,8 @@ from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
 from mfenvs.meanfield.symmetry import ApproximateSymmetry, approximate_symmetry
 from mfenvs.registry import name_of
 
-from .solvers.fixed_point import (
-    FictitiousPlay,
-    FictitiousPlayConfig,
-    MeanFieldSolver,
-    MirrorDescentConfig,
-    OnlineMirrorDescent,
-)
+from .solvers.fixed_point import FictitiousPlay, FictitiousPlayConfig, MirrorDescentConfig, OnlineMirrorDescent
+from .solvers.solver import MeanFieldSolver
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,18 @@ from mfenvs.registry import game_class_of, make, name_of, registered_games
 from .continuous.actor_critic.trainer import ActorCriticTrainer
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from .policies import TabularPolicy
-from .solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
+from .solvers.fixed_point import (
+    BoltzmannPolicyIteration,
+    DampedFixedPoint,
+    FictitiousPlay,
+    FixedPoint,
+    Munchausen,
+    OnlineMirrorDescent,
+    PriorDescent,
+    SmoothPolicyIteration,
+)
+from .solvers.mf_omo import MFOMO
+from .solvers.occupation_measures import OccupationMeasureInclusion
 from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
 from .stationary.policy_gradient import StationaryPolicyGradient
 from .tabular.gmf_q import GMFQ, NaiveQ
@@ -42,6 +53,14 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         ActorCriticTrainer,
         OnlineMirrorDescent,
         FictitiousPlay,
+        FixedPoint,
+        DampedFixedPoint,
+        SmoothPolicyIteration,
+        BoltzmannPolicyIteration,
+        PriorDescent,
+        Munchausen,
+        MFOMO,
+        OccupationMeasureInclusion,
         TDLearning,
         GMFQ,
         GMFV,

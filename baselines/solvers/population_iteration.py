@@ -12,30 +12,23 @@ flow, and the next L is the flow of the answer [O]: GMF-V is then Boltzmann iter
 2021).
 """
 
-import abc
 import dataclasses
-import functools
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.engine.compile import kernel
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.contraction import ContractionModuli, contraction_moduli
-from mfenvs.meanfield.dynamic_programming import FORBIDDEN, is_open, optimise
-from mfenvs.meanfield.induced import Flow
-from mfenvs.meanfield.net import round_to_net
-from mfenvs.meanfield.responses import respond_rule
 
 from ..config import TrainerConfig
 from ..trainer import LARGEST
-from .fixed_point import MeanFieldSolver
+from .loop import STEP, LoopOptions, LoopSolver
 
 Array = NDArray[np.float64]
 
@@ -79,7 +72,7 @@ class ThreeStepConfig(TrainerConfig):
         checks.integer("n_pairs", self.n_pairs, 1, MOST_PAIRS)
 
 
-class PopulationIteration(MeanFieldSolver):
+class PopulationIteration(LoopSolver):
     """Base class of solvers that alternate between answer and population; an iteration is one outer step k."""
 
     @property
@@ -92,46 +85,16 @@ class PopulationIteration(MeanFieldSolver):
         """The population L_k, shape (T, S, A); L_0 is the initial law under the uniform policy, or its flow."""
         return self._population.copy()
 
-    @property
-    @abc.abstractmethod
-    def _inverse_temperature(self) -> float:
-        """Inverse temperature c; infinite for argmax-e."""
-
-    @property
-    def _net(self) -> int:
-        """Resolution m of the eps-net; 0 for none."""
-        return 0
-
     def _set_up(self) -> None:
         super()._set_up()
         self._q = np.zeros(self.induced.policy_shape)
+        self._work = self._q, self._work[1]
+
+    def _first_population(self) -> Array:
+        """The initial law under the uniform policy, or its flow, shape (T, S, A)."""
         if self.game.is_infinite:
-            self._population = self.induced.initial[None, :, None] * self._law
-        else:
-            self._population = self.induced.flow(self._law).mu
-        self._remainders = np.empty(self._law[0].size)
-        kernels = self.induced.kernels
-        self._kernel = _iteration_kernel(kernels.freeze_rule, kernels.advance_rule)
-
-    def _advance(self, n_before: int, n_iterations: int) -> None:
-        self._answer(n_iterations, is_learned=False)
-
-    def _answer(self, n_iterations: int, *, is_learned: bool) -> float:
-        """Do iterations in place, with the exact or a learned Q; return the error of the learned one."""
-        population = self._population
-        while True:
-            exact, arrays = self._work
-            done, error = self._kernel(
-                *(n_iterations, is_learned, self._inverse_temperature, self._net, self._q, self._law),
-                *(population, population.reshape(len(population), -1), self._remainders, arrays, exact),
-            )
-            if done == n_iterations:
-                return float(error)
-            n_iterations -= int(done)
-            self._work = exact, self.induced.more_room(arrays)
-
-    def _faced(self) -> Flow:
-        return self.induced.frozen(self._population)
+            return self.induced.initial[None, :, None] * self._law
+        return super()._first_population()
 
     def _iterate(self) -> dict[str, float]:
         before = self._population.copy()
@@ -144,19 +107,21 @@ class PopulationIteration(MeanFieldSolver):
     def _state_specification(
         cls, game: FiniteGame, config: Any, iteration: int
     ) -> Mapping[str, ArraySpecification]:
-        shape = game.policy_shape
-        return {
-            **super()._state_specification(game, config, iteration),
-            "q": ArraySpecification(np.float64, shape, -LARGEST, LARGEST),
-            "population": ArraySpecification(np.float64, shape, low=0.0, total=1.0, summed_axes=2),
-        }
+        q = ArraySpecification(np.float64, game.policy_shape, -LARGEST, LARGEST)
+        return {**super()._state_specification(game, config, iteration), "q": q}
 
     def _state(self) -> dict[str, NDArray[Any]]:
-        return {**super()._state(), "q": self._q, "population": self._population}
+        return {**super()._state(), "q": self._q}
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
         super()._set_state(state)
-        self._q, self._population = state["q"], state["population"]
+        self._q = state["q"]
+        self._work = self._q, self._work[1]
+
+
+def stepping(inverse_temperature: float, net: int = 0) -> LoopOptions:
+    """Options of the loop: answer by softmax_c (argmax-e if c is infinite), move the population by one step."""
+    return LoopOptions(rate=inverse_temperature, shares_ties=True, population=STEP, net=net)
 
 
 class GMFV(PopulationIteration):
@@ -174,13 +139,9 @@ class GMFV(PopulationIteration):
     name = "gmf-v"
     config: GMFVConfig
 
-    @property
-    def _inverse_temperature(self) -> float:
-        return self.config.inverse_temperature
-
-    @property
-    def _net(self) -> int:
-        return self.config.net
+    @classmethod
+    def _loop_options(cls, config: GMFVConfig) -> LoopOptions:
+        return stepping(config.inverse_temperature, config.net)
 
 
 class ThreeStepFixedPoint(PopulationIteration):
@@ -202,9 +163,9 @@ class ThreeStepFixedPoint(PopulationIteration):
     name = "three-step"
     config: ThreeStepConfig
 
-    @property
-    def _inverse_temperature(self) -> float:
-        return self.config.inverse_temperature
+    @classmethod
+    def _loop_options(cls, config: ThreeStepConfig) -> LoopOptions:
+        return stepping(config.inverse_temperature)
 
     @property
     def has_converged(self) -> bool:
@@ -212,8 +173,9 @@ class ThreeStepFixedPoint(PopulationIteration):
         return self._change <= self.config.tolerance
 
     def _advance(self, n_before: int, n_iterations: int) -> None:
-        if n_iterations > 1:
-            super()._advance(n_before, n_iterations - 1)
+        if n_iterations == 0:
+            return
+        super()._advance(n_before, n_iterations - 1)
         before = self._population.copy()
         super()._advance(n_before + n_iterations - 1, 1)
         self._change = float(np.abs(self._population - before).sum(axis=(1, 2)).max())
@@ -248,57 +210,3 @@ class ThreeStepFixedPoint(PopulationIteration):
                 UserWarning,
                 stacklevel=3,
             )
-
-
-@functools.cache
-def _iteration_kernel(freeze: Callable[..., Any], advance: Callable[..., Any]) -> Callable[..., Any]:
-    @kernel
-    def iterate(
-        n_iterations: Any,
-        is_learned: Any,
-        inverse_temperature: Any,
-        net: Any,
-        q: Any,
-        law: Any,
-        population: Any,
-        flat: Any,
-        remainders: Any,
-        arrays: Any,
-        exact: Any,
-    ) -> Any:
-        """Do iterations on Q, the answer and the population (T, S, A) in place; the rest is scratch.
-
-        ``flat`` is the population again, as (T, S A).
-        Returns the number of iterations done, which is less if a population could not be tabulated. With a learned
-        Q in ``q`` it is one iteration; the relative l2 distance of ``q`` to the exact Q is returned too.
-        """
-        transitions, successors, rewards = arrays.transitions, arrays.successors, arrays.rewards
-        horizon, n_states, n_actions = q.shape
-        error, size = 0.0, 0.0
-        for done in range(n_iterations):
-            error, size = 0.0, 0.0
-            if not freeze(population, arrays):
-                return done, 0.0
-            optimise(
-                *(transitions, successors, rewards, arrays.allowed, 0.0),
-                *(arrays.discount, exact, arrays.values),
-            )
-            for h in range(horizon):
-                for s in range(n_states):
-                    for a in range(n_actions):
-                        if not is_open(arrays.allowed, h, s, a):
-                            q[h, s, a] = FORBIDDEN
-                        elif is_learned:
-                            error += (q[h, s, a] - exact[h, s, a]) ** 2
-                            size += exact[h, s, a] ** 2
-                        else:
-                            q[h, s, a] = exact[h, s, a]
-            respond_rule(q, inverse_temperature, law)
-            if not advance(law, population, arrays):
-                return done, 0.0
-            if net > 0:
-                for h in range(horizon):
-                    round_to_net(flat[h], net, remainders)
-        return n_iterations, math.sqrt(error / size) if size > 0.0 else 0.0
-
-    return iterate

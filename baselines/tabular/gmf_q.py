@@ -8,10 +8,13 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from mfenvs import checks
 
 from ..config import TrainerConfig
-from ..solvers.population_iteration import GMFV, GMFVConfig, PopulationIteration
+from ..solvers.loop import GIVEN, LoopOptions
+from ..solvers.population_iteration import GMFV, GMFVConfig, PopulationIteration, stepping
 from ..trainer import MOST_ITERATIONS
 from .q_learning import STEP_EXPONENT, q_learning
 
@@ -62,12 +65,13 @@ class _QLearner(PopulationIteration):
 
     def _set_up(self) -> None:
         super()._set_up()
+        self._exact_q = np.empty(self.induced.policy_shape)
         self._error: float | None = None
 
     def _advance(self, n_before: int, n_iterations: int) -> None:
         config = self.config
         for stage in range(n_before, n_before + n_iterations):
-            self._q = q_learning(
+            self._q[:] = q_learning(
                 self.induced,
                 self._population,
                 config.inner_iterations,
@@ -76,7 +80,7 @@ class _QLearner(PopulationIteration):
                 seed=config.seed,
                 stage=stage,
             )
-            self._error = self._answer(1, is_learned=True)
+            self._error = self._run_loop(stage, 1, self._options._replace(values=GIVEN))
 
     def _iterate(self) -> dict[str, float]:
         measured = super()._iterate()
@@ -113,9 +117,9 @@ class NaiveQ(_QLearner):
     name = "naive-q"
     config: NaiveQConfig
 
-    @property
-    def _inverse_temperature(self) -> float:
-        return math.inf
+    @classmethod
+    def _loop_options(cls, config: NaiveQConfig) -> LoopOptions:
+        return stepping(math.inf)
 
     @property
     def timesteps_per_iteration(self) -> int:
@@ -124,6 +128,6 @@ class NaiveQ(_QLearner):
 
     def _advance(self, n_before: int, n_iterations: int) -> None:
         if self.config.exact:
-            self._answer(n_iterations, is_learned=False)
+            self._run_loop(n_before, n_iterations, self._options)
         else:
             super()._advance(n_before, n_iterations)
