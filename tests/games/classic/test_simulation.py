@@ -21,8 +21,8 @@ CONSTANTS = {
 }
 
 STANDARD_ERRORS = 8
-"""Bounds, in standard errors. Under the normal law one is exceeded with probability 1.3e-15, and with 40 worlds and
-Student's law 1e-9; there are 20 000 bounds, most of them on the former kind. Seeds are fixed."""
+"""Bounds, in standard errors: exceeded with probability 1.3e-15 under the normal law, and with 1e-9 under
+Student's with 40 worlds. There are 20 000 bounds, most of them of the first kind. Seeds are fixed."""
 
 MOVES = 2
 """The bias of a share of agents, of the kind 1 / N, is bounded by ``MOVES / N``."""
