@@ -47,13 +47,14 @@ def to_mfglib(game: FiniteGame, r_max: float | None = None) -> "Environment":
         r_max = float(np.abs(induced.flow(induced.uniform_policy()).rewards).max())
     r_max = checks.real("r_max", r_max, 0.0)
 
-    def rewards(env: Any, t: int, law: Any) -> Any:
-        return torch.as_tensor(handed.arrays(t, law.detach().numpy())[1], dtype=law.dtype)
+    # MFGLib calls them with these names.
+    def rewards(env: Any, t: int, L_t: Any) -> Any:  # noqa: N803
+        return torch.as_tensor(handed.arrays(t, L_t.detach().numpy())[1], dtype=L_t.dtype)
 
-    def transitions(env: Any, t: int, law: Any) -> Any:
+    def transitions(env: Any, t: int, L_t: Any) -> Any:  # noqa: N803
         """P as MFGLib has it, with the next state first."""
-        rows = np.moveaxis(handed.arrays(t, law.detach().numpy())[0], -1, 0)
-        return torch.as_tensor(np.ascontiguousarray(rows), dtype=law.dtype)
+        rows = np.moveaxis(handed.arrays(t, L_t.detach().numpy())[0], -1, 0)
+        return torch.as_tensor(np.ascontiguousarray(rows), dtype=L_t.dtype)
 
     return Environment(
         T=game.horizon - 1,

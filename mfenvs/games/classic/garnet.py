@@ -146,7 +146,7 @@ class Garnet(StateCountingGame):
         return self.n_choices
 
     @property
-    def n_branches(self) -> int:  # type: ignore[override]
+    def n_branches(self) -> int:
         """Number of draws of successors."""
         return self.n_successors
 

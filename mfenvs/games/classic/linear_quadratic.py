@@ -307,7 +307,7 @@ class LinearQuadraticRing(ClassicGame):
         return 2 * self.most + 1
 
     @property
-    def n_branches(self) -> int:  # type: ignore[override]
+    def n_branches(self) -> int:
         """Number of values of the noise."""
         return 2 * self.most + 1
 
