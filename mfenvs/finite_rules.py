@@ -68,10 +68,27 @@ ALMOST_ONE = np.float32(1.0 - 4e-7)
 state."""
 
 
+def _pay_rule(reward: Rule, arrival: Rule | None) -> Rule:
+    """Make the rule of what a step pays, called as ``arrival`` is."""
+    if arrival is None:
+
+        @rule
+        def pay(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+            return reward(state, action, agent, world)
+
+        return pay
+
+    @rule
+    def pay_on_arrival(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return reward(state, action, agent, world) + arrival(next_state, state, action, agent, world)
+
+    return pay_on_arrival
+
+
 @functools.cache
-def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
+def sampled_step(transition: Rule, reward: Rule, arrival: Rule | None, n_states: int) -> Rule:
     """Make the rule ``step`` of a finite game: one uniform draw against the cumulated transition row."""
-    last = n_states - 1
+    last, pay = n_states - 1, _pay_rule(reward, arrival)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
@@ -81,18 +98,19 @@ def sampled_step(transition: Rule, reward: Rule, n_states: int) -> Rule:
         for candidate in range(last):
             reached += transition(candidate, state, action, agent, world)
             next_state += (draw >= reached) & (reached < ALMOST_ONE)
-        return next_state, reward(state, action, agent, world)
+        return next_state, pay(next_state, state, action, agent, world)
 
     return step
 
 
 @functools.cache
-def branched_step(branch: Rule, reward: Rule, n_branches: int, n_states: int) -> Rule:
+def branched_step(branch: Rule, reward: Rule, arrival: Rule | None, n_branches: int, n_states: int) -> Rule:
     """Make the rule ``step`` of a game with branches: one uniform draw against their cumulated probabilities.
 
     If the branch that is drawn leads to a state that does not exist, the next state is ``n_states``, which the
     engine refuses before it uses it.
     """
+    pay = _pay_rule(reward, arrival)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
@@ -107,7 +125,7 @@ def branched_step(branch: Rule, reward: Rule, n_branches: int, n_states: int) ->
             is_drawn = is_drawn or draw < reached or reached >= ALMOST_ONE
         whole = int32(next_state)
         exists = whole == next_state and whole >= 0 and whole < n_states
-        return whole if exists else n_states, reward(state, action, agent, world)
+        return whole if exists else n_states, pay(whole if exists else 0, state, action, agent, world)
 
     return step
 
@@ -125,3 +143,35 @@ def transition_of_branches(branch: Rule, n_branches: int) -> Rule:
         return total
 
     return transition
+
+
+@functools.cache
+def expected_over_branches(branch: Rule, reward: Rule, arrival: Rule, n_branches: int, n_states: int) -> Rule:
+    """Make the rule of the expected reward of a game with branches and a rule ``arrival``."""
+
+    @rule
+    def expected(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        total = np.float64(reward(state, action, agent, world))
+        for k in range(n_branches):
+            successor, probability = branch(k, state, action, agent, world)
+            # A state that does not exist is refused where the table of transitions is made.
+            exists = successor >= 0 and successor < n_states
+            total += probability * arrival(successor if exists else 0, state, action, agent, world)
+        return total
+
+    return expected
+
+
+@functools.cache
+def expected_over_rows(transition: Rule, reward: Rule, arrival: Rule, n_states: int) -> Rule:
+    """Make the rule of the expected reward of a game with a rule ``arrival`` that declares ``transition``."""
+
+    @rule
+    def expected(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        total = np.float64(reward(state, action, agent, world))
+        for successor in range(n_states):
+            probability = transition(successor, state, action, agent, world)
+            total += probability * arrival(successor, state, action, agent, world)
+        return total
+
+    return expected

@@ -54,6 +54,8 @@ Rules of a finite game
 ``branch(branch, state, action, agent, world) -> (next_state, probability)``
     In the place of ``transition``, for a game with many states of which few can come next: the successor and the
     probability of each of ``n_branches`` branches (:class:`FiniteGame`).
+``arrival(next_state, state, action, agent, world) -> float``, optional
+    A reward that depends on the next state and is added to ``reward``.
 
 All other rules have defaults that follow from these two, and each can be declared by the game. A game whose reward
 and next state are dependent declares its own ``step``; ``transition`` must then be the distribution of its next
@@ -77,6 +79,8 @@ from mfenvs import checks
 from mfenvs.field_values import as_python, in_kind
 from mfenvs.finite_rules import (
     branched_step,
+    expected_over_branches,
+    expected_over_rows,
     one_hot,
     one_hot_and_time,
     own_state,
@@ -452,6 +456,7 @@ class FiniteGame(Game):
     """Names of the actions, by default their numbers."""
     reward: ClassVar[Rule]
     branch: ClassVar[Rule | None] = None
+    arrival: ClassVar[Rule | None] = None
 
     def check(self) -> None:
         """Check sizes, rules and the initial law."""
@@ -460,6 +465,8 @@ class FiniteGame(Game):
         self._check_branches()
         self._check_rule("transition")
         self._check_rule("reward")
+        if self.arrival is not None:
+            self._check_rule("arrival")
         if hasattr(self, "step"):
             self._check_rule("step")
         if self.publish is not None:
@@ -496,6 +503,15 @@ class FiniteGame(Game):
         if self.branch is None:
             raise AttributeError(f"{type(self).__name__} declares no rule transition")
         return transition_of_branches(self.branch, self.n_branches)
+
+    @property
+    def expected_reward(self) -> Rule:
+        """The rule ``reward`` with what ``arrival`` adds to it on average."""
+        if self.arrival is None:
+            return self.reward
+        if self.branch is not None:
+            return expected_over_branches(self.branch, self.reward, self.arrival, self.n_branches, self.n_states)
+        return expected_over_rows(self.transition, self.reward, self.arrival, self.n_states)
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
@@ -558,9 +574,9 @@ class FiniteGame(Game):
         if hasattr(self, "step"):
             step = self.step
         elif self.branch is not None:
-            step = branched_step(self.branch, self.reward, self.n_branches, self.n_states)
+            step = branched_step(self.branch, self.reward, self.arrival, self.n_branches, self.n_states)
         else:
-            step = sampled_step(self.transition, self.reward, self.n_states)
+            step = sampled_step(self.transition, self.reward, self.arrival, self.n_states)
         return Rules(
             start=getattr(self, "start", start_from_distribution),
             step=step,

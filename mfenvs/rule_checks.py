@@ -25,6 +25,7 @@ RULE_ARGUMENTS = {
     "transition": ("next_state", "state", "action", "agent", "world"),
     "branch": ("branch", "state", "action", "agent", "world"),
     "reward": ("state", "action", "agent", "world"),
+    "arrival": ("next_state", "state", "action", "agent", "world"),
 }
 """Names of the arguments with which each rule is called."""
 

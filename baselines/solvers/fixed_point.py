@@ -14,7 +14,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import follow
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, optimise
+from mfenvs.meanfield.dynamic_programming import act_optimally, act_softly, evaluate, optimise
 from mfenvs.meanfield.induced import Flow, InducedGame
 
 from ..config import TrainerConfig
@@ -256,7 +256,7 @@ def _mirror_descent_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
                 for s in range(n_states):
                     for a in range(n_actions):
                         y[h, s, a] += learning_rate * (q[h, s, a] - temperature * y[h, s, a])
-            act_optimally(y, 1.0, policy)
+            act_softly(y, arrays.allowed, q, policy)
         return n_iterations
 
     return iterate
@@ -283,7 +283,10 @@ def _fictitious_play_kernel(flow: Callable[..., Any]) -> Callable[..., Any]:
         for done in range(n_iterations):
             if flow(policy, arrays) < 0.0:
                 return done
-            optimise(transitions, successors, rewards, temperature, arrays.discount, q, arrays.values)
+            optimise(
+                *(transitions, successors, rewards, arrays.allowed),
+                *(temperature, arrays.discount, q, arrays.values),
+            )
             act_optimally(q, temperature, answer)
             follow(answer, arrays)
             for h in range(horizon):

@@ -28,7 +28,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.contraction import ContractionModuli, contraction_moduli
-from mfenvs.meanfield.dynamic_programming import optimise
+from mfenvs.meanfield.dynamic_programming import FORBIDDEN, is_open, optimise
 from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.net import round_to_net
 from mfenvs.meanfield.responses import respond_rule
@@ -279,11 +279,16 @@ def _iteration_kernel(freeze: Callable[..., Any], advance: Callable[..., Any]) -
             error, size = 0.0, 0.0
             if not freeze(population, arrays):
                 return done, 0.0
-            optimise(transitions, successors, rewards, 0.0, arrays.discount, exact, arrays.values)
+            optimise(
+                *(transitions, successors, rewards, arrays.allowed, 0.0),
+                *(arrays.discount, exact, arrays.values),
+            )
             for h in range(horizon):
                 for s in range(n_states):
                     for a in range(n_actions):
-                        if is_learned:
+                        if not is_open(arrays.allowed, h, s, a):
+                            q[h, s, a] = FORBIDDEN
+                        elif is_learned:
                             error += (q[h, s, a] - exact[h, s, a]) ** 2
                             size += exact[h, s, a] ** 2
                         else:

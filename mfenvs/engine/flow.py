@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mfenvs.engine.limit_law import go_to_limit
-from mfenvs.engine.tabulation import TIME, at_time, spread
+from mfenvs.engine.tabulation import TIME, at_time, index_at, spread
 from mfenvs.rules import rule
 
 
@@ -20,10 +20,10 @@ def mass_in_state(initial: Any, mu: Any, transitions: Any, h: Any, state: Any) -
     """Mass in a state at time h: that of the initial law, or the mass that mu_{h-1} (S, A) sends there."""
     if h == 0:
         return initial[state]
-    present, table = 0.0, at_time(transitions, h - 1)
+    present, before = 0.0, index_at(transitions, h - 1)
     for s in range(mu.shape[1]):
         for a in range(mu.shape[2]):
-            present += mu[h - 1, s, a] * table[s, a, state]
+            present += mu[h - 1, s, a] * transitions[before, s, a, state]
     return max(present, 0.0)  # A row may be a rounding error below 0 where it should be 0.
 
 
@@ -57,6 +57,8 @@ class FlowArrays(NamedTuple):
     """The game's property ``constants``: numbers and arrays common to all agents."""
     discount: Any
     """The game's discount; below 1 the flow is stationary."""
+    allowed: Any
+    """Which actions are allowed, (T, S, A) or (1, S, A); None if all are."""
     counts: Any
     signal: Any
     """Scratch: counts (n_cells,) and signal (n_signals,) at the last time for which the rules were tabulated."""
@@ -223,10 +225,12 @@ def dynamics_rule(
         world = count(population, agents, shares, arrays.constants, h, arrays.counts, arrays.signal)
         if varies:
             transitions, successors = at_time(arrays.transitions, h), at_time(arrays.successors, h)
-            if not fill(world, agents, shares, transitions, successors, arrays.room, arrays.status):
+            rewards = arrays.rewards[h]
+            if not fill(world, agents, shares, transitions, successors, arrays.room, arrays.status, rewards):
                 arrays.status[TIME] = h
                 return False
-        earn(world, agents, shares, arrays.rewards[h])
+        else:
+            earn(world, agents, shares, arrays.rewards[h])
         return True
 
     return dynamics

@@ -26,7 +26,7 @@ from mfenvs.engine.flow import (
 )
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.rule_code import reads_population
-from mfenvs.engine.tabulation import branches_rule, rows_rule
+from mfenvs.engine.tabulation import branches_rule, earn_rule, rows_rule
 from mfenvs.game import FiniteGame, Rule, Rules
 from mfenvs.rules import World, plain, rule
 
@@ -105,7 +105,7 @@ def model_kernels(game: FiniteGame) -> ModelKernels:
         game.transition,
         game.branch,
         game.n_branches,
-        game.reward,
+        game.expected_reward,
         Layout.of(game),
         game.n_states,
         game.n_actions,
@@ -128,10 +128,9 @@ def _build(
     is_infinite: bool,
 ) -> ModelKernels:
     count = _count_mean_field_rule(rules, n_states, n_actions, counts_state_actions)
-    fill = rows_rule(transition) if branch is None else branches_rule(branch, n_branches)
-    earn = _earn_rule(reward)
+    fill = rows_rule(transition, reward) if branch is None else branches_rule(branch, reward, n_branches)
     varies = reads_population(transition if branch is None else branch)
-    dynamics = dynamics_rule(count, fill, earn, varies)
+    dynamics = dynamics_rule(count, fill, earn_rule(reward), varies)
     flow = (stationary_flow_rule if is_infinite else flow_rule)(dynamics)
     freeze = freeze_rule(dynamics)
     advance: Callable[..., Any] = step_population if is_infinite else replay_rule(flow)
@@ -139,9 +138,9 @@ def _build(
         rows=_rows_kernel(rules, layout, transition, n_states),
         first_wrong_branch=branch and _first_wrong_branch_kernel(rules, layout, branch, n_branches, n_states),
         first_wrong_agent=_first_wrong_agent_kernel(count, transition, branch, n_branches, reward),
-        tabulate=_tabulate_kernel(count, fill, earn),
+        tabulate=_tabulate_kernel(count, fill),
         varies=varies,
-        mean_fields=_mean_fields_kernel(count, fill, earn),
+        mean_fields=_mean_fields_kernel(count, fill),
         flow=kernel(flow.py_func),  # type: ignore[attr-defined]
         flow_rule=flow,
         freeze=kernel(freeze.py_func),  # type: ignore[attr-defined]
@@ -149,7 +148,7 @@ def _build(
         advance=kernel(plain(advance)),
         advance_rule=advance,
         count_rule=count,
-        at_counts=_at_counts_kernel(rules, fill, earn),
+        at_counts=_at_counts_kernel(rules, fill),
         responses=_responses_kernel(rules, transition, reward, n_states, n_actions),
     )
 
@@ -222,24 +221,7 @@ def _count_mean_field_rule(
     return count
 
 
-def _earn_rule(reward: Rule) -> Rule:
-    @rule
-    def earn(world: Any, agents: Any, shares: Any, rewards: Any) -> None:
-        """Write R(mu) to ``rewards`` (S, A): the average over ``agents``, weighted by their ``shares``."""
-        n_states, n_actions = rewards.shape
-        for s in range(n_states):
-            for a in range(n_actions):
-                earned = 0.0
-                for i in range(len(agents)):
-                    earned += shares[i] * reward(s, a, agents[i], world)
-                rewards[s, a] = earned
-
-    return earn
-
-
-def _tabulate_kernel(
-    count: Callable[..., Any], fill: Callable[..., Any], earn: Callable[..., Any]
-) -> Callable[..., Any]:
+def _tabulate_kernel(count: Callable[..., Any], fill: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def tabulate(
         mu: Any,
@@ -260,8 +242,7 @@ def _tabulate_kernel(
         Returns whether it could (``status`` says why not).
         """
         world = count(mu, agents, shares, constants, time, counts, signal)
-        earn(world, agents, shares, rewards)
-        return fill(world, agents, shares, transitions, successors, room, status)
+        return fill(world, agents, shares, transitions, successors, room, status, rewards)
 
     return tabulate
 
@@ -349,7 +330,7 @@ def _first_wrong_branch_kernel(
     return first_wrong_branch
 
 
-def _at_counts_kernel(rules: Rules, fill: Callable[..., Any], earn: Callable[..., Any]) -> Callable[..., Any]:
+def _at_counts_kernel(rules: Rules, fill: Callable[..., Any]) -> Callable[..., Any]:
     aggregate = rules.aggregate or no_aggregate
 
     @kernel
@@ -372,15 +353,12 @@ def _at_counts_kernel(rules: Rules, fill: Callable[..., Any], earn: Callable[...
             counts[c] = given[c]
         world = World(counts, signal, constants, time, -1, 0.0, 1.0, 1.0)
         aggregate(world, signal)
-        earn(world, agents, shares, rewards)
-        return fill(world, agents, shares, transitions, successors, room, status)
+        return fill(world, agents, shares, transitions, successors, room, status, rewards)
 
     return at_counts
 
 
-def _mean_fields_kernel(
-    count: Callable[..., Any], fill: Callable[..., Any], earn: Callable[..., Any]
-) -> Callable[..., Any]:
+def _mean_fields_kernel(count: Callable[..., Any], fill: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def mean_fields(
         mu: Any,
@@ -403,9 +381,8 @@ def _mean_fields_kernel(
         for k in range(len(rewards)):
             some, their = agents[firsts[k] : firsts[k + 1]], shares[firsts[k] : firsts[k + 1]]
             world = count(mu, some, their, constants, time, counts, signal)
-            if not fill(world, some, their, transitions[k], None, None, status):
+            if not fill(world, some, their, transitions[k], None, None, status, rewards[k]):
                 return False
-            earn(world, some, their, rewards[k])
         return True
 
     return mean_fields

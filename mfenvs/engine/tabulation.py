@@ -53,6 +53,12 @@ def at_time(tables: Any, time: Any) -> Any:
 
 
 @rule
+def index_at(tables: Any, time: Any) -> Any:
+    """The index of a time's table in tables (T, ...), or (1, ...) for all times."""
+    return time if len(tables) > 1 else 0
+
+
+@rule
 def spread(mass: Any, transitions: Any, successors: Any, ahead: Any) -> None:
     """Add to ``ahead`` (S,) where mass (S, A) goes by a sparse table."""
     n_states, n_actions, n_kept = transitions.shape
@@ -64,8 +70,27 @@ def spread(mass: Any, transitions: Any, successors: Any, ahead: Any) -> None:
 
 
 @functools.cache
-def rows_rule(transition: Rule) -> Rule:
-    """Make the rule that fills a table by a game's rule ``transition``."""
+def earn_rule(reward: Rule) -> Rule:
+    """Make the rule that tabulates a game's rule ``reward``."""
+
+    @rule
+    def earn(world: Any, agents: Any, shares: Any, rewards: Any) -> None:
+        """Write R(mu) to ``rewards`` (S, A): the average over ``agents``, weighted by their ``shares``."""
+        n_states, n_actions = rewards.shape
+        for s in range(n_states):
+            for a in range(n_actions):
+                earned = 0.0
+                for i in range(len(agents)):
+                    earned += shares[i] * reward(s, a, agents[i], world)
+                rewards[s, a] = earned
+
+    return earn
+
+
+@functools.cache
+def rows_rule(transition: Rule, reward: Rule) -> Rule:
+    """Make the rule that tabulates a game's rules ``transition`` and ``reward``."""
+    earn = earn_rule(reward)
 
     @rule
     def average(successor: Any, s: Any, a: Any, world: Any, agents: Any, shares: Any) -> Any:
@@ -113,16 +138,29 @@ def rows_rule(transition: Rule) -> Rule:
 
     @rule
     def fill(
-        world: Any, agents: Any, shares: Any, transitions: Any, successors: Any, room: Any, status: Any
+        world: Any,
+        agents: Any,
+        shares: Any,
+        transitions: Any,
+        successors: Any,
+        room: Any,
+        status: Any,
+        rewards: Any,
     ) -> Any:
-        """Write P(mu), averaged over ``agents`` by their ``shares``, into a table; return whether it has room."""
+        """Write P(mu) and R(mu), averaged over ``agents`` by their ``shares``; return whether there was room."""
         n_states, n_actions, n_kept = transitions.shape
         if successors is None:
+            # In one loop, in which the compiler finds what the two rules have in common.
             for s in range(n_states):
                 for a in range(n_actions):
                     for successor in range(n_states):
                         transitions[s, a, successor] = average(successor, s, a, world, agents, shares)
+                    earned = 0.0
+                    for i in range(len(agents)):
+                        earned += shares[i] * reward(s, a, agents[i], world)
+                    rewards[s, a] = earned
             return True
+        earn(world, agents, shares, rewards)
         for s in range(n_states):
             for a in range(n_actions):
                 total, found = 0.0, room.n_found[s, a]
@@ -142,8 +180,9 @@ def rows_rule(transition: Rule) -> Rule:
 
 
 @functools.cache
-def branches_rule(branch: Rule, n_branches: int) -> Rule:
-    """Make the rule that fills a table by a game's rule ``branch``."""
+def branches_rule(branch: Rule, reward: Rule, n_branches: int) -> Rule:
+    """Make the rule that tabulates a game's rules ``branch`` and ``reward``."""
+    earn = earn_rule(reward)
 
     @rule
     def refuse(s: Any, a: Any, successor: Any, k: Any, i: Any, status: Any) -> None:
@@ -221,14 +260,22 @@ def branches_rule(branch: Rule, n_branches: int) -> Rule:
 
     @rule
     def fill(
-        world: Any, agents: Any, shares: Any, transitions: Any, successors: Any, room: Any, status: Any
+        world: Any,
+        agents: Any,
+        shares: Any,
+        transitions: Any,
+        successors: Any,
+        room: Any,
+        status: Any,
+        rewards: Any,
     ) -> Any:
-        """Write P(mu), averaged over ``agents`` by their ``shares``, into a table; return whether it could.
+        """Write P(mu) and R(mu), averaged over ``agents`` by their ``shares``; return whether it could.
 
         A sparse table with as many successors as there are branches, for an only agent, takes the branches as they
         are. Otherwise those with the same successor are merged, and ``status[NUMBER]`` is the number of successors
         that the largest row has.
         """
+        earn(world, agents, shares, rewards)
         if successors is None:
             return fill_dense(world, agents, shares, transitions, status)
         if len(agents) == 1 and transitions.shape[2] == n_branches:

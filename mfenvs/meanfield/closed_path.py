@@ -72,7 +72,7 @@ class RulesAmongOthers:
         self.shares: Array = copies / game.n_agents
         """The share of the population of each kind, shape (n_kinds,)."""
         self._kinds = in_double_precision(distinct)
-        self._compiled = _kernels(game.rules, game.transition, game.reward, game.n_states, game.n_actions)
+        self._compiled = _kernels(game.rules, game.transition, game.expected_reward, game.n_states, game.n_actions)
         self.times = self._times()
         """The times at which rules can differ: all of them if a rule reads the time, else 0 only."""
 
@@ -210,7 +210,14 @@ class RulesAmongOthers:
 
     def _times(self) -> range:
         rules = self.game.rules
-        read = (self.game.transition, self.game.reward, rules.aggregate, rules.cell, rules.weight, rules.count)
+        read = (
+            self.game.transition,
+            self.game.expected_reward,
+            rules.aggregate,
+            rules.cell,
+            rules.weight,
+            rules.count,
+        )
         reads_time = not self.game.is_infinite and any(_names_time(function) for function in read if function)
         return range(self.game.horizon if reads_time else 1)
 

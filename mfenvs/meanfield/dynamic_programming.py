@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.engine.compile import kernel
-from mfenvs.engine.tabulation import at_time
+from mfenvs.engine.tabulation import at_time, index_at
 from mfenvs.rules import rule
 
 
@@ -44,6 +44,33 @@ def soft_maximum(values: Any, temperature: Any) -> Any:
     for v in values:
         total += math.exp((v - best) / temperature)
     return best + temperature * math.log(total)
+
+
+FORBIDDEN = -1e200
+"""The value of an action that is not allowed, far below all others."""
+
+
+@rule
+def forbid(allowed: Any, time: Any, q: Any) -> None:
+    """Give actions that are not allowed at a time a value below all others, in ``q`` (S, A).
+
+    ``allowed`` has shape (T, S, A), or (1, S, A) for all times; None allows all actions.
+    """
+    if allowed is None:
+        return
+    now = index_at(allowed, time)
+    for s in range(q.shape[0]):
+        for a in range(q.shape[1]):
+            if not allowed[now, s, a]:
+                q[s, a] = FORBIDDEN
+
+
+@rule
+def is_open(allowed: Any, time: Any, s: Any, a: Any) -> Any:
+    """Whether an action is allowed in a state at a time."""
+    if allowed is None:
+        return True
+    return allowed[index_at(allowed, time), s, a]
 
 
 @rule
@@ -82,27 +109,37 @@ def evaluate_backward(
     horizon, n_states, n_actions = rewards.shape
     for step in range(horizon):
         h = horizon - 1 - step
+        now = index_at(policy, h)
         for s in range(n_states):
-            bonus = temperature * entropy(at_time(policy, h)[s]) if temperature > 0.0 else 0.0
+            bonus = temperature * entropy(policy[now, s]) if temperature > 0.0 else 0.0
             for a in range(n_actions):
                 q[h, s, a] = rewards[h, s, a] + bonus
         if step > 0:
-            later, table = at_time(policy, h + 1), at_time(transitions, h)
+            later, index = index_at(policy, h + 1), index_at(transitions, h)
             if successors is None:
                 for t in range(n_states):
-                    value = mean_value(later[t], q[h + 1, t])
+                    value = 0.0
+                    for b in range(n_actions):
+                        value += policy[later, t, b] * q[h + 1, t, b]
                     for s in range(n_states):
                         for a in range(n_actions):
-                            q[h, s, a] += discount * table[s, a, t] * value
+                            q[h, s, a] += discount * transitions[index, s, a, t] * value
             else:
                 for t in range(n_states):
-                    scratch[0, t] = mean_value(later[t], q[h + 1, t])
-                add_expected(table, at_time(successors, h), discount, scratch[0], q[h])
+                    scratch[0, t] = mean_value(policy[later, t], q[h + 1, t])
+                add_expected(transitions[index], at_time(successors, h), discount, scratch[0], q[h])
 
 
 @rule
 def optimise_backward(
-    transitions: Any, successors: Any, rewards: Any, temperature: Any, discount: Any, q: Any, scratch: Any
+    transitions: Any,
+    successors: Any,
+    rewards: Any,
+    allowed: Any,
+    temperature: Any,
+    discount: Any,
+    q: Any,
+    scratch: Any,
 ) -> None:
     """Do :func:`optimise` over H steps, discounted."""
     horizon, n_states, n_actions = rewards.shape
@@ -112,17 +149,18 @@ def optimise_backward(
             for a in range(n_actions):
                 q[h, s, a] = rewards[h, s, a]
         if step > 0:
-            table = at_time(transitions, h)
+            index = index_at(transitions, h)
             if successors is None:
                 for t in range(n_states):
                     value = soft_maximum(q[h + 1, t], temperature)
                     for s in range(n_states):
                         for a in range(n_actions):
-                            q[h, s, a] += discount * table[s, a, t] * value
+                            q[h, s, a] += discount * transitions[index, s, a, t] * value
             else:
                 for t in range(n_states):
                     scratch[0, t] = soft_maximum(q[h + 1, t], temperature)
-                add_expected(table, at_time(successors, h), discount, scratch[0], q[h])
+                add_expected(transitions[index], at_time(successors, h), discount, scratch[0], q[h])
+        forbid(allowed, h, q[h])
 
 
 SETTLED = 1e-15
@@ -242,7 +280,7 @@ def evaluate_by_equations(
 
 @rule
 def optimise_by_equations(
-    transitions: Any, rewards: Any, temperature: Any, discount: Any, q: Any, system: Any
+    transitions: Any, rewards: Any, allowed: Any, temperature: Any, discount: Any, q: Any, system: Any
 ) -> None:
     """Do :func:`optimise` for an infinite problem with a dense table, by policy iteration.
 
@@ -254,6 +292,7 @@ def optimise_by_equations(
     for s in range(n_states):
         system[s, n_states] = 0.0
     look_ahead(transitions, rewards, discount, system, q)
+    forbid(allowed, 0, q[0])
     for improvement in range(MOST_IMPROVEMENTS):
         gain, largest, total = 0.0, 0.0, 0.0
         for s in range(n_states):
@@ -284,6 +323,7 @@ def optimise_by_equations(
                         break
         solve_linear(system)
         look_ahead(transitions, rewards, discount, system, q)
+        forbid(allowed, 0, q[0])
 
 
 @rule
@@ -333,7 +373,14 @@ def evaluate_by_sweeps(
 
 @rule
 def optimise_by_sweeps(
-    transitions: Any, successors: Any, rewards: Any, temperature: Any, discount: Any, q: Any, scratch: Any
+    transitions: Any,
+    successors: Any,
+    rewards: Any,
+    allowed: Any,
+    temperature: Any,
+    discount: Any,
+    q: Any,
+    scratch: Any,
 ) -> None:
     """Do :func:`optimise` for an infinite problem with a sparse table, by value iteration (Gauss-Seidel)."""
     _, n_states, n_actions = rewards.shape
@@ -345,6 +392,8 @@ def optimise_by_sweeps(
             for a in range(n_actions):
                 ahead = mean_ahead(transitions, successors, s, a, values)
                 q[0, s, a] = rewards[0, s, a] + discount * ahead
+                if not is_open(allowed, 0, s, a):
+                    q[0, s, a] = FORBIDDEN
             value = soft_maximum(q[0, s], temperature)
             change, largest = max(change, abs(value - values[s])), max(largest, abs(value))
             values[s] = value
@@ -352,6 +401,7 @@ def optimise_by_sweeps(
         if not change > UNCHANGED * largest:
             break
     look_along(transitions, successors, rewards, discount, values, q)
+    forbid(allowed, 0, q[0])
 
 
 @rule
@@ -380,21 +430,28 @@ def evaluate(
 
 @rule
 def optimise(
-    transitions: Any, successors: Any, rewards: Any, temperature: Any, discount: Any, q: Any, scratch: Any
+    transitions: Any,
+    successors: Any,
+    rewards: Any,
+    allowed: Any,
+    temperature: Any,
+    discount: Any,
+    q: Any,
+    scratch: Any,
 ) -> None:
     """Write the optimal values of the (regularised) decision problem to ``q``.
 
     Here ``q[h, s, a]`` leaves out the entropy of step h, so that the optimal policy is its
     greedy policy (or its softmax at this temperature) and the optimal value its soft maximum. A discount below 1
-    stands for an infinite problem.
+    stands for an infinite problem. ``allowed`` is as in :func:`forbid`.
     """
     if discount < 1.0:
         if successors is None:
-            optimise_by_equations(transitions, rewards, temperature, discount, q, scratch)
+            optimise_by_equations(transitions, rewards, allowed, temperature, discount, q, scratch)
         else:
-            optimise_by_sweeps(transitions, successors, rewards, temperature, discount, q, scratch)
+            optimise_by_sweeps(transitions, successors, rewards, allowed, temperature, discount, q, scratch)
     else:
-        optimise_backward(transitions, successors, rewards, temperature, 1.0, q, scratch)
+        optimise_backward(transitions, successors, rewards, allowed, temperature, 1.0, q, scratch)
 
 
 @rule
@@ -423,6 +480,7 @@ def gap(
     transitions: Any,
     successors: Any,
     rewards: Any,
+    allowed: Any,
     temperature: Any,
     discount: Any,
     q: Any,
@@ -431,7 +489,7 @@ def gap(
     """Values of the best response and of the policy in a decision problem; ``q`` is scratch too."""
     evaluate(policy, transitions, successors, rewards, temperature, discount, q, scratch)
     own = policy_value(initial, policy, q)
-    optimise(transitions, successors, rewards, temperature, discount, q, scratch)
+    optimise(transitions, successors, rewards, allowed, temperature, discount, q, scratch)
     return optimal_value(initial, q, temperature), own
 
 
@@ -459,6 +517,18 @@ def act_optimally(q: Any, temperature: Any, policy: Any) -> None:
                 policy[h, s, best] = 1.0
 
 
+@rule
+def act_softly(y: Any, allowed: Any, q: Any, policy: Any) -> None:
+    """Write the softmax of ``y`` (T, S, A) over allowed actions to ``policy``; ``q`` is scratch."""
+    if allowed is None:
+        act_optimally(y, 1.0, policy)
+        return
+    for h in range(len(y)):
+        q[h] = y[h]
+        forbid(allowed, h, q[h])
+    act_optimally(q, 1.0, policy)
+
+
 evaluate_kernel = kernel(evaluate.py_func)  # type: ignore[attr-defined]
 gap_kernel = kernel(gap.py_func)  # type: ignore[attr-defined]
 
@@ -468,6 +538,7 @@ def best_response_kernel(
     transitions: Any,
     successors: Any,
     rewards: Any,
+    allowed: Any,
     temperature: Any,
     discount: Any,
     q: Any,
@@ -475,7 +546,7 @@ def best_response_kernel(
     policy: Any,
 ) -> None:
     """Write optimal values to ``q`` and an optimal policy to ``policy``."""
-    optimise(transitions, successors, rewards, temperature, discount, q, scratch)
+    optimise(transitions, successors, rewards, allowed, temperature, discount, q, scratch)
     act_optimally(q, temperature, policy)
 
 
@@ -499,7 +570,7 @@ def evaluate_each(policies: Any, transitions: Any, rewards: Any, discount: Any, 
 def answer_each(transitions: Any, rewards: Any, discount: Any, answers: Any, q: Any) -> None:
     """Write an optimal policy of each of n decision problems of H steps to ``answers`` (n, H, S, A)."""
     for i in range(len(rewards)):
-        optimise_backward(transitions[i], None, rewards[i], 0.0, discount, q, q)
+        optimise_backward(transitions[i], None, rewards[i], None, 0.0, discount, q, q)
         act_optimally(q, 0.0, answers[i])
 
 
@@ -530,7 +601,7 @@ def solve_each(
                 own_values[i, h, s] = 0.0
                 for a in range(n_actions):
                     own_values[i, h, s] += policy[min(h, len(policy) - 1), s, a] * q[h, s, a]
-        optimise_backward(transitions[i], None, rewards[i], 0.0, discount, q, q)
+        optimise_backward(transitions[i], None, rewards[i], None, 0.0, discount, q, q)
         act_optimally(q, 0.0, best_policies[i])
         for h in range(horizon):
             for s in range(n_states):

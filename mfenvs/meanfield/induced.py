@@ -15,6 +15,7 @@ from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.tabulation import new_status
 from mfenvs.game import FiniteGame, kind_of
+from mfenvs.meanfield.action_masks import allowed_actions
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, value_scratch
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES, TransitionTables
 from mfenvs.play import tabulate
@@ -26,6 +27,8 @@ ON_AVERAGE = " on average over agents"
 NUMBERS_AT_A_TIME = 2**22
 """Number of entries of agents' own tables that are checked at a time: 32 MB."""
 
+MASKED_GAIN = 1e-9
+"""Value, relative to that of the policy, above which masked actions count as better than allowed ones."""
 NEARLY_STATIONARY = 1e-8
 """Residual of a stationary flow above which a warning is given."""
 
@@ -123,6 +126,9 @@ class InducedGame:
             sparse = checks.boolean("sparse", sparse)
         model = self.agents, self.shares, game.constants
         self._tables = TransitionTables(game, self.kernels, model, self.n_times, sparse)
+        self.allowed = allowed_actions(game)
+        """Whether the rule ``allowed`` allows an action, shape (T, S, A), or (1, S, A) if that is the same at all
+        times; None if all are allowed. Best and soft responses take no others."""
         # Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again.
         self._work = self.flow_arrays()
         self._q = np.empty(self.policy_shape)
@@ -142,8 +148,12 @@ class InducedGame:
         return self.n_times, self.n_states, self.n_actions
 
     def uniform_policy(self) -> Array:
-        """The policy that takes every action with the same probability, shape (T, S, A)."""
-        return np.full(self.policy_shape, 1.0 / self.n_actions)
+        """The policy that takes every allowed action with the same probability, shape (T, S, A)."""
+        if self.allowed is None:
+            return np.full(self.policy_shape, 1.0 / self.n_actions)
+        return np.array(
+            np.broadcast_to(self.allowed / self.allowed.sum(axis=-1, keepdims=True), self.policy_shape)
+        )
 
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P(., ., mu), shape (S, A, S), and R(., ., mu), shape (S, A), at a state-action law mu (S, A).
@@ -170,11 +180,13 @@ class InducedGame:
         RuntimeWarning
             If the search for a stationary flow did not converge: the population may cycle for ever.
         """
-        law = self.policy("policy", policy)
-        found, arrays = self.filled(lambda arrays: self.kernels.flow(law, arrays), self.flow_arrays())
+        law, arrays = self.policy("policy", policy), self.flow_arrays()
+        residual = self.kernels.flow(law, arrays)
+        if residual < 0.0:
+            residual, arrays = self.filled(lambda arrays: self.kernels.flow(law, arrays), self.more_room(arrays))
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
-        _warn_unless_stationary(float(found))
-        return flow_of(arrays, float(found))
+        _warn_unless_stationary(residual)
+        return flow_of(arrays, residual)
 
     def next_population(self, policy: Any, population: ArrayLike) -> Array:
         """Gamma_2(pi, L): the population one step after L if all play ``policy`` (Guo et al., arXiv 1901.09585).
@@ -241,7 +253,7 @@ class InducedGame:
         return self._optimise(flow, temperature)[1]
 
     def optimal_q(self, flow: Flow) -> Array:
-        """Q*_h(s, a) of the decision problem in a frozen flow, shape (T, S, A)."""
+        """Q*_h(s, a) of the decision problem in a frozen flow, shape (T, S, A); -infinity for a masked action."""
         return self._optimise(flow, 0.0)[0]
 
     def exploitability(self, policy: Any, *, temperature: float = 0.0) -> float:
@@ -255,18 +267,23 @@ class InducedGame:
         law, tau = self.policy("policy", policy), _temperature(temperature)
         _warn_unless_stationary(self._flow_in_work(law))
         work = self._work
-        problem = work.initial, work.transitions, work.successors, work.rewards, tau, work.discount
+        problem = work.initial, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount
         best, own = gap_kernel(law, *problem, self._q, work.values)
         if not math.isfinite(best - own):
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
+        if best - own < -MASKED_GAIN * max(1.0, abs(own)):
+            raise ValueError(
+                f"the policy takes actions that the rule allowed of {type(self.game).__name__} masks, and gains by"
+                f" them: its value is {own}, that of a best response by allowed actions {best}"
+            )
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
     def response_values(self, policy: Any, flow: Flow) -> tuple[float, float]:
         """Values of a best response and of a policy (T, S, A) against a frozen flow, from the initial law."""
         law, flow = self.policy("policy", policy), self._checked_flow(flow)
-        problem = self.initial, *_tables_of(flow), flow.rewards, 0.0, self.game.discount
+        problem = self.initial, *_tables_of(flow), flow.rewards, self.allowed, 0.0, self.game.discount
         best, own = gap_kernel(law, *problem, np.empty(self.policy_shape), self._scratch_for(flow))
         checks.finite("the values of the best response and of the policy", (best, own))
         return float(best), float(own)
@@ -294,6 +311,7 @@ class InducedGame:
             shares=self.shares,
             constants=self.game.constants,
             discount=discount,
+            allowed=self.allowed,
             counts=counts,
             signal=signal,
             present=np.empty(n_states),
@@ -351,12 +369,15 @@ class InducedGame:
 
     def _flow_in_work(self, law: Array) -> float:
         """Compute the flow of a policy in the scratch arrays; return its residual."""
-        found, self._work = self.filled(lambda arrays: self.kernels.flow(law, arrays), self._work)
+        residual: float = self.kernels.flow(law, self._work)
+        if residual < 0.0:
+            arrays = self.more_room(self._work)
+            residual, self._work = self.filled(lambda arrays: self.kernels.flow(law, arrays), arrays)
         work = self._work
         rows = work.transitions.reshape(-1, work.transitions.shape[-1])
         if checks.first_invalid_row(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
-        return float(found)
+        return residual
 
     def _scratch_for(self, flow: Flow) -> Array:
         return value_scratch(self.n_states, self.game.discount, is_sparse=flow.successors is not None)
@@ -365,16 +386,19 @@ class InducedGame:
         """Optimal values in a frozen flow and an optimal policy, (T, S, A) each."""
         flow, tau = self._checked_flow(flow), _temperature(temperature)
         q, policy = np.empty(self.policy_shape), np.empty(self.policy_shape)
-        problem = *_tables_of(flow), flow.rewards, tau, self.game.discount
+        problem = *_tables_of(flow), flow.rewards, self.allowed, tau, self.game.discount
         best_response_kernel(*problem, q, self._scratch_for(flow), policy)
         checks.finite("the values of the best response", q)
+        if self.allowed is not None:
+            q[~np.broadcast_to(self.allowed, q.shape)] = -math.inf
         return q, policy
 
     def _checked_flow(self, flow: Flow) -> Flow:
         if not isinstance(flow, Flow):
             raise TypeError(f"flow must be a Flow, as InducedGame.flow() returns it, got {flow!r}")
-        n_kept = self.n_states if flow.successors is None else np.shape(flow.transitions)[-1:]
-        n_kept = n_kept if isinstance(n_kept, int) else (n_kept or (0,))[0]
+        n_kept = self.n_states
+        if flow.successors is not None and np.ndim(flow.transitions):
+            n_kept = np.shape(flow.transitions)[-1]
         for name, shape in (("transitions", (*self.policy_shape, n_kept)), ("rewards", self.policy_shape)):
             found = getattr(flow, name)
             if np.shape(found) != shape or np.asarray(found).dtype != np.float64:
@@ -478,26 +502,27 @@ class InducedGame:
 
 def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
     """The flow in the arrays of a compiled one; tables that are the same at all times are views."""
-    n_times = len(arrays.mu)
-    transitions, successors = (
-        table if table is None or len(table) == n_times else np.broadcast_to(table, (n_times, *table.shape[1:]))
-        for table in (arrays.transitions, arrays.successors)
-    )
-    return Flow(arrays.mu, transitions, arrays.rewards, residual, successors)
+    tables, n_times = [arrays.transitions, arrays.successors], len(arrays.mu)
+    for i, table in enumerate(tables):
+        if table is not None and len(table) < n_times:
+            tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
+    return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
 
 
 def _once(table: NDArray[Any]) -> NDArray[Any]:
-    """A table (T, ...), or (1, ...) if it is the same at all times because it is a view of one."""
-    return np.ascontiguousarray(table[:1] if len(table) > 1 and table.strides[0] == 0 else table)
+    """A table (T, ...) for kernels, or (1, ...) if it is the same at all times because it is a view of one."""
+    if table.flags.c_contiguous:
+        return table
+    if table.strides[0] != 0:
+        return np.ascontiguousarray(table)
+    base = table.base
+    is_that = isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype
+    return base if is_that else np.ascontiguousarray(table[:1])
 
 
 def _tables_of(flow: Flow) -> tuple[Array, NDArray[np.int32] | None]:
-    """The tables of a flow for kernels, for which they are read-only."""
-    tables = [None if table is None else _once(table).view() for table in (flow.transitions, flow.successors)]
-    for table in tables:
-        if table is not None:
-            table.flags.writeable = False
-    return tables[0], tables[1]  # type: ignore[return-value]
+    """The tables of a flow for kernels."""
+    return _once(flow.transitions), None if flow.successors is None else _once(flow.successors)
 
 
 def _warn_unless_stationary(residual: float) -> None:

@@ -44,7 +44,7 @@ def respond(q: ArrayLike, inverse_temperature: float = math.inf) -> NDArray[np.f
     Parameters
     ----------
     q:
-        Values, shape (..., A).
+        Values, shape (..., A): finite, or -infinity for an action that is not to be taken.
     inverse_temperature:
         The factor c > 0 on the values. Infinity stands for argmax-e: the maximisers (values within a relative
         1e-10 of the largest) have equal probability.
@@ -59,7 +59,8 @@ def respond(q: ArrayLike, inverse_temperature: float = math.inf) -> NDArray[np.f
         If an argument is not allowed.
     """
     values = checks.shaped("q", q, np.shape(q), np.float64)
-    if values.ndim < 1 or not values.size or not np.isfinite(values).all():
+    is_fine = np.isfinite(values) | (values == -math.inf)
+    if values.ndim < 1 or not values.size or not (is_fine.all() and np.isfinite(values.max(axis=-1)).all()):
         raise ValueError(f"q must hold finite values over at least one action, got {q!r}")
     if inverse_temperature != math.inf:
         inverse_temperature = checks.real("inverse_temperature", inverse_temperature, 0.0, exclude_low=True)
