@@ -10,7 +10,7 @@ def to_open_spiel(game: FiniteGame) -> Any:
 
     Every step has four nodes: the player acts; the law of (state, action) is announced; the player takes the only
     action of a node at which the step's reward is paid; chance draws the next state. Actions that the game's rule
-    ``allowed`` masks for every agent are not legal.
+    ``allowed`` masks are not legal.
 
     Parameters
     ----------

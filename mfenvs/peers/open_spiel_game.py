@@ -9,7 +9,6 @@ from open_spiel.python import policy as spiel_policy  # type: ignore[import-not-
 
 from mfenvs.game import FiniteGame
 from mfenvs.peers.handed_over import HandedOver
-from mfenvs.rules import Public, plain
 
 ACT, ANNOUNCE, PAY, DRAW = "act", "announce", "pay", "draw"
 """The nodes of a step, in their order."""
@@ -38,7 +37,9 @@ class HandedOverGame(pyspiel.Game):  # type: ignore[misc]  # OpenSpiel is untype
     def __init__(self, game: FiniteGame) -> None:
         self.handed = HandedOver(game, "OpenSpiel")
         self.source = game
-        self.legal = [legal_actions(game, time) for time in range(game.horizon)]
+        masks = self.handed.induced.allowed
+        by_time = np.broadcast_to(True if masks is None else masks, game.policy_shape)
+        self.legal = [[np.flatnonzero(row).tolist() for row in by_state] for by_state in by_time]
         """The legal actions of every time and state."""
         info = pyspiel.GameInfo(
             num_distinct_actions=game.n_actions,
@@ -176,15 +177,3 @@ class HandedOverPolicy(spiel_policy.Policy):  # type: ignore[misc]  # OpenSpiel 
         if state.node == PAY:
             return {0: 1.0}
         return {action: float(self._law[state.time, state.place, action]) for action in state.legal_actions()}
-
-
-def legal_actions(game: FiniteGame, time: int) -> list[list[int]]:
-    """For every state, the actions that are not masked for all agents, with a public signal of zeros."""
-    if game.allowed is None:
-        return [list(range(game.n_actions))] * game.n_states
-    public = Public(np.zeros(game.n_signals), game.constants, time, time / game.horizon)
-    allowed, agents = plain(game.allowed), np.unique(game.agents.view(np.ndarray))
-    return [
-        [a for a in range(game.n_actions) if any(allowed(a, state, agent, public) for agent in agents)]
-        for state in range(game.n_states)
-    ]

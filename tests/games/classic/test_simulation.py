@@ -57,7 +57,11 @@ def test_agents_move_and_earn_as_in_the_mean_field(name):
     game = make(name, **CONSTANTS.get(name, {}))
     n_steps = N_STEPS if game.is_infinite else game.horizon
     policy = np.random.default_rng(5).dirichlet(np.ones(game.n_actions), game.policy_shape[:2])
-    laws, rewards = flow_of(InducedGame(game), policy, n_steps)
+    induced = InducedGame(game)
+    if induced.allowed is not None:
+        policy *= induced.allowed
+        policy /= policy.sum(-1, keepdims=True)
+    laws, rewards = flow_of(induced, policy, n_steps)
     shares, earned = played(game, policy, n_steps)
 
     n = game.n_agents
