@@ -9,6 +9,7 @@ The packages:
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
 * ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
+* ``peers``: finite games handed over to other libraries for mean-field games;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
 Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
