@@ -11,6 +11,7 @@ The packages:
 * ``meanfield``: the induced mean-field game, best responses, exploitability, how symmetric a game is and what
   follows from it, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
+* ``peers``: finite games handed over to other libraries for mean-field games;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
 Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
@@ -26,6 +27,7 @@ from mfenvs.api.versions import (
     a_sis_v0,
     a_taxi_v0,
     auction_v0,
+    classic,
     congestion_v0,
     energy_market_v0,
     investment_v0,
@@ -77,6 +79,7 @@ __all__ = [
     "approximate_symmetry",
     "auction_v0",
     "check",
+    "classic",
     "congestion_v0",
     "crowd",
     "deviation_gain",

@@ -211,6 +211,8 @@ class Game:
     total reward. Below 1 the game has an infinite horizon: policies are stationary, rules must not read the time,
     and simulated episodes are truncated after ``horizon`` steps."""
 
+    family: ClassVar[str] = ""
+    """Family of games to which it belongs, such as ``"classic"``: listings show the games of a family together."""
     agent_prefix: ClassVar[str] = "agent"
     """Prefix of the agents' names in dict APIs: ``<prefix>_<int>``."""
     n_signals: ClassVar[int] = 0

@@ -66,9 +66,15 @@ def register(name: str, game_class: type[Game]) -> None:
             )
 
 
-def registered_games() -> dict[str, type[Game]]:
-    """All registered games by name, in the order of registration."""
-    return dict(_GAMES)
+def registered_games(family: str | None = None) -> dict[str, type[Game]]:
+    """Registered games by name, in the order of registration.
+
+    Parameters
+    ----------
+    family:
+        If given, only games of this family, such as ``"classic"``; ``""`` are the games that belong to none.
+    """
+    return {name: kind for name, kind in _GAMES.items() if family is None or kind.family == family}
 
 
 def make(name: str | Game, **constants: Any) -> Game:

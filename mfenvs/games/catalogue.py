@@ -1,6 +1,7 @@
 """The games that come with the package, registered by name when :mod:`mfenvs` is imported."""
 
 from mfenvs.games.auction import Auction
+from mfenvs.games.classic.catalogue import CLASSIC_GAMES
 from mfenvs.games.congestion import Congestion
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
@@ -22,3 +23,5 @@ register("BinnedEnergyMarket-v0", BinnedEnergyMarket)
 register("Malware-v0", Malware)
 register("Investment-v0", Investment)
 register("LinearQuadratic-v0", LinearQuadratic)
+for _name, _game_class in CLASSIC_GAMES.items():
+    register(_name, _game_class)

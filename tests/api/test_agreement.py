@@ -16,7 +16,7 @@ HORIZONS = {"Taxi-v0": 20}
 """Long enough for something to happen; others are played for 3 steps."""
 
 
-@pytest.fixture(params=list(mfenvs.registered_games()))
+@pytest.fixture(params=list(mfenvs.registered_games("")))
 def recording(request):
     game = mfenvs.make(request.param, n_agents=5, horizon=HORIZONS.get(request.param, 3))
     return Recording(game, n_worlds=1, n_episodes=2, seed=11)

@@ -39,7 +39,7 @@ FINITE_ONLY = {"BinnedEnergyMarket-v0"}
 """A day ends."""
 GAMES = {
     f"{name}-{gamma}": (name, {"n_agents": 6, "horizon": 4, **SMALL.get(name, {}), "discount": gamma})
-    for name in registered_games()
+    for name in registered_games("")
     if isinstance(make(name), FiniteGame)
     for gamma in (1.0, 0.8)
     if gamma == 1.0 or name not in FINITE_ONLY

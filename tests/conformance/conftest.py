@@ -72,8 +72,18 @@ class Case:
 
 
 CASES = [
-    Case(name, SMALL | variant) for name in mfenvs.registered_games() for variant in ({}, *VARIANTS.get(name, []))
+    Case(name, SMALL | variant)
+    for name in mfenvs.registered_games("")
+    for variant in ({}, *VARIANTS.get(name, []))
 ]
+CLASSIC = [
+    Case("CrowdModelling2D-v0", SMALL | {"layout": ("S #", "   ")}),
+    Case("DiscountedEpidemic-v0", SMALL),
+    Case("EquilibriumPrice-v0", SMALL),
+    Case("TreasureHunting-v0", SMALL),
+]
+"""Classic games of every kind: with masks, discounted, with a reported signal, with a signal that rules read. The
+APIs know no more kinds; tests/games/classic runs each game through the main ones."""
 
 
 def has_a_law_to_test(case: Case) -> bool:
@@ -88,7 +98,7 @@ def finite_case(request):
     return request.param
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in CLASSIC)], ids=str)
 def case(request):
     """A game with constants, for every test of this directory."""
     return request.param

@@ -27,7 +27,7 @@ TINY = {
 }
 """Registered finite games at sizes at which all joint vectors of others are enumerated."""
 READ_SHARES_ONLY = ("Epidemic-v0", "RockPaperScissors-v0")
-OTHERS = [n for n, kind in registered_games().items() if issubclass(kind, FiniteGame) and n not in TINY]
+OTHERS = [n for n, kind in registered_games("").items() if issubclass(kind, FiniteGame) and n not in TINY]
 
 
 def two_agents() -> BlackBoxGame:

@@ -29,7 +29,7 @@ WITHOUT_DISCOUNT = {"BinnedEnergyMarket-v0"}
 
 def finite_discounted_games() -> list[str]:
     found = []
-    for name, game_class in registered_games().items():
+    for name, game_class in registered_games("").items():
         if name not in WITHOUT_DISCOUNT and game_class.__module__.startswith("mfenvs."):
             is_finite = issubclass(game_class, FiniteGame) or hasattr(game_class, "forms")
             found += [name] * is_finite
