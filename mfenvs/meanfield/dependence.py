@@ -61,7 +61,8 @@ def proven_dependences(game: FiniteGame, *, in_mean_field: bool) -> ProvenDepend
     """
     population = _MeanField(game) if in_mean_field else _Others(game)
     return ProvenDependences(
-        _of_rule(population, game.transition, (range(game.n_states),)), _of_rule(population, game.expected_reward, ())
+        _of_rule(population, game.transition, (range(game.n_states),)),
+        _of_rule(population, game.expected_reward, ()),
     )
 
 
