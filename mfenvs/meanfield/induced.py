@@ -286,7 +286,7 @@ class InducedGame:
         if not math.isfinite(best - own):
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
-        if best - own < -MASKED_GAIN * max(1.0, abs(own)):
+        if self.allowed is not None and best - own < -MASKED_GAIN * max(1.0, abs(own)):
             raise ValueError(
                 f"the policy takes actions that the rule allowed of {type(self.game).__name__} masks, and gains by"
                 f" them: its value is {own}, that of a best response by allowed actions {best}"
