@@ -88,7 +88,7 @@ def project_to_flows(
     ValueError
         If the method does not converge, or the point is not a number.
     """
-    is_open = point > -np.inf
+    is_open = point != -np.inf
     if not np.isfinite(point[is_open]).all():
         raise ValueError("the point to project must be finite: the rewards or the step are too large")
     vector, dual = point.ravel(), multipliers.ravel().copy()
