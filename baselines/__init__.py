@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .neural.risk_ppo import RiskAversePPO
     from .neural.wasserstein import WassersteinCallback, WassersteinSchedule
     from .policies import TabularPolicy
+    from .solvers.correlated import CorrelatedEquilibrium, mean_field_psro
     from .solvers.fixed_point import (
         BoltzmannPolicyIteration,
         DampedFixedPoint,
@@ -43,6 +44,7 @@ _HOME = {
     "ActorCritic": "continuous.actor_critic.actor_critic",
     "BestResponse": "neural.best_response",
     "BoltzmannPolicyIteration": "solvers.fixed_point",
+    "CorrelatedEquilibrium": "solvers.correlated",
     "DampedFixedPoint": "solvers.fixed_point",
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "solvers.fixed_point",
@@ -72,6 +74,7 @@ _HOME = {
     "WassersteinCallback": "neural.wasserstein",
     "WassersteinSchedule": "neural.wasserstein",
     "approximate_best_response": "neural.best_response",
+    "mean_field_psro": "solvers.correlated",
 }
 
 __all__ = [
@@ -84,6 +87,7 @@ __all__ = [
     "ActorCritic",
     "BestResponse",
     "BoltzmannPolicyIteration",
+    "CorrelatedEquilibrium",
     "DampedFixedPoint",
     "ExploitabilityCallback",
     "FictitiousPlay",
@@ -107,6 +111,7 @@ __all__ = [
     "WassersteinCallback",
     "WassersteinSchedule",
     "approximate_best_response",
+    "mean_field_psro",
 ]
 
 

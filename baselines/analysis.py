@@ -97,8 +97,6 @@ class Analysis:
     """C_1, C_2 and kappa; None if agents are counted by who they are."""
     symmetry: ApproximateSymmetry | None
     """alpha and beta; None if they cannot be computed for this game."""
-    symmetry_is_exact: bool
-    """Whether alpha and beta are exact; else they are lower estimates."""
     free: Monotonicity
     """Monotonicity over all populations."""
     flows: Monotonicity
@@ -130,9 +128,7 @@ class Analysis:
             "discount": self.game.discount,
             "lipschitz": self.constants.summary(),
             "dominance": None if self.dominance is None else self.dominance.summary(),
-            "symmetry": None
-            if self.symmetry is None
-            else self.symmetry.summary() | {"is_exact": self.symmetry_is_exact},
+            "symmetry": None if self.symmetry is None else self.symmetry.summary(),
             "monotonicity": self.free.summary(),
             "monotonicity_along_flows": self.flows.summary(),
             "equilibrium": self.equilibrium.summary(),
@@ -185,7 +181,8 @@ def analyse(game: FiniteGame, settings: AnalysisSettings | None = None) -> Analy
     except ValueError as error:
         symmetry = None
         missing.append(f"alpha and beta: {error}")
-    is_exact = symmetry is not None and (symmetry.kind == "exact" or _corners_suffice(game, symmetry, one_agent))
+    parts = constants.k_mu, constants.l_mu, constants.l_pop, constants.reward_span
+    is_certain = all(one.is_exact for one in parts) and symmetry is not None and symmetry.kind == "exact"
     free = monotonicity(induced, seed=seed)
     flows = monotonicity(induced, along_flows=True, seed=seed)
     equilibrium = solve(game, settings)
@@ -196,14 +193,12 @@ def analyse(game: FiniteGame, settings: AnalysisSettings | None = None) -> Analy
         constants=constants,
         dominance=one_agent,
         symmetry=symmetry,
-        symmetry_is_exact=is_exact,
         free=free,
         flows=flows,
         equilibrium=equilibrium,
         bound=bound,
         printed_bound=printed,
-        bound_is_certain=is_exact
-        and all(one.is_exact for one in (constants.k_mu, constants.l_mu, constants.l_pop, constants.reward_span)),
+        bound_is_certain=is_certain,
         measured=measured,
         missing=tuple(missing),
         seconds=time.perf_counter() - begin,
@@ -217,12 +212,6 @@ def check_is_finite(game: Game) -> None:
             f"{name_of(game) or type(game).__name__} is not a finite game: its agents have other states or actions"
             " than a few numbered ones, so that there are no tables of transitions and rewards to analyse"
         )
-
-
-def _corners_suffice(game: FiniteGame, symmetry: ApproximateSymmetry, one_agent: Dominance | None) -> bool:
-    """Whether alpha and beta are exact since all agents' rules are affine and all point populations were tried."""
-    is_affine = one_agent is not None and one_agent.c_1.is_exact and one_agent.c_2.is_exact
-    return is_affine and symmetry.n_points > game.n_states * game.n_actions
 
 
 def solve(game: FiniteGame, settings: AnalysisSettings) -> Equilibrium:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks reproduce NAME`` and ``python -m benchmarks speed [NAME]``."""
+"""``python -m benchmarks reproduce NAME``, ``python -m benchmarks speed [NAME]``, ``... frameworks NAME``."""
 
 import importlib
 import os
@@ -25,6 +25,7 @@ are imported."""
 USAGE = f"""\
 usage: python -m benchmarks reproduce NAME [FLAGS]   NAME: {", ".join(REPRODUCTIONS)}
        python -m benchmarks speed [NAME ...] [FLAGS]
+       python -m benchmarks frameworks NAME             NAME: a file in examples/frameworks
 """
 
 
@@ -36,6 +37,9 @@ def main(words: list[str]) -> int:
         case ["speed", *rest]:
             os.environ.update(ONE_THREAD)
             status = importlib.import_module("benchmarks.speed").main(rest)
+        case ["frameworks", *rest]:
+            os.environ.update(ONE_THREAD)
+            status = importlib.import_module("benchmarks.frameworks").main(rest)
         case ["-h" | "--help"]:
             print(USAGE)
             status = 0

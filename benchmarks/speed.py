@@ -30,7 +30,8 @@ from benchmarks.peers import (
     NumpyEpidemic,
     NumpyEpidemicWithObservations,
 )
-from benchmarks.speed_of_equilibria import linear_quadratic, stationary
+from benchmarks.speed_of_equilibria import linear_quadratic, stationary, torus
+from benchmarks.speed_of_symmetry import symmetry
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import new_sums
@@ -49,7 +50,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy, stationary, linear-quadratic."""
+    ppo, auction, energy, stationary, linear-quadratic, symmetry."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -444,5 +445,7 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "auction": auction,
     "energy": energy,
     "stationary": stationary,
+    "torus": torus,
     "linear-quadratic": linear_quadratic,
+    "symmetry": symmetry,
 }

@@ -8,6 +8,7 @@ import numpy as np
 from baselines.continuous.hjb_fokker_planck import Grid, solve
 from baselines.continuous.linear_quadratic import competitive_equilibrium, continuous_game, n_player_gaps
 from baselines.stationary.policy_gradient import StationaryPolicyGradient
+from benchmarks.crowd_on_torus import CrowdOnTorus
 from benchmarks.measuring import N, Row, medians, million_per_second
 from mfenvs import Engine, FiniteGame, make
 from mfenvs.games.linear_quadratic.game import LinearQuadratic
@@ -42,6 +43,30 @@ def stationary(repetitions: int) -> Iterator[Row]:
         (seconds,) = medians(repetitions, (learn, 1))
         whole = seconds * 200 / at_a_time
         yield Row(f"Malware stationary-pg, {objective}, 100 runs x 200 iterations", whole, "s", "< 60", whole < 60)
+
+
+def torus(repetitions: int) -> Iterator[Row]:
+    """Measure flow, best response and exploitability on maps of many states, of which few can come next."""
+    large, small = InducedGame(CrowdOnTorus()), CrowdOnTorus(side=20)
+    policy = large.uniform_policy()
+
+    def solve_once() -> None:
+        flow = large.flow(policy)
+        large.best_response(flow)
+
+    sparse, dense = InducedGame(small, sparse=True), InducedGame(small, sparse=False)
+    some = sparse.uniform_policy()
+    one, whole, by_few, by_all = medians(
+        repetitions,
+        (lambda: large.exploitability(policy), 1),
+        (solve_once, 1),
+        (lambda: sparse.exploitability(some), 5),
+        (lambda: dense.exploitability(some), 1),
+    )
+    yield Row("Torus 100 x 100, 50 steps: exploitability", one, "s", "< 0.15", one < 0.15)
+    yield Row("Torus 100 x 100, 50 steps: flow and best response", whole, "s", "< 0.15", whole < 0.15)
+    yield Row("Torus 20 x 20, 50 steps: exploitability", 1000 * by_few, "ms", "", None)
+    yield Row("  the same by a dense table over ours", by_all / by_few, "x", ">= 10", by_all / by_few >= 10)
 
 
 def linear_quadratic(repetitions: int) -> Iterator[Row]:

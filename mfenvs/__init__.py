@@ -5,10 +5,13 @@ The packages:
 
 * ``games``: the games, one file or folder each;
 * ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
-* ``api``: PettingZoo, gymnasium and Stable-Baselines3 as views of the engine;
+* ``api``: PettingZoo, gymnasium, Stable-Baselines3 and TorchRL as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
-* ``meanfield``: the induced mean-field game, best responses, exploitability, stationary equilibria and optima;
+* ``conformance``: tests of games and their environments, as :func:`check` runs them;
+* ``meanfield``: the induced mean-field game, best responses, exploitability, how symmetric a game is and what
+  follows from it, stationary equilibria and optima;
 * ``estimation``: finite games estimated from somebody's PettingZoo environment;
+* ``peers``: finite games handed over to other libraries for mean-field games;
 * ``energy``: what surrounds the energy market: data, forecasts, welfare, settlement, records of played days.
 
 Imports go one way: games, engine, api and meanfield, wrappers. ``mfenvs`` never imports the trainers.
@@ -31,6 +34,7 @@ from mfenvs.api.versions import (
     linear_quadratic_v0,
     malware_v0,
 )
+from mfenvs.conformance.check import check
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
@@ -38,15 +42,20 @@ from mfenvs.estimation.estimated_game import from_parallel_env
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
+from mfenvs.meanfield.black_box import BlackBoxGame
+from mfenvs.meanfield.bounds import GameConstants
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
+from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
+from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.play import tabulate
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, individual, rule, share
 
 if TYPE_CHECKING:
     from mfenvs.api.sb3 import PopulationVecEnv
+    from mfenvs.api.torchrl import PopulationTorchRLEnv
 
 try:
     __version__ = importlib.metadata.version("mfenvs")
@@ -54,17 +63,22 @@ except importlib.metadata.PackageNotFoundError:  # a clone that is only on the p
     __version__ = "0+unknown"
 
 __all__ = [
+    "BlackBoxGame",
     "Engine",
     "Evaluation",
     "FiniteGame",
     "Game",
+    "GameConstants",
     "InducedGame",
+    "SymmetrisedGame",
     "Trajectories",
     "World",
     "a_rps_v0",
     "a_sis_v0",
     "a_taxi_v0",
+    "approximate_symmetry",
     "auction_v0",
+    "check",
     "classic",
     "congestion_v0",
     "crowd",
@@ -87,6 +101,7 @@ __all__ = [
     "share",
     "student_t",
     "tabulate",
+    "torchrl_env",
     "uniform",
     "vec_env",
     "vector_env",
@@ -104,3 +119,16 @@ def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationVe
     from mfenvs.api.sb3 import vec_env as make_vec_env
 
     return make_vec_env(game, n_worlds, **kwargs)
+
+
+def torchrl_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationTorchRLEnv":
+    """A game as a TorchRL environment: see :class:`mfenvs.api.torchrl.PopulationTorchRLEnv`.
+
+    Raises
+    ------
+    ImportError
+        If torchrl is not installed: it is imported here, never by ``import mfenvs``.
+    """
+    from mfenvs.api.torchrl import torchrl_env as make_torchrl_env
+
+    return make_torchrl_env(game, n_worlds, **kwargs)

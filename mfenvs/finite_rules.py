@@ -146,32 +146,59 @@ def transition_of_branches(branch: Rule, n_branches: int) -> Rule:
 
 
 @functools.cache
-def expected_over_branches(branch: Rule, reward: Rule, arrival: Rule, n_branches: int, n_states: int) -> Rule:
-    """Make the rule of the expected reward of a game with branches and a rule ``arrival``."""
+def arrival_and_end(arrival: Rule | None, terminal: Rule, last: int) -> Rule:
+    """Make the rule ``arrival`` of a game with a rule ``terminal``, which is paid in the step at time ``last``."""
+    has_arrival, on_arrival = arrival is not None, arrival or terminal
+
+    @rule
+    def paid(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        total = np.float32(0.0)
+        if has_arrival:
+            total += on_arrival(next_state, state, action, agent, world)
+        if world.time == last:
+            total += terminal(next_state, agent, world)
+        return total
+
+    return paid
+
+
+@functools.cache
+def expected_over_branches(
+    branch: Rule, reward: Rule, arrival: Rule, n_branches: int, n_states: int, only_at: int
+) -> Rule:
+    """Make the rule of the expected reward of a game with branches and a rule ``arrival``.
+
+    ``only_at`` is the only time at which ``arrival`` pays anything, or -1.
+    """
 
     @rule
     def expected(state: Any, action: Any, agent: Any, world: Any) -> Any:
         total = np.float64(reward(state, action, agent, world))
-        for k in range(n_branches):
-            successor, probability = branch(k, state, action, agent, world)
-            # A state that does not exist is refused where the table of transitions is made.
-            exists = successor >= 0 and successor < n_states
-            total += probability * arrival(successor if exists else 0, state, action, agent, world)
+        if only_at < 0 or world.time == only_at:
+            for k in range(n_branches):
+                successor, probability = branch(k, state, action, agent, world)
+                # A state that does not exist is refused where the table of transitions is made.
+                exists = successor >= 0 and successor < n_states
+                total += probability * arrival(successor if exists else 0, state, action, agent, world)
         return total
 
     return expected
 
 
 @functools.cache
-def expected_over_rows(transition: Rule, reward: Rule, arrival: Rule, n_states: int) -> Rule:
-    """Make the rule of the expected reward of a game with a rule ``arrival`` that declares ``transition``."""
+def expected_over_rows(transition: Rule, reward: Rule, arrival: Rule, n_states: int, only_at: int) -> Rule:
+    """Make the rule of the expected reward of a game with a rule ``arrival`` that declares ``transition``.
+
+    ``only_at`` is the only time at which ``arrival`` pays anything, or -1.
+    """
 
     @rule
     def expected(state: Any, action: Any, agent: Any, world: Any) -> Any:
         total = np.float64(reward(state, action, agent, world))
-        for successor in range(n_states):
-            probability = transition(successor, state, action, agent, world)
-            total += probability * arrival(successor, state, action, agent, world)
+        if only_at < 0 or world.time == only_at:
+            for successor in range(n_states):
+                probability = transition(successor, state, action, agent, world)
+                total += probability * arrival(successor, state, action, agent, world)
         return total
 
     return expected

@@ -56,6 +56,57 @@ Rules of a finite game
     probability of each of ``n_branches`` branches (:class:`FiniteGame`).
 ``arrival(next_state, state, action, agent, world) -> float``, optional
     A reward that depends on the next state and is added to ``reward``.
+``terminal(state, agent, world) -> float``, optional
+    A reward for the state at the horizon of a game that ends, paid in the last step. ``world`` is that of the last
+    step. Where the reward depends on the population at the horizon, give the game one more step, in which nothing
+    is to be decided, and let ``reward`` read ``world.time``.
+
+``transition``, ``branch``, ``reward`` and ``arrival`` of a game that ends may read ``world.time``. The rule
+``allowed`` of a finite game may read the state, the time and the constants: on the mean-field side best and soft
+responses take no masked action, and the uniform policy is uniform over the others. A policy may take masked
+actions, which have probabilities and rewards as others have. A game with all of these:
+
+>>> import dataclasses
+>>> from mfenvs import FiniteGame, InducedGame, rule
+>>> from mfenvs.game import NO_PARAMETERS
+>>> @dataclasses.dataclass(kw_only=True)
+... class Climb(FiniteGame):
+...     n_agents: int = 10
+...     horizon: int = 2
+...     agent_dtype = NO_PARAMETERS
+...     n_states = 3
+...     n_actions = 2
+...
+...     @staticmethod
+...     @rule
+...     def transition(next_state, state, action, agent, world):  # Steps succeed less often as time goes on.
+...         success = action / (1.0 + world.time) if state < 2 else 0.0
+...         return success if next_state == state + 1 else 1.0 - success if next_state == state else 0.0
+...
+...     @staticmethod
+...     @rule
+...     def reward(state, action, agent, world):
+...         return -0.125 * action
+...
+...     @staticmethod
+...     @rule
+...     def arrival(next_state, state, action, agent, world):  # A step up pays 1 in the moment.
+...         return 1.0 if next_state > state else 0.0
+...
+...     @staticmethod
+...     @rule
+...     def terminal(state, agent, world):  # Who ends at the top earns 4.
+...         return 4.0 if state == 2 else 0.0
+...
+...     @staticmethod
+...     @rule
+...     def allowed(action, state, agent, public):  # There is no step up from the top.
+...         return state < 2 or action == 0
+>>> induced = InducedGame(Climb())
+>>> induced.uniform_policy()[0].tolist()
+[[0.5, 0.5], [0.5, 0.5], [1.0, 0.0]]
+>>> induced.best_response(induced.flow(induced.uniform_policy()))[0].argmax(axis=1).tolist()
+[1, 1, 0]
 
 All other rules have defaults that follow from these two, and each can be declared by the game. A game whose reward
 and next state are dependent declares its own ``step``; ``transition`` must then be the distribution of its next
@@ -78,6 +129,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.field_values import as_python, in_kind
 from mfenvs.finite_rules import (
+    arrival_and_end,
     branched_step,
     expected_over_branches,
     expected_over_rows,
@@ -234,7 +286,11 @@ class Game:
 
     @property
     def constants(self) -> tuple[Any, ...]:
-        """Numbers and arrays common to all agents that rules read as ``world.constants``."""
+        """Numbers and arrays common to all agents that rules read as ``world.constants``.
+
+        They keep their precision: Python floats are in double precision, also on the mean-field side, and
+        ``np.float32`` makes the simulator faster.
+        """
         return ()
 
     @property
@@ -244,8 +300,9 @@ class Game:
 
     @property
     def agent_dtype(self) -> np.dtype[Any]:
-        """One agent's own parameters theta_i: a structured dtype of single-precision fields.
+        """One agent's own parameters theta_i: a structured dtype of fields in single precision.
 
+        Fields may be in double precision where the mean-field side needs it; the simulator is then slower.
         :data:`NO_PARAMETERS` if all agents are alike.
         """
         raise _undeclared(self, "agent_dtype")
@@ -457,6 +514,7 @@ class FiniteGame(Game):
     reward: ClassVar[Rule]
     branch: ClassVar[Rule | None] = None
     arrival: ClassVar[Rule | None] = None
+    terminal: ClassVar[Rule | None] = None
 
     def check(self) -> None:
         """Check sizes, rules and the initial law."""
@@ -465,8 +523,14 @@ class FiniteGame(Game):
         self._check_branches()
         self._check_rule("transition")
         self._check_rule("reward")
-        if self.arrival is not None:
-            self._check_rule("arrival")
+        for name in ("arrival", "terminal"):
+            if getattr(self, name) is not None:
+                self._check_rule(name)
+        if self.terminal is not None and self.is_infinite:
+            raise TypeError(
+                f"{type(self).__name__} with discount {self.discount:g} goes on for ever, and must not declare the"
+                " rule terminal(state, agent, world)"
+            )
         if hasattr(self, "step"):
             self._check_rule("step")
         if self.publish is not None:
@@ -506,12 +570,23 @@ class FiniteGame(Game):
 
     @property
     def expected_reward(self) -> Rule:
-        """The rule ``reward`` with what ``arrival`` adds to it on average."""
-        if self.arrival is None:
+        """The rule ``reward`` with what ``arrival`` and ``terminal`` add to it on average."""
+        arrival = self._paid_on_arrival
+        if arrival is None:
             return self.reward
+        only_at = self.horizon - 1 if self.arrival is None else -1
         if self.branch is not None:
-            return expected_over_branches(self.branch, self.reward, self.arrival, self.n_branches, self.n_states)
-        return expected_over_rows(self.transition, self.reward, self.arrival, self.n_states)
+            return expected_over_branches(
+                self.branch, self.reward, arrival, self.n_branches, self.n_states, only_at
+            )
+        return expected_over_rows(self.transition, self.reward, arrival, self.n_states, only_at)
+
+    @property
+    def _paid_on_arrival(self) -> Rule | None:
+        """The rule ``arrival`` with ``terminal`` in the last step."""
+        if self.terminal is None:
+            return self.arrival
+        return arrival_and_end(self.arrival, self.terminal, self.horizon - 1)
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
@@ -571,12 +646,13 @@ class FiniteGame(Game):
     def rules(self) -> Rules:
         """The declared rules, and those that follow from ``transition`` or ``branch``, and ``reward``."""
         counted = self.cell is not None or self.count is not None
+        arrival = self._paid_on_arrival
         if hasattr(self, "step"):
             step = self.step
         elif self.branch is not None:
-            step = branched_step(self.branch, self.reward, self.arrival, self.n_branches, self.n_states)
+            step = branched_step(self.branch, self.reward, arrival, self.n_branches, self.n_states)
         else:
-            step = sampled_step(self.transition, self.reward, self.arrival, self.n_states)
+            step = sampled_step(self.transition, self.reward, arrival, self.n_states)
         return Rules(
             start=getattr(self, "start", start_from_distribution),
             step=step,

@@ -26,6 +26,7 @@ RULE_ARGUMENTS = {
     "branch": ("branch", "state", "action", "agent", "world"),
     "reward": ("state", "action", "agent", "world"),
     "arrival": ("next_state", "state", "action", "agent", "world"),
+    "terminal": ("state", "agent", "world"),
 }
 """Names of the arguments with which each rule is called."""
 

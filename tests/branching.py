@@ -1,4 +1,4 @@
-"""A random game declared twice, by its branches and by its rows, whose agents differ; and its formulas in numpy."""
+"""A random game, declared by its branches and by its rows, whose agents differ; and its formulas in numpy."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple

@@ -33,7 +33,8 @@ def test_the_tables_name_the_live_games_and_algorithms() -> None:
     text = README.read_text()
     for name, trainer in ALGORITHMS.items():
         assert f"| `{name}` | `{getattr(trainer, 'model_class', trainer).__name__}`" in text
-    for name, game_class in registered_games().items():
+    # Of the classic games there is a page for the family.
+    for name, game_class in registered_games("").items():
         if not game_class.__module__.startswith("mfenvs."):
             continue
         game = make(name)

@@ -121,6 +121,16 @@ class TestRegister:
 
 
 def test_everything_exported_exists():
+    assert mfenvs.__all__ == sorted(mfenvs.__all__)
+    assert {"BlackBoxGame", "GameConstants", "SymmetrisedGame", "approximate_symmetry"} < set(mfenvs.__all__)
     for name in mfenvs.__all__:
         assert getattr(mfenvs, name) is not None
     assert isinstance(mfenvs.make("Epidemic-v0").agents, np.recarray)
+
+
+def test_games_of_a_family_are_listed_by_it():
+    classic, others = mfenvs.registered_games("classic"), mfenvs.registered_games("")
+    assert {"BeachBar-v0", "Garnet-v0"} <= set(classic)
+    assert {"Taxi-v0", "Epidemic-v0"} <= set(others)
+    assert list(others | classic) == list(mfenvs.registered_games())
+    assert mfenvs.registered_games("unknown") == {}

@@ -124,7 +124,10 @@ def _constants(found: Analysis) -> list[tuple[str, str, str]]:
             ("kappa", str(one_agent.sparsity), "number of cells (s, a) of others that a rule reads"),
         ]
     if symmetry is not None:
-        parts = (Constant(value, found.symmetry_is_exact) for value in (symmetry.alpha, symmetry.beta))
+        parts = (
+            Constant(value, kind == "exact")
+            for value, kind in ((symmetry.alpha, symmetry.alpha_kind), (symmetry.beta, symmetry.beta_kind))
+        )
         rows.append(("alpha, beta", ", ".join(map(str, parts)), "asymmetry of transitions, of rewards"))
     return rows
 
@@ -137,8 +140,9 @@ def _verdicts(found: Analysis) -> list[tuple[str, str, str]]:
     ] + [
         (
             f"potential, {where}",
-            words[one.is_potential],
-            "rewards are the gradient of a function of the population",
+            "not certain" if one.is_potential and one.method != "certificate" else words[one.is_potential],
+            "rewards are the gradient of a function of the population"
+            + (", where tried" if one.is_potential and one.method != "certificate" else ""),
         )
         for where, one in (("all populations", found.free), ("along flows", found.flows))
     ]

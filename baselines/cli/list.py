@@ -17,15 +17,18 @@ INDENT = "    "
 
 
 def run(words: list[str]) -> int:
-    """Print a table of the registered games, made from the games themselves, as wide as the terminal."""
+    """Print a table of the registered games of each family, made from the games, as wide as the terminal."""
     if words in (["-h"], ["--help"]):
         print(USAGE)
         return 0
     if words:
         print(f"mfenvs list: error: unknown argument {words[0]!r}\n\n{USAGE}", file=sys.stderr)
         return 2
-    rows = {f"{NAMESPACE}/{name}": game_row(make(name)) for name in registered_games()}
-    print(as_table(rows, shutil.get_terminal_size().columns))
+    for family in dict.fromkeys(kind.family for kind in registered_games().values()):
+        rows = {f"{NAMESPACE}/{name}": game_row(make(name)) for name in registered_games(family)}
+        if family:
+            print(f"\n{family} games\n")
+        print(as_table(rows, shutil.get_terminal_size().columns))
     return 0
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("list", "train", "evaluate", "render", "analyse")
+COMMANDS = ("list", "train", "evaluate", "render", "analyse", "check", "sweep")
 
 USAGE = """\
 usage: mfenvs COMMAND ...
@@ -18,6 +18,8 @@ usage: mfenvs COMMAND ...
   mfenvs evaluate RUN [FLAGS]          measure the return and the exploitability of a run's policy
   mfenvs render RUN [FLAGS]            play one episode by a run's policy and show it
   mfenvs analyse GAME [FLAGS]          how symmetric and how exploitable a game is: theory and measurements
+  mfenvs check GAME [FLAGS]            do the game's rules and environments pass the conformance tests
+  mfenvs sweep SPEC.toml [FLAGS]       games x algorithms x hyper-parameters x seeds, by many processes
 
 A game of your own is named MODULE:GAME, as in `mfenvs train ppo beach:BeachBar-v0`: the module that registers it
 is imported first.
@@ -40,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit status: 0 for success, 2 for an error in the input, 130 if interrupted, 141 if the output's reader
-    closed the pipe.
+    The exit status: 0 for success, 1 if a conformance test failed, 2 for an error in the input, 130 if
+    interrupted, 141 if the output's reader closed the pipe.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):

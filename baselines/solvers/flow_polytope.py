@@ -52,8 +52,10 @@ def constraints(flow: Flow, n_states: int) -> sparse.csr_array:
     # A table of one time stands for all.
     every = (n_times, *flow.transitions.shape[1:])
     chances = np.broadcast_to(flow.transitions, every)[:-1].reshape(len(early), -1)
-    ends: NDArray[Any] = np.broadcast_to(np.arange(n_states), chances.shape)
-    if flow.successors is not None:
+    ends: NDArray[Any]
+    if flow.successors is None:
+        ends = np.broadcast_to(np.arange(n_states), chances.shape)
+    else:
         ends = np.broadcast_to(flow.successors, every)[:-1].reshape(chances.shape)
     rows = (early // (n_states * n_actions) + 1)[:, None] * n_states + ends
     arrive = sparse.csr_array((chances.ravel(), (rows.ravel(), np.repeat(early, chances.shape[1]))), shape=shape)
@@ -86,7 +88,7 @@ def project_to_flows(
     ValueError
         If the method does not converge, or the point is not a number.
     """
-    is_open = point > -np.inf
+    is_open = point != -np.inf
     if not np.isfinite(point[is_open]).all():
         raise ValueError("the point to project must be finite: the rewards or the step are too large")
     vector, dual = point.ravel(), multipliers.ravel().copy()
@@ -108,7 +110,7 @@ def project_to_flows(
         if error <= exact or (error <= ENOUGH and error > 0.5 * before):
             break
         if n_steps == MOST_STEPS:
-            raise ValueError("the projection onto the flows does not converge: the point is too far away")
+            raise ValueError("the projection onto flows does not converge: the rewards or the step are too large")
         active = matrix[:, np.flatnonzero(primal > 0.0)]
         system = sparse.csc_array(active @ active.T)
         shift = REGULARISATION * max(1.0, float(system.diagonal().mean())) + min(1e-6, 1e-3 * error**2)

@@ -142,7 +142,8 @@ class LoopSolver(MeanFieldSolver):
         if options.prior_period:
             specification["prior"] = ArraySpecification(np.float64, shape, -LARGEST, LARGEST)
         if _keeps_population(options):
-            specification["population"] = ArraySpecification(np.float64, shape, low=0.0, total=1.0, summed_axes=2)
+            total = _weight_of_population(options, iteration)
+            specification["population"] = ArraySpecification(np.float64, shape, 0.0, total=total, summed_axes=2)
         if options.averages:
             specification["answer"] = ArraySpecification(np.float64, shape, low=0.0, total=1.0)
         return specification

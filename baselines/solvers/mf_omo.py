@@ -29,6 +29,8 @@ LARGEST_WEIGHT = 1e3
 """Largest weight that balancing gives to a residual (MFGLib)."""
 ROUNDING = 1e-12
 """Residuals below this count as zero in l1 norms, whose slope is undefined there."""
+LARGEST_NUMBER = 1e100
+"""The largest number that a saved solver may hold: its square is a number."""
 LEAST = -1e6
 """Score of what must have no mass: its softmax is 0, and it is far below all others in a projection."""
 SMALLEST_SLACK = 1e-8
@@ -58,8 +60,8 @@ class MFOMOConfig(TrainerConfig):
     balance_below: float = 0.1
     """Ratio m3 of a residual to the smaller of the other two below which its weight shrinks."""
     parameterised: bool = False
-    """Whether the constraints are met by parameters, L = softmax(u), z = c_v softmax(v) and y = c_w sin(w), and not
-    by projections."""
+    """Whether the constraints are met by parameters, L = softmax(u), z = c_v softmax(v) and y = c_w sin(w), in the
+    place of projections."""
     first_law: Literal["uniform", "flow"] = "uniform"
     """The first L: equal mass in all states at all times, or the flow of the uniform policy [O]."""
     first_values: Literal["best", "zero"] = "best"
@@ -129,7 +131,8 @@ class MFOMO(MeanFieldSolver):
         self._weights = np.array([self.config.flow_weight, self.config.value_weight, float(np.abs(rewards).max())])
         """c1, c2, and the largest absolute reward met so far, which bounds y and z."""
         self._point = self._first_point(law)
-        self._moments = np.zeros((2, len(self._point)))
+        self._mean, self._square = np.zeros_like(self._point), np.zeros_like(self._point)
+        """Adam's moments of the gradient."""
 
     def _compile(self) -> None:
         variables = self._variables()
@@ -267,10 +270,10 @@ class MFOMO(MeanFieldSolver):
     def _step(self, k: int, gradient: Array) -> None:
         """Take Adam's step k, and project."""
         first, second = DECAYS
-        self._moments[0] = first * self._moments[0] + (1.0 - first) * gradient
-        self._moments[1] = second * self._moments[1] + (1.0 - second) * gradient**2
-        mean = self._moments[0] / (1.0 - first ** (k + 1))
-        deviation = np.sqrt(self._moments[1] / (1.0 - second ** (k + 1)))
+        self._mean = first * self._mean + (1.0 - first) * gradient
+        self._square = second * self._square + (1.0 - second) * gradient**2
+        mean = self._mean / (1.0 - first ** (k + 1))
+        deviation = np.sqrt(self._square / (1.0 - second ** (k + 1)))
         self._point = self._point - self.config.learning_rate * mean / (deviation + TINY)
         if not self.config.parameterised and np.isfinite(self._point).all():
             self._project()
@@ -308,22 +311,25 @@ class MFOMO(MeanFieldSolver):
         size = n_times * n_states * (2 * n_actions + 1) + config.parameterised
         return {
             **super()._state_specification(game, config, iteration),
-            "point": ArraySpecification(np.float64, (size,), -LARGEST, LARGEST),
-            "moments": ArraySpecification(np.float64, (2, size), -LARGEST, LARGEST),
-            "weights": ArraySpecification(np.float64, (3,), 0.0, LARGEST),
+            "point": ArraySpecification(np.float64, (size,), -LARGEST_NUMBER, LARGEST_NUMBER),
+            "mean": ArraySpecification(np.float64, (size,), -LARGEST_NUMBER, LARGEST_NUMBER),
+            "square": ArraySpecification(np.float64, (size,), 0.0, LARGEST),
+            "weights": ArraySpecification(np.float64, (3,), 0.0, LARGEST_NUMBER),
         }
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
             **super()._state(),
             "point": self._point,
-            "moments": self._moments,
+            "mean": self._mean,
+            "square": self._square,
             "weights": self._weights,
         }
 
     def _set_state(self, state: dict[str, NDArray[Any]]) -> None:
         super()._set_state(state)
-        self._point, self._moments, self._weights = state["point"], state["moments"], state["weights"]
+        self._point, self._weights = state["point"], state["weights"]
+        self._mean, self._square = state["mean"], state["square"]
 
 
 def _sizes(residuals: _Residuals, loss: str) -> tuple[float, float, float]:

@@ -12,11 +12,15 @@ from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 
 from ..config import TrainerConfig
-from ..trainer import LARGEST
 from .flow_polytope import constraints, project_to_flows
 from .solver import MeanFieldSolver
 
 Array = NDArray[np.float64]
+
+LARGEST_STEP = 1e4
+"""The largest step size: rounding hides the flow that is nearest to a point far away."""
+LARGEST_MULTIPLIER = 1e100
+"""The largest multiplier that a saved solver may hold: its square is a number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,14 +28,15 @@ class OccupationMeasureInclusionConfig(TrainerConfig):
     """Hyper-parameters of occupation-measure inclusion."""
 
     step_size: float = 0.1
-    """Step size alpha > 0 of the forward step [O]; MFGLib's is 0.001."""
+    """Step size alpha of the forward step, 0 < alpha <= 10,000 [O]; MFGLib's is 0.001."""
     damping: float = 0.0
-    """Perturbation eta >= 0; with eta > 0 the method converges faster, to a point that is no exact equilibrium."""
+    """Perturbation eta >= 0; alpha eta <= 1. With eta > 0 the method converges faster, to a point that is no exact
+    equilibrium."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.real("step_size", self.step_size, 0.0, exclude_low=True)
-        checks.real("damping", self.damping, 0.0)
+        checks.real("step_size", self.step_size, 0.0, LARGEST_STEP, exclude_low=True)
+        checks.real("damping", self.damping, 0.0, 1.0 / self.step_size)
 
 
 def policy_of(measure: Array, otherwise: Array) -> Array:
@@ -78,10 +83,15 @@ class OccupationMeasureInclusion(MeanFieldSolver):
             point = self._measure + alpha * (flow.rewards - eta * self._measure)
             point[self._uniform == 0.0] = -np.inf
             matrix = constraints(flow, self.induced.n_states)
-            self._measure, self._multipliers = project_to_flows(
-                point, matrix, self.induced.initial, self._multipliers
-            )
+            self._measure, self._multipliers = self._projected(point, matrix)
             self._law = policy_of(self._measure, self._uniform)
+
+    def _projected(self, point: Array, matrix: Any) -> tuple[Array, Array]:
+        """The nearest flow and its multipliers: from the last ones, or from zeros where that leads nowhere."""
+        try:
+            return project_to_flows(point, matrix, self.induced.initial, self._multipliers)
+        except ValueError:
+            return project_to_flows(point, matrix, self.induced.initial, np.zeros_like(self._multipliers))
 
     @classmethod
     def _state_specification(
@@ -91,7 +101,7 @@ class OccupationMeasureInclusion(MeanFieldSolver):
         return {
             **super()._state_specification(game, config, iteration),
             "measure": ArraySpecification(np.float64, shape, low=0.0, total=1.0, summed_axes=2),
-            "multipliers": ArraySpecification(np.float64, shape[:2], -LARGEST, LARGEST),
+            "multipliers": ArraySpecification(np.float64, shape[:2], -LARGEST_MULTIPLIER, LARGEST_MULTIPLIER),
         }
 
     def _state(self) -> dict[str, NDArray[Any]]:

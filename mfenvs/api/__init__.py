@@ -1,1 +1,1 @@
-"""Environments of the games in the APIs of PettingZoo, gymnasium and Stable-Baselines3."""
+"""Environments of the games in the APIs of PettingZoo, gymnasium, Stable-Baselines3, TorchRL and BenchMARL."""

@@ -192,6 +192,11 @@ class Population:
         counts = np.rint(self.engine.occupancy().astype(np.float64) * n_agents)
         return dict(zip(names, (counts @ matrix).T / n_agents, strict=True))
 
+    @property
+    def report_names(self) -> list[str]:
+        """The names of the infos in :meth:`reports`."""
+        return [*(self._regions[0] if self._regions else []), *self._reported]
+
     def reports(self) -> dict[str, NDArray[np.float64]]:
         """The infos of every world, (n_worlds,) each: shares of regions, and the entries that the game reports."""
         told = self.region_shares()

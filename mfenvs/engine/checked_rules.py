@@ -6,15 +6,14 @@ the last element.)
 """
 
 import dataclasses
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core.dispatcher import Dispatcher
 
+from mfenvs.engine.rebinding import rebound
 from mfenvs.game import Rules
-from mfenvs.rules import COMPILE_OPTIONS, World, crowd, plain, rule, share
+from mfenvs.rules import COMPILE_OPTIONS, World, crowd, rule, share
 
 NO_SUCH_CELL = "asked share or crowd for a cell that is not in [0, n_cells)"
 
@@ -52,39 +51,5 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     A rule that raises IndexError where the original reads or writes outside of an array.
     """
     if function not in _CHECKED:
-        original = plain(function)
-        scope = dict(original.__globals__)
-        for name in _names(original.__code__):
-            if name in scope:
-                scope[name] = _checked_value(scope[name], original.__code__)
-        cells = tuple(
-            types.CellType(_checked_value(cell.cell_contents, original.__code__))
-            for cell in original.__closure__ or ()
-        )
-        copy = types.FunctionType(original.__code__, scope, original.__name__, original.__defaults__, cells)
-        copy.__kwdefaults__ = original.__kwdefaults__
-        copy.__module__, copy.__qualname__ = original.__module__, original.__qualname__
-        _CHECKED[function] = numba.njit(boundscheck=True, **COMPILE_OPTIONS)(copy)
+        _CHECKED[function] = numba.njit(boundscheck=True, **COMPILE_OPTIONS)(rebound(function, checked))
     return _CHECKED[function]  # type: ignore[no-any-return]
-
-
-def _checked_value(value: Any, code: types.CodeType, within: tuple[types.ModuleType, ...] = ()) -> Any:
-    """The value of a name in a rule's code, with rules, and rules within a module, replaced by checked ones."""
-    if isinstance(value, Dispatcher):
-        return checked(value)
-    if not isinstance(value, types.ModuleType) or value in within:
-        return value
-    own = {name: vars(value)[name] for name in _names(code) if name in vars(value)}
-    found = {name: _checked_value(item, code, (*within, value)) for name, item in own.items()}
-    if all(found[name] is item for name, item in own.items()):
-        return value
-    module = types.ModuleType(value.__name__)
-    vars(module).update(vars(value) | found)
-    return module
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)

@@ -1,7 +1,7 @@
 """A checked view of somebody's PettingZoo ParallelEnv: local states, actions and rewards as arrays."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import gymnasium
@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import MAX_AGENTS, MAX_CELLS
+
+OF_STEP = "observations", "rewards", "terminations", "truncations", "infos"
+"""What an environment returns of a step."""
+LARGEST_REWARD = 1e100
+"""Largest size of a reward: estimates take sums of squares."""
 
 StateFunction = Callable[[Any, str], int]
 """A function of an agent's observation and name that returns the agent's local state."""
@@ -43,7 +48,7 @@ class Environment:
             raise TypeError(f"env must be a pettingzoo.ParallelEnv, got {checks.shown(env)}{how}")
         self.env = env
         """The environment itself."""
-        self.agents: tuple[str, ...] = tuple(env.possible_agents)
+        self.agents: tuple[str, ...] = _names(env)
         """Names of the agents, in the order of all arrays."""
         if len(self.agents) < 2:
             raise ValueError(f"env must have at least 2 agents, got {list(self.agents)}")
@@ -53,7 +58,9 @@ class Environment:
         self._first_observation = 0
         if states is None:
             if n_states is not None:
-                raise ValueError(f"n_states is given by states only, got n_states={n_states!r} and states=None")
+                raise ValueError(
+                    f"n_states is given by states only, got n_states={checks.shown(n_states)} and states=None"
+                )
             hint = "; or give states, a function of an observation and the agent's name, and n_states"
             spaces = [env.observation_space(agent) for agent in self.agents]
             observations = _common_space("observation", spaces, self.agents, hint)
@@ -80,9 +87,10 @@ class Environment:
         Raises
         ------
         TypeError, ValueError
-            If agents are missing, or an observation has no local state.
+            If the environment returns something else than observations and infos, agents are missing, or an
+            observation has no local state.
         """
-        observations, _ = self.env.reset(seed=seed)
+        observations, _ = _parts("reset", self.env.reset(seed=seed), ("observations", "infos"))
         self._check_everybody(self.env.agents, "after reset", "take part from the first step")
         return self._states(observations, "after reset")
 
@@ -96,14 +104,18 @@ class Environment:
         Raises
         ------
         TypeError, ValueError
-            If some agents leave and others stay, an observation has no local state, or a reward is not a finite
-            number.
+            If the environment returns something else than PettingZoo's five dicts, some agents leave and others
+            stay, an observation has no local state, or a reward is no number of size at most 1e100.
         """
         chosen = (actions + self._first_action).tolist()
         found = self.env.step(dict(zip(self.agents, chosen, strict=True)))
-        observations, rewards, terminations, truncations, _ = found
+        observations, rewards, terminations, truncations, _ = _parts("step", found, OF_STEP)
         when = f"after step {time}"
-        leaving = [a for a in self.agents if terminations.get(a, False) or truncations.get(a, False)]
+        leaving = [
+            agent
+            for agent in self.agents
+            if _flag("terminations", terminations, agent, when) | _flag("truncations", truncations, agent, when)
+        ]
         over = len(leaving) == self.n_agents or not self.env.agents
         if not over:
             left = set(leaving) | (set(self.agents) - set(self.env.agents))
@@ -148,16 +160,53 @@ class Environment:
 
     def _rewards(self, rewards: Mapping[str, Any], when: str) -> NDArray[np.float64]:
         try:
-            found = np.array([float(rewards[agent]) for agent in self.agents])
+            given = [rewards[agent] for agent in self.agents]
         except KeyError as error:
             raise ValueError(f"env must return a reward of every agent, got none of {error} {when}") from None
+        try:
+            found = checks.numbers("rewards", given, (self.n_agents,))
         except (TypeError, ValueError):
             wrong = checks.shown(dict(rewards))
             raise TypeError(f"rewards of env must be numbers, got {wrong} {when}") from None
-        if not np.isfinite(found).all():
-            i = int(np.flatnonzero(~np.isfinite(found))[0])
-            raise ValueError(f"rewards of env must be finite, got {found[i]} of {self.agents[i]} {when}")
+        # Written such that a NaN is found.
+        is_wrong = ~(np.abs(found) <= LARGEST_REWARD)
+        if is_wrong.any():
+            i = int(is_wrong.argmax())
+            raise ValueError(
+                f"rewards of env must be finite and of size at most {LARGEST_REWARD:g}, got {found[i]} of"
+                f" {self.agents[i]} {when}"
+            )
         return found
+
+
+def _names(env: Any) -> tuple[str, ...]:
+    """The names of an environment's agents; TypeError or ValueError if it has none, or one of them twice."""
+    given = getattr(env, "possible_agents", None)
+    if not isinstance(given, list | tuple) or not all(isinstance(name, Hashable) for name in given):
+        raise TypeError(f"env.possible_agents must be a list of the agents' names, got {checks.shown(given)}")
+    if len(set(given)) < len(given):
+        raise ValueError(f"env.possible_agents must be different names, got {checks.shown(given)}")
+    return tuple(given)
+
+
+def _parts(method: str, found: Any, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+    """What a method of an environment returned, which must be one dict for each of ``names``."""
+    if not isinstance(found, tuple | list) or len(found) != len(names):
+        raise TypeError(
+            f"env.{method} must return {len(names)} dicts ({', '.join(names)}), got {checks.shown(found)}"
+        )
+    for name, part in zip(names, found, strict=True):
+        if not isinstance(part, Mapping):
+            raise TypeError(f"{name} of env.{method} must be a dict by agent, got {checks.shown(part)}")
+    return tuple(found)
+
+
+def _flag(name: str, flags: Mapping[str, Any], agent: str, when: str) -> bool:
+    """Whether an agent is in a dict of flags, and its flag set."""
+    found = flags.get(agent, False)
+    if found is True or found is False:
+        return found
+    return checks.boolean(f"{name} of {agent} {when}", found)
 
 
 def _common_space(kind: str, spaces: "list[gymnasium.Space[Any]]", agents: tuple[str, ...], hint: str = "") -> Any:

@@ -13,7 +13,7 @@ from mfenvs.estimation.environment import Environment, StateFunction
 from mfenvs.estimation.estimates import Estimates, PopulationEstimates, estimate, pair_groups
 from mfenvs.estimation.fitted_game import FittedGame
 from mfenvs.estimation.predictions import exploitability_bound, exploitability_draws, predicted_return
-from mfenvs.estimation.rollouts import Episodes
+from mfenvs.estimation.rollouts import MOST_EPISODES, Episodes
 from mfenvs.game import MAX_HORIZON, MAX_SEED
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate
@@ -106,14 +106,15 @@ class EstimatedGame:
         """Estimate again from these episodes and more, played under other policies.
 
         With the policies that a solver finds, estimates get better at the populations that matter for them: solve,
-        call this method, solve again.
+        call this method, solve again. Few episodes at a time give the same estimates as all at once. What was
+        estimated before is left as it is, also where the call is interrupted.
 
         Parameters
         ----------
         policies, n_episodes, exploration:
             As for :func:`from_parallel_env`; policies of any kind that :func:`mfenvs.tabulate` takes.
         """
-        n_episodes = checks.integer("n_episodes", n_episodes, 1)
+        n_episodes = checks.integer("n_episodes", n_episodes, 1, MOST_EPISODES)
         exploration = checks.real("exploration", exploration, 0.0, 1.0)
         given = None if policies is None else _sequence(policies)
         tables = given and [tabulate(self.game, p, f"policies[{i}]") for i, p in enumerate(given)]
@@ -177,7 +178,10 @@ class EstimatedGame:
         Exploitabilities in the mean-field game, shape (n_draws,).
         """
         law = self._shared("policy", policy)
-        n_draws, seed = checks.integer("n_draws", n_draws, 1), checks.integer("seed", seed, 0, MAX_SEED)
+        n_draws, seed = (
+            checks.integer("n_draws", n_draws, 1, MOST_EPISODES),
+            checks.integer("seed", seed, 0, MAX_SEED),
+        )
         return exploitability_draws(self.game, self.estimates, law, n_draws, np.random.default_rng(seed))
 
     def play(self, policy: Any, n_episodes: int = 32, seed: int = 0) -> Played:
@@ -193,7 +197,10 @@ class EstimatedGame:
             Random seed.
         """
         law = tabulate(self.game, policy)
-        n_episodes, seed = checks.integer("n_episodes", n_episodes, 2), checks.integer("seed", seed, 0, MAX_SEED)
+        n_episodes, seed = (
+            checks.integer("n_episodes", n_episodes, 2, MOST_EPISODES),
+            checks.integer("seed", seed, 0, MAX_SEED),
+        )
         episodes = Episodes.of([self._episode(law, (seed, rollouts.PLAY, k)) for k in range(n_episodes)])
         in_state = episodes.states[..., None] == np.arange(self.game.n_states)
         return Played(
@@ -229,7 +236,10 @@ class EstimatedGame:
             Random seed.
         """
         law = tabulate(self.game, policy)
-        n_episodes, seed = checks.integer("n_episodes", n_episodes, 2), checks.integer("seed", seed, 0, MAX_SEED)
+        n_episodes, seed = (
+            checks.integer("n_episodes", n_episodes, 2, MOST_EPISODES),
+            checks.integer("seed", seed, 0, MAX_SEED),
+        )
         shared = law if law.ndim == 3 else None
         if deviation is not None:
             answer = self._shared("deviation", deviation)
@@ -324,7 +334,9 @@ def from_parallel_env(
     n_states:
         Number of local states, if ``states`` is given.
     n_episodes:
-        Number of episodes, at least 2. They are independent samples: errors fall with their square root.
+        Number of episodes, at least 2. They are independent samples: errors fall with their square root. Where an
+        environment is slow, begin with few and go on by :meth:`EstimatedGame.more_episodes`: what was estimated
+        stays if that is interrupted.
     policies:
         Policies to play in turn, tables of probabilities of shape (T, S, A), or (n_agents, T, S, A). None plays a
         different random policy in every episode, so that many populations are met.
@@ -369,7 +381,7 @@ def from_parallel_env(
     (2, 2, 2)
     """
     environment = Environment(env, states, n_states)
-    n_episodes = checks.integer("n_episodes", n_episodes, 2)
+    n_episodes = checks.integer("n_episodes", n_episodes, 2, MOST_EPISODES)
     exploration = checks.real("exploration", exploration, 0.0, 1.0)
     groups = pair_groups(features, environment.n_states, environment.n_actions)
     time_dependent = checks.boolean("time_dependent", time_dependent)

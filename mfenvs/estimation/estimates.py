@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.estimation.regression import regress
 from mfenvs.estimation.rollouts import Episodes
+from mfenvs.meanfield.extension import project_to_simplex
 
 Array = NDArray[np.float64]
 
@@ -133,7 +134,7 @@ class Estimates:
         errors[..., :-1] = np.maximum(errors[..., :-1], least[..., None])
         errors[~self.covers(phi, time)] = np.inf
         return PopulationEstimates(
-            transitions=onto_simplex(found[..., :-1]),
+            transitions=project_to_simplex(found[..., :-1]),
             transition_errors=errors[..., :-1],
             rewards=found[..., -1],
             reward_errors=errors[..., -1],
@@ -153,16 +154,6 @@ class Estimates:
         variances = ((found[1:] - found[0]) ** 2).sum(axis=0) * (n_groups - 1) / n_groups
         errors: Array = np.sqrt(variances)
         return errors
-
-
-def onto_simplex(rows: Array) -> Array:
-    """Euclidean projection of vectors along the last axis onto the probability simplex."""
-    n = rows.shape[-1]
-    ordered = -np.sort(-rows, axis=-1)
-    thresholds = (ordered.cumsum(axis=-1) - 1.0) / np.arange(1, n + 1)
-    n_kept = (ordered > thresholds).sum(axis=-1, keepdims=True)
-    projected: Array = np.maximum(rows - np.take_along_axis(thresholds, n_kept - 1, axis=-1), 0.0)
-    return projected
 
 
 def estimate(

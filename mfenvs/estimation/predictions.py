@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from mfenvs.estimation.estimates import Estimates, onto_simplex
+from mfenvs.estimation.estimates import Estimates
 from mfenvs.estimation.fitted_game import FittedGame
+from mfenvs.meanfield.extension import project_to_simplex
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.n_player import Estimate
 
@@ -45,7 +46,7 @@ def exploitability_draws(
         scale = math.sqrt((n_groups - 1) / n_groups * (n_groups - 1) / rng.chisquare(n_groups - 1))
         draws = scale * rng.standard_normal(n_groups)
         values = estimates.values + np.tensordot(draws, away, 1)
-        law = onto_simplex(estimates.first_states + draws @ away_at_start)
+        law = project_to_simplex(estimates.first_states + draws @ away_at_start)
         found[k] = InducedGame(dataclasses.replace(game, values=values, first_states=law)).exploitability(policy)
     return found
 

@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 PROBE, COLLECT, PLAY, DEVIATE = range(4)
 """What episodes are played for; each has random numbers of its own."""
 
+MOST_EPISODES = 1_000_000
+"""Largest number of episodes that are played at a time, and of games that are drawn."""
 MOST_STEPS = 100_000
 """Number of steps after which an episode is taken to have no end."""
 

@@ -1,4 +1,4 @@
-"""The games, each in a file or folder of its own.
+"""The games, each in a file or folder of its own, and those of other libraries in the folder ``classic``.
 
 Tags in their docstrings say where a definition comes from: [S] the source states it; [R] the source is
 ambiguous or misprinted and we resolved it; [O] the source is silent and the choice is ours.

@@ -45,7 +45,7 @@ def allowed_actions(game: FiniteGame) -> NDArray[np.bool_] | None:
             kernel(masks, states, agents, game.constants, told, time, np.float32(time / game.horizon), 0, 1)
         except COMPILE_ERRORS as error:
             raise explained(game, error) from None
-        return masks[0]
+        return masks.reshape(n_states, n_actions)
 
     for time in range(n_times):
         found[time] = ask(distinct[0], SIGNALS[0], time)

@@ -15,7 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.game import MAX_AGENTS, MAX_CELLS, MAX_HORIZON, FiniteGame
 from mfenvs.meanfield.closed_path import RulesAmongOthers
-from mfenvs.meanfield.lattice import Counts, in_order, joint_outcomes, lattice, lattice_size, point_of
+from mfenvs.meanfield.lattice import (
+    Counts,
+    in_order,
+    joint_outcomes,
+    lattice,
+    n_arguments,
+    number_in_words,
+    point_of,
+)
 from mfenvs.meanfield.symmetrisation import MOST_EVALUATIONS, lifted_values
 
 Array = NDArray[np.float64]
@@ -63,20 +71,18 @@ class BlackBoxGame:
     Three agents choose one of two roads. Agent 2 drives a lorry, which slows down the others twice as much:
 
     >>> import mfenvs
-    >>> from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
-    >>> from mfenvs.meanfield.symmetry import approximate_symmetry
     >>> def reward(agent, state, action, others):
     ...     who = [j for j in range(3) if j != agent]
     ...     return -float(sum(1 + (j == 2) for j, (_, road) in zip(who, others) if road == action))
-    >>> game = BlackBoxGame(
+    >>> game = mfenvs.BlackBoxGame(
     ...     lambda agent, state, action, others: [1.0], reward, n_agents=3, n_states=1, n_actions=2, horizon=1
     ... )
-    >>> found = approximate_symmetry(game)
+    >>> found = mfenvs.approximate_symmetry(game)
     >>> print(found)
-    alpha = 0 (agent 0), beta = 0.666667 (agent 0), exact, 3 points
+    alpha = 0 (exact, agent 0), beta = 0.666667 (exact, agent 0), 3 points
     >>> found.most_asymmetric(by="treated_apart")
     array([2])
-    >>> induced = mfenvs.InducedGame(SymmetrisedGame(black_box=game))
+    >>> induced = mfenvs.InducedGame(mfenvs.SymmetrisedGame(black_box=game))
     >>> induced.exploitability(induced.uniform_policy())
     0.0
     """
@@ -166,15 +172,15 @@ class BlackBoxGame:
 
     def _checked_row(self, asked: tuple[int, int, int, Others], given: ArrayLike) -> Array:
         try:
-            row: Array = np.asarray(given, np.float64)
+            row: Array = checks.numbers("row", given, (self.n_states,))
         except (TypeError, ValueError):
-            row = np.empty(0)
-        is_row = row.shape == (self.n_states,) and row.min() >= 0.0
+            row = np.full(1, math.nan)
         # Written such that a NaN fails the comparisons.
-        if not is_row or not abs(row.sum() - 1.0) <= checks.PROBABILITY_TOLERANCE:
+        if not (row.min() >= 0.0 and abs(row.sum() - 1.0) <= checks.PROBABILITY_TOLERANCE):
+            is_plain = isinstance(given, np.ndarray) and not isinstance(given, np.ma.MaskedArray)
             raise ValueError(
                 f"transition{_call(asked)} must return {self.n_states} probabilities that sum to 1, got"
-                f" {checks.shown(np.asarray(given).tolist() if isinstance(given, np.ndarray) else given)}"
+                f" {checks.shown(np.asarray(given).tolist() if is_plain else given)}"
             )
         return row
 
@@ -257,15 +263,9 @@ class JointTables:
     """Sym(R^i) lifted to the lattice, shape (N, n_points, S, A)."""
 
 
-def number_of_evaluations(game: BlackBoxGame) -> int:
-    """Number of calls of each callable that :func:`tabulate_black_box` makes."""
-    return game.n_agents * game.n_pairs * number_of_vectors(game)
-
-
-def number_of_vectors(game: BlackBoxGame) -> int:
-    """Number of joint vectors of the others at which a game has to be evaluated."""
-    count = lattice_size(game.n_pairs, game.n_others) if game.sees_counts else game.n_pairs**game.n_others
-    return int(count)
+def number_of_evaluations(game: BlackBoxGame) -> float:
+    """Number of calls of each callable that :func:`tabulate_black_box` makes; infinite from 1e300 on."""
+    return game.n_agents * game.n_pairs * n_arguments(game.n_pairs, game.n_others, as_counts=game.sees_counts)
 
 
 def tabulate_black_box(game: BlackBoxGame) -> JointTables:
@@ -283,6 +283,8 @@ def tabulate_black_box(game: BlackBoxGame) -> JointTables:
 
     Raises
     ------
+    TypeError
+        If ``game`` is not a black box.
     ValueError
         If there are too many evaluations, a callable returns something that is not allowed, or the game does not
         read the counts only as it says.
@@ -291,12 +293,14 @@ def tabulate_black_box(game: BlackBoxGame) -> JointTables:
     ----------
     Yardim & He, arXiv 2408.15173, Definitions 3 and 6.
     """
+    if not isinstance(game, BlackBoxGame):
+        raise TypeError(f"game must be a BlackBoxGame, got {checks.shown(game)}")
     number = number_of_evaluations(game)
     if number > MOST_EVALUATIONS:
         hint = "" if game.sees_counts else "say sees_counts=True if its rules read counts only, "
         raise ValueError(
             f"a game of {game.n_agents} agents with {game.n_states} states and {game.n_actions} actions takes"
-            f" {checks.shown(number)} evaluations, more than {MOST_EVALUATIONS} ({_permutations(game)}): take"
+            f" {number_in_words(number)} evaluations, more than {MOST_EVALUATIONS} ({_permutations(game)}): take"
             f" fewer agents, {hint}or"
             " estimate by sampling (approximate_symmetry does)"
         )
@@ -338,10 +342,11 @@ def _permutations(game: BlackBoxGame) -> str:
 
 
 def _checked_reward(asked: tuple[int, int, int, Others], given: Any) -> float:
-    found = checks.scalar(given)
-    if isinstance(found, bool | str | bytes) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise ValueError(f"reward{_call(asked)} must return a finite number, got {checks.shown(given)}")
-    return float(found)
+    try:
+        return checks.real("reward", given)
+    except (TypeError, ValueError):
+        message = f"reward{_call(asked)} must return a finite number, got {checks.shown(given)}"
+        raise ValueError(message) from None
 
 
 def _call(asked: tuple[int, int, int, Others]) -> str:

@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.lipschitz import LipschitzConstants
 
 Array = NDArray[np.float64]
 
 LARGEST_COUNT = 2**63 - 1
+"""Largest number of agents, states, actions or iterations."""
+LARGEST_HORIZON = 2**20
+"""Largest number of steps: bounds are sums over steps."""
+ROUNDING = 1e-6
+"""By how much rounding may take alpha above 2, its largest value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +80,13 @@ class GameConstants:
     """Asymmetry of the rewards (Definition 7)."""
 
     def __post_init__(self) -> None:
-        for name, least in (("n_agents", 2), ("n_states", 1), ("n_actions", 1), ("horizon", 1)):
-            object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
+        for name, least, most in (
+            ("n_agents", 2, LARGEST_COUNT),
+            ("n_states", 1, LARGEST_COUNT),
+            ("n_actions", 1, LARGEST_COUNT),
+            ("horizon", 1, LARGEST_HORIZON),
+        ):
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), least, most))
         for name in ("l_pop", "k_mu", "l_mu", "reward_span", "beta"):
             object.__setattr__(self, name, checks.real(name, getattr(self, name), 0.0))
         object.__setattr__(self, "alpha", checks.real("alpha", self.alpha, 0.0, 2.0))
@@ -94,7 +104,17 @@ class GameConstants:
         alpha, beta:
             Its asymmetry (:func:`mfenvs.meanfield.symmetry.approximate_symmetry`); an alpha that rounding took
             above 2 counts as 2.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not allowed, or the game has more than 2^20 steps.
         """
+        if not isinstance(game, FiniteGame):
+            raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
+        if not isinstance(lipschitz, LipschitzConstants):
+            raise TypeError(f"lipschitz must be LipschitzConstants, got {checks.shown(lipschitz)}")
+        alpha = checks.real("alpha", alpha, 0.0, 2.0 + ROUNDING)
         return cls(
             n_agents=game.n_agents,
             n_states=game.n_states,
@@ -106,6 +126,13 @@ class GameConstants:
             reward_span=lipschitz.reward_span.value,
             alpha=min(alpha, 2.0),
             beta=beta,
+        )
+
+
+def _check_constants(game: Any) -> None:
+    if not isinstance(game, GameConstants):
+        raise TypeError(
+            f"game must be GameConstants, got {checks.shown(game)}: GameConstants.of(game, ...) makes them"
         )
 
 
@@ -127,6 +154,7 @@ def empirical_distance(game: GameConstants, form: Literal["proved", "paper"] = "
     ----------
     Yardim & He, arXiv 2408.15173, appendix B.3, inequality (7).
     """
+    _check_constants(game)
     form = checks.choice("form", form, ("proved", "paper"))
     n, k_mu = game.n_agents, game.k_mu
     deviator = (2.0 + 3.0 * k_mu) / n if form == "proved" else 5.0 * k_mu / n
@@ -180,11 +208,14 @@ def theorem_1(
     ----------
     Yardim & He, arXiv 2408.15173, Theorem 1 and appendix B.3.
     """
-    checks.choice("form", form, ("proved", "paper"))
+    _check_constants(game)
+    form = checks.choice("form", form, ("proved", "paper"))
     delta = checks.real("equilibrium_error", equilibrium_error, 0.0)
     if form == "paper" and l_a is None:
         raise ValueError("l_a must be given for the printed form of the bound")
-    weight = game.reward_span if l_a is None or form == "proved" else checks.real("l_a", l_a, 0.0)
+    if form == "proved" and l_a is not None:
+        raise ValueError(f"l_a must be None but for the printed form of the bound, got {checks.shown(l_a)}")
+    weight = game.reward_span if l_a is None else checks.real("l_a", l_a, 0.0)
     symmetric = dataclasses.replace(game, alpha=0.0, beta=0.0)
     population = _without_beta(symmetric, weight, form)
     beta = 2.0 * game.beta * game.horizon
@@ -230,7 +261,8 @@ def regularisation_bias(temperature: float, horizon: int, n_actions: int) -> flo
     Yardim & He, arXiv 2408.15173, Lemma 11.
     """
     tau = checks.real("temperature", temperature, 0.0)
-    horizon, n_actions = checks.integer("horizon", horizon, 1), checks.integer("n_actions", n_actions, 1)
+    horizon = checks.integer("horizon", horizon, 1, LARGEST_COUNT)
+    n_actions = checks.integer("n_actions", n_actions, 1, LARGEST_COUNT)
     return 2.0 * tau * horizon * math.log(n_actions)
 
 
@@ -257,7 +289,8 @@ def dominance_moduli(c_1: float, c_2: float, n_agents: int, sparsity: int) -> tu
     Yardim & He, arXiv 2408.15173, Definition 8 and Lemma 2.
     """
     c_1, c_2 = checks.real("c_1", c_1, 0.0), checks.real("c_2", c_2, 0.0)
-    n, kappa = checks.integer("n_agents", n_agents, 2), checks.integer("sparsity", sparsity, 0)
+    n = checks.integer("n_agents", n_agents, 2, LARGEST_COUNT)
+    kappa = checks.integer("sparsity", sparsity, 0, LARGEST_COUNT)
     factor = n * math.sqrt(kappa)
     return c_1 * factor, c_2 * factor
 
@@ -316,6 +349,7 @@ def theorem_2(game: GameConstants, *, least_visits: float, n_iterations: int) ->
     ----------
     Yardim & He, arXiv 2408.15173, Theorem 2, Lemma 10 and appendix C.1.
     """
+    _check_constants(game)
     m = checks.integer("n_iterations", n_iterations, 0, LARGEST_COUNT)
     growth = _td_growth(game, least_visits)
     u = 2.0 / least_visits
@@ -457,6 +491,7 @@ def theorem_3(
     ----------
     Yardim & He, arXiv 2408.15173, Theorem 3 and appendix D.3.
     """
+    _check_constants(game)
     epsilon = checks.real("epsilon", epsilon, 0.0, exclude_low=True)
     tau = checks.real("temperature", temperature, 0.0, 0.5, exclude_low=True, exclude_high=True)
     horizon, log_actions = game.horizon, math.log(game.n_actions)

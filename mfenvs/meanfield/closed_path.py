@@ -10,12 +10,11 @@ world of N agents here, and not the mean-field limit that :class:`mfenvs.Induced
 import contextlib
 import dis
 import functools
-import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
@@ -23,6 +22,7 @@ from mfenvs.engine.counting import no_aggregate, own_count_rules
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import check_model, in_double_precision
 from mfenvs.game import FiniteGame, Rule, Rules
+from mfenvs.meanfield.dependence import ProvenDependences, proven_dependences, times_that_matter
 from mfenvs.rules import World, plain, rule
 
 Array = NDArray[np.float64]
@@ -73,7 +73,7 @@ class RulesAmongOthers:
         """The share of the population of each kind, shape (n_kinds,)."""
         self._kinds = in_double_precision(distinct)
         self._compiled = _kernels(game.rules, game.transition, game.expected_reward, game.n_states, game.n_actions)
-        self.times = self._times()
+        self.times = times_that_matter(game)
         """The times at which rules can differ: all of them if a rule reads the time, else 0 only."""
 
     @property
@@ -94,6 +94,11 @@ class RulesAmongOthers:
                 self._compiled.alike(self._kinds, self.game.constants, time, self.game.n_agents, *scratch)
                 for time in self.times
             )
+
+    @functools.cached_property
+    def dependences(self) -> ProvenDependences:
+        """What is proven of how P^i and R^i depend on the counts of the others."""
+        return proven_dependences(self.game, in_mean_field=False)
 
     def own_tables(self, agent: int, others: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
         """P^i(., ., others), shape (S, A, S), and R^i(., ., others), shape (S, A), of one agent i.
@@ -128,7 +133,7 @@ class RulesAmongOthers:
         check_model(self.game, transitions, rewards, f" for agent {agent} among others {others.tolist()}")
         return transitions[0], rewards[0]
 
-    def arrays(self, counts: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
+    def arrays(self, counts: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P (S, A, S) and R (S, A) of the induced game where the N - 1 others have these counts (S, A).
 
         Raises
@@ -139,21 +144,20 @@ class RulesAmongOthers:
         found = self.deviations(counts, time)
         return found.transitions, found.rewards
 
-    def tables_of_kinds(self, counts: NDArray[np.int64], time: int = 0) -> tuple[Array, Array]:
+    def tables_of_kinds(self, counts: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P^i (n_kinds, S, A, S) and R^i (n_kinds, S, A) of every kind of agents, among others with these counts.
 
         Raises
         ------
-        TypeError
-            If agents are counted by who they are.
-        ValueError
-            If a rule returns a row that is no probability row, or a reward that is not finite.
+        TypeError, ValueError
+            As for :meth:`deviations`.
         """
+        counts, time = self._checked_point(counts, time)
         transitions, rewards = self._tables(self._kinds, self._counted(counts, time), time)
         check_model(self.game, transitions, rewards, f" among others {counts.tolist()}")
         return transitions, rewards
 
-    def deviations(self, counts: NDArray[np.int64], time: int = 0) -> "Deviations":
+    def deviations(self, counts: ArrayLike, time: int = 0) -> "Deviations":
         """Compare every kind's rules with the induced game's, where the N - 1 others have these counts (S, A).
 
         Raises
@@ -165,10 +169,7 @@ class RulesAmongOthers:
             reward that is not finite, for any agent.
         """
         n, game = len(self._kinds), self.game
-        time = checks.integer("time", time, 0, game.horizon - 1)
-        counts = checks.indices("counts", counts, (game.n_states, game.n_actions), 0, self.n_others)
-        if counts.sum() != self.n_others:
-            raise ValueError(f"counts must sum to N - 1 = {self.n_others}, got a sum of {counts.sum()}")
+        counts, time = self._checked_point(counts, time)
         counted = self._counted(counts, time)
         transitions = np.empty((game.n_states, game.n_actions, game.n_states))
         rewards = np.empty(transitions.shape[:2])
@@ -182,6 +183,13 @@ class RulesAmongOthers:
             own = self._tables(self._kinds[wrong : wrong + 1], counted, time)
             check_model(game, *own, f" for agent {self.first_of_kind[wrong]} among others {counts.tolist()}")
         return found
+
+    def _checked_point(self, counts: ArrayLike, time: int) -> tuple[NDArray[np.int64], int]:
+        shape = self.game.n_states, self.game.n_actions
+        found: NDArray[np.int64] = checks.indices("counts", counts, shape, 0, self.n_others)
+        if found.sum() != self.n_others:
+            raise ValueError(f"counts must sum to N - 1 = {self.n_others}, got a sum of {found.sum()}")
+        return found, checks.integer("time", time, 0, self.game.horizon - 1)
 
     def _counted(self, counts: NDArray[np.int64], time: int) -> Array:
         """The others' contributions to the game's counts, shape (n_cells,)."""
@@ -208,19 +216,6 @@ class RulesAmongOthers:
             )
         return transitions, rewards
 
-    def _times(self) -> range:
-        rules = self.game.rules
-        read = (
-            self.game.transition,
-            self.game.expected_reward,
-            rules.aggregate,
-            rules.cell,
-            rules.weight,
-            rules.count,
-        )
-        reads_time = not self.game.is_infinite and any(_names_time(function) for function in read if function)
-        return range(self.game.horizon if reads_time else 1)
-
 
 @contextlib.contextmanager
 def _explaining(game: FiniteGame) -> Iterator[None]:
@@ -238,26 +233,6 @@ def _loads(function: Any, position: int) -> bool:
     # Newer versions of Python load two variables by one instruction, whose value is then both names.
     values = [step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD")]
     return any(name in (value if isinstance(value, tuple) else (value,)) for value in values)
-
-
-def _names_time(function: Any) -> bool:
-    """Whether a rule, or a rule that it calls, mentions an attribute ``time``: only such a rule can read it."""
-    return any("time" in code.co_names for code in _codes(plain(function), set()))
-
-
-def _codes(function: Any, seen: set[int]) -> Iterator[types.CodeType]:
-    """The byte code of a function and of all functions that it can reach by name."""
-    if id(function) in seen or not isinstance(function, types.FunctionType):
-        return
-    seen.add(id(function))
-    yield function.__code__
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    names = function.__code__.co_names
-    reached = [function.__globals__[name] for name in names if name in function.__globals__]
-    modules = [found for found in reached if isinstance(found, types.ModuleType)]
-    members = [getattr(module, name) for module in modules for name in names if hasattr(module, name)]
-    for found in (*cells, *reached, *members):
-        yield from _codes(plain(found), seen)
 
 
 class _Kernels(NamedTuple):

@@ -66,8 +66,9 @@ class Dominance:
 def dominance(game: FiniteGame, *, n_points: int = 6, seed: int = 0) -> Dominance:
     """Compute C_1, C_2 and kappa of an N-player game, or estimate them from below.
 
-    They are exact where every agent's rules are affine in the counts of the others, which is checked at random
-    counts. Otherwise an agent is moved between all cells among some configurations of the others.
+    They are exact where every agent's rules are proven to be affine in the counts of the others
+    (:mod:`mfenvs.meanfield.dependence`). Otherwise an agent is moved between all cells among some configurations
+    of the others.
 
     Parameters
     ----------
@@ -110,19 +111,17 @@ def _at_one_time(
     n_cells, n_others = game.n_states * game.n_actions, rules.n_others
     size = len(rules.shares) * n_cells * (game.n_states + 1)
     cells = np.arange(n_cells)
+    exact = [Constant(0.0, True) if kind == "none" else None for kind in rules.dependences]
     if n_cells > MOST_CELLS or n_cells * size > MOST_NUMBERS:
         most = max(2, min(n_cells, SOME_CELLS, MOST_NUMBERS // size))
         cells = np.sort(rng.choice(n_cells, most, replace=False))
     else:
+        is_affine = [kind != "unknown" for kind in rules.dependences]
         corners = _tables(rules, n_others * np.eye(n_cells, dtype=np.int64), time)
-        probes = _random_counts(rng, n_cells, n_others, 4)
-        if _is_affine(corners, probes / n_others, _tables(rules, probes, time)):
-            distance, change = _differences(corners, rng)
-            return (
-                Constant(distance / n_others, True),
-                Constant(change / n_others, True),
-                _sparsity([corners], True),
-            )
+        changes = [Constant(change / n_others, True) for change in _differences(corners, rng)]
+        if all(is_affine):
+            return changes[0], changes[1], _sparsity([corners], True)
+        exact = [change if proven else None for change, proven in zip(changes, is_affine, strict=True)]
     budget = min(MOST_TABLES, MOST_WORK // size) // (len(rules.times) * len(cells))
     n_points = max(1, min(n_points, budget, MOST_POINTS // len(rules.times)))
     c_1, c_2, moved = 0.0, 0.0, []
@@ -135,7 +134,7 @@ def _at_one_time(
         moved.append(found)
         if len(moved) * found.size > MOST_NUMBERS:
             moved = moved[-1:]
-    return Constant(c_1, False), Constant(c_2, False), _sparsity(moved, False)
+    return exact[0] or Constant(c_1, False), exact[1] or Constant(c_2, False), _sparsity(moved, False)
 
 
 def _random_counts(rng: np.random.Generator, n_cells: int, n_agents: int, n: int) -> Counts:
@@ -154,11 +153,6 @@ def _tables(rules: RulesAmongOthers, points: Counts, time: int) -> Array:
     shape = rules.game.n_states, rules.game.n_actions
     found = [rules.tables_of_kinds(counts.reshape(shape), time) for counts in points]
     return np.stack([np.concatenate([p, r[..., None]], axis=-1) for p, r in found])
-
-
-def _is_affine(corners: Array, probes: Array, values: Array) -> bool:
-    mixed = np.tensordot(probes, corners, axes=1)
-    return bool(np.abs(mixed - values).max() <= TOLERANCE * max(1.0, float(np.abs(values).max())))
 
 
 def _differences(found: Array, rng: np.random.Generator) -> tuple[float, float]:

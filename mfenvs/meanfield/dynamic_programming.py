@@ -523,8 +523,10 @@ def act_softly(y: Any, allowed: Any, q: Any, policy: Any) -> None:
     if allowed is None:
         act_optimally(y, 1.0, policy)
         return
-    for h in range(len(y)):
-        q[h] = y[h]
+    for h in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            for a in range(y.shape[2]):
+                q[h, s, a] = y[h, s, a]
         forbid(allowed, h, q[h])
     act_optimally(q, 1.0, policy)
 

@@ -103,7 +103,8 @@ def _function(points: ArrayLike, values: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"points must have shape (n, d) with n, d >= 1, got {where.shape}")
     found = checks.finite_numbers("values", values)
     if found.ndim not in (1, 2) or len(found) != len(where) or not found.size:
-        raise ValueError(f"values must have shape ({len(where)},) or ({len(where)}, D), got {found.shape}")
+        shapes = f"({len(where)},) or ({len(where)}, D), as there are {len(where)} points"
+        raise ValueError(f"values must have shape {shapes}, got {found.shape}")
     return where, found
 
 
@@ -258,9 +259,13 @@ class McShaneWhitneyRows:
         found = checks.array("rows", rows)
         if found.ndim != 2 or not found.size:
             raise ValueError(f"rows must have shape (n, D) with n, D >= 1, got {found.shape}")
-        self._extension = McShaneWhitney(
-            points, checks.probabilities("rows", found, found.shape), norm=norm, side=side
-        )
+        rows_ = checks.probabilities("rows", found, found.shape)
+        where = checks.array("points", points)
+        if where.ndim > 0 and len(where) != len(rows_):
+            raise ValueError(
+                f"rows must have shape ({len(where)}, D), one for each of the points, got {rows_.shape}"
+            )
+        self._extension = McShaneWhitney(where, rows_, norm=norm, side=side)
 
     @property
     def modulus(self) -> float:

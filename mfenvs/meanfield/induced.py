@@ -83,9 +83,23 @@ class InducedGame:
     reaches: see :meth:`next_population`.) Values are discounted: V = E sum_h gamma^h r_h with s_0 from the initial
     law (Guo et al., arXiv 1901.09585).
 
-    The rules of games read the other agents through an empirical distribution only, so that symmetrisation and
-    extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the rules over the agents' parameters.
-    All numbers are in float64, computed from constants and parameters that games keep in single precision. An
+    P(s, a, mu) and R(s, a, mu) are the averages of the rules over the agents' parameters, in the limit of many
+    agents. How near that is to Definition 6 for the game of N agents:
+
+    * Rules that read the others through an empirical distribution are symmetric in them: Sym(P^i) = P^i.
+    * At the distributions of N - 1 agents, rules that read it by :func:`mfenvs.share` only have exactly the values
+      of Definition 6. Others, such as the auction's draws without replacement, differ by O(1/N) where smooth.
+    * Between these, rules that are affine in the population extend their values with the same Lipschitz modulus;
+      curved ones with a modulus that is larger by O(1/N).
+    * Agents who are counted by who they are, by weights say, are averaged here [O]. Definition 6 would put every
+      agent in every other agent's place.
+
+    Where agents differ in their transitions (alpha > 0), this game's flow is not the limit of the empirical
+    distributions of many agents. Their states come to depend on their parameters: in A-SIS, who recovers slowly is
+    infected more often. The flow here averages P over all agents in every state, and not over those who are there.
+    The difference is a covariance, of second order in alpha, and part of what Theorem 1 allows for alpha.
+
+    All numbers are in float64, and so are constants and parameters that the game gives in double precision. An
     instance must not be used by several threads at once.
 
     Parameters
@@ -272,7 +286,7 @@ class InducedGame:
         if not math.isfinite(best - own):
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
-        if best - own < -MASKED_GAIN * max(1.0, abs(own)):
+        if self.allowed is not None and best - own < -MASKED_GAIN * max(1.0, abs(own)):
             raise ValueError(
                 f"the policy takes actions that the rule allowed of {type(self.game).__name__} masks, and gains by"
                 f" them: its value is {own}, that of a best response by allowed actions {best}"
@@ -501,23 +515,27 @@ class InducedGame:
 
 
 def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
-    """The flow in the arrays of a compiled one; tables that are the same at all times are views."""
+    """The flow in the arrays of a compiled one.
+
+    Tables that are the same at all times are read-only views of one that several flows have in common.
+    """
     tables, n_times = [arrays.transitions, arrays.successors], len(arrays.mu)
     for i, table in enumerate(tables):
-        if table is not None and len(table) < n_times:
+        if table is not None and len(table) == 1:
             tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
     return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
 
 
 def _once(table: NDArray[Any]) -> NDArray[Any]:
     """A table (T, ...) for kernels, or (1, ...) if it is the same at all times because it is a view of one."""
-    if table.flags.c_contiguous:
+    if table.flags.c_contiguous and table.flags.writeable:
         return table
-    if table.strides[0] != 0:
-        return np.ascontiguousarray(table)
+    if len(table) > 1 and table.strides[0] != 0:
+        return np.array(table)
     base = table.base
-    is_that = isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype
-    return base if is_that else np.ascontiguousarray(table[:1])
+    if isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype:
+        return base
+    return np.array(table[:1])
 
 
 def _tables_of(flow: Flow) -> tuple[Array, NDArray[np.int32] | None]:

@@ -14,11 +14,34 @@ Counts = NDArray[np.int64]
 
 LARGEST_CODE = 2**63 - 1
 """Largest number that stands for a point of a lattice."""
+BEYOND_COUNTING = 300.0
+"""Decimal logarithm from which on a number of vectors is not computed: the largest have millions of digits."""
 
 
 def lattice_size(n_outcomes: int, n_agents: int) -> int:
     """Number of points of the lattice: (K + m - 1 choose m - 1)."""
     return math.comb(n_agents + n_outcomes - 1, n_outcomes - 1)
+
+
+def n_arguments(n_outcomes: int, n_agents: int, *, as_counts: bool) -> float:
+    """Number of different arguments of a function of K agents' outcomes.
+
+    These are all m^K vectors or, ``as_counts``, the points of the lattice. It is a whole number up to 1e300, and
+    from there on infinite.
+    """
+    if as_counts:
+        total = n_agents + n_outcomes
+        logarithm = (math.lgamma(total) - math.lgamma(n_agents + 1) - math.lgamma(n_outcomes)) / math.log(10.0)
+    else:
+        logarithm = n_agents * math.log10(n_outcomes)
+    if logarithm > BEYOND_COUNTING:
+        return math.inf
+    return lattice_size(n_outcomes, n_agents) if as_counts else n_outcomes**n_agents
+
+
+def number_in_words(number: float) -> str:
+    """A number of :func:`n_arguments` for error messages."""
+    return str(number) if math.isfinite(number) else f"more than 1e{BEYOND_COUNTING:g}"
 
 
 def lattice(n_outcomes: int, n_agents: int) -> Counts:

@@ -24,7 +24,7 @@ def search_lattice(
 ) -> None:
     """Evaluate two functions of counts and a time at up to ``n_points`` points, in search of their maxima.
 
-    The points are the even distribution, the corners, random points, and those of local searches from the best
+    The points are the corners, the even distribution, random points, and those of local searches from the best
     point of either function, which move groups of agents from one outcome to another: half of all agents at first,
     single agents at last.
 
@@ -43,14 +43,15 @@ def search_lattice(
     """
     search = _Search(evaluate, n_points)
     corners = [(outcome, time) for time in times for outcome in range(n_outcomes)]
-    if len(corners) >= n_points:
-        chosen = rng.choice(len(corners), n_points - 1, replace=False)
+    if len(corners) > n_points:
+        chosen = rng.choice(len(corners), n_points, replace=False)
         corners = [corners[int(k)] for k in chosen]
-    search.visit(rounded(np.ones(n_outcomes), n_agents), times[int(rng.integers(len(times)))])
     for outcome, time in corners:
         corner = np.zeros(n_outcomes, np.int64)
         corner[outcome] = n_agents
         search.visit(corner, time)
+    if search.left:
+        search.visit(rounded(np.ones(n_outcomes), n_agents), times[int(rng.integers(len(times)))])
     for k in range(int(SHARE_OF_RANDOM_POINTS * search.left)):
         counts = random_counts(rng, n_outcomes, n_agents, CONCENTRATIONS[k % len(CONCENTRATIONS)])
         search.visit(counts, times[int(rng.integers(len(times)))])

@@ -18,11 +18,16 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
 from mfenvs import checks
+from mfenvs.meanfield.dependence import (
+    ProvenDependence,
+    ProvenDependences,
+    proven_dependences,
+    times_that_matter,
+)
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.probing import (
     MOST_NUMBERS,
     Tables,
-    distinct_times,
     is_affine,
     is_constant,
     n_affordable,
@@ -35,7 +40,7 @@ from mfenvs.meanfield.probing import (
 Array = NDArray[np.float64]
 
 Dependence = Literal["none", "affine", "other"]
-"""How rules depend on the population."""
+"""How rules depend on the population where they were tried."""
 
 STEPS = (1.0, 0.1, 0.001)
 """Masses t that are moved from cell to cell in the search for large quotients."""
@@ -43,6 +48,8 @@ MOST_CELLS = 32
 """Largest number of cells between which mass is moved at one population."""
 MOST_ROWS = 1024
 """Largest number of transition rows that are compared pair by pair; of more, this many are drawn at random."""
+MOST_POPULATIONS = 100_000
+"""Largest number of random populations that a caller may ask for."""
 N_ROUNDS = 4
 """Number of rounds of the search. Those after the first look around the best population so far, too."""
 FARTHEST = 2.0 - 1e-12
@@ -71,9 +78,10 @@ class Constant:
 class LipschitzConstants:
     """The constants of Lemma 9 and appendix B.3, in the l1 norm, the largest over time steps.
 
-    A constant is exact where the rules are affine in the population or do not depend on it. This is checked at
-    random populations, not assumed; what holds at all of them is taken to hold everywhere. Where a rule jumps it
-    has no modulus in the population, and the estimate is as large as the smallest moves of mass (1/1000) show it.
+    A constant is exact where the rules are proven to be affine in the population or not to depend on it
+    (:mod:`mfenvs.meanfield.dependence`). Otherwise it is a lower estimate, also if the rules look affine at all
+    populations that were tried. Where a rule jumps it has no modulus in the population, and the estimate is as
+    large as the smallest moves of mass (1/1000) show it.
     """
 
     k_mu: Constant
@@ -93,9 +101,9 @@ class LipschitzConstants:
     l_pop: Constant
     """Modulus L_pop,mu of the population update Gamma(., pi), the same for all policies."""
     transitions: Dependence
-    """How the transition rows depend on the population."""
+    """How the transition rows depend on the population, at the populations that were tried."""
     rewards: Dependence
-    """How the rewards depend on the population."""
+    """How the rewards depend on the population, at the populations that were tried."""
     n_populations: int
     """Number of random populations at which the rules were checked, per time step."""
 
@@ -142,8 +150,8 @@ def lipschitz_constants(induced: InducedGame, *, n_populations: int = 48, seed: 
     induced:
         The mean-field game.
     n_populations:
-        Number of random populations at which the rules are checked, at least 4. Where the rules are not affine,
-        the search for large quotients tries as many in each of its four rounds.
+        Number of random populations at which the rules are checked, from 4 to 10^5. Where the rules are not
+        affine, the search for large quotients tries as many in each of its four rounds.
     seed:
         Random seed of the populations, an integer in [0, 2^64 - 1].
 
@@ -162,11 +170,12 @@ def lipschitz_constants(induced: InducedGame, *, n_populations: int = 48, seed: 
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {checks.shown(induced)}")
-    n_populations = checks.integer("n_populations", n_populations, 4)
+    n_populations = checks.integer("n_populations", n_populations, 4, MOST_POPULATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     n = n_affordable(induced, n_populations)
-    times = distinct_times(induced, random_populations(rng, induced, 3))
-    found = [_AtOneTime(induced, time, n, n_tables(induced, len(times)), rng).constants() for time in times]
+    times, proof = times_that_matter(induced.game), proven_dependences(induced.game, in_mean_field=True)
+    budget = n_tables(induced, len(times))
+    found = [_AtOneTime(induced, time, n, budget, proof, rng).constants() for time in times]
     names = [field.name for field in dataclasses.fields(LipschitzConstants)]
     return LipschitzConstants(**{name: _merged([getattr(one, name) for one in found]) for name in names})
 
@@ -184,7 +193,13 @@ class _AtOneTime:
     """The constants of one time step."""
 
     def __init__(
-        self, induced: InducedGame, time: int, n_populations: int, budget: int, rng: np.random.Generator
+        self,
+        induced: InducedGame,
+        time: int,
+        n_populations: int,
+        budget: int,
+        proof: ProvenDependences,
+        rng: np.random.Generator,
     ) -> None:
         self.induced, self.time, self.budget, self.rng = induced, time, budget, rng
         self.n_cells = induced.n_states * induced.n_actions
@@ -192,6 +207,8 @@ class _AtOneTime:
         self.points = self._at_points()
         self.transitions = self._dependence("transitions")
         self.rewards = self._dependence("rewards")
+        self.transitions_are_proven = self._is_proven(self.transitions, proof.transitions)
+        self.rewards_are_proven = self._is_proven(self.rewards, proof.rewards)
 
     def _at_points(self) -> Tables | None:
         """The tables at all point populations; None if there are too many."""
@@ -208,6 +225,12 @@ class _AtOneTime:
             return "affine"
         return "other"
 
+    def _is_proven(self, seen: Dependence, proof: ProvenDependence) -> bool:
+        """Whether rules are for certain as they look at the populations that were tried."""
+        if seen == "none":
+            return proof == "none" or (proof == "affine" and self.points is not None)
+        return seen == "affine" and proof != "unknown"
+
     def constants(self) -> LipschitzConstants:
         k_mu, l_mu, l_pop = self._in_population()
         k_s, k_a, _ = self._of_rows()
@@ -221,23 +244,26 @@ class _AtOneTime:
 
     def _in_population(self) -> tuple[Constant, Constant, Constant]:
         """K_mu, L_mu and L_pop,mu."""
-        k_mu = l_mu = l_pop = Constant(0.0, True)
         is_searched = "other" in (self.transitions, self.rewards)
         searched = self._search() if is_searched else (0.0, 0.0, 0.0)
         if self.transitions == "none":
             l_pop = self._of_rows()[2]
-            l_pop = Constant(0.5 * l_pop.value, l_pop.is_exact)
+            k_mu = Constant(0.0, self.transitions_are_proven)
+            l_pop = Constant(0.5 * l_pop.value, l_pop.is_exact and self.transitions_are_proven)
         elif self.transitions == "affine":
             assert self.points is not None
             k_mu = _largest_row_distance(self.points.transitions, self.rng)
-            k_mu = Constant(0.5 * k_mu.value, k_mu.is_exact)
+            k_mu = Constant(0.5 * k_mu.value, k_mu.is_exact and self.transitions_are_proven)
             l_pop = _update_modulus(self.points.transitions, self.rng)
+            l_pop = Constant(l_pop.value, l_pop.is_exact and self.transitions_are_proven)
         else:
             k_mu, l_pop = Constant(searched[0], False), Constant(searched[2], False)
-        if self.rewards == "affine":
+        if self.rewards == "none":
+            l_mu = Constant(0.0, self.rewards_are_proven)
+        elif self.rewards == "affine":
             assert self.points is not None
-            l_mu = Constant(0.5 * float(np.ptp(self.points.rewards, axis=0).max()), True)
-        elif self.rewards == "other":
+            l_mu = Constant(0.5 * float(np.ptp(self.points.rewards, axis=0).max()), self.rewards_are_proven)
+        else:
             l_mu = Constant(searched[1], False)
         return k_mu, l_mu, l_pop
 
@@ -253,7 +279,7 @@ class _AtOneTime:
         by_state = rows.reshape(n * n_states, n_actions, n_states)
         every = rows.reshape(n, n_states * n_actions, n_states)
         found = [largest_distance(groups, self.rng) for groups in (by_action, by_state, every)]
-        is_exact = self.transitions != "other"
+        is_exact = self.transitions_are_proven
         k_s, k_a, both = (
             Constant(one.value, one.value >= FARTHEST or (one.is_exact and is_exact)) for one in found
         )
@@ -263,7 +289,7 @@ class _AtOneTime:
         """L_s, L_a, and the span of rewards at one population, convex functions of affine rewards likewise."""
         earned = self._where_it_matters("rewards")
         spans = np.ptp(earned, axis=1), np.ptp(earned, axis=2), np.ptp(earned, axis=(1, 2))
-        l_s, l_a, span = (Constant(float(one.max()), self.rewards != "other") for one in spans)
+        l_s, l_a, span = (Constant(float(one.max()), self.rewards_are_proven) for one in spans)
         return l_s, l_a, span
 
     def _where_it_matters(self, name: str) -> Array:

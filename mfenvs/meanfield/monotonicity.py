@@ -12,15 +12,16 @@ flows of policies, the only populations that the proofs compare; there the pairi
 
 The pairing of two populations is the integral of the quadratic form <d, DR d> along the segment between them, with
 d = mu - mu' and DR the derivative of the rewards. So the game is monotone if and only if the largest eigenvalue of
-the symmetrised derivative, on the domain's tangent space, is nowhere positive. Where rewards are affine in the
-population the derivative is constant and the eigenvalue is a certificate. If it is positive, its eigenvector gives
-two populations with a positive pairing.
+the symmetrised derivative, on the domain's tangent space, is nowhere positive. Where rewards are proven to be
+affine in the population (:mod:`mfenvs.meanfield.dependence`) the derivative is constant and the eigenvalue is a
+certificate. If it is positive, its eigenvector gives two populations with a positive pairing.
 
 Rewards have a potential (they are the gradient of a function of the population) if and only if the derivative is
 symmetric on the tangent space: the one-form <R, dmu> is closed, and the domain is convex.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,18 +29,17 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, helmert, qr
 
 from mfenvs import checks
+from mfenvs.meanfield.dependence import proven_dependences, times_that_matter
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.probing import (
     MOST_TABLES,
     MOST_WORK,
     N_KINDS,
-    distinct_times,
     is_affine,
     is_constant,
     n_affordable,
     point_populations,
     random_populations,
-    tables,
 )
 
 Array = NDArray[np.float64]
@@ -82,9 +82,11 @@ class Monotonicity:
     along_flows: bool
     """Whether the flows of policies were compared; else all populations."""
     transitions_depend: bool
-    """Whether P depends on the population: then the game is not monotone, whatever its rewards."""
+    """Whether P was seen to depend on the population: then the game is not monotone, whatever its rewards."""
+    transitions_are_certain: bool
+    """Whether P is for certain as ``transitions_depend`` says: seen to depend, or proven not to."""
     method: Method
-    """``certificate``: rewards are affine in the population, and ``largest_eigenvalue`` is exact.
+    """``certificate``: rewards are proven to be affine in the population, and ``largest_eigenvalue`` is exact.
     ``sampled derivatives``: it is the largest at the populations that were tried. ``sampled pairs``: it is the
     largest pairing found, divided by the squared l2 distance: a lower estimate."""
     largest_eigenvalue: float
@@ -107,14 +109,14 @@ class Monotonicity:
         """Whether the game is monotone (with <= 0); None if nothing speaks against it, but it is not certain."""
         if self.transitions_depend or self.counter_example is not None:
             return False
-        return True if self.method == "certificate" else None
+        return True if self.method == "certificate" and self.transitions_are_certain else None
 
     @property
     def is_strict(self) -> bool | None:
         """Whether it is strictly monotone, as Definition 10 is printed; None if that is not certain."""
         if self.is_monotone is False or self.largest_eigenvalue >= -self.tolerance:
             return False
-        return True if self.method == "certificate" else None
+        return self.is_monotone
 
     def __str__(self) -> str:
         where = "along flows" if self.along_flows else "over all populations"
@@ -192,18 +194,36 @@ class _Search:
         self.induced, self.along_flows, self.rng = induced, along_flows, rng
         self.n_cells = induced.n_states * induced.n_actions
         self.probes = random_populations(rng, induced, n_affordable(induced, 12))
-        self.times = distinct_times(induced, self.probes[:3])
+        self.times = times_that_matter(induced.game)
         """The time steps with rules of their own: the first one only, if the rules do not read the time."""
-        some_times = {self.times[0], self.times[len(self.times) // 2], self.times[-1]}
-        self.transitions_depend = any(
-            not is_constant(tables(induced, self.probes, time).transitions) for time in some_times
-        )
+        self.proof = proven_dependences(induced.game, in_mean_field=True)
+        self.transitions_depend, self.transitions_are_certain = self._of_transitions()
+
+    def _of_transitions(self) -> tuple[bool, bool]:
+        """Whether P depends on the population, and whether that is certain."""
+        if self.proof.transitions == "none":
+            return False, True
+        if self.proof.transitions == "affine" and self._can_afford_points():
+            # What is affine is constant if it is so at the point populations.
+            return self._differ(point_populations(self.induced), self.times), True
+        some_times = sorted({self.times[0], self.times[len(self.times) // 2], self.times[-1]})
+        they_depend = self._differ(self.probes, some_times)
+        return they_depend, they_depend
+
+    def _differ(self, populations: Array, times: Sequence[int]) -> bool:
+        """Whether P at one of the populations is not that at the first."""
+        for time in times:
+            first = self.induced.arrays(populations[0], time)[0]
+            for mu in populations[1:]:
+                if not is_constant(np.stack([first, self.induced.arrays(mu, time)[0]])):
+                    return True
+        return False
 
     def by_derivatives(self, n_populations: int) -> Monotonicity:
         """Eigenvalues of the symmetrised derivative at one population (if constant), or at several."""
         slopes = self._constant_derivatives()
         blocks, n_affordable_bases = self._affordable(n_populations)
-        is_certain = slopes is not None and len(blocks) == len(self._blocks())
+        is_certain = slopes is not None and self.proof.rewards != "unknown" and len(blocks) == len(self._blocks())
         bases = [self._base(is_uniform=k == 0) for k in range(1 if slopes is not None else n_affordable_bases)]
         basis = self._basis()
         tolerance = EXACT if slopes is not None else DIFFERENCED
@@ -230,6 +250,7 @@ class _Search:
         return Monotonicity(
             along_flows=self.along_flows,
             transitions_depend=self.transitions_depend,
+            transitions_are_certain=self.transitions_are_certain,
             method="certificate" if is_certain else "sampled derivatives",
             largest_eigenvalue=best,
             tolerance=threshold,
@@ -258,9 +279,7 @@ class _Search:
 
         Its columns are the rewards at the point populations: on directions of sum 0 that is the derivative.
         """
-        entries = self.n_cells * (self.induced.n_states + 1)
-        n_tables = (self.n_cells + len(self.probes)) * len(self.times)
-        if n_tables > MOST_TABLES or n_tables * entries > MOST_WORK:
+        if not self._can_afford_points():
             return None
         found = []
         for time in self.times:
@@ -272,6 +291,12 @@ class _Search:
                 return None
             found.append(at_points.reshape(self.n_cells, self.n_cells).T)
         return found if len(found) == self.induced.n_times else found * self.induced.n_times
+
+    def _can_afford_points(self) -> bool:
+        """Whether tables at all point populations and at the probes, at all times, are not too much work."""
+        entries = self.n_cells * (self.induced.n_states + 1)
+        n_tables = (self.n_cells + len(self.probes)) * len(self.times)
+        return n_tables <= MOST_TABLES and n_tables * entries <= MOST_WORK
 
     def _derivative(self, mu: Array, time: int) -> Array:
         """The derivative of the rewards at a population, (SA, SA), on directions of sum 0, by differences."""
@@ -380,6 +405,7 @@ class _Search:
         return Monotonicity(
             along_flows=self.along_flows,
             transitions_depend=self.transitions_depend,
+            transitions_are_certain=self.transitions_are_certain,
             method="sampled pairs",
             largest_eigenvalue=best,
             tolerance=EXACT * scale,

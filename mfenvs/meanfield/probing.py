@@ -1,7 +1,6 @@
 """Populations at which the induced game's rules are probed, and whether the rules are affine in the population."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,18 +74,6 @@ def n_tables(induced: InducedGame, n_times: int) -> int:
     """Number of populations per time step at which tables may be computed for one question."""
     entries = induced.n_states * induced.n_actions * (induced.n_states + 1)
     return min(MOST_TABLES, MOST_WORK // entries) // n_times
-
-
-def distinct_times(induced: InducedGame, populations: Array) -> Sequence[int]:
-    """The time steps to look at: the first only, if the rules are the same at all of them at these populations."""
-    first = tables(induced, populations, 0)
-    for time in range(1, induced.n_times):
-        later = tables(induced, populations, time)
-        if not (
-            np.array_equal(first.transitions, later.transitions) and np.array_equal(first.rewards, later.rewards)
-        ):
-            return range(induced.n_times)
-    return range(1)
 
 
 def is_constant(values: Array) -> bool:

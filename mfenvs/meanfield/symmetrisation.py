@@ -6,7 +6,7 @@ entries of x. It depends on x through its counts only, so that it is a function 
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from mfenvs import checks
+from mfenvs.game import MAX_AGENTS, MAX_CELLS
 from mfenvs.meanfield.lattice import (
     Counts,
     in_order,
     joint_outcomes,
     lattice,
-    lattice_size,
+    n_arguments,
     n_orders,
+    number_in_words,
     orders,
     point_of,
 )
@@ -74,14 +76,17 @@ def symmetrise(function: Callable[..., ArrayLike], x: Sequence[Any] | ArrayLike)
 
     Raises
     ------
+    TypeError
+        If f is not a function, x no sequence of outcomes that can be compared, or empty, or f returns no numbers.
     ValueError
-        If there are more than a million orders, or f returns numbers that are not finite or arrays of different
-        shapes.
+        If x has more than a million orders, or f returns numbers that are not finite or arrays of
+        different shapes.
 
     References
     ----------
     Yardim & He, arXiv 2408.15173, Definition 3.
     """
+    _check_callable(function)
     distinct, codes = _coded(x)
     counts = np.bincount(codes, minlength=len(distinct))
     number = n_orders(counts)
@@ -91,7 +96,7 @@ def symmetrise(function: Callable[..., ArrayLike], x: Sequence[Any] | ArrayLike)
             f" {MOST_EVALUATIONS}: use symmetrise_by_sampling, or, for a function of counts, f itself"
         )
     # Equal terms are added up exactly, so that a symmetric function is returned unchanged.
-    return _mean(np.stack([_evaluated(function, distinct, order) for order in orders(counts)]))
+    return _mean(_table(function, distinct, orders(counts)))
 
 
 def symmetrise_by_sampling(
@@ -104,7 +109,7 @@ def symmetrise_by_sampling(
     function, x:
         As for :func:`symmetrise`.
     n_samples:
-        Number of permutations, at least 2, drawn independently and uniformly.
+        Number of permutations, from 2 to 10^6, drawn independently and uniformly.
     seed:
         Random seed, an integer in [0, 2^64 - 1].
 
@@ -117,12 +122,11 @@ def symmetrise_by_sampling(
     TypeError, ValueError
         If an argument is not allowed, or f returns numbers that are not finite or arrays of different shapes.
     """
-    n_samples = checks.integer("n_samples", n_samples, 2)
+    _check_callable(function)
+    n_samples = checks.integer("n_samples", n_samples, 2, MOST_EVALUATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     distinct, codes = _coded(x)
-    return Estimates.of(
-        np.stack([_evaluated(function, distinct, rng.permutation(codes)) for _ in range(n_samples)])
-    )
+    return Estimates.of(_table(function, distinct, (rng.permutation(codes) for _ in range(n_samples))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,21 +186,22 @@ def lift(
     ----------
     Yardim & He, arXiv 2408.15173, Definition 3.
     """
-    n_outcomes = checks.integer("n_outcomes", n_outcomes, 1)
-    n_agents = checks.integer("n_agents", n_agents, 1)
+    _check_callable(function)
+    n_outcomes = checks.integer("n_outcomes", n_outcomes, 1, MAX_CELLS)
+    n_agents = checks.integer("n_agents", n_agents, 1, MAX_AGENTS)
     sees_counts = checks.boolean("sees_counts", sees_counts)
-    number = lattice_size(n_outcomes, n_agents) if sees_counts else n_outcomes**n_agents
+    number = n_arguments(n_outcomes, n_agents, as_counts=sees_counts)
     if number > MOST_EVALUATIONS:
         otherwise = "" if sees_counts else ", or, for a function of counts, say sees_counts=True"
         raise ValueError(
-            f"a lift over {n_outcomes} outcomes of {n_agents} agents takes {checks.shown(number)} evaluations,"
+            f"a lift over {n_outcomes} outcomes of {n_agents} agents takes {number_in_words(number)} evaluations,"
             f" more than {MOST_EVALUATIONS}: estimate it at single points (symmetrise_by_sampling){otherwise}"
         )
     outcomes, points = range(n_outcomes), lattice(n_outcomes, n_agents)
     if sees_counts:
-        return LatticeFunction(points, np.stack([_evaluated(function, outcomes, in_order(c)) for c in points]))
+        return LatticeFunction(points, _table(function, outcomes, (in_order(counts) for counts in points)))
     vectors = joint_outcomes(n_outcomes, n_agents)
-    values = np.stack([_evaluated(function, outcomes, vector) for vector in vectors])
+    values = _table(function, outcomes, vectors)
     return LatticeFunction(points, lifted_values(values, point_of(vectors, points), len(points)))
 
 
@@ -221,20 +226,46 @@ def _mean(values: Array) -> Array:
 def _coded(x: Sequence[Any] | ArrayLike) -> tuple[list[Any], NDArray[np.int64]]:
     """The distinct outcomes of x, and the number of each of its entries among them."""
     try:
-        entries = list(x.tolist() if isinstance(x, np.ndarray) else x)  # type: ignore[arg-type]
+        entries = list(checks.array("x", x).tolist() if isinstance(x, np.ndarray) else x)  # type: ignore[arg-type]
     except TypeError:
+        if isinstance(x, np.ma.MaskedArray):
+            raise
         entries = []
     if not entries:
         raise TypeError(f"x must be a sequence of at least one outcome, got {checks.shown(x)}")
     distinct: list[Any] = []
     codes = np.empty(len(entries), np.int64)
     for k, entry in enumerate(entries):
-        codes[k] = next((j for j, known in enumerate(distinct) if known == entry), len(distinct))
+        codes[k] = next((j for j, known in enumerate(distinct) if _are_equal(known, entry)), len(distinct))
         if codes[k] == len(distinct):
             distinct.append(entry)
     return distinct, codes
 
 
-def _evaluated(function: Callable[..., ArrayLike], outcomes: Sequence[Any], codes: NDArray[np.int64]) -> Array:
-    given = tuple(outcomes[code] for code in codes)
-    return checks.finite_numbers(f"function({checks.shown(given)})", function(given))
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:
+        raise TypeError(
+            f"x must hold outcomes that can be compared, got {checks.shown(one)} and {checks.shown(other)}: give"
+            " tuples in the place of arrays"
+        ) from None
+
+
+def _check_callable(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"function must be a function of a tuple of outcomes, got {checks.shown(function)}")
+
+
+def _table(
+    function: Callable[..., ArrayLike], outcomes: Sequence[Any], orders_of_codes: Iterable[NDArray[np.int64]]
+) -> Array:
+    """The values of a function at several orders of outcomes, shape (n, ...)."""
+    values: list[Array] = []
+    for codes in orders_of_codes:
+        given = tuple(outcomes[code] for code in codes)
+        name = f"function({checks.shown(given)})"
+        values.append(checks.finite_numbers(name, function(given)))
+        if values[-1].shape != values[0].shape:
+            raise ValueError(f"{name} must have shape {values[0].shape} as before, got {values[-1].shape}")
+    return np.stack(values)

@@ -269,6 +269,8 @@ def induced_arrays(
     ----------
     Yardim & He, arXiv 2408.15173, Definition 6.
     """
+    if not isinstance(tables, JointTables):
+        raise TypeError(f"tables must be those of tabulate_black_box, got {checks.shown(tables)}")
     extension = checks.choice("extension", extension, get_args(Extension))
     norm = checks.choice("norm", norm, get_args(Norm))
     if extension == "kirszbraun" and norm != "l2":

@@ -5,7 +5,9 @@ Yardim & He (arXiv 2408.15173), Definition 7: with P and R of the induced mean-f
     alpha = max over i, s, a, others of ||P^i(. | s, a, others) - P(. | s, a, sigma(others))||_1
     beta  = max over i, s, a, others of |R^i(s, a, others) - R(s, a, sigma(others))|.
 
-Small games are enumerated. In large ones the maximum over others is searched, which gives a lower estimate.
+Small games are enumerated. Where rules are proven to be affine in the counts of the others, the maximum over
+others is at a corner of the lattice, all others doing the same, at any N: the norms are convex. Elsewhere the
+maximum is searched, which gives a lower estimate.
 """
 
 import dataclasses
@@ -24,7 +26,8 @@ from mfenvs.meanfield.black_box import (
     tabulate_black_box,
 )
 from mfenvs.meanfield.closed_path import RulesAmongOthers
-from mfenvs.meanfield.lattice import Counts, in_order, lattice, lattice_size
+from mfenvs.meanfield.dependence import ProvenDependence, ProvenDependences
+from mfenvs.meanfield.lattice import Counts, in_order, lattice, n_arguments
 from mfenvs.meanfield.lattice_search import search_lattice
 from mfenvs.meanfield.sampled_symmetry import SampledSymmetry, sample_symmetry
 from mfenvs.meanfield.symmetrisation import MOST_EVALUATIONS
@@ -60,8 +63,10 @@ class ApproximateSymmetry:
     """Asymmetry of the transitions, in [0, 2]."""
     beta: float
     """Asymmetry of the rewards, in their units."""
-    kind: Kind
-    """``exact``, or ``lower estimate`` where the maximum over others was searched."""
+    alpha_kind: Kind
+    """``exact`` (to rounding), or ``lower estimate`` where the maximum over others was searched."""
+    beta_kind: Kind
+    """The same for beta."""
     n_points: int
     """Number of empirical distributions of others that were evaluated, once for every time; 0 if all agents have
     the same rules, which read counts only."""
@@ -84,6 +89,11 @@ class ApproximateSymmetry:
     """Standard error of beta: 0 unless the symmetrisation was sampled."""
     n_permutations: int = 0
     """Number of permutations of a sampled symmetrisation; 0 if it is exact."""
+
+    @property
+    def kind(self) -> Kind:
+        """``exact`` if both alpha and beta are, else ``lower estimate``."""
+        return "exact" if self.alpha_kind == self.beta_kind == "exact" else "lower estimate"
 
     def most_asymmetric(self, n: int = 1, by: Measure | None = None) -> NDArray[np.int64]:
         """The n agents who break the symmetry most, the first one most, as indices.
@@ -114,7 +124,8 @@ class ApproximateSymmetry:
         return {
             "alpha": self.alpha,
             "beta": self.beta,
-            "kind": self.kind,
+            "alpha_kind": self.alpha_kind,
+            "beta_kind": self.beta_kind,
             "n_points": self.n_points,
             "alpha_standard_error": self.alpha_standard_error,
             "beta_standard_error": self.beta_standard_error,
@@ -124,11 +135,14 @@ class ApproximateSymmetry:
         }
 
     def __str__(self) -> str:
-        relation = "=" if self.kind == "exact" else ">="
-        return (
-            f"alpha {relation} {self.alpha:.6g} (agent {self.alpha_at.agent}), beta {relation} {self.beta:.6g}"
-            f" (agent {self.beta_at.agent}), {self.kind}, {self.n_points} points"
+        parts = (
+            f"{name} {'=' if kind == 'exact' else '>='} {value:.6g} ({kind}, agent {at.agent})"
+            for name, kind, value, at in (
+                ("alpha", self.alpha_kind, self.alpha, self.alpha_at),
+                ("beta", self.beta_kind, self.beta, self.beta_at),
+            )
         )
+        return f"{', '.join(parts)}, {self.n_points} points"
 
 
 def approximate_symmetry(
@@ -137,11 +151,11 @@ def approximate_symmetry(
     """Compute alpha and beta of an N-player game, and who breaks its symmetry.
 
     A finite game whose agents are counted by state and action is symmetrised without permutations, at any N: a
-    point costs O(N). If it has more than ``n_points`` points (times the time steps that rules read), the points of
-    a lower estimate are the corners (all others alike) first, then random ones, then those of local searches from
-    the best. Where rules are affine in the population, the maximum is at a corner, so that the lower estimate is
-    alpha and beta themselves if n_points > |S| |A|. A finite game whose agents are counted by who they are is
-    treated as a black box.
+    point costs O(N). Where all agents' rules are proven to be affine in the counts of the others
+    (:mod:`mfenvs.meanfield.dependence`), the corners of the lattice (all others alike) are enough for exact
+    results; there are |S| |A| of them, for each time step if rules read the time. Otherwise a game with more than
+    ``n_points`` points has lower estimates: from the corners first, then random points, then those of local
+    searches from the best. A finite game whose agents are counted by who they are is treated as a black box.
 
     A black box is enumerated if that takes a million evaluations at most. Otherwise the symmetrisation at a point
     is estimated from random permutations, and from random agents if there are more than 32. Then alpha and beta
@@ -153,9 +167,9 @@ def approximate_symmetry(
     game:
         A finite game, or one given by callables.
     n_points:
-        Number of points of a search, at least 1.
+        Largest number of points that are evaluated, from 1 to 10^6, unless a black box is enumerated.
     n_permutations:
-        Number of permutations with which a sampled symmetrisation is evaluated, at least 2.
+        Number of permutations with which a sampled symmetrisation is evaluated, from 2 to 10^6.
     seed:
         Random seed of the search, an integer in [0, 2^64 - 1].
 
@@ -173,8 +187,8 @@ def approximate_symmetry(
     ----------
     Yardim & He, arXiv 2408.15173, Definition 7.
     """
-    n_points = checks.integer("n_points", n_points, 1)
-    n_permutations = checks.integer("n_permutations", n_permutations, 2)
+    n_points = checks.integer("n_points", n_points, 1, MOST_EVALUATIONS)
+    n_permutations = checks.integer("n_permutations", n_permutations, 2, MOST_EVALUATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     if isinstance(game, FiniteGame):
         rules = RulesAmongOthers(game)
@@ -204,6 +218,7 @@ class _PointRules(Protocol):
     first_of_kind: NDArray[np.int64]
     times: range
     shape: tuple[int, int]
+    dependences: ProvenDependences
 
     def deviations(self, counts: Counts, time: int) -> Any: ...
 
@@ -215,7 +230,7 @@ class _FiniteGameAtCounts:
         self.n_others, self.times = rules.n_others, rules.times
         self.kind_of_agent, self.first_of_kind = rules.kind_of_agent, rules.first_of_kind
         self.shape = rules.game.n_states, rules.game.n_actions
-        self.deviations = rules.deviations
+        self.deviations, self.dependences = rules.deviations, rules.dependences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +246,7 @@ class _BlackBoxAtCounts:
 
     def __init__(self, game: BlackBoxGame) -> None:
         self.game, self.n_others, self.times = game, game.n_others, range(1)
+        self.dependences = ProvenDependences("unknown", "unknown")
         self.kind_of_agent = self.first_of_kind = np.arange(game.n_agents)
         self.shape = game.n_states, game.n_actions
 
@@ -254,7 +270,7 @@ def _of_counts(rules: RulesAmongOthers, n_points: int, rng: np.random.Generator)
         # All have the same rules of the others' counts, and so those of the induced game.
         zeros, shape = np.zeros(rules.game.n_agents), (rules.game.n_states, rules.game.n_actions)
         nowhere = Witness(0, 0, 0, np.eye(1, shape[0] * shape[1], dtype=np.int64).reshape(shape) * rules.n_others)
-        return ApproximateSymmetry(0.0, 0.0, "exact", 0, zeros, zeros, nowhere, nowhere, zeros)
+        return ApproximateSymmetry(0.0, 0.0, "exact", "exact", 0, zeros, zeros, nowhere, nowhere, zeros)
     return _searched(_FiniteGameAtCounts(rules), n_points, rng)
 
 
@@ -286,12 +302,13 @@ class _Records:
                 self.at[which] = Witness(agent, state, action, counts.reshape(self.rules.shape).copy(), time)
         return values
 
-    def result(self, kind: Kind) -> ApproximateSymmetry:
+    def result(self, alpha_kind: Kind, beta_kind: Kind) -> ApproximateSymmetry:
         of_agent = self.rules.kind_of_agent
         return ApproximateSymmetry(
             alpha=self.best[0],
             beta=self.best[1],
-            kind=kind,
+            alpha_kind=alpha_kind,
+            beta_kind=beta_kind,
             n_points=self.n_points,
             alpha_of_agent=self.alpha[of_agent],
             beta_of_agent=self.beta[of_agent],
@@ -302,14 +319,26 @@ class _Records:
 
 
 def _searched(rules: _PointRules, n_points: int, rng: np.random.Generator) -> ApproximateSymmetry:
-    records, n_pairs = _Records(rules), rules.shape[0] * rules.shape[1]
-    if lattice_size(n_pairs, rules.n_others) * len(rules.times) <= n_points:
-        for time in rules.times:
-            for counts in lattice(n_pairs, rules.n_others):
-                records.evaluate(counts, time)
-        return records.result("exact")
-    search_lattice(records.evaluate, n_pairs, rules.n_others, rules.times, n_points, rng)
-    return records.result("lower estimate")
+    records, n_pairs, n_times = _Records(rules), rules.shape[0] * rules.shape[1], len(rules.times)
+    has_all_corners = n_pairs * n_times <= n_points
+    kinds = [_kind_at_corners(proof, has_all_corners) for proof in rules.dependences]
+    if kinds == ["exact", "exact"]:
+        points = rules.n_others * np.eye(n_pairs if has_all_corners else 1, n_pairs, dtype=np.int64)
+    elif n_arguments(n_pairs, rules.n_others, as_counts=True) * n_times <= n_points:
+        points, kinds = lattice(n_pairs, rules.n_others), ["exact", "exact"]
+    else:
+        search_lattice(records.evaluate, n_pairs, rules.n_others, rules.times, n_points, rng)
+        return records.result(*kinds)
+    for time in rules.times:
+        for counts in points:
+            records.evaluate(counts, time)
+    return records.result(*kinds)
+
+
+def _kind_at_corners(proof: ProvenDependence, has_all_corners: bool) -> Kind:
+    """What the largest deviation of rules at the corners, or at one of them, is."""
+    is_enough = proof == "none" or (proof == "affine" and has_all_corners)
+    return "exact" if is_enough else "lower estimate"
 
 
 def _of_tables(game: BlackBoxGame) -> ApproximateSymmetry:
@@ -330,7 +359,8 @@ def _of_tables(game: BlackBoxGame) -> ApproximateSymmetry:
     return ApproximateSymmetry(
         alpha=float(of_agent[0].max()),
         beta=float(of_agent[1].max()),
-        kind="exact",
+        alpha_kind="exact",
+        beta_kind="exact",
         n_points=len(tables.points),
         alpha_of_agent=of_agent[0],
         beta_of_agent=of_agent[1],
@@ -368,7 +398,8 @@ def _sampled(found: SampledSymmetry, n_permutations: int) -> ApproximateSymmetry
     return ApproximateSymmetry(
         alpha=found.transitions.value,
         beta=found.rewards.value,
-        kind="lower estimate",
+        alpha_kind="lower estimate",
+        beta_kind="lower estimate",
         n_points=found.n_points,
         alpha_of_agent=found.transitions.of_agent,
         beta_of_agent=found.rewards.of_agent,

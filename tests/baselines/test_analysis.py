@@ -21,7 +21,7 @@ def test_the_report_on_an_epidemic():
     found = analyse(game, FAST)
     assert found.constants.k_mu.value == pytest.approx(0.9)
     assert found.symmetry.alpha == found.symmetry.beta == 0
-    assert found.symmetry_is_exact
+    assert found.symmetry.kind == "exact"
     assert found.bound_is_certain
     assert found.free.is_monotone is False
     assert found.equilibrium.exploitability == InducedGame(game).exploitability(found.equilibrium.policy)
@@ -49,8 +49,8 @@ def test_rewards_of_length_one_have_the_printed_bound_too():
 def test_affine_games_have_exact_asymmetries_at_any_size():
     """All corners are tried, and the largest deviation of affine rules is at one of them."""
     found = analyse(make("Epidemic-v0", n_agents=300, horizon=2), dataclasses.replace(FAST, n_worlds=2))
-    assert found.symmetry.kind == "lower estimate"
-    assert found.symmetry_is_exact
+    assert found.symmetry.kind == "exact"
+    assert found.bound_is_certain
     agents = found.game.agents
     mean = agents["aversion"].astype(float).mean()
     assert found.symmetry.beta == pytest.approx(np.abs(agents["aversion"].astype(float) - mean).max())

@@ -6,6 +6,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from replay import Recording, masks_of, told_of_worlds
 
 import mfenvs
+from mfenvs.conformance import libraries
+from mfenvs.conformance.subject import Subject
 from mfenvs.game import index_dtype
 
 pytestmark = [
@@ -41,6 +43,10 @@ def test_vector_shapes_dtypes_and_spaces(case, observe, n_worlds):
         assert not goes_on.any()
         assert_infos_of_vector(vector, infos)
     assert vector.observation_space.contains(observations)
+
+
+def test_vector_walk(case, observe):
+    libraries.gymnasium_vector(Subject(case.game(), observe))
 
 
 def assert_infos_of_vector(vector, infos):

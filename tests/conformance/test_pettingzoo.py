@@ -4,12 +4,13 @@ import warnings
 
 import numpy as np
 import pettingzoo
+import pettingzoo.test  # its import warns, which must not be an error of the tests that use it
 import pytest
-from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test, state_test
 from replay import random_actions
 
 import mfenvs
-from mfenvs.api.pettingzoo import env
+from mfenvs.conformance import libraries
+from mfenvs.conformance.subject import Subject
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -24,11 +25,11 @@ def _quiet():
 
 
 def test_parallel_api(case, observe):
-    parallel_api_test(mfenvs.parallel_env(case.name, observe=observe, **case.constants), num_cycles=20)
+    libraries.pettingzoo_parallel_api(Subject(case.game(), observe))
 
 
 def test_parallel_seeds(case):
-    parallel_seed_test(lambda: mfenvs.parallel_env(case.name, **case.constants), num_cycles=20)
+    libraries.pettingzoo_parallel_seed(Subject(case.game()))
 
 
 def test_aec_api(case, observe):
@@ -39,15 +40,15 @@ def test_aec_api(case, observe):
         if case.name in SEE_THEIR_LEVEL:
             warnings.filterwarnings("ignore", message="Observation is a single number")
             warnings.filterwarnings("ignore", message="Observation numpy array is all zeros")
-        api_test(env(case.name, observe=observe, **case.constants), num_cycles=40)
+        libraries.pettingzoo_api(Subject(case.game(), observe))
 
 
 def test_states(case):
-    state_test(env(case.name, **case.constants), mfenvs.parallel_env(case.name, **case.constants), num_cycles=5)
+    libraries.pettingzoo_state(Subject(case.game()))
 
 
 def test_aec_seeds(case):
-    seed_test(lambda: env(case.name, **case.constants), num_cycles=20)
+    libraries.pettingzoo_seed(Subject(case.game()))
 
 
 def test_dictionaries_hold_plain_values_within_the_spaces(case, observe):

@@ -67,7 +67,7 @@ def test_an_episode_without_end_needs_a_horizon(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("reward", "error", "match"),
     [
-        (np.nan, ValueError, "rewards of env must be finite, got nan of p1 after step 0"),
+        (np.nan, ValueError, "rewards of env must be finite and of size .*, got nan of p1 after step 0"),
         ("much", TypeError, "rewards of env must be numbers, got .*'much'"),
     ],
 )
@@ -174,3 +174,92 @@ def test_a_game_in_disguise_keeps_its_states() -> None:
     engine.reset(seed=7)
     assert environment.reset(7).tolist() == engine.states[0].tolist()
     assert isinstance(env, pettingzoo.ParallelEnv)
+
+
+def changed(method, change):
+    """Coins whose ``reset`` or ``step`` returns something else than it should."""
+
+    def spoiled_method(self, *arguments, **names):
+        return change(getattr(Coins, method)(self, *arguments, **names))
+
+    return type("Changed", (Coins,), {method: spoiled_method})(3)
+
+
+def replaced(k, part):
+    return lambda found: (*found[:k], part, *found[k + 1 :])
+
+
+def every(k, value):
+    return lambda found: replaced(k, dict.fromkeys(("p0", "p1", "p2"), value))(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "error", "match"),
+    [
+        ("reset", lambda _: None, TypeError, r"env\.reset must return 2 dicts \(observations, infos\), got None"),
+        ("reset", lambda found: found[0], TypeError, r"env\.reset must return 2 dicts"),
+        (
+            "reset",
+            replaced(0, [1, 0, 1]),
+            TypeError,
+            r"observations of env\.reset must be a dict by agent",
+        ),
+        (
+            "step",
+            lambda _: None,
+            TypeError,
+            r"env\.step must return 5 dicts .*, infos\), got None",
+        ),
+        ("step", lambda found: found[:4], TypeError, r"env\.step must return 5 dicts"),
+        ("step", replaced(1, None), TypeError, r"rewards of env\.step must be a dict by agent, got None"),
+        ("step", replaced(2, None), TypeError, r"terminations of env\.step must be a dict by agent, got None"),
+        ("step", every(1, True), TypeError, "rewards of env must be numbers, got .*True"),
+        ("step", every(1, "1"), TypeError, "rewards of env must be numbers, got .*'1'"),
+        ("step", every(1, 10**400), TypeError, "rewards of env must be numbers"),
+        ("step", every(1, np.ones(1)), TypeError, "rewards of env must be numbers, got .*array"),
+        ("step", every(1, 1e101), ValueError, r"of size at most 1e\+100, got 1e\+101 of p0 after step 0"),
+        ("step", every(2, np.nan), TypeError, "terminations of p0 after step 0 must be True or False, got nan"),
+        (
+            "step",
+            every(3, "False"),
+            TypeError,
+            "truncations of p0 after step 0 must be True or False",
+        ),
+        ("step", every(2, np.ones(2, bool)), TypeError, "terminations of p0 after step 0 must be True or False"),
+    ],
+)
+def test_what_is_no_parallel_environment_after_all_is_refused(method, change, error, match) -> None:
+    with pytest.raises(error, match=match):
+        from_parallel_env(changed(method, change), n_episodes=2)
+
+
+def test_flags_may_be_those_of_numpy() -> None:
+    found = changed("step", lambda found: replaced(2, {k: np.bool_(v) for k, v in found[2].items()})(found))
+    assert from_parallel_env(found, n_episodes=2).game.horizon == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "match"),
+    [
+        (None, TypeError, r"env\.possible_agents must be a list of the agents' names, got None"),
+        ([["a"], ["b"]], TypeError, r"env\.possible_agents must be a list of the agents' names"),
+        (
+            ["p0", "p0", "p1"],
+            ValueError,
+            r"env\.possible_agents must be different names, got",
+        ),
+    ],
+)
+def test_names_of_agents_are_a_list_of_different_ones(names, error, match) -> None:
+    env = Coins(3)
+    env.possible_agents = names
+    with pytest.raises(error, match=match):
+        from_parallel_env(env, n_episodes=2)
+
+
+def test_what_an_environment_raises_is_left_as_it_is() -> None:
+    def fails(_):
+        raise KeyError("theirs")
+
+    with pytest.raises(KeyError, match="theirs"):
+        from_parallel_env(changed("step", fails), n_episodes=2)

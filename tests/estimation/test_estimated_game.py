@@ -328,7 +328,7 @@ def test_estimates_along_a_flow_are_those_at_its_populations() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"n_episodes": 1}, ValueError, "n_episodes must be an integer >= 2, got 1"),
+        ({"n_episodes": 1}, ValueError, r"n_episodes must be an integer in \[2, 1000000\], got 1"),
         ({"policies": []}, TypeError, "policies must be a list of at least one policy, or None"),
         ({"policies": [np.ones((3, 2, 2))]}, ValueError, r"policies\[0\]\[0, 0\] must be probabilities"),
         ({"policies": [np.ones((2, 2)) / 2]}, ValueError, r"policies\[0\] must have shape \(3, 2, 2\)"),
@@ -349,12 +349,37 @@ def test_arguments_that_are_not_allowed_are_named(arguments, error, match) -> No
 def test_arguments_of_methods_are_checked() -> None:
     found = from_parallel_env(Coins(), n_episodes=4)
     for call, match in (
-        (lambda: found.play(None, 1), "n_episodes must be an integer >= 2"),
+        (lambda: found.play(None, 1), r"n_episodes must be an integer in \[2, \d+\], got 1"),
         (lambda: found.deviation_gain(None, agent="p9"), "agent must be one of 'p0', 'p1', got 'p9'"),
         (lambda: found.at([[1.0, 0.0], [0.0, 0.5]]), "mu must hold probabilities"),
         (lambda: found.exploitability_bound(None, 1.0), "confidence must be a finite number in"),
-        (lambda: found.exploitability_draws(None, 0), "n_draws must be an integer >= 1"),
-        (lambda: found.more_episodes(None, 0), "n_episodes must be an integer >= 1"),
+        (lambda: found.exploitability_draws(None, 0), r"n_draws must be an integer in \[1, \d+\], got 0"),
+        (lambda: found.more_episodes(None, 0), r"n_episodes must be an integer in \[1, \d+\], got 0"),
     ):
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_an_interruption_loses_nothing_that_was_estimated() -> None:
+    """In the middle of an episode of a later call; going on gives what all episodes at once give."""
+
+    class Interrupted(Coins):
+        steps_left = 10**9
+
+        def step(self, actions):
+            self.steps_left -= 1
+            if not self.steps_left:
+                raise KeyboardInterrupt
+            return super().step(actions)
+
+    env = Interrupted(3)
+    found = from_parallel_env(env, n_episodes=4)
+    before = dataclasses.replace(found.estimates, values=found.estimates.values.copy())
+    env.steps_left = 8
+    with pytest.raises(KeyboardInterrupt):
+        found.more_episodes(None, 5)
+    assert len(found.episodes) == 4
+    assert_array_equal(found.estimates.values, before.values)
+    env.steps_left = 10**9
+    together = from_parallel_env(Coins(3), n_episodes=9)
+    assert_array_equal(found.more_episodes(None, 5).estimates.values, together.estimates.values)

@@ -10,8 +10,9 @@ from numpy.testing import assert_allclose
 
 from mfenvs import Engine, InducedGame
 from mfenvs.engine.model import in_double_precision, model_kernels
-from mfenvs.estimation.estimates import onto_simplex, pair_groups
+from mfenvs.estimation.estimates import pair_groups
 from mfenvs.estimation.fitted_game import FittedGame
+from mfenvs.meanfield.extension import project_to_simplex
 
 PAIRS = pair_groups("state-action", 2, 2)
 
@@ -36,7 +37,7 @@ def random_game(n_times=1, groups=PAIRS, **constants):
 def test_the_projection_is_the_nearest_law(numbers) -> None:
     """It is a law, and no corner of the simplex lies on the other side of it: the variational inequality."""
     point = np.array(numbers)
-    law = onto_simplex(point)
+    law = project_to_simplex(point)
     assert law.min() >= 0
     assert_allclose(law.sum(), 1.0, atol=1e-12)
     assert ((np.eye(len(point)) - law) @ (point - law)).max() <= 1e-12
@@ -56,7 +57,7 @@ def test_the_induced_game_is_the_linear_function_projected(features) -> None:
         }
         found = game.values[0] @ shares[features]
         transitions, rewards = induced.arrays(mu)
-        assert_allclose(transitions, onto_simplex(found[..., :-1]), atol=1e-12)
+        assert_allclose(transitions, project_to_simplex(found[..., :-1]), atol=1e-12)
         assert_allclose(rewards, found[..., -1], atol=1e-12)
 
 
@@ -65,7 +66,7 @@ def test_tables_of_each_time_are_used_at_that_time() -> None:
     mu = np.full((2, 2), 0.25)
     for time in range(3):
         transitions, rewards = InducedGame(game).arrays(mu, time)
-        assert_allclose(transitions, onto_simplex(game.values[time, ..., :-1, :] @ mu.ravel()), atol=1e-12)
+        assert_allclose(transitions, project_to_simplex(game.values[time, ..., :-1, :] @ mu.ravel()), atol=1e-12)
         assert_allclose(rewards, game.values[time, ..., -1, :] @ mu.ravel(), atol=1e-12)
 
 
@@ -82,7 +83,7 @@ def test_agents_do_not_count_themselves() -> None:
         for i, (s, a) in enumerate(zip(states, actions, strict=True)):
             others = np.delete(pairs, i)
             phi = np.bincount(game.groups.ravel()[others], minlength=3) / 3
-            assert_allclose(out[i], onto_simplex(game.values[0, s, a, :2] @ phi), atol=1e-12)
+            assert_allclose(out[i], project_to_simplex(game.values[0, s, a, :2] @ phi), atol=1e-12)
     engine = Engine(game, 5, debug=True)  # debug mode checks that what is drawn has its probability
     engine.reset(seed=0)
     before = engine.states.copy()

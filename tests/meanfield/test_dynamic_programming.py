@@ -79,11 +79,11 @@ def test_evaluation(given_problem, form, temperature):
 def test_the_best_of_all_deterministic_policies(given_problem, form):
     policy, p, r, initial = given_problem
     q, found = np.empty(r.shape), np.empty(r.shape)
-    best, own = gap(policy, initial, *form(p), r, 0.0, 1.0, q, scratch_for(form, 1.0))
+    best, own = gap(policy, initial, *form(p), r, None, 0.0, 1.0, q, scratch_for(form, 1.0))
     everything = [value(initial, other, p, r) for other in deterministic_policies(H, S, A)]
     assert best == pytest.approx(max(everything), abs=1e-12)
     assert own == pytest.approx(value(initial, policy, p, r), abs=1e-12)
-    best_response_kernel(*form(p), r, 0.0, 1.0, q, scratch_for(form, 1.0), found)
+    best_response_kernel(*form(p), r, None, 0.0, 1.0, q, scratch_for(form, 1.0), found)
     assert value(initial, found, p, r) == pytest.approx(best, abs=1e-12)
 
 
@@ -114,6 +114,50 @@ def test_many_problems_at_once(seed, copies, times, discount):
         assert (best[i, H] == 0).all()
 
 
+masks = st.integers(0, 10**6)
+
+
+def random_mask(seed, n_times):
+    """Which actions are allowed: at least one in every state."""
+    mask = np.random.default_rng(seed).random((n_times, S, A)) < 0.5
+    mask[..., 1] |= ~mask.any(axis=-1)
+    return mask
+
+
+@given(problems, forms, masks, st.sampled_from([1, H]))
+def test_the_best_of_all_policies_by_allowed_actions(given_problem, form, seed, n_times):
+    policy, p, r, initial = given_problem
+    allowed = random_mask(seed, n_times)
+    q, found = np.full(r.shape, np.nan), np.empty(r.shape)
+    best_response_kernel(*form(p), r, allowed, 0.0, 1.0, q, scratch_for(form, 1.0), found)
+    whole = np.broadcast_to(allowed, r.shape)
+    others = [other for other in deterministic_policies(H, S, A) if (whole[other > 0]).all()]
+    assert (whole[found > 0]).all()
+    best = max(value(initial, other, p, r) for other in others)
+    assert value(initial, found, p, r) == pytest.approx(best, abs=1e-12)
+    assert gap(policy, initial, *form(p), r, allowed, 0.0, 1.0, q, scratch_for(form, 1.0))[0] == pytest.approx(
+        best, abs=1e-12
+    )
+    best_response_kernel(*form(p), r, allowed, 0.5, 1.0, q, scratch_for(form, 1.0), found)
+    assert (found[~whole] == 0).all()
+    assert_allclose(found.sum(axis=-1), 1.0)
+    assert (found[whole] > 0).all()
+
+
+@given(problems, forms, masks)
+def test_the_best_of_all_stationary_policies_by_allowed_actions(given_problem, form, seed):
+    """Masked actions may as well cost more than all rewards together."""
+    _, p, r, _ = (x[:1] for x in given_problem)
+    allowed, discount = random_mask(seed, 1), 0.9
+    fined = np.where(allowed, r, -1e4)
+    q, found = np.full(r.shape, np.nan), np.empty(r.shape)
+    best_response_kernel(*form(p), r, allowed, 0.0, discount, q, scratch_for(form, discount), found)
+    expected = best_forever(p[0], fined[0], discount)
+    assert (allowed[found > 0]).all()
+    assert_allclose(q[0].max(axis=-1), expected, atol=1e-9)
+    assert_allclose(forever(found[0], p[0], r[0], discount), expected, atol=1e-9)
+
+
 discounts = st.sampled_from([1e-9, 0.3, 0.9, 0.99])
 
 
@@ -138,12 +182,12 @@ def test_the_best_of_all_stationary_policies(given_problem, form, discount):
     policy, p, r, _ = (x[:1] for x in given_problem)
     initial = given_problem[3]
     q, system, found = np.full(r.shape, np.nan), scratch_for(form, discount), np.empty(r.shape)
-    best, own = gap(policy, initial, *form(p), r, 0.0, discount, q, system)
+    best, own = gap(policy, initial, *form(p), r, None, 0.0, discount, q, system)
     expected = best_forever(p[0], r[0], discount)
     assert best == pytest.approx(initial @ expected, abs=settled(discount))
     assert own == pytest.approx(initial @ forever(policy[0], p[0], r[0], discount), abs=settled(discount))
     q[:], system[:] = np.nan, np.nan
-    best_response_kernel(*form(p), r, 0.0, discount, q, system, found)
+    best_response_kernel(*form(p), r, None, 0.0, discount, q, system, found)
     assert_allclose(q[0], r[0] + discount * p[0] @ expected, atol=settled(discount))
     assert_allclose(forever(found[0], p[0], r[0], discount), expected, atol=settled(discount))
 
@@ -159,7 +203,7 @@ def test_the_soft_optimum_is_that_of_soft_policy_iteration(given_problem, form, 
         weights = np.exp((expected - expected.max(axis=1, keepdims=True)) / temperature)
         policy = weights / weights.sum(axis=1, keepdims=True)
     q, system, found = np.full((1, S, A), np.nan), scratch_for(form, discount), np.empty((1, S, A))
-    best_response_kernel(*form(p[None]), r[None], temperature, discount, q, system, found)
+    best_response_kernel(*form(p[None]), r[None], None, temperature, discount, q, system, found)
     assert_allclose(q[0], expected, atol=10 * settled(discount))
     assert_allclose(found[0], policy, atol=10 * settled(discount) / temperature)
 
@@ -172,7 +216,7 @@ def test_a_slow_problem_is_not_left_early(discount, successors):
     scratch = value_scratch(1, discount, is_sparse=successors is not None)
     evaluate_kernel(ones, *table, ones, 0.0, discount, q, scratch)
     assert q[0, 0, 0] == pytest.approx(1 / (1 - discount), rel=1e-8)
-    best_response_kernel(*table, ones, 0.0, discount, q, scratch, np.empty((1, 1, 1)))
+    best_response_kernel(*table, ones, None, 0.0, discount, q, scratch, np.empty((1, 1, 1)))
     assert q[0, 0, 0] == pytest.approx(1 / (1 - discount), rel=1e-8)
 
 
@@ -197,13 +241,13 @@ def test_huge_and_tiny_temperatures_stay_finite():
     p, r = np.full((H, S, A, S), 0.5), np.arange(H * S * A, dtype=float).reshape(H, S, A) * 100
     q, policy = np.empty(r.shape), np.empty(r.shape)
     for temperature, expected in ((1e-8, np.eye(A)[2]), (1e10, np.full(A, 1 / 3))):
-        best_response_kernel(p, None, r, temperature, 1.0, q, value_scratch(S, 1.0), policy)
+        best_response_kernel(p, None, r, None, temperature, 1.0, q, value_scratch(S, 1.0), policy)
         assert_allclose(policy, np.broadcast_to(expected, policy.shape), atol=1e-6)
 
 
 def test_ties_go_to_the_lowest_action():
     q, policy = np.empty((H, S, A)), np.empty((H, S, A))
     best_response_kernel(
-        np.full((H, S, A, S), 0.5), None, np.zeros((H, S, A)), 0.0, 1.0, q, value_scratch(S, 1.0), policy
+        np.full((H, S, A, S), 0.5), None, np.zeros((H, S, A)), None, 0.0, 1.0, q, value_scratch(S, 1.0), policy
     )
     assert_allclose(policy, np.broadcast_to([1.0, 0.0, 0.0], policy.shape))

@@ -170,7 +170,7 @@ def test_the_summary_says_what_is_exact():
     ("arguments", "error", "message"),
     [
         ({"induced": "Epidemic-v0"}, TypeError, "induced must be an InducedGame, got 'Epidemic-v0'"),
-        ({"n_populations": 3}, ValueError, "n_populations must be an integer >= 4, got 3"),
+        ({"n_populations": 3}, ValueError, r"n_populations must be an integer in \[4, 100000\], got 3"),
         ({"seed": -1}, ValueError, "seed must be an integer"),
     ],
 )

@@ -161,7 +161,11 @@ def test_estimates_of_samples_by_hand():
             r"function\(\(1, 2\)\) must be finite, got nan",
         ),
         (lambda: symmetrise(lambda x: "one", (1, 2)), TypeError, r"function\(\(1, 2\)\)"),
-        (lambda: symmetrise_by_sampling(sum, (1, 2), 1), ValueError, "n_samples must be an integer >= 2, got 1"),
+        (
+            lambda: symmetrise_by_sampling(sum, (1, 2), 1),
+            ValueError,
+            r"n_samples must be an integer in \[2, 1000000\], got 1",
+        ),
         (lambda: symmetrise_by_sampling(sum, (1, 2), seed=-1), ValueError, "seed must be"),
         (
             lambda: lift(sum, 10, 7),
@@ -170,6 +174,23 @@ def test_estimates_of_samples_by_hand():
         ),
         (lambda: lift(sum, 30, 30, sees_counts=True), ValueError, "evaluations, more than 1000000: estimate"),
         (lambda: lift(sum, 0, 2), ValueError, "n_outcomes must be"),
+        (lambda: lift(sum, 3, 10**7), ValueError, "takes more than 1e300 evaluations, more than 1000000"),
+        (lambda: lift(sum, 10**6, 10**6, sees_counts=True), ValueError, "takes more than 1e300 evaluations"),
+        (
+            lambda: symmetrise(sum, [np.arange(2), np.arange(2)]),
+            TypeError,
+            "x must hold outcomes that can be compared, got .*: give tuples in the place of arrays",
+        ),
+        (
+            lambda: symmetrise(sum, np.ma.masked_array([1, 2], [True, False])),
+            TypeError,
+            "x must be an array without a mask",
+        ),
+        (
+            lambda: symmetrise(lambda x: np.zeros(x[0]), (1, 2)),
+            ValueError,
+            r"function\(\(2, 1\)\) must have shape \(1,\) as before, got \(2,\)",
+        ),
         (lambda: lift(sum, 2, 2)([1, 2]), ValueError, r"counts must have the sum 2, got \[1, 2\]"),
         (lambda: lift(sum, 2, 2)([3, -1]), ValueError, r"counts\[0\] must be an integer in \[0, 2\]"),
     ],

@@ -9,6 +9,7 @@ from black_boxes import definition_6, from_tables, random_tables
 from ferry import Ferry, earned, row
 from numpy.testing import assert_allclose
 from oracles import deterministic_policies, random_policy, value
+from random_game import RandomGame, arrays
 
 from mfenvs import Engine, FiniteGame, InducedGame, make
 from mfenvs.engine.model import in_double_precision, model_kernels
@@ -256,6 +257,25 @@ def test_the_closed_path_is_the_construction_from_a_black_box(name):
         for p, r in found:
             assert_allclose(p, rows, atol=1e-12)
             assert_allclose(r, rewards, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_the_closed_path_of_random_games_is_definition_6(n):
+    """Tables of every agent for all others, from the games' formulas, and all permutations of these."""
+    game = RandomGame(n_agents=n, tables=n, pull=0.6, interest=0.7, heterogeneity=0.8)
+    shape = (n, 2, 2) + (4,) * (n - 1)
+    p, r = np.empty((*shape, 2)), np.empty(shape)
+    for i, *others in itertools.product(range(n), *[range(4)] * (n - 1)):
+        sigma = np.bincount(others, minlength=4).reshape(2, 2) / (n - 1)
+        p[(i, slice(None), slice(None), *others)], r[(i, slice(None), slice(None), *others)] = arrays(
+            game, i, sigma
+        )
+    closed, induced = RulesAmongOthers(game), InducedGame(game)
+    for others, (rows, rewards) in definition_6(p, r).items():
+        counts = np.bincount(others, minlength=4).reshape(2, 2)
+        for found in (closed.arrays(counts), induced.arrays(counts / (n - 1))):
+            assert_allclose(found[0], rows, atol=1e-7)
+            assert_allclose(found[1], rewards, atol=1e-7)
 
 
 @pytest.mark.slow

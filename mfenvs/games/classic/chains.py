@@ -118,7 +118,7 @@ class LasryLionsChain(ChainGame):
     @property
     def worth(self) -> NDArray[np.float64]:
         """-pull (s - c)^2."""
-        return -self.pull * (np.arange(self.n_places) - 0.5 * (self.n_places - 1)) ** 2
+        return np.asarray(-self.pull * (np.arange(self.n_places) - 0.5 * (self.n_places - 1)) ** 2, np.float64)
 
     @property
     def attraction_of_crowd(self) -> float:
@@ -189,7 +189,7 @@ class MultipleEquilibria(ChainGame):
     def worth(self) -> NDArray[np.float64]:
         """-pull min_b |s - b|."""
         apart = np.abs(np.arange(self.n_places)[:, None] - np.array(self.bars))
-        return -self.pull * apart.min(1).astype(np.float64)
+        return np.asarray(-self.pull * apart.min(1), np.float64)
 
     @property
     def attraction_of_crowd(self) -> float:

@@ -152,7 +152,8 @@ class FourRoomsExploration(CrowdModelling2D):
     counts, r = -log(mu(s) + least) [S].
 
     Known: the policy that is uniform on the moves that are not masked has value 139.094029 and exploitability
-    167.660446.
+    167.660446. (OpenSpiel's values are larger by log 169: it pays the first reward as if the population were
+    uniform on the whole square.)
     """
 
     horizon: int = 40

@@ -111,7 +111,7 @@ class FourRooms(StateCountingGame):
     def initial_distribution(self) -> NDArray[np.float64]:
         """Uniform on the free cells."""
         free = np.array([cell != "#" for row in self.layout for cell in row])
-        return free / free.sum()
+        return np.asarray(free / free.sum(), np.float64)
 
     @property
     def n_states(self) -> int:

@@ -41,10 +41,8 @@ class Graph(NamedTuple):
 
     successors: NDArray[np.int64]
     probabilities: NDArray[np.float64]
-    first_rewards: NDArray[np.float64]
-    """R(s, 0), paid at time 0, shape (n,)."""
     rewards: NDArray[np.float64]
-    """The expected R(s', a) of the next state, shape (n, m)."""
+    """R(s', a), shape (n, m)."""
     last_time: int
     aversion: float
     least: float
@@ -62,7 +60,7 @@ class Garnet(StateCountingGame):
     * the next state is one of ``n_successors`` that were drawn for the state and the action, with probabilities
       that are the gaps between sorted uniform numbers [S]
     * r = R(s', a) - aversion log(mu(s) + least), R(s', a) being uniform in [0, 1] with probability ``density``,
-      else 0; rewards are expected ones. The last action earns nothing, and in the first step R(s, 0) is paid
+      else 0. The last action earns nothing, and in the first step R(s, 0) is paid
       too: in the source, R is paid one step later, for the state reached and the last action [S]
     * the first state is uniform [S]
 
@@ -99,11 +97,17 @@ class Garnet(StateCountingGame):
     @staticmethod
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """R(state, action, mu), the expected one, at the present time."""
+        """What a state is worth in a crowd, and at time 0 what reaching it by action 0 earns."""
         graph = world.constants
-        earned = graph.rewards[state, action] if world.time < graph.last_time else 0.0
-        first = graph.first_rewards[state] if world.time == 0 else 0.0
-        return earned + first + graph.aversion * crowding(world, state, graph.least)
+        first = graph.rewards[state, 0] if world.time == 0 else 0.0
+        return first + graph.aversion * crowding(world, state, graph.least)
+
+    @staticmethod
+    @rule
+    def arrival(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """R(next_state, action), but in the last step."""
+        graph = world.constants
+        return graph.rewards[next_state, action] if world.time < graph.last_time else 0.0
 
     def check(self) -> None:
         """Check sizes, factors and the tables, which are drawn unless they are given."""
@@ -128,12 +132,8 @@ class Garnet(StateCountingGame):
         if (successors != tables.successors).any():
             raise ValueError("tables.successors must hold whole numbers")
         checks.indices("tables.successors", successors, (n, m, b), 0, n - 1)
-        reached = tables.rewards[successors, np.arange(m)[:, None]]
-        expected = (tables.probabilities * reached).sum(-1)
-        first = np.ascontiguousarray(tables.rewards[:, 0])
-        return Graph(
-            successors, tables.probabilities, first, expected, self.horizon - 1, self.aversion, self.least
-        )
+        rewards, last_time = tables.rewards, self.horizon - 1
+        return Graph(successors, tables.probabilities, rewards, last_time, self.aversion, self.least)
 
     @property
     def n_states(self) -> int:
@@ -146,7 +146,7 @@ class Garnet(StateCountingGame):
         return self.n_choices
 
     @property
-    def n_branches(self) -> int:  # type: ignore[override]
+    def n_branches(self) -> int:
         """Number of draws of successors."""
         return self.n_successors
 

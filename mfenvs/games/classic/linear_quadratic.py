@@ -221,9 +221,8 @@ class LinearQuadraticRing(ClassicGame):
 
     * x' = x + (pull (m - x) + a) dt, rounded, + volatility e sqrt(dt), rounded, on the ring; e in {-most, ...,
       most} has the probabilities of a standard normal number rounded to these [S]
-    * r = (dt / 2) (-a^2 + 2 cross a (m' - x') - kappa (m - x)^2), where m' and x' are the next mean and place, as
-      the source pays for an action then [S]; rewards are expected ones. In the last step only the last term
-      is paid [S]
+    * r = (dt / 2) (-a^2 + 2 cross a (m' - x') - kappa (m - x)^2), where x' is the next place and m' the expected
+      next mean, as the source pays for an action then [S]. In the last step only the last term is paid [S]
     * the first place is uniform [S]
 
     The mean is that of the numbers of the places, although they lie on a ring [S]. Of the source's terminal cost,
@@ -278,13 +277,19 @@ class LinearQuadraticRing(ClassicGame):
     @staticmethod
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """R(state, action, L), the expected one, at the present time."""
+        """The part of R(state, action, L) that does not depend on the next place."""
         ring = world.constants
-        mean, after = world.signal[0], world.signal[1]
-        velocity, away = action - ring.most, mean - state
-        product = velocity * (after - mean_after(ring, state, action, mean))
-        paid = 2.0 * ring.cross * product - velocity * velocity if world.time < ring.last_time else 0.0
-        return 0.5 * ring.dt * (paid - ring.kappa * away * away)
+        velocity, away = action - ring.most, world.signal[0] - state
+        paid = velocity * velocity if world.time < ring.last_time else 0.0
+        return -0.5 * ring.dt * (paid + ring.kappa * away * away)
+
+    @staticmethod
+    @rule
+    def arrival(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """What a velocity towards or away from the next mean is worth, but in the last step."""
+        ring = world.constants
+        product = (action - ring.most) * (world.signal[1] - next_state)
+        return ring.dt * ring.cross * product if world.time < ring.last_time else 0.0
 
     def check(self) -> None:
         """Check sizes and coefficients."""
@@ -307,7 +312,7 @@ class LinearQuadraticRing(ClassicGame):
         return 2 * self.most + 1
 
     @property
-    def n_branches(self) -> int:  # type: ignore[override]
+    def n_branches(self) -> int:
         """Number of values of the noise."""
         return 2 * self.most + 1
 

@@ -113,7 +113,7 @@ class PeriodicAversion(StateCountingGame):
         return 2 * self.most + 1
 
     @property
-    def n_branches(self) -> int:  # type: ignore[override]
+    def n_branches(self) -> int:
         """Number of shifts by the noise."""
         return 2 * self.most + 1
 

@@ -21,8 +21,20 @@ def test_the_report_is_printed_and_written(tmp_path, capsys, monkeypatch):
     assert report["game"] == "Epidemic-v0"
     assert report["settings"]["n_worlds"] == 4
     assert report["constants_of_game"]["n_agents"] == 8
-    assert report["symmetry"]["is_exact"] is True
+    assert report["symmetry"]["alpha_kind"] == report["symmetry"]["beta_kind"] == "exact"
     assert report["equilibrium"]["n_iterations"] <= 20
+
+
+def test_what_is_seen_but_not_proven_is_not_certain(tmp_path, capsys, monkeypatch):
+    """Curved costs: nothing speaks against monotonicity and a potential, at the populations that were tried."""
+    monkeypatch.setenv("COLUMNS", "200")
+    small = ["--game.n-sites", "3", "--game.n-routes", "2", "--output", str(tmp_path / "report.json")]
+    assert main(["analyse", "Congestion-v0", *FAST, *small]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for words in ("monotone, all populations", "monotone, along flows", "potential, along flows"):
+        assert any(words in line and "not certain" in line for line in lines)
+    assert any("alpha, beta" in line and "= 0, >= 0." in line for line in lines)
+    assert any("L_mu" in line and ">= " in line for line in lines)
 
 
 def test_by_default_it_is_written_to_the_working_directory(tmp_path, monkeypatch):

@@ -28,6 +28,10 @@ def test_it_is_made_from_the_live_games(monkeypatch, capsys) -> None:
         if make(name).__module__.startswith("mfenvs."):
             assert f"mfenvs/{name} " in shown
     assert re.search(r"\nmfenvs/RockPaperScissors-v0 +2000 +10 +3 +3\n", shown)
+    others, classic = shown.split("\n\nclassic games\n\n")
+    assert "mfenvs/Taxi-v0" in others
+    assert re.match(r"id +N +H +states +actions\nmfenvs/BeachBar-v0 +1000 +3 +4 +3\n +Beach bar: ", classic)
+    assert all(f"mfenvs/{name} " in classic for name in registered_games("classic"))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

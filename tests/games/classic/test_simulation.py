@@ -21,8 +21,8 @@ CONSTANTS = {
 }
 
 STANDARD_ERRORS = 8
-"""Bounds, in standard errors. Under the normal law one is exceeded with probability 1.3e-15, and with 40 worlds and
-Student's law 1e-9; there are 20 000 bounds, most of them on the former kind. Seeds are fixed."""
+"""Bounds, in standard errors: exceeded with probability 1.3e-15 under the normal law, and with 1e-9 under
+Student's with 40 worlds. There are 20 000 bounds, most of them of the first kind. Seeds are fixed."""
 
 MOVES = 2
 """The bias of a share of agents, of the kind 1 / N, is bounded by ``MOVES / N``."""
@@ -57,7 +57,11 @@ def test_agents_move_and_earn_as_in_the_mean_field(name):
     game = make(name, **CONSTANTS.get(name, {}))
     n_steps = N_STEPS if game.is_infinite else game.horizon
     policy = np.random.default_rng(5).dirichlet(np.ones(game.n_actions), game.policy_shape[:2])
-    laws, rewards = flow_of(InducedGame(game), policy, n_steps)
+    induced = InducedGame(game)
+    if induced.allowed is not None:
+        policy *= induced.allowed
+        policy /= policy.sum(-1, keepdims=True)
+    laws, rewards = flow_of(induced, policy, n_steps)
     shares, earned = played(game, policy, n_steps)
 
     n = game.n_agents

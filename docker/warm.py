@@ -1,0 +1,103 @@
+"""Compile the kernels of registered games, so that an image holds their machine code.
+
+Run while the image is built: ``python docker/warm.py [GAME ...]``, by default for all games. The machine code goes
+to ``NUMBA_CACHE_DIR``. Kernels depend on a game's rules and on the types of its arrays, not on the number of
+agents, so few agents are enough.
+"""
+
+import contextlib
+import io
+import sys
+import time
+import warnings
+
+import gymnasium
+import matplotlib.font_manager  # noqa: F401  # its list of fonts takes seconds to make, and is kept
+import numpy as np
+
+import mfenvs
+from baselines.runs import ALGORITHMS
+from mfenvs import Engine, FiniteGame, Game, InducedGame
+
+N_AGENTS = 20
+"""Largest number of agents of the games that are played here."""
+
+
+def main(names: list[str]) -> int:
+    """Compile for the named games, all if none is named; print what was done for each."""
+    unused = set(ALGORITHMS)
+    for name in names or mfenvs.registered_games():
+        began = time.perf_counter()
+        game = mfenvs.make(name, n_agents=min(N_AGENTS, mfenvs.make(name).n_agents))
+        play(game)
+        play_through_apis(name, game)
+        if isinstance(game, FiniteGame):
+            solve(game)
+        trained = [algorithm for algorithm in ALGORITHMS if train(algorithm, game)]
+        unused.difference_update(trained)
+        print(f"{name}: {time.perf_counter() - began:.1f} s; {', '.join(trained)}", flush=True)
+    if unused and not names:
+        print(f"no game could be trained by {', '.join(sorted(unused))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def play(game: Game) -> None:
+    """Reset, step and observe, and what else the engine computes for this game."""
+    rules = game.rules
+    engine = Engine(game, 2, keep_accounts=rules.account is not None)
+    engine.reset(seed=0)
+    engine.observe()
+    actions = engine.random_actions()
+    for kind in (np.int32, np.int64) if actions.dtype.kind == "i" else (np.float32,):
+        engine.step(actions.astype(kind))
+    if rules.allowed is not None:
+        engine.action_masks()
+    if rules.place is not None:
+        engine.occupancy()
+    if rules.account is not None:
+        engine.accounts()
+    mfenvs.evaluate(game, n_worlds=2)
+
+
+def play_through_apis(name: str, game: Game) -> None:
+    """Reset and step through each API."""
+    parallel = mfenvs.parallel_env(game)
+    parallel.reset(seed=0)
+    parallel.step({agent: parallel.action_space(agent).sample() for agent in parallel.agents})
+    for env in (
+        mfenvs.vector_env(game),
+        gymnasium.make(f"mfenvs/{name}", n_agents=game.n_agents, population_policy=None),
+    ):
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+    vec_env = mfenvs.vec_env(game)
+    vec_env.reset()
+    vec_env.step(np.array([vec_env.action_space.sample() for _ in range(vec_env.num_envs)]))
+
+
+def solve(game: FiniteGame) -> None:
+    """Play tabular policies, and compute exploitability in the game and in its mean-field game."""
+    law = np.full(game.policy_shape, 1 / game.n_actions)
+    for policy in (law, np.broadcast_to(law, (game.n_agents, *law.shape))):
+        Engine(game, 2).rollout(policy, seed=0)
+        mfenvs.evaluate(game, policy, n_worlds=2)
+        mfenvs.n_player_exploitability(game, policy, n_worlds=2)
+    InducedGame(game).exploitability(law)
+    if game.discount < 1:
+        mfenvs.relative_exploitability(game, law, n_joint_states=2, n_worlds=2)
+
+
+def train(algorithm: str, game: Game) -> bool:
+    """Train for one iteration; False if the algorithm refuses such games."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # One iteration does not converge.
+        try:
+            ALGORITHMS[algorithm](game).learn(1, callback=[])
+        except (TypeError, ValueError):
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,20 @@
+#!/bin/bash
+# Compile the kernels of all games while an image is built, and note for which CPUs. Kernels are run in order to be
+# compiled: those for a CPU that the building machine is not are left out.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=docker/cpu.sh
+source cpu.sh
+# Threads that wait for each other are slow beside a busy neighbour, and nothing here is worth more than one.
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
+names=()
+for name in "${CPU_NAMES[@]}"; do
+    # "generic" is for machines that run nothing better.
+    if cpu_runs "$name" && [[ $name != generic || ${#names[@]} -eq 0 ]]; then
+        echo "for $name"
+        NUMBA_CPU_NAME=$name NUMBA_CPU_FEATURES="" python warm.py
+        names+=("$name")
+    fi
+done
+printf '%s\n' "${names[@]}" > "$NUMBA_CACHE_DIR/cpus"

@@ -1,0 +1,178 @@
+"""PufferLib: all agents of a game as the agents of one native PufferEnv, which steps in PufferLib's own arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.api.parameters import with_common_parameters
+from mfenvs.api.population import Population
+from mfenvs.game import Game
+from mfenvs.wrappers.observations import Observe
+
+try:
+    import pufferlib  # type: ignore[import-not-found, unused-ignore]
+except ModuleNotFoundError as error:
+    raise ImportError("puffer_env needs PufferLib 3: pip install pufferlib, or pufferlib-core") from error
+
+
+@with_common_parameters
+class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ignore]  # PufferLib is untyped
+    """All agents of all worlds of a game: one row of PufferLib's arrays per agent, ordered by world, then agent.
+
+    The engine writes observations and rewards into these arrays (``observations``, ``rewards``, ``terminals``,
+    ``truncations``), be they the environment's own or the shared memory of PufferLib's workers. Every call returns
+    the same arrays.
+
+    All rows run in lockstep. When an episode ends, at the game's horizon or truncated before, the next one begins
+    in the same step: the row's observation is the first of the next episode, and ``terminals`` or ``truncations``
+    tell of the last one. PufferLib has no place for the last observation of a truncated episode. Its array
+    ``masks`` says which agents are alive, here all; the game's action masks are in :meth:`action_masks`.
+
+    ``pufferlib.vector.make(PopulationPufferEnv, env_args=[game], env_kwargs={...})`` makes one too, or several in
+    worker processes with ``backend=pufferlib.vector.Multiprocessing``.
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    {observe}
+    {render_mode}
+    {debug}
+    {max_episode_steps}
+    buf:
+        PufferLib's arrays, a dict; None for new ones.
+    seed:
+        Random seed of the first reset, if that is given none; 0, which PufferLib passes, by default.
+    {constants}
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        game: str | Game,
+        n_worlds: int = 1,
+        *,
+        observe: Observe = (),
+        render_mode: str | None = None,
+        debug: bool = False,
+        max_episode_steps: int | None = None,
+        buf: dict[str, NDArray[Any]] | None = None,
+        seed: int | None = 0,
+        **constants: Any,
+    ) -> None:
+        population = Population(
+            game,
+            constants,
+            n_worlds,
+            observe=observe,
+            max_steps=max_episode_steps,
+            render_mode=render_mode,
+            debug=debug,
+        )
+        self._population = population
+        self._first_seed = None if seed is None else checks.integer("seed", seed, 0, 2**64 - 1)
+        self.game = population.game
+        self.engine = population.engine
+        self.n_worlds = n_worlds
+        self.observe = population.observer.blocks
+        """The observation blocks that agents see beside their own observation."""
+        self.render_mode = population.render_mode
+        self.single_observation_space = population.observation_space
+        self.single_action_space = population.action_space
+        self.num_agents = population.n_rows
+        super().__init__(buf)
+        self.masks.fill(True)
+        for name in ("observations", "rewards"):
+            if not getattr(self, name).flags.c_contiguous:
+                raise ValueError(f"buf[{name!r}] must be contiguous: the engine writes into it")
+        self._world_rewards = self.rewards.reshape(n_worlds, -1)
+        self._returns = np.zeros(self.num_agents, np.float32)
+
+    def reset(self, seed: int | None = None) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+        """Begin an episode in all worlds; without a seed, the next episode of the last seed.
+
+        Returns
+        -------
+        The array of observations, shape (num_agents, n_features), and no infos.
+        """
+        if seed is None and self.engine.episode < 0:
+            seed = self._first_seed
+        self._begin(seed)
+        for array in (self.rewards, self.terminals, self.truncations):
+            array.fill(0)
+        self._population.observe(self.observations)
+        return self.observations, []
+
+    def step(
+        self, actions: ArrayLike
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], list[dict[str, Any]]
+    ]:
+        """Take one step in all worlds.
+
+        Parameters
+        ----------
+        actions:
+            Integers of shape (num_agents,); for a Box, numbers of shape (num_agents, *shape of the Box).
+
+        Returns
+        -------
+        The arrays of observations (num_agents, n_features), rewards, terminals and truncations (num_agents,), and
+        infos: at the end of an episode one dict with the agents' mean ``episode_return``, the ``episode_length``
+        and the means over worlds of what the game reports.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset.
+        ValueError, TypeError
+            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        """
+        population = self._population
+        population.step(actions, self._world_rewards)
+        self._returns += self.rewards
+        self.terminals.fill(population.terminated)
+        self.truncations.fill(population.truncated)
+        infos = []
+        if population.is_over:
+            infos.append(self._told_of_episode())
+            self._begin(None)
+        population.observe(self.observations)
+        return self.observations, self.rewards, self.terminals, self.truncations, infos
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Action masks now, shape (num_agents, n_actions): False for an action that has no use.
+
+        Raises
+        ------
+        TypeError
+            If actions are not discrete.
+        """
+        return self.engine.action_masks().reshape(self.num_agents, -1)
+
+    def render(self) -> Any:
+        """Show world 0 since its last reset: as a text, an image (height, width, 3), or None."""
+        return self._population.render()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+    def _begin(self, seed: int | None) -> None:
+        self._population.reset(seed)
+        self._returns.fill(0.0)
+
+    def _told_of_episode(self) -> dict[str, Any]:
+        told = {name: float(values.mean()) for name, values in self._population.reports().items()}
+        mean = float(self._returns.mean(dtype=np.float64))
+        return {"episode_return": mean, "episode_length": self.engine.time, **told}
+
+
+def puffer_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationPufferEnv:
+    """Make a PufferEnv of a game; the arguments are those of :class:`PopulationPufferEnv`."""
+    return PopulationPufferEnv(game, n_worlds, **kwargs)
