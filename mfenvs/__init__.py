@@ -44,6 +44,7 @@ from mfenvs.game import FiniteGame, Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
 from mfenvs.meanfield.black_box import BlackBoxGame
 from mfenvs.meanfield.bounds import GameConstants
+from mfenvs.meanfield.equilibrium.solve import solve
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
@@ -99,6 +100,7 @@ __all__ = [
     "relative_exploitability",
     "rule",
     "share",
+    "solve",
     "student_t",
     "tabulate",
     "torchrl_env",

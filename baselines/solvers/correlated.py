@@ -27,11 +27,11 @@ from scipy.optimize import linprog
 from mfenvs import checks
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.stopping import Stopped
 from mfenvs.registry import make
 
 from ..policies import TabularPolicy
 from .regret import MINIMISERS, InternalRegret, MinimiserName, RegretMinimiser
-from .result import Stopped
 
 Array = NDArray[np.float64]
 

@@ -22,10 +22,11 @@ import dataclasses
 from typing import Any, Literal
 
 from mfenvs import checks
+from mfenvs.meanfield.loop import ANSWER, AVERAGE, FLOW, GREEDY, LoopOptions
 
 from ..config import TrainerConfig
 from ..trainer import MOST_ITERATIONS
-from .loop import ANSWER, AVERAGE, FLOW, GREEDY, LoopOptions, LoopSolver
+from .loop import LoopSolver
 
 Ties = Literal["lowest", "shared"]
 

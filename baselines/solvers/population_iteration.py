@@ -25,10 +25,11 @@ from mfenvs import checks
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.contraction import ContractionModuli, contraction_moduli
+from mfenvs.meanfield.loop import STEP, LoopOptions
 
 from ..config import TrainerConfig
 from ..trainer import LARGEST
-from .loop import STEP, LoopOptions, LoopSolver
+from .loop import LoopSolver
 
 Array = NDArray[np.float64]
 

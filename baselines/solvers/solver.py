@@ -12,10 +12,11 @@ from mfenvs import checks
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.stopping import Report, Stopped
 
 from ..policies import TabularPolicy
 from ..trainer import MOST_ITERATIONS, Trainer
-from .result import Report, SolverResult, Stopped
+from .result import SolverResult
 
 SLICE = 0.05
 """Seconds that compiled iterations run at a time: so long does Ctrl-C wait."""
@@ -101,7 +102,7 @@ class MeanFieldSolver(Trainer[Any]):
         iterations:
             Largest number of iterations, >= 0.
         callback:
-            Function of a :class:`~baselines.solvers.result.Report`, called after each one; the solver stops when
+            Function of a :class:`~mfenvs.meanfield.stopping.Report`, called after each one; the solver stops when
             it returns False.
         report_every:
             Number of iterations from one report to the next, >= 1. By default reports become rarer, as the number

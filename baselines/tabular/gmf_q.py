@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mfenvs import checks
+from mfenvs.meanfield.loop import GIVEN, LoopOptions
 
 from ..config import TrainerConfig
-from ..solvers.loop import GIVEN, LoopOptions
 from ..solvers.population_iteration import GMFV, GMFVConfig, PopulationIteration, stepping
 from ..trainer import MOST_ITERATIONS
 from .q_learning import STEP_EXPONENT, q_learning

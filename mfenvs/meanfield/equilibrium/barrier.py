@@ -1,10 +1,10 @@
 """Equilibria of finite mean-field games by the log-barrier path.
 
-In the smoothed equilibrium of a barrier parameter eps (:mod:`mfenvs.meanfield.equilibrium.smoothing`) the population
-is the flow of the policy itself. It is at most H eps exploitable, or eps / (1 - gamma) in an infinite game. For large
-eps it is the reference policy, such as the uniform one. From there the path of equilibria is followed to small eps,
-in log pi and log eps, by steps of a given length and Newton's method at right angles to them: where the path folds,
-eps rises for a while [O].
+In the smoothed equilibrium of a barrier parameter eps (:mod:`mfenvs.meanfield.equilibrium.smoothing`) the
+population is the flow of the policy itself. It is at most H eps exploitable, or eps / (1 - gamma) in an
+infinite game. For large eps it is the reference policy, such as the uniform one. From there the path of
+equilibria is followed to small eps, in log pi and log eps, by steps of a given length and Newton's method at
+right angles to them: where the path folds, eps rises for a while [O].
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.meanfield.equilibrium.directions import ALONG, NEWTON, Linearised
-from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity
+from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.smoothing import values_of
 from mfenvs.meanfield.induced import InducedGame
 
@@ -41,6 +41,8 @@ JUMPS = 0.9, 0.5, 0.1, 0.01
 """Factors of eps that are tried where the path breaks off."""
 MOST_LOG_CHANGE, MOST_FALL = 1.5, 6.0
 """Largest change of log pi in a correction, and in a step."""
+OPERATIONS = 10.0
+"""Floating-point operations of the elimination at a time, per cube of the number of states."""
 TINY = np.finfo(float).tiny
 
 
@@ -91,6 +93,14 @@ class BarrierProblem:
         """The largest exploitability of a smoothed equilibrium, per eps."""
         n_times = self.induced.policy_shape[0]
         return n_times if self.discount == 1.0 else 1.0 / (1.0 - self.discount)
+
+    @property
+    def work(self) -> float:
+        """Number of floating-point operations of a Newton step, roughly."""
+        size = np.array([len(states) for states in self._reachable], float)
+        if self._sensitivity.reads is Reads.PAIRS:
+            size *= self.induced.policy_shape[2]
+        return float(OPERATIONS * (size**3).sum())
 
     def first_eps(self) -> float:
         """An eps for which the reference policy is near the path."""
@@ -156,8 +166,10 @@ class _Direction:
     """That of log eps."""
 
 
-def follow(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[Point]:
+def follow(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[Point | None]:
     """Follow the path from a point near it to ``last_eps``, also where it folds, and yield its points.
+
+    None is yielded after a step that was too long, for callers who watch the time.
 
     Where the path breaks off, as where rules are not continuous, smaller eps are tried from there. If nothing is
     found, the iteration ends before ``last_eps``.
@@ -185,7 +197,9 @@ def follow(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[P
         while found is None and length > SHORTEST_STEP:
             predicted = problem.moved(policy, length * ahead.log_policy)
             found = _on_path(problem, predicted, log_eps + length * ahead.log_eps, ahead, length)
-            length *= 1.0 if found else 0.5
+            if found is None:
+                length *= 0.5
+                yield None
         for factor in JUMPS if found is None else ():
             length = FIRST_STEP
             if found := _on_path(problem, policy, max(last, log_eps + math.log(factor)), None, math.inf):

@@ -11,8 +11,8 @@ from tabulated import Tabulated, random_tabulated, tabulated_arrays
 from baselines.solvers.correlated import coarse_correlated_gap, correlated_gap, mean_field_psro
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.solvers.regret import MINIMISERS, InternalRegret, stationary_weights
-from baselines.solvers.result import Stopped
 from mfenvs import InducedGame
+from mfenvs.meanfield.stopping import Stopped
 
 LEFT, RIGHT = (np.broadcast_to(np.eye(2)[a], (1, 3, 2)).copy() for a in (0, 1))
 

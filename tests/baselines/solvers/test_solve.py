@@ -9,8 +9,8 @@ from tabulated import Tabulated, random_tabulated
 
 from baselines.solvers.fixed_point import FictitiousPlay, FixedPoint, OnlineMirrorDescent
 from baselines.solvers.population_iteration import ThreeStepFixedPoint
-from baselines.solvers.result import Stopped
 from baselines.solvers.solver import SLICE
+from mfenvs.meanfield.stopping import Stopped
 
 CROWDED = {"pull": 0.0, "crowding": 1.5, "discount": 1.0}
 

@@ -1,0 +1,274 @@
+"""Equilibria of finite mean-field games without tuning: several methods in turn, and a certificate."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfenvs import checks
+from mfenvs.game import FiniteGame, kind_of
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity, TooManyDerivatives
+from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.loop import ANSWER, LoopOptions, loop_kernel
+from mfenvs.meanfield.stopping import Report, Stopped
+from mfenvs.registry import make
+
+Array = NDArray[np.float64]
+
+BARRIER, DESCENT, POLISH, DETOUR = (
+    "barrier path",
+    "mirror descent",
+    "barrier from the best",
+    "another barrier path",
+)
+"""Names of methods."""
+RATES = 1.0, 10.0, 0.1
+"""Learning rates of mirror descent, in units of the inverse of what deviations from uniform play gain at most."""
+TURN, LONGEST_TURN = 0.5, 0.1
+"""Seconds that a method gets in its turn, once the first has failed, and at most as a share of the time limit."""
+SLICE = 0.05
+"""Seconds that compiled iterations run at a time."""
+SAFETY = 0.5
+"""The exploitability for which the barrier path is made, relative to the tolerance."""
+SMALLEST = 1e-13
+"""Smallest barrier parameter, relative to the first."""
+FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
+"""The barrier path is tried if so many Newton steps fit into the time limit."""
+BACK = 0.1
+"""Share of the reference policy that is mixed into a policy from which a barrier path begins."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """What :func:`solve` returns."""
+
+    policy: Array
+    """The policy of least exploitability that was found, shape (T, S, A)."""
+    flow: Flow
+    """Its population flow, and the decision problem in it."""
+    exploitability: float
+    """Its exploitability in the mean-field game: the certificate."""
+    method: str
+    """The method that found it."""
+    iterations: int
+    """Number of Newton steps and iterations of mirror descent, of all methods together."""
+    seconds: float
+    """Time that the call took, with that of compilation."""
+    stopped: Stopped
+    """Why it stopped: ``tolerance``, ``time``, ``callback`` or ``interrupted``."""
+    history: tuple[Report, ...]
+    """A report for every policy that was evaluated."""
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the exploitability that was asked for was reached."""
+        return self.stopped is Stopped.TOLERANCE
+
+
+def solve(
+    game: str | FiniteGame,
+    *,
+    tolerance: float = 1e-6,
+    seconds: float = 60.0,
+    callback: Callable[[Report], Any] | None = None,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+    **constants: Any,
+) -> Solution:
+    """Find an equilibrium of the mean-field game that a finite game induces, without tuning.
+
+    The log-barrier path from the uniform policy is followed by Newton's method first: it solves most games in
+    some thirty to sixty linear systems. If it breaks off, mirror descent with several learning rates, barrier
+    paths from the best policy found so far and barrier paths from random policies take turns until the time is
+    over. Every policy is certified by its exact exploitability [O].
+
+    Parameters
+    ----------
+    game:
+        A finite game with an end or without, or the name of a registered one.
+    tolerance:
+        Exploitability to be reached, >= 0.
+    seconds:
+        Time limit, > 0. A single step is never broken off: a Newton step takes a second at S = 1000 or so.
+    callback:
+        Function of a :class:`~mfenvs.meanfield.stopping.Report`, called after every evaluation; the search stops
+        when it returns False.
+    seed:
+        Random seed of the populations at which it is found out what the rules read, and of random policies.
+    clock:
+        Function that returns the time in seconds.
+    constants:
+        Constants of a game that is given by name.
+
+    Returns
+    -------
+    The best policy, whether it is good enough or not. Ctrl-C ends the call and not the program.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the game is not finite or an argument is not allowed; if rules return values that are not allowed.
+    """
+    made = make(game, **constants)
+    if not isinstance(made, FiniteGame):
+        raise TypeError(f"game must be a finite game, got {kind_of(made)}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a Report, got {checks.shown(callback)}")
+    if not callable(clock):
+        raise TypeError(f"clock must be a function that returns the time, got {checks.shown(clock)}")
+    search = _Search(
+        made,
+        checks.real("tolerance", tolerance, 0.0),
+        checks.real("seconds", seconds, 0.0, exclude_low=True),
+        callback,
+        checks.integer("seed", seed, 0),
+        clock,
+    )
+    return search.run()
+
+
+class _Search:
+    """One call of :func:`solve`."""
+
+    def __init__(
+        self,
+        game: FiniteGame,
+        tolerance: float,
+        seconds: float,
+        callback: Callable[[Report], Any] | None,
+        seed: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.tolerance, self.seconds, self.callback, self.clock = tolerance, seconds, callback, clock
+        self.began = clock()
+        self.induced = InducedGame(game)
+        self.rng = np.random.default_rng(seed)
+        self.iterations = 0
+        self.history: list[Report] = []
+        self.best, self.best_policy, self.best_method = np.inf, self.induced.uniform_policy(), BARRIER
+
+    def run(self) -> Solution:
+        """Let the methods search until there is a reason to stop."""
+        try:
+            stopped = self._judge(self.induced.uniform_policy(), BARRIER)
+            for method, policy in self._policies() if stopped is None else ():
+                if stopped := self._judge(policy, method):
+                    break
+        except KeyboardInterrupt:
+            stopped = Stopped.INTERRUPTED
+        return Solution(
+            policy=self.best_policy,
+            flow=self.induced.flow(self.best_policy),
+            exploitability=self.best,
+            method=self.best_method,
+            iterations=self.iterations,
+            seconds=self._elapsed(),
+            stopped=stopped or Stopped.TIME,
+            history=tuple(self.history),
+        )
+
+    def _elapsed(self) -> float:
+        return self.clock() - self.began
+
+    def _judge(self, policy: Array | None, method: str) -> Stopped | None:
+        """Evaluate a policy, if there is one; say why to stop now, if there is a reason."""
+        if policy is not None:
+            gap = self.induced.exploitability(policy)
+            if gap < self.best:
+                self.best, self.best_policy, self.best_method = gap, policy.copy(), method
+            report = Report(self.iterations, self._elapsed(), gap)
+            self.history.append(report)
+            if self.best <= self.tolerance:
+                return Stopped.TOLERANCE
+            if self.callback is not None and self.callback(report) is False:
+                return Stopped.CALLBACK
+        return Stopped.TIME if self._elapsed() >= self.seconds else None
+
+    def _policies(self) -> Iterator[tuple[str, Array | None]]:
+        """The policies of all methods, with the names of these; None where a step has found no policy."""
+        uniform = self.induced.uniform_policy()
+        sensitivity = self._sensitivity()
+        if sensitivity is not None:
+            for policy in self._barrier(sensitivity, uniform, None):
+                yield BARRIER, policy
+        descents = itertools.cycle([self._descent(rate) for rate in RATES])
+        while True:
+            before = self.best
+            yield from self._turn(DESCENT, next(descents))
+            if sensitivity is not None:
+                if self.best < before:
+                    yield from self._turn(POLISH, self._barrier(sensitivity, uniform, self.best_policy))
+                yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None))
+
+    def _turn(self, method: str, policies: Iterator[Array | None]) -> Iterator[tuple[str, Array | None]]:
+        """What a method finds in its turn."""
+        end = self.clock() + max(TURN, LONGEST_TURN * self.seconds)
+        for policy in policies:
+            yield method, policy
+            if self.clock() >= end:
+                return
+
+    def _sensitivity(self) -> Sensitivity | None:
+        """The derivatives of the game; None if the barrier path cannot be afforded."""
+        try:
+            sensitivity = Sensitivity(self.induced, self.rng)
+        except TooManyDerivatives:
+            return None
+        problem = BarrierProblem(self.induced, sensitivity, self.induced.uniform_policy())
+        affordable = problem.work * FEWEST_STEPS < self.seconds * OPERATIONS_PER_SECOND
+        return sensitivity if affordable else None
+
+    def _barrier(self, sensitivity: Sensitivity, reference: Array, start: Array | None) -> Iterator[Array | None]:
+        """Policies on the barrier path of a reference policy, from that policy or another one."""
+        problem = BarrierProblem(self.induced, sensitivity, reference)
+        first_eps = problem.first_eps()
+        last_eps = max(SAFETY * self.tolerance / problem.bound, SMALLEST * first_eps)
+        point = Point(reference, first_eps)
+        if start is not None:
+            point = Point((1.0 - BACK) * start + BACK * reference, max(self.best / problem.bound, last_eps))
+        done = 0
+        for found in follow(problem, point, last_eps):
+            self.iterations += problem.n_newton - done
+            done = problem.n_newton
+            yield found and found.policy
+
+    def _descent(self, rate: float) -> Iterator[Array | None]:
+        """Policies of online mirror descent, after ever more iterations."""
+        induced = self.induced
+        options = LoopOptions(values=ANSWER, rate=rate / self._largest_gain(), retained=1.0, prior_period=1)
+        iterate = loop_kernel(induced.kernels, options)
+        policy, prior, unused = induced.uniform_policy(), np.zeros(induced.policy_shape), np.empty((0, 0, 0))
+        arrays, q, remainders = induced.flow_arrays(), np.empty(induced.policy_shape), np.empty(0)
+        done, chunk = 0, 1
+        while True:
+            began, last, has_answered = self.clock(), done + chunk, False
+            while done < last:
+                done, has_answered, _ = iterate(
+                    *(done, last, has_answered, 0.0, options, policy, policy, prior),
+                    *(unused, unused.reshape(0, 0), q, unused, remainders, arrays),
+                )
+                if done < last:
+                    arrays = induced.more_room(arrays)
+            self.iterations += chunk
+            if not np.isfinite(prior).all():
+                return
+            yield policy
+            chunk = max(1, min(2 * chunk, int(chunk * SLICE / max(self.clock() - began, 1e-9))))
+
+    def _largest_gain(self) -> float:
+        """The largest gain of a single action over the uniform policy: the scale of learning rates."""
+        uniform = self.induced.uniform_policy()
+        q = self.induced.evaluate(uniform)
+        gains = (q - (uniform * q).sum(axis=-1, keepdims=True))[uniform > 0.0]
+        return max(float(gains.max()), np.finfo(float).tiny)
+
+    def _random_policy(self) -> Array:
+        """A random policy, which plays every allowed action."""
+        weights = self.rng.exponential(size=self.induced.policy_shape) * (self.induced.uniform_policy() > 0.0)
+        law: Array = weights / weights.sum(axis=-1, keepdims=True)
+        return law
