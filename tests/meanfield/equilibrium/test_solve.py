@@ -1,0 +1,164 @@
+"""mfenvs.solve: known equilibria, its certificate, its limits and bad input."""
+
+import itertools
+
+import branching
+import numpy as np
+import pytest
+
+import mfenvs
+from mfenvs import InducedGame, rule
+from mfenvs.meanfield.stopping import Stopped
+
+SOLVED = [
+    "LeftRight-v0",
+    "WeightedRockPaperScissors-v0",
+    "BeachBar-v0",
+    "CrowdModelling-v0",
+    "LasryLionsChain-v0",
+    "SocialDilemma-v0",
+    "DiscountedEpidemic-v0",
+]
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_games_are_solved(name: str) -> None:
+    solution = mfenvs.solve(name, tolerance=1e-7)
+    assert solution.is_solved
+    assert solution.method == "barrier path"
+    induced = InducedGame(mfenvs.make(name))
+    assert induced.exploitability(solution.policy) == pytest.approx(solution.exploitability, abs=1e-12)
+    assert solution.exploitability <= 1e-7
+    np.testing.assert_allclose(solution.flow.mu, induced.flow(solution.policy).mu, atol=1e-14)
+
+
+def test_known_equilibria() -> None:
+    """Left-right: p = 2 (1 - p). Rock-paper-scissors: 2 s - p = 4 r - 2 s = 6 p - 3 r, at r + p + s = 1."""
+    left = mfenvs.solve("LeftRight-v0", tolerance=1e-9).policy
+    np.testing.assert_allclose(left[0, 0], [2 / 3, 1 / 3], atol=1e-8)
+    mixed = mfenvs.solve("WeightedRockPaperScissors-v0", tolerance=1e-9).policy
+    np.testing.assert_allclose(mixed[0, 0], np.array([26, 20, 31]) / 77, atol=1e-8)
+
+
+def test_a_path_that_folds_is_followed() -> None:
+    solution = mfenvs.solve("Epidemic-v0")
+    assert solution.is_solved
+    assert solution.method == "barrier path"
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.8])
+def test_random_games(discount: float) -> None:
+    for tables in range(3):
+        solution = mfenvs.solve(branching.ByRows(tables=tables, discount=discount))
+        assert solution.is_solved
+        assert solution.exploitability <= 1e-6
+
+
+def ticking(step: float):
+    """A clock that advances by so many seconds whenever it is asked."""
+    ticks = itertools.count()
+    return lambda: step * next(ticks)
+
+
+def test_the_time_limit_is_kept_and_the_best_policy_returned() -> None:
+    solution = mfenvs.solve("BeachBar-v0", tolerance=0.0, seconds=50.0, clock=ticking(1.0))
+    assert solution.stopped is Stopped.TIME
+    assert not solution.is_solved
+    assert solution.exploitability == min(report.exploitability for report in solution.history)
+    assert solution.exploitability < InducedGame(mfenvs.make("BeachBar-v0")).exploitability(
+        InducedGame(mfenvs.make("BeachBar-v0")).uniform_policy()
+    )
+
+
+def test_other_methods_take_over_where_the_path_ends_too_early() -> None:
+    """With a tolerance of 0 the path ends above it: mirror descent and paths from other policies take turns."""
+    methods = set()
+
+    def look(report) -> bool:
+        return len(methods) < 3
+
+    solution = mfenvs.solve("WeightedRockPaperScissors-v0", tolerance=0.0, seconds=3.0, callback=look)
+    assert solution.exploitability < 1e-10
+    assert solution.stopped is Stopped.TIME
+
+
+@pytest.mark.parametrize(
+    ("limit", "name"),
+    [("solve.OPERATIONS_PER_SECOND", "LeftRight-v0"), ("sensitivity.MOST_SLOPES", "LinearQuadraticChain-v0")],
+)
+def test_mirror_descent_alone_solves_a_game_that_is_too_large_for_newtons_method(
+    limit: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"mfenvs.meanfield.equilibrium.{limit}", 0)
+    solution = mfenvs.solve(name, tolerance=1e-3, seconds=20.0)
+    assert solution.is_solved
+    assert solution.method == "mirror descent"
+
+
+def test_a_callback_ends_the_search_and_so_does_ctrl_c() -> None:
+    seen = []
+
+    def stop(report):
+        seen.append(report)
+        return len(seen) < 3
+
+    solution = mfenvs.solve("BeachBar-v0", callback=stop)
+    assert solution.stopped is Stopped.CALLBACK
+    assert len(solution.history) == 3 == len(seen)
+
+    def interrupt(report):
+        if report.iteration > 10:
+            raise KeyboardInterrupt
+
+    solution = mfenvs.solve("BeachBar-v0", callback=interrupt)
+    assert solution.stopped is Stopped.INTERRUPTED
+    assert solution.exploitability < seen[0].exploitability
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tolerance": -1.0}, "tolerance"),
+        ({"tolerance": float("nan")}, "tolerance"),
+        ({"seconds": 0.0}, "seconds"),
+        ({"callback": 3}, "callback"),
+        ({"seed": -1}, "seed"),
+        ({"clock": 0.0}, "clock"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        mfenvs.solve("LeftRight-v0", **arguments)
+
+
+def test_games_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(TypeError, match="finite"):
+        mfenvs.solve("Taxi-v0")
+    with pytest.raises(ValueError, match="unknown game"):
+        mfenvs.solve("NoSuchGame-v0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(mfenvs.registered_games("classic")) - set(SOLVED)))
+def test_classic_games(name: str) -> None:
+    """All are solved but three, which come as near as is said."""
+    reached = {"SusceptibleInfected-v0": 0.3, "KineticCongestion-v0": 1e-4}
+    seconds = 20.0 if name in reached else 240.0
+    solution = mfenvs.solve(name, seconds=seconds)
+    assert solution.exploitability <= reached.get(name, 1e-6)
+
+
+class Gated(branching.ByRows):
+    """A random game in which action 1 is masked in even states."""
+
+    @staticmethod
+    @rule
+    def allowed(action, state, agent, public):
+        return action == 0 or state % 2 == 1
+
+
+def test_masked_actions_are_never_taken() -> None:
+    solution = mfenvs.solve(Gated(tables=3))
+    assert solution.is_solved
+    np.testing.assert_array_equal(solution.policy[:, ::2, 1], 0.0)
+    assert (solution.policy[:, 1::2, 1] > 0.0).all()
