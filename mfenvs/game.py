@@ -63,7 +63,8 @@ Rules of a finite game
 
 ``transition``, ``branch``, ``reward`` and ``arrival`` of a game that ends may read ``world.time``. The rule
 ``allowed`` of a finite game may read the state, the time and the constants: on the mean-field side best and soft
-responses take no masked action, and the uniform policy is uniform over the others. A game with all of these:
+responses take no masked action, and the uniform policy is uniform over the others. A policy may take masked
+actions, which have probabilities and rewards as others have. A game with all of these:
 
 >>> import dataclasses
 >>> from mfenvs import FiniteGame, InducedGame, rule
@@ -79,7 +80,7 @@ responses take no masked action, and the uniform policy is uniform over the othe
 ...     @staticmethod
 ...     @rule
 ...     def transition(next_state, state, action, agent, world):  # Steps succeed less often as time goes on.
-...         success = action / (1.0 + world.time)
+...         success = action / (1.0 + world.time) if state < 2 else 0.0
 ...         return success if next_state == state + 1 else 1.0 - success if next_state == state else 0.0
 ...
 ...     @staticmethod
@@ -283,7 +284,11 @@ class Game:
 
     @property
     def constants(self) -> tuple[Any, ...]:
-        """Numbers and arrays common to all agents that rules read as ``world.constants``."""
+        """Numbers and arrays common to all agents that rules read as ``world.constants``.
+
+        They keep their precision: Python floats are in double precision, also on the mean-field side, and
+        ``np.float32`` makes the simulator faster.
+        """
         return ()
 
     @property
@@ -293,8 +298,9 @@ class Game:
 
     @property
     def agent_dtype(self) -> np.dtype[Any]:
-        """One agent's own parameters theta_i: a structured dtype of single-precision fields.
+        """One agent's own parameters theta_i: a structured dtype of fields in single precision.
 
+        Fields may be in double precision where the mean-field side needs it; the simulator is then slower.
         :data:`NO_PARAMETERS` if all agents are alike.
         """
         raise _undeclared(self, "agent_dtype")

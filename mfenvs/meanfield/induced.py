@@ -85,7 +85,7 @@ class InducedGame:
 
     The rules of games read the other agents through an empirical distribution only, so that symmetrisation and
     extension are exact, and P(s, a, mu) and R(s, a, mu) are the averages of the rules over the agents' parameters.
-    All numbers are in float64, computed from constants and parameters that games keep in single precision. An
+    All numbers are in float64, and so are constants and parameters that the game gives in double precision. An
     instance must not be used by several threads at once.
 
     Parameters
@@ -272,7 +272,7 @@ class InducedGame:
         if not math.isfinite(best - own):
             check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
-        if best - own < -MASKED_GAIN * max(1.0, abs(own)):
+        if self.allowed is not None and best - own < -MASKED_GAIN * max(1.0, abs(own)):
             raise ValueError(
                 f"the policy takes actions that the rule allowed of {type(self.game).__name__} masks, and gains by"
                 f" them: its value is {own}, that of a best response by allowed actions {best}"
@@ -501,24 +501,27 @@ class InducedGame:
 
 
 def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
-    """The flow in the arrays of a compiled one; tables that are the same at all times are views."""
+    """The flow in the arrays of a compiled one.
+
+    Tables that are the same at all times are read-only views of one that several flows have in common.
+    """
     tables, n_times = [arrays.transitions, arrays.successors], len(arrays.mu)
     for i, table in enumerate(tables):
-        if table is not None and len(table) < n_times:
+        if table is not None and len(table) == 1:
             tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
     return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
 
 
 def _once(table: NDArray[Any]) -> NDArray[Any]:
     """A table (T, ...) for kernels, or (1, ...) if it is the same at all times because it is a view of one."""
-    if table.flags.c_contiguous:
+    if table.flags.c_contiguous and table.flags.writeable:
         return table
-    if table.strides[0] != 0:
-        return np.ascontiguousarray(table)
+    if len(table) > 1 and table.strides[0] != 0:
+        return np.array(table)
     base = table.base
     if isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype:
         return base
-    return np.ascontiguousarray(table[:1])
+    return np.array(table[:1])
 
 
 def _tables_of(flow: Flow) -> tuple[Array, NDArray[np.int32] | None]:

@@ -1,6 +1,7 @@
 """Rewards on arrival and at the horizon, rules that read the time, and masked actions: by hand and brute force."""
 
 import dataclasses
+import doctest
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from oracles import deterministic_policies
 
+import mfenvs.game
 from baselines.solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
 from mfenvs import Engine, FiniteGame, InducedGame, n_player_exploitability, rule
 from mfenvs.game import NO_PARAMETERS
@@ -163,6 +165,45 @@ def test_among_n_agents_arrivals_and_the_end_count():
     assert found.max == pytest.approx(max(ways) - np.mean(ways), abs=1e-6)
 
 
+@dataclasses.dataclass(kw_only=True)
+class Paid(FiniteGame):
+    """One state and action, which pay .7 and agents' pulls, of .1 and .3 by turns."""
+
+    n_agents: int = 4
+    horizon: int = 1
+    agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("pull", np.float64)])
+    n_states = 1
+    n_actions = 1
+    constants = (0.7,)
+
+    @staticmethod
+    @rule
+    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return 1.0
+
+    @staticmethod
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return agent.pull + world.constants[0]
+
+    def draw_agents(self, rng: np.random.Generator) -> np.ndarray:
+        return np.resize([0.1, 0.3], self.n_agents).astype(self.agent_dtype)
+
+
+def test_double_precision_is_kept():
+    """In single precision the mean would be off by 1e-8."""
+    induced = InducedGame(Paid())
+    assert abs(induced.value(induced.uniform_policy()) - 0.9) < 1e-15
+
+
 def test_an_infinite_game_has_no_end():
     with pytest.raises(TypeError, match=r"goes on for ever, and must not declare the rule terminal\(state, agent"):
         JourneyByRows(discount=0.9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("documented", [mfenvs.game, FiniteGame])
+def test_documented_examples(documented):
+    (example,) = doctest.DocTestFinder(recurse=False).find(documented, "example", globs={})
+    assert doctest.DocTestRunner().run(example).failed == 0
+    assert len(example.examples) > 3

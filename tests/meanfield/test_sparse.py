@@ -119,7 +119,8 @@ def test_tables_grow_within_the_iterations_of_a_solver(kind, solver, options, mo
     game = kind(tables=17, crowd=0.6, first=0, shift=2)
     dense = solver(game, **options)
     dense.run(12)
-    monkeypatch.setattr(transition_tables, "MOST_STATES_OF_DENSE", 0)
+    for kinds in ("", "_BRANCHES"):
+        monkeypatch.setattr(transition_tables, f"MOST_STATES_OF_DENSE{kinds}", 0)
     monkeypatch.setattr(transition_tables, "FEW_SUCCESSORS", 0.9)
     sparse = solver(game, **options)
     assert sparse.induced.is_sparse

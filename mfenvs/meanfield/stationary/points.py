@@ -10,7 +10,7 @@ from scipy.linalg import lapack
 from mfenvs import checks
 from mfenvs.engine.flow import STATIONARY, FlowArrays
 from mfenvs.engine.model import check_model
-from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame
+from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame, flow_of
 
 Array = NDArray[np.float64]
 
@@ -208,7 +208,7 @@ def evaluate(induced: InducedGame, policy: Array) -> Evaluated:
         found, arrays = induced.filled(lambda arrays: induced.kernels.flow(policy, arrays), arrays)
         residual = float(found)
     check_model(induced.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
-    return in_flow(induced, policy, Flow(arrays.mu, arrays.transitions, arrays.rewards, residual))
+    return in_flow(induced, policy, flow_of(arrays, residual))
 
 
 def _settled_at_once(induced: InducedGame, policy: Array, arrays: FlowArrays) -> float | None:
