@@ -9,7 +9,7 @@ from tabulated import Tabulated, optimal_q, random_tabulated, tabulated_arrays
 
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.solvers.flow_polytope import constraints, project_to_flows
-from baselines.solvers.mf_omo import MFOMO
+from baselines.solvers.mf_omo import MFOMO, _Residuals
 from baselines.solvers.occupation_measures import OccupationMeasureInclusion
 from mfenvs import InducedGame, make
 
@@ -120,6 +120,26 @@ def test_mf_omo_finds_the_equilibrium(options) -> None:
     solver = MFOMO(Tabulated(**LEFT_RIGHT), **options)
     solver.run(1500)
     assert solver.induced.flow(solver.policy).mu[0, :, 0].sum() == pytest.approx(2 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flow", "value", "slack", "weights"),
+    [
+        (100.0, 1.0, 1.0, (2.0, 1.0)),
+        (0.01, 1.0, 1.0, (0.5, 1.0)),
+        (1.0, 100.0, 2.0, (1.0, 2.0)),
+        (1.0, 0.01, 2.0, (1.0, 0.5)),
+        (1.0, 2.0, 3.0, (1.0, 1.0)),
+        (5.0, 1.0, 0.0, (1.0, 1.0)),
+    ],
+)
+def test_weights_are_balanced(flow, value, slack, weights) -> None:
+    """By 2 where a residual is above 10 times the larger or below a tenth of the smaller of the others."""
+    solver = MFOMO(random_game())
+    first, second = np.zeros((3, 3)), np.zeros((3, 3, 2))
+    first[0, 0], second[1, 1, 1] = np.sqrt(flow), np.sqrt(value)
+    solver._balance(_Residuals(first, second, slack))
+    assert tuple(solver._weights[:2]) == weights
 
 
 def nearest_flow(point, matrix, b):
