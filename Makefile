@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread each: the machines that test this are small, and threads that spin beside each other crawl.
 ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=agg
 
-.PHONY: demo test test-slow test-all lint setup clean
+.PHONY: demo test test-slow test-all lint docker-lint setup clean
 
 demo: setup ## Reproduce the learning curves of A-RPS and A-SIS: figure, JSON and a table
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m benchmarks reproduce asymmetric-games
@@ -24,6 +24,9 @@ lint: setup ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docker-lint: ## Check the container images' files (hadolint and shellcheck, where installed)
+	docker/check.sh lint
 
 setup: $(VENV)/.ready
 

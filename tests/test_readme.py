@@ -14,7 +14,7 @@ def blocks() -> list[str]:
 
 @pytest.mark.parametrize("number", range(9))
 def test_every_python_block_runs_by_itself(number, tmp_path, monkeypatch) -> None:
-    assert len(blocks()) == 9
+    assert len(blocks()) == 10
     monkeypatch.chdir(tmp_path)
     exec(compile(blocks()[number], str(README), "exec"), {"__name__": "readme"})
 
