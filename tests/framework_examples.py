@@ -1,12 +1,10 @@
 """The examples of other frameworks as modules, and games on which they are compared with the engine."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from example_files import EXAMPLES, load_example
 
 import mfenvs
 
-FOLDER = Path(__file__).parents[1] / "examples" / "frameworks"
+FOLDER = EXAMPLES / "frameworks"
 
 ENDS = mfenvs.make("Epidemic-v0", n_agents=5, horizon=3)
 """A game whose episodes terminate."""
@@ -20,11 +18,7 @@ BOX = mfenvs.make("LinearQuadratic-v0", n_agents=5, horizon=3)
 
 def load(name):
     """Import an example from its file."""
-    if name not in sys.modules:
-        specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        sys.modules[name] = importlib.util.module_from_spec(specification)  # dataclasses look their module up
-        specification.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return load_example(f"frameworks/{name}")
 
 
 def assert_routes_step(example):

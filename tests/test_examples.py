@@ -1,31 +1,20 @@
 """The examples run, and what they teach can be learned."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-def load(name: str):
-    specification = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+from example_files import EXAMPLES, load_example
 
 
 def test_a_flock_is_learned() -> None:
     """Who stays where it began, uniform in [-1, 1], is 1/3 squared away from the mean: 20 steps cost 6.7."""
-    at_random, trained = load("box_actions").main(n_iterations=15)
+    at_random, trained = load_example("box_actions").main(n_iterations=15)
     assert at_random < -20 / 3
     assert trained > -3.0
 
 
 def test_crowds_that_change_places() -> None:
     """Without congestion v is quadratic: dx = u dt + noise, cost u^2 / 2 and at last 5 (x - goal)^2."""
-    found = load("congestion").main(n_cells=80, n_steps=40)
+    found = load_example("congestion").main(n_cells=80, n_steps=40)
     for result in found:
         assert result.converged
         np.testing.assert_allclose(result.densities[0], result.densities[1, :, ::-1], atol=1e-5)
@@ -41,21 +30,21 @@ def test_crowds_that_change_places() -> None:
 
 def test_payoffs_of_rock_paper_scissors_are_found_from_play_alone() -> None:
     pytest.importorskip("pygame", reason="PettingZoo's environments need pygame")
-    exploitability, payoffs = load("black_box_pettingzoo").rock_paper_scissors(n_episodes=40)
+    exploitability, payoffs = load_example("black_box_pettingzoo").rock_paper_scissors(n_episodes=40)
     np.testing.assert_allclose(payoffs, [[0, -1, 1], [1, 0, -1], [-1, 1, 0]], atol=1e-9)
     assert exploitability < 1e-6
 
 
 def test_pursuers_learn_to_follow_evaders() -> None:
     pytest.importorskip("pygame", reason="PettingZoo's environments need pygame")
-    at_random, solved = load("black_box_pettingzoo").pursuit(n_episodes=8, n_steps=10)
+    at_random, solved = load_example("black_box_pettingzoo").pursuit(n_episodes=8, n_steps=10)
     assert solved > 1.15 * at_random > 0
 
 
 def test_predators_learn_to_tag_prey() -> None:
     """Who does not tag earns 0; random tagging costs .2 each; prey beside a predator is worth .8 a step."""
     pytest.importorskip("magent2")
-    at_random, solved = load("black_box_magent2").main(n_episodes=60, n_steps=15)
+    at_random, solved = load_example("black_box_magent2").main(n_episodes=60, n_steps=15)
     assert at_random < 0 < 1 < solved
 
 
