@@ -122,7 +122,10 @@ class RolloutCollector(stable_baselines3.PPO):
         try:
             with torch.no_grad():
                 chosen, value, log_prob = self.policy(observations)
-        except ValueError as error:
+            # Some libraries switch torch's own checks of distributions off when they are imported.
+            if not bool(torch.isfinite(log_prob).all()):
+                raise ValueError(f"the log-probabilities of actions {INVALID}")
+        except (ValueError, RuntimeError) as error:
             if is_refusal_of_torch(error):
                 seen = rollout.observations[: step + 1]
                 check_observations(seen, rollout, env, self._first_time(), self.policy.named_parameters())
@@ -225,6 +228,10 @@ def population_env(env: VecEnv) -> PopulationVecEnv | None:
     return env if isinstance(env, PopulationVecEnv) else None
 
 
-def is_refusal_of_torch(error: ValueError) -> bool:
+INVALID = "found invalid values"
+"""What torch's refusal of a distribution says."""
+
+
+def is_refusal_of_torch(error: Exception) -> bool:
     """Whether an error is torch's refusal of a probability distribution whose parameters are not finite."""
-    return "found invalid values" in str(error)
+    return INVALID in str(error) or "probability tensor contains" in str(error)

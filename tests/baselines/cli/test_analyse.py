@@ -14,8 +14,9 @@ def test_the_report_is_printed_and_written(tmp_path, capsys, monkeypatch):
     output = tmp_path / "report.json"
     assert main(["analyse", "Epidemic-v0", *FAST, "--game.heterogeneity", "0", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
-    for words in ("K_mu", "= 0.9", "expansive", "alpha, beta", "Theorem 1", "max_i E_i", "not monotone", "omd"):
+    for words in ("K_mu", "= 0.9", "expansive", "alpha, beta", "Theorem 1", "max_i E_i", "not monotone"):
         assert words in printed
+    assert "omd" in printed or "fictitious-play" in printed  # which is the better, hangs on the time
     assert "not in the report: Theorem 1 as printed" in printed
     report = json.loads(output.read_text())
     assert report["game"] == "Epidemic-v0"

@@ -168,6 +168,16 @@ def test_a_normalised_reward_is_that_of_its_agent():
         PPO("MlpPolicy", env, **SMALL).learn(1000)
 
 
+@pytest.fixture(params=[True, False], ids=["validated", "unvalidated"])
+def validation(request):
+    """Whether torch checks distributions: TorchRL, imported by the same program, switches that off."""
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(request.param)
+    yield
+    torch.distributions.Distribution.set_default_validate_args(before)
+
+
+@pytest.mark.usefixtures("validation")
 @pytest.mark.parametrize("trainer", [PPO, IndependentPPO])
 @pytest.mark.parametrize(("step", "time"), [(1, 2), (3, 0), (5, 2)])
 def test_an_observation_that_is_not_finite_is_found(trainer, path, step, time):
