@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
@@ -27,6 +29,8 @@ Indices = NDArray[np.int64]
 
 NEWTON, ALONG = 0, 1
 """Columns of right-hand sides."""
+MOST_STATES_OF_DENSE = 150
+"""With more states at a time, and rows that read their own mass only, the equations are one sparse system."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Linearised:
         numpy.linalg.LinAlgError
             If the conditions are singular.
         """
+        if len(self.slopes.pairs) == 0 and max(len(states) for states in reachable) > MOST_STATES_OF_DENSE:
+            return self._sparse_directions(reachable)
         horizon, n_states, _ = self.policy.shape
         changes, value_changes = np.zeros_like(self.towards), np.zeros((horizon + 1, n_states, 2))
         # dV = x_mass d mu + x_offset, and d mu' = on d mu + off.
@@ -103,6 +109,56 @@ class Linearised:
             value_ahead = x_mass @ mass_ahead + x_offset
             self._write_changes(h, reachable[h], place, mass_change, value_change, value_ahead, changes)
             mass_change, value_change = mass_ahead, value_ahead
+        return changes, value_changes
+
+    def _sparse_directions(self, reachable: list[Indices]) -> tuple[Array, Array]:
+        """The same by one sparse system of all times, where rows read the mass in their own state only."""
+        horizon, n_states, _ = self.policy.shape
+        sizes = np.array([len(states) for states in reachable])
+        # Unknowns: d mu and dV of a time, time after time. d mu of the first is 0.
+        ends = np.cumsum(2 * sizes)
+        starts = ends - 2 * sizes
+        rows, columns, entries = [np.arange(ends[-1])], [np.arange(ends[-1])], [np.ones(ends[-1])]
+        known = np.zeros((ends[-1], 2))
+
+        def add(row: int, column: int, block: Array) -> None:
+            i, j = np.nonzero(block)
+            rows.append(row + i)
+            columns.append(column + j)
+            entries.append(-block[i, j])
+
+        places = []
+        for h, here in enumerate(reachable):
+            is_last = h == horizon - 1
+            ahead = np.zeros(1, np.int64) if is_last else reachable[h + 1]
+            place = np.zeros(n_states, np.int64)
+            if not is_last:
+                place[ahead] = np.arange(len(ahead))
+            places.append(place)
+            v_v, v_m, v_0, m_m, m_v, m_0 = self._equations(h, here, ahead, place)
+            mass_at, value_at = starts[h], starts[h] + sizes[h]
+            add(value_at, mass_at, v_m)
+            known[value_at : ends[h]] = v_0
+            if not is_last:
+                next_mass, next_value = starts[h + 1], starts[h + 1] + sizes[h + 1]
+                add(value_at, next_value, v_v)
+                add(next_mass, mass_at, m_m)
+                add(next_mass, next_value, m_v)
+                known[next_mass:next_value] = m_0
+        shape = ends[-1], ends[-1]
+        triplets = np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))
+        try:
+            found = splu(sparse.csc_array(triplets, shape=shape)).solve(known)
+        except RuntimeError as error:  # which is what SuperLU raises
+            raise np.linalg.LinAlgError(str(error)) from None
+        changes, value_changes = np.zeros_like(self.towards), np.zeros((horizon + 1, n_states, 2))
+        for h, here in enumerate(reachable):
+            mass_change, value_change = np.split(found[starts[h] : ends[h]], 2)
+            value_changes[h, here] = value_change
+            value_ahead = (
+                np.zeros((1, 2)) if h == horizon - 1 else np.split(found[starts[h + 1] : ends[h + 1]], 2)[1]
+            )
+            self._write_changes(h, here, places[h], mass_change, value_change, value_ahead, changes)
         return changes, value_changes
 
     def stationary_directions(self) -> tuple[Array, Array]:
@@ -131,7 +187,7 @@ class Linearised:
         mass_rest = np.zeros((n_next, 2))
         slopes = self.slopes
         if len(slopes.pairs) == 0:
-            given = h, here, place, *self._state, slopes.own, slopes.own_shifts
+            given = h, here, place, *self._state, slopes.own, slopes.own_shifts, np.empty(n_next, np.int64)
             add_local_equations(*given, by_values, by_mass, rest, mass_by_mass, mass_by_values, mass_rest)
             return by_values, by_mass, rest, mass_by_mass, mass_by_values, mass_rest
         q_changes = self._q_changes(h, here, place, n_next)
@@ -191,6 +247,7 @@ def add_local_equations(
     discount: Any,
     own: Any,
     own_shifts: Any,
+    seen: Any,
     values_by_values: Any,
     values_by_mass: Any,
     values_offset: Any,
@@ -200,7 +257,8 @@ def add_local_equations(
 ) -> None:
     """Write the equations of time h into zeros, for a game in which a state's rows read its own mass only.
 
-    ``here`` are the reachable states, and ``place`` says where a state is among those of the next time.
+    ``here`` are the reachable states, ``place`` says where a state is among those of the next time, and ``seen``
+    is scratch of their number.
     """
     n_actions, n_kept = transitions.shape[2:]
     for i in range(len(here)):
@@ -239,19 +297,15 @@ def add_local_equations(
                 if len(own_shifts) > 0 and own_shifts[h, s, a, k] != 0.0:
                     mass_by_mass[to, i] += mass[h, s] * policy[h, s, a] * own_shifts[h, s, a, k]
         # What all actions share does not move the policy.
-        for a in range(n_actions):
-            for k in range(n_kept):
-                p = probability_of(transitions, h, s, a, k)
-                if p != 0.0:
-                    to = place[successor_of(successors, h, s, a, k)]
-                    moved = mass[h, s] * ratio[h, s, a] * p
-                    for b in range(n_actions):
-                        weight = ratio[h, s, b] / total
-                        for other in range(n_kept):
-                            q = probability_of(transitions, h, s, b, other)
-                            if q != 0.0:
-                                there = place[successor_of(successors, h, s, b, other)]
-                                mass_by_values[to, there] -= discount * moved * weight * q
+        n_seen = 0
+        for j in range(values_by_values.shape[1]):
+            if values_by_values[i, j] != 0.0:
+                seen[n_seen] = j
+                n_seen += 1
+        for j in seen[:n_seen]:
+            moved = mass[h, s] * total * values_by_values[i, j] / discount
+            for k in seen[:n_seen]:
+                mass_by_values[j, k] -= moved * values_by_values[i, k]
 
 
 @kernel

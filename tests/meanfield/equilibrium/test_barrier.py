@@ -141,3 +141,12 @@ def test_derivatives_of_crowd_aversion() -> None:
     mass = arrays.mu.sum(axis=-1)
     np.testing.assert_allclose(slopes.own, np.broadcast_to(-1.0 / mass[..., None], slopes.own.shape), rtol=1e-6)
     assert len(slopes.pairs) == 0
+
+
+def test_the_sparse_system_is_the_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(CrowdModelling())
+    policy = np.random.default_rng(7).dirichlet(np.ones(3), problem.induced.policy_shape[:2])
+    errors = problem.errors(policy, 0.4)
+    eliminated = problem.directions(policy, 0.4, errors)
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.directions.MOST_STATES_OF_DENSE", 0)
+    np.testing.assert_allclose(problem.directions(policy, 0.4, errors), eliminated, rtol=1e-9, atol=1e-9)
