@@ -11,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mfenvs.meanfield.stopping import Stopped
+
     from .callbacks import ExploitabilityCallback
     from .continuous.actor_critic.actor_critic import ActorCritic
     from .neural.best_response import BestResponse, approximate_best_response
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from .solvers.mf_omo import MFOMO
     from .solvers.occupation_measures import OccupationMeasureInclusion
     from .solvers.population_iteration import GMFV, ThreeStepFixedPoint
-    from .solvers.result import SolverResult, Stopped
+    from .solvers.result import SolverResult
     from .stationary.policy_gradient import StationaryPolicyGradient
     from .tabular.gmf_q import GMFQ, NaiveQ
     from .tabular.independent_q import MFQ, IndependentQ

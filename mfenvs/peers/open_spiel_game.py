@@ -31,7 +31,7 @@ GAME_TYPE = pyspiel.GameType(
 )
 
 
-class HandedOverGame(pyspiel.Game):  # OpenSpiel is untyped
+class HandedOverGame(pyspiel.Game):  # type: ignore[misc]  # OpenSpiel is untyped
     """A finite game of mfenvs."""
 
     def __init__(self, game: FiniteGame) -> None:
@@ -65,7 +65,7 @@ class HandedOverGame(pyspiel.Game):  # OpenSpiel is untyped
         return self.source.horizon + 1
 
 
-class HandedOverState(pyspiel.State):  # OpenSpiel is untyped
+class HandedOverState(pyspiel.State):  # type: ignore[misc]  # OpenSpiel is untyped
     """A node of the game. It holds numbers only, since OpenSpiel copies it for every move."""
 
     def __init__(self, game: HandedOverGame) -> None:
@@ -122,7 +122,7 @@ class HandedOverState(pyspiel.State):  # OpenSpiel is untyped
         self.earned += float(self._arrays()[1][self.place, self.chosen])
 
     def _arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.get_game().handed.arrays(self.time, self.law)
+        return self.get_game().handed.arrays(self.time, self.law)  # type: ignore[no-any-return]
 
     def _apply_action(self, action: int) -> None:
         if self.node == ACT:
@@ -160,7 +160,7 @@ class NodeObserver:
         return str(state)
 
 
-class HandedOverPolicy(spiel_policy.Policy):  # OpenSpiel is untyped
+class HandedOverPolicy(spiel_policy.Policy):  # type: ignore[misc]  # OpenSpiel is untyped
     """A policy (T, S, A) for a game that was handed over."""
 
     def __init__(self, game: HandedOverGame, policy: Any) -> None:

@@ -214,7 +214,7 @@ def _on_path(
     None if it is not found, is another branch's, or if the path turns sharply. Without a direction the path is
     entered at a given eps, towards smaller ones.
     """
-    weight = 1.0 / problem.is_free.sum()
+    weight = 1.0 / float(problem.is_free.sum())
 
     def product(one: Array, other: Array) -> float:
         return float((one * other).sum()) * weight  # Both are 0 where actions are not free.

@@ -90,12 +90,12 @@ class Linearised:
         # dV = x_mass d mu + x_offset, and d mu' = on d mu + off.
         x_mass, x_offset = np.zeros((1, 1)), np.zeros((1, 2))
         ahead, place = np.zeros(1, np.int64), np.zeros(n_states, np.int64)
-        steps: list[tuple[Array, Array, Array, Array]] = []
+        steps: list[tuple[Array, Array, Array, Indices]] = []
         for h in reversed(range(horizon)):
             here = reachable[h]
             v_v, v_m, v_0, m_m, m_v, m_0 = self._equations(h, here, ahead, place)
             known = np.concatenate((m_m, m_0 + m_v @ x_offset), axis=1)
-            found = np.linalg.solve(np.eye(len(ahead)) - m_v @ x_mass, known)
+            found = _solved(np.eye(len(ahead)) - m_v @ x_mass, known)
             steps.append((found, x_mass, x_offset, place))
             seen = v_v @ (x_mass @ found)
             x_mass, x_offset = v_m + seen[:, :-2], v_0 + v_v @ x_offset + seen[:, -2:]
@@ -188,13 +188,14 @@ class Linearised:
         slopes = self.slopes
         if len(slopes.pairs) == 0:
             given = h, here, place, *self._state, slopes.own, slopes.own_shifts, np.empty(n_next, np.int64)
-            add_local_equations(*given, by_values, by_mass, rest, mass_by_mass, mass_by_values, mass_rest)
-            return by_values, by_mass, rest, mass_by_mass, mass_by_values, mass_rest
+            written = by_values, by_mass, rest, mass_by_mass, mass_by_values, mass_rest
+            add_local_equations(*(*given, *written))
+            return written
         q_changes = self._q_changes(h, here, place, n_next)
         arrival, shift = np.zeros((n_next, len(q_changes))), np.zeros((n_next, n))
         pairs = np.empty_like(q_changes)
         given = h, here, ahead, place, *self._state, slopes.shifts, slopes.pairs.shape[3], q_changes
-        write_global_equations(*given, by_values, by_mass, rest, arrival, shift, pairs)
+        write_global_equations(*(*given, by_values, by_mass, rest, arrival, shift, pairs))
         arrived = arrival @ pairs
         return (
             *(by_values, by_mass, rest),
@@ -207,9 +208,9 @@ class Linearised:
         size, by_pairs = len(here) * n_actions, slopes.shape[3] != slopes.shape[1]
         known = np.zeros((size, n_next + len(here) + 2))
         system = np.eye(size) if by_pairs else np.empty((0, 0))
-        write_q_changes(h, here, place, n_next, *self._state, slopes, system, known)
+        write_q_changes(*(h, here, place, n_next, *self._state, slopes, system, known))
         # Where rows read actions, what the policy's own change does to Q is solved for.
-        return np.linalg.solve(system, known) if by_pairs else known
+        return _solved(system, known) if by_pairs else known
 
     def _write_changes(
         self,
@@ -225,12 +226,18 @@ class Linearised:
         n_actions = self.policy.shape[2]
         q_change = np.zeros((len(here) * n_actions, 2))
         if len(self.slopes.pairs) == 0:
-            write_local_q_change(h, here, place, *self._state, self.slopes.own, mass_change, value_ahead, q_change)
+            given = h, here, place, *self._state, self.slopes.own, mass_change, value_ahead, q_change
+            write_local_q_change(*given)
         else:
             found = self._q_changes(h, here, place, len(value_ahead))
             q_change = found[:, :-2] @ np.concatenate((value_ahead, mass_change)) + found[:, -2:]
         loss = value_change[:, None] - q_change.reshape(len(here), n_actions, 2)
         changes[h, here] = self.towards[h, here] - self.ratio[h, here][..., None] * loss
+
+
+def _solved(system: Array, known: Array) -> Array:
+    """The solution of a dense linear system."""
+    return np.asarray(np.linalg.solve(system, known), np.float64)
 
 
 @kernel

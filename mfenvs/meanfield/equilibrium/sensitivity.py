@@ -155,13 +155,13 @@ class Sensitivity:
         reads = np.zeros((n_states, n_columns), bool)
         for _ in range(POPULATIONS):
             law = rng.dirichlet(np.ones(n_states * n_actions)).reshape(n_states, n_actions)
-            for column in range(n_columns):
+            for moving in range(n_columns):
                 moved = np.zeros(n_columns)
-                moved[column] = 1.0
+                moved[moving] = 1.0
                 self._tabulate_around(np.broadcast_to(law, self._shape), self._factors(moved))
-                reads[:, column] |= self._differences()
+                reads[:, moving] |= self._differences()
         groups: list[NDArray[np.int64]] = []
-        for column in np.flatnonzero(reads.any(axis=0)):
+        for column in np.flatnonzero(reads.any(axis=0)).tolist():
             readers = reads[:, column]
             for group in groups:
                 if not (group[readers] >= 0).any():
@@ -186,7 +186,8 @@ class Sensitivity:
 
     def _differences(self) -> NDArray[np.bool_]:
         """Whether a state's rows differ between the two tabulated populations, (S,)."""
-        return np.abs(self._changes()).max(axis=1) > UNREAD
+        differ: NDArray[np.bool_] = np.abs(self._changes()).max(axis=1) > UNREAD
+        return differ
 
 
 @kernel

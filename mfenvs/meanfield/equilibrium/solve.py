@@ -235,7 +235,7 @@ class _Search:
         for found in follow(problem, point, last_eps):
             self.iterations += problem.n_newton - done
             done = problem.n_newton
-            yield found and found.policy
+            yield None if found is None else found.policy
 
     def _descent(self, rate: float) -> Iterator[Array | None]:
         """Policies of online mirror descent, after ever more iterations."""
