@@ -37,6 +37,8 @@ FARTHEST_FROM_PREDICTED = 0.3
 another branch."""
 CLOSE = 0.01
 """Log eps may be so much above the last one."""
+ENTRIES = 1.0, 10.0, 100.0, 1000.0
+"""Factors of eps that are tried where the path is entered."""
 JUMPS = 0.9, 0.5, 0.1, 0.01
 """Factors of eps that are tried where the path breaks off."""
 MOST_LOG_CHANGE, MOST_FALL = 1.5, 6.0
@@ -182,8 +184,11 @@ def follow(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[P
         The barrier parameter at which to end.
     """
     last = math.log(last_eps)
-    found = _on_path(problem, start.policy, math.log(start.eps), None, math.inf)
-    length = FIRST_STEP
+    found, length = None, FIRST_STEP
+    for factor in ENTRIES:
+        if found := _on_path(problem, start.policy, math.log(factor * start.eps), None, math.inf):
+            break
+        yield None
     while found is not None:
         policy, log_eps, ahead, n_corrections = found
         yield Point(policy, math.exp(log_eps))
