@@ -19,6 +19,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.tabulation import at_time
 from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.moving_together import columns_moved_together
 from mfenvs.rules import rule
 
 Array = NDArray[np.float64]
@@ -57,7 +58,7 @@ def find_pattern(induced: InducedGame, seed: int = 0) -> Pattern:
     group, leaders = _groups(induced, arrays)
     rng = np.random.default_rng(seed)
     times = np.unique(np.linspace(0, n_times - 1, min(TIMES, n_times)).astype(int))
-    touched: list[NDArray[np.bool_]] = [np.zeros(n_pairs, bool) for _ in leaders]
+    touched = np.zeros((n_pairs, len(leaders)), bool)
     population = rng.dirichlet(np.ones(n_pairs), n_times).reshape(induced.policy_shape)
     _, arrays = induced.filled(lambda arrays: induced.kernels.freeze(population, arrays), arrays)
     before = _rows(arrays, times)
@@ -72,22 +73,11 @@ def find_pattern(induced: InducedGame, seed: int = 0) -> Pattern:
             before = _rows(arrays, times)
             _, arrays = induced.filled(lambda arrays: induced.kernels.freeze(moved, arrays), arrays)  # noqa: B023
             after = _rows(arrays, times)
-        touched[number] = (after != before).any(axis=(0, 2))
-    colours: list[NDArray[np.int64]] = []
-    members: list[list[int]] = []
-    for number, where in enumerate(touched):
-        if not where.any():
-            continue
-        free = (colour for colour, taken in enumerate(colours) if not (taken[where] >= 0).any())
-        colour = next(free, len(colours))
-        if colour == len(colours):
-            colours.append(np.full(n_pairs, -1, np.int64))
-            members.append([])
-        colours[colour][where] = number
-        members[colour].append(leaders[number])
+        touched[:, number] = (after != before).any(axis=(0, 2))
+    colours = columns_moved_together(touched)
     moved_mass = np.zeros((len(colours), n_pairs))
-    for colour, pairs in enumerate(members):
-        moved_mass[colour, pairs] = 1.0
+    for colour, read in enumerate(colours):
+        moved_mass[colour, np.array(leaders)[np.unique(read[read >= 0])]] = 1.0
     return Pattern(group, np.array(colours, np.int64).reshape(len(colours), n_pairs), moved_mass)
 
 

@@ -16,6 +16,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.tabulation import at_time, successor_of
 from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.moving_together import columns_moved_together
 from mfenvs.rules import rule
 
 Array = NDArray[np.float64]
@@ -160,17 +161,7 @@ class Sensitivity:
                 moved[moving] = 1.0
                 self._tabulate_around(np.broadcast_to(law, self._shape), self._factors(moved))
                 reads[:, moving] |= self._differences()
-        groups: list[NDArray[np.int64]] = []
-        for column in np.flatnonzero(reads.any(axis=0)).tolist():
-            readers = reads[:, column]
-            for group in groups:
-                if not (group[readers] >= 0).any():
-                    break
-            else:
-                group = np.full(n_states, -1)
-                groups.append(group)
-            group[readers] = column
-        return groups
+        return columns_moved_together(reads)
 
     def _changes(self) -> Array:
         """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""
