@@ -192,6 +192,15 @@ def test_an_observation_that_is_not_finite_is_found(trainer, path, step, time):
     assert_unchanged(model, before)
 
 
+@pytest.mark.usefixtures("validation")
+def test_an_observation_that_is_not_finite_is_found_with_box_actions():
+    """A normal distribution about nan can be drawn from, where torch does not check it."""
+    env = mfenvs.vec_env("LinearQuadratic-v0", 2, n_agents=AGENTS, horizon=HORIZON)
+    model = PPO("MlpPolicy", Spoiled(env, "observation", math.nan, 1, 9), **SMALL)
+    with pytest.raises(ValueError, match=r"observations must be finite, got \[.*nan.*\] of agent"):
+        model.learn(1000)
+
+
 def test_a_deviator_is_named_by_its_world(monkeypatch):
     env = RepresentativeVecEnv("Epidemic-v0", None, None, 3, 2, n_agents=AGENTS, horizon=HORIZON)
     advance = env._advance
