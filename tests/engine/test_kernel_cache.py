@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -30,6 +31,8 @@ DOUBLE = "@kernel\ndef outer(x): return x * 2\n"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """A cache of the test's own."""
+    # A module that is written again within a second, in the same length, would be read from its stale bytecode.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(kernel_cache, "_warned", [])
     return tmp_path
