@@ -15,7 +15,7 @@ from mfenvs.meanfield.lipschitz import Constant
 from mfenvs.registry import registered_games
 
 from ..analysis import Analysis, AnalysisSettings, analyse, check_is_finite
-from .games import game_class_and_module, plain_name
+from ..named_games import game_class_and_module, plain_name
 
 CAPTION = "= exact; >= a lower estimate: the largest value that a search found. Yardim & He, arXiv 2408.15173."
 

@@ -8,7 +8,7 @@ import tyro
 
 from mfenvs.conformance.check import check
 
-from .games import game_class_and_module
+from ..named_games import game_class_and_module
 
 USAGE = """\
 usage: mfenvs check GAME [FLAGS]

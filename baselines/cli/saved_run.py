@@ -9,8 +9,8 @@ import tyro
 from mfenvs import checks
 from mfenvs.registry import registered_games
 
+from ..named_games import import_module
 from ..runs import read_config
-from .games import import_module
 
 READS_ONLY_DATA = (
     "Only data are read from the run folder (JSON and arrays): no code in it is executed, and no module that it"

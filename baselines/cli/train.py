@@ -19,7 +19,9 @@ from mfenvs.registry import registered_games
 
 from ..callbacks import EvaluationCallback, ExploitabilityCallback, SaveEvery, StopOnInterrupt
 from ..logging import configure, continue_from
+from ..named_games import game_class_and_module, plain_name
 from ..neural.trainers import PPOTrainer
+from ..run_folders import RUN_FILES, check_is_unused, locked, make_folder
 from ..runs import (
     ALGORITHMS,
     AnyTrainer,
@@ -31,8 +33,6 @@ from ..runs import (
     save_results,
     write_config,
 )
-from .folder import RUN_FILES, check_is_unused, locked, make_folder
-from .games import game_class_and_module, plain_name
 from .measures import describe
 
 SECONDS_BETWEEN_SAVES = 30.0

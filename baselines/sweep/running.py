@@ -17,8 +17,8 @@ from mfenvs.files import FileError
 from mfenvs.game import Game
 from mfenvs.registry import make
 
-from ..cli.games import import_module
 from ..logging import configure
+from ..named_games import import_module
 from ..neural.trainers import PPOTrainer
 from ..policy_measures import MeasurementSettings, measure_policy
 from ..runs import AnyTrainer, algorithm, save_results, write_config

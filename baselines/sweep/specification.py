@@ -11,8 +11,8 @@ from mfenvs import checks
 from mfenvs.game import Game
 from mfenvs.registry import make
 
-from ..cli.games import game_class_and_module, plain_name
 from ..config import TrainerConfig
+from ..named_games import game_class_and_module, plain_name
 from ..policy_measures import MeasurementSettings
 from ..runs import ALGORITHMS, algorithm
 from ..trainer import MOST_ITERATIONS, Trainer

@@ -11,7 +11,7 @@ from typing import Any
 
 from mfenvs.files import FileError, replacing, write_json
 
-from ..cli.folder import locked
+from ..run_folders import locked
 from .cells import Cell
 from .pools import Ended, Pool, Task
 from .results import (

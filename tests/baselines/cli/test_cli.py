@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baselines.cli.folder import locked
 from baselines.cli.main import main
 from baselines.logging import MetricsFile
+from baselines.run_folders import locked
 from baselines.runs import save_results
 
 SMALL = ["--game.n-agents", "30", "--game.horizon", "3", "--no-progress"]

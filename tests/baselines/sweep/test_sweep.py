@@ -5,8 +5,8 @@ import json
 import pytest
 from tiny_sweeps import TINY, read, sweep_inline, troubled
 
-from baselines.cli.folder import locked
 from baselines.policy_measures import MeasurementSettings, measure_policy
+from baselines.run_folders import locked
 from baselines.runs import read_run
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.sweep.pools import Ended

@@ -1,4 +1,4 @@
-"""Games of one's own on the command line, in modules that are not installed."""
+"""Games of one's own by name, in modules that are not installed."""
 
 import json
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from baselines.cli.games import import_module, plain_name
 from baselines.cli.main import main
+from baselines.named_games import import_module, plain_name
 
 MODULE = '''
 import dataclasses
@@ -65,7 +65,7 @@ print("status", main({resume}))
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     found = [line for line in done.stdout.splitlines() if line.startswith(("status", "imported"))]
     assert found == ["status 2", "status 2", "imported False", "status 0", "imported True", "status 0"], (

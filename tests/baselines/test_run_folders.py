@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from baselines.cli.folder import check_is_unused, locked, make_folder
+from baselines.run_folders import check_is_unused, locked, make_folder
 
 MAKE = """
 import sys
 from pathlib import Path
-from baselines.cli.folder import make_folder
+from baselines.run_folders import make_folder
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 sys.stdin.readline()
 print(make_folder(Path("runs"), "omd-Epidemic").name)
@@ -22,7 +22,7 @@ print(make_folder(Path("runs"), "omd-Epidemic").name)
 HOLD = """
 import sys
 from pathlib import Path
-from baselines.cli.folder import locked
+from baselines.run_folders import locked
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 sys.stdin.readline()
 try:
@@ -42,7 +42,7 @@ def started(code: str, folder: Path) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert answer(process) == "ready"
     return process

@@ -1,4 +1,4 @@
-"""Names of games on the command line: ``Taxi-v0``, or ``module:BeachBar-v0`` for a game of the user's own."""
+"""Games by name: ``Taxi-v0``, or ``module:BeachBar-v0`` for a game that a module of the user registers."""
 
 import importlib
 import sys
