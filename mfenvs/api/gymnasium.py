@@ -11,6 +11,7 @@ from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
 from mfenvs.api.population import FRAMES_PER_SECOND, RENDER_MODES, Population, render_modes
 from mfenvs.api.representative import RepresentativeAgents
+from mfenvs.api.view import PopulationView
 from mfenvs.game import Game
 from mfenvs.registry import make
 from mfenvs.wrappers.observations import Observe
@@ -20,11 +21,10 @@ Flags = NDArray[np.bool_]
 
 
 @with_common_parameters
-class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
+class PopulationVectorEnv(PopulationView, gymnasium.vector.VectorEnv[Observations, Any, NDArray[Any]]):
     """All agents of all worlds of a game: one environment (slot) per agent, ordered by world, then by agent.
 
-    All slots run in lockstep. At the horizon of a game that ends, all slots terminate; observations carry the
-    time. An infinite game goes on after its horizon, so that all slots are truncated there.
+    {horizon}
 
     ``gymnasium.make_vec("mfenvs/<Name>-v0")`` makes such an environment once mfenvs has been imported.
     ``gymnasium.make_vec("mfenvs:mfenvs/<Name>-v0")`` imports mfenvs itself, as worker processes need it.
@@ -50,8 +50,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     metadata: dict[str, Any] = {
@@ -74,31 +73,27 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         max_episode_steps: int | None = None,
         **constants: Any,
     ) -> None:
-        self.game = make(game, **constants)
         self.copy = checks.boolean("copy", copy)
-        self.n_worlds = _number_of_worlds(num_envs, n_worlds, self.game.n_agents)
-        self._population = Population(
-            self.game,
+        made = make(game, **constants)
+        population = Population(
+            made,
             {},
-            self.n_worlds,
+            _number_of_worlds(num_envs, n_worlds, made.n_agents),
             observe=observe,
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
         )
-        self.engine = self._population.engine
-        self.observe = self._population.observer.blocks
-        """The observation blocks that agents see beside their own observation."""
-        self.render_mode = render_mode
+        self._show(population)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {
             **self.metadata,
             "autoreset_mode": self.autoreset_mode,
             "render_modes": render_modes(self.game),
         }
-        self.num_envs = self._population.n_rows
-        self.single_observation_space = self._population.observation_space
-        self.single_action_space = self._population.action_space
+        self.num_envs = population.n_rows
+        self.single_observation_space = population.observation_space
+        self.single_action_space = population.action_space
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, self.num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self._observations: Observations | None = None
@@ -160,8 +155,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         ------
         RuntimeError
             Before the first reset, or after the end of an episode if resets are disabled.
-        ValueError, TypeError
-            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        {action errors}
         """
         population = self._population
         ended: dict[str, Any] = {}
@@ -194,16 +188,6 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
         frame = self._population.render()
         return None if frame is None else (frame,) * self.num_envs
 
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks of all slots, shape (num_envs, n_actions): False for an action that has no use now.
-
-        Raises
-        ------
-        TypeError
-            If actions are not discrete.
-        """
-        return self.engine.action_masks().reshape(self.num_envs, -1)
-
     def _infos(self) -> dict[str, Any]:
         """Infos of every slot, in the format of gymnasium's vector environments."""
         told: dict[str, Any] = {
@@ -219,7 +203,7 @@ class PopulationVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, NDArray[
 
 
 @with_common_parameters
-class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
+class RepresentativeAgentEnv(PopulationView, gymnasium.Env[Any, Any]):
     """One agent of an N-player game; all others play a given policy.
 
     A single-agent learner that maximises its return here computes a best response to the policy. The game,
@@ -241,8 +225,7 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}
@@ -267,13 +250,8 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
             render_mode=render_mode,
             debug=debug,
         )
-        self._population = self._core.population
-        self.game = self._population.game
-        self.engine = self._population.engine
+        self._show(self._core.population)
         self.agent = self._core.agent
-        self.observe = self._population.observer.blocks
-        """The observation blocks that agents see beside their own observation."""
-        self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_modes": render_modes(self.game)}
         self.observation_space = self._population.observation_space
         self.action_space = self._population.action_space
@@ -323,10 +301,6 @@ class RepresentativeAgentEnv(gymnasium.Env[Any, Any]):
         """
         mask: NDArray[np.bool_] = self.engine.action_masks()[0, self._core.acting[0, 0]]
         return mask
-
-    def render(self) -> Any:
-        """Show world 0 since its last reset: as a text, an image (height, width, 3), or None."""
-        return self._population.render()
 
     def _info(self) -> dict[str, Any]:
         told: dict[str, Any] = {name: float(value[0]) for name, value in self._population.reports().items()}

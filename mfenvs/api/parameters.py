@@ -1,6 +1,7 @@
-"""Descriptions of the parameters that all APIs have in common, written once and shown in the help of each."""
+"""Descriptions of what all APIs have in common, parameters above all: written once, shown in the help of each."""
 
 import inspect
+import types
 from typing import TypeVar
 
 Documented = TypeVar("Documented")
@@ -27,18 +28,38 @@ COMMON_PARAMETERS = {
 }
 """The description of each common parameter in numpydoc's format, by the parameter's name."""
 
+COMMON_PASSAGES = {
+    "horizon": """
+        The episodes of all agents begin and end together. At the horizon of a game that ends they terminate;
+        observations carry the time. An infinite game goes on after its horizon, so that they are truncated there.
+        """,
+    "argument errors": """
+        TypeError, ValueError
+            If an argument is not allowed.
+        """,
+    "action errors": """
+        ValueError, TypeError
+            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        """,
+}
+"""Passages of docstrings in numpydoc's format, by what they are about."""
+
 
 def with_common_parameters(documented: type[Documented]) -> type[Documented]:
-    """Replace each line ``{name}`` in a class's docstring by the description of that common parameter.
+    """Complete the docstrings of a class and of its methods.
+
+    Each line ``{name}`` is replaced by the description of that common parameter, or by that passage.
 
     Raises
     ------
     KeyError
-        If there is no common parameter of that name.
+        If there is no common parameter and no passage of that name.
     """
-    if documented.__doc__ is not None:  # as under python -OO
-        lines = inspect.cleandoc(documented.__doc__).splitlines()
-        documented.__doc__ = "\n".join(_described(line) for line in lines)
+    methods = [member for member in vars(documented).values() if isinstance(member, types.FunctionType)]
+    for item in (documented, *methods):
+        if item.__doc__ is not None:  # as under python -OO
+            lines = inspect.cleandoc(item.__doc__).splitlines()
+            item.__doc__ = "\n".join(_described(line) for line in lines)
     return documented
 
 
@@ -46,5 +67,7 @@ def _described(line: str) -> str:
     if not (line.startswith("{") and line.endswith("}")):
         return line
     name = line[1:-1]
+    if name in COMMON_PASSAGES:
+        return inspect.cleandoc(COMMON_PASSAGES[name])
     text = inspect.cleandoc(COMMON_PARAMETERS[name])
     return f"{name}:\n" + "\n".join(f"    {row}" for row in text.splitlines())

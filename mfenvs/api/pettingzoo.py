@@ -25,9 +25,9 @@ from mfenvs.wrappers.observations import Observe
 class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # PettingZoo is untyped
     """One world of a game; all agents act at once.
 
-    Agents are named ``game.agent_names`` and share one observation space and one action space. At the horizon of a
-    game that ends, all agents terminate; observations carry the time. An infinite game goes on after its horizon,
-    so that all agents are truncated there.
+    Agents are named ``game.agent_names`` and share one observation space and one action space.
+
+    {horizon}
 
     Parameters
     ----------
@@ -42,8 +42,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     metadata: dict[str, Any] = {

@@ -11,7 +11,7 @@ from mfenvs import checks
 from mfenvs.api.terminal import Display
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.snapshot import Snapshot
-from mfenvs.game import Game
+from mfenvs.game import MAX_SEED, Game
 from mfenvs.registry import make
 from mfenvs.rendering import drawing_classes, make_recorder
 from mfenvs.wrappers.observations import Observe, Observer
@@ -114,11 +114,9 @@ class Population:
 
     def first_seed(self, seed: int | None) -> int | None:
         """Check a random seed; for None, draw one if nothing has been seeded yet."""
-        if seed is not None:
-            return checks.integer("seed", seed, 0, 2**64 - 1)
-        if self.engine.episode < 0:
-            return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        return None
+        if seed is None and self.engine.episode < 0:
+            return drawn_seed()
+        return checked_seed(seed)
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode in all worlds; without a seed, the next episode of the last seed."""
@@ -276,6 +274,16 @@ class Population:
         self._recorder.record(self.engine)
         if self._display is not None:
             self._display.show(self._recorder.ansi(), anew=begins)
+
+
+def checked_seed(seed: int | None) -> int | None:
+    """The random seed as an integer; ValueError or TypeError if it is neither None nor an integer >= 0."""
+    return None if seed is None else checks.integer("seed", seed, 0, MAX_SEED)
+
+
+def drawn_seed() -> int:
+    """A random seed from the operating system's entropy."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
 def render_modes(game: Game) -> list[str]:

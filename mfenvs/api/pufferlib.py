@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
-from mfenvs.api.population import Population
+from mfenvs.api.population import Population, checked_seed
+from mfenvs.api.view import PopulationView
 from mfenvs.game import Game
 from mfenvs.wrappers.observations import Observe
 
@@ -18,17 +18,19 @@ except ModuleNotFoundError as error:
 
 
 @with_common_parameters
-class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ignore]  # PufferLib is untyped
+class PopulationPufferEnv(PopulationView, pufferlib.PufferEnv):  # type: ignore[misc, unused-ignore]  # PufferLib is untyped
     """All agents of all worlds of a game: one row of PufferLib's arrays per agent, ordered by world, then agent.
 
     The engine writes observations and rewards into these arrays (``observations``, ``rewards``, ``terminals``,
     ``truncations``), be they the environment's own or the shared memory of PufferLib's workers. Every call returns
     the same arrays.
 
-    All rows run in lockstep. When an episode ends, at the game's horizon or truncated before, the next one begins
-    in the same step: the row's observation is the first of the next episode, and ``terminals`` or ``truncations``
-    tell of the last one. PufferLib has no place for the last observation of a truncated episode. Its array
-    ``masks`` says which agents are alive, here all; the game's action masks are in :meth:`action_masks`.
+    {horizon}
+
+    The next episode begins in the same step: the row's observation is its first one, and ``terminals`` or
+    ``truncations`` tell of the episode that ended. PufferLib has no place for the last observation of a truncated
+    episode. Its array ``masks`` says which agents are alive, here all; the game's action masks are in
+    :meth:`action_masks`.
 
     ``pufferlib.vector.make(PopulationPufferEnv, env_args=[game], env_kwargs={...})`` makes one too, or several in
     worker processes with ``backend=pufferlib.vector.Multiprocessing``.
@@ -49,8 +51,7 @@ class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ign
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     def __init__(
@@ -75,14 +76,8 @@ class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ign
             render_mode=render_mode,
             debug=debug,
         )
-        self._population = population
-        self._first_seed = None if seed is None else checks.integer("seed", seed, 0, 2**64 - 1)
-        self.game = population.game
-        self.engine = population.engine
-        self.n_worlds = n_worlds
-        self.observe = population.observer.blocks
-        """The observation blocks that agents see beside their own observation."""
-        self.render_mode = population.render_mode
+        self._show(population)
+        self._first_seed = checked_seed(seed)
         self.single_observation_space = population.observation_space
         self.single_action_space = population.action_space
         self.num_agents = population.n_rows
@@ -131,8 +126,7 @@ class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ign
         ------
         RuntimeError
             Before the first reset.
-        ValueError, TypeError
-            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        {action errors}
         """
         population = self._population
         population.step(actions, self._world_rewards)
@@ -145,20 +139,6 @@ class PopulationPufferEnv(pufferlib.PufferEnv):  # type: ignore[misc, unused-ign
             self._begin(None)
         population.observe(self.observations)
         return self.observations, self.rewards, self.terminals, self.truncations, infos
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks now, shape (num_agents, n_actions): False for an action that has no use.
-
-        Raises
-        ------
-        TypeError
-            If actions are not discrete.
-        """
-        return self.engine.action_masks().reshape(self.num_agents, -1)
-
-    def render(self) -> Any:
-        """Show world 0 since its last reset: as a text, an image (height, width, 3), or None."""
-        return self._population.render()
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

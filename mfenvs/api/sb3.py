@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
-from mfenvs.api.population import Population
+from mfenvs.api.population import Population, checked_seed
 from mfenvs.api.representative import RepresentativeAgents
+from mfenvs.api.view import PopulationView
 from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
 from mfenvs.wrappers.observations import Observe
@@ -32,7 +32,7 @@ class UniformVecEnv(VecEnv):
         -------
         A seed for each environment. Only the first has an effect: the random numbers of all follow from it.
         """
-        return super().seed(None if seed is None else checks.integer("seed", seed, 0, 2**64 - 1))
+        return super().seed(checked_seed(seed))
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The value of an attribute, repeated for each index: all environments share it."""
@@ -66,22 +66,12 @@ class UniformVecEnv(VecEnv):
         return len(list(self._get_indices(indices)))
 
 
-class LockstepVecEnv(UniformVecEnv):
-    """Base class of VecEnvs that show a population: all environments begin and end together.
-
-    When an episode ends, at the game's horizon or truncated before, the next one begins in the same step. The
-    infos then hold each row's ``terminal_observation`` and ``TimeLimit.truncated`` (False at the horizon, unless
-    the game is infinite and goes on there).
-    """
+@with_common_parameters
+class LockstepVecEnv(UniformVecEnv, PopulationView):
+    """Base class of VecEnvs that show a population: all environments begin and end together."""
 
     def __init__(self, population: Population, n_rows: int) -> None:
-        self._population = population
-        self.game = population.game
-        self.engine = population.engine
-        self.n_worlds = population.engine.n_worlds
-        self.observe = population.observer.blocks
-        """The observation blocks that agents see beside their own observation."""
-        self.render_mode = population.render_mode
+        self._show(population)
         self._actions: NDArray[Any] | None = None
         super().__init__(n_rows, population.observation_space, population.action_space)
 
@@ -134,8 +124,7 @@ class LockstepVecEnv(UniformVecEnv):
         ------
         RuntimeError
             Before the first reset, or without actions.
-        ValueError, TypeError
-            If an action is out of range or the array has the wrong shape or kind. No world has moved then.
+        {action errors}
         """
         population = self._population
         if self._actions is None:
@@ -193,10 +182,10 @@ class LockstepVecEnv(UniformVecEnv):
 class PopulationVecEnv(LockstepVecEnv):
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
-    All environments step together. When an episode ends, at the game's horizon or truncated before, the next one
-    begins in the same step. The infos then hold each agent's ``terminal_observation`` and ``TimeLimit.truncated``
-    (False at the horizon, unless the game is infinite and goes on there). Within an episode all agents of a world
-    share one dict of infos.
+    {horizon}
+
+    The next episode begins in the same step. The infos then hold each agent's ``terminal_observation`` and
+    ``TimeLimit.truncated``. Within an episode all agents of a world share one dict of infos.
 
     Parameters
     ----------
@@ -210,8 +199,7 @@ class PopulationVecEnv(LockstepVecEnv):
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     def __init__(
@@ -288,8 +276,7 @@ class RepresentativeVecEnv(LockstepVecEnv):
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     def __init__(

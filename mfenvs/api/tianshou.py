@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
-from mfenvs.api.population import Population
+from mfenvs.api.population import Population, checked_seed
+from mfenvs.api.view import PopulationView
 from mfenvs.game import Game
 from mfenvs.wrappers.observations import Observe
 
@@ -26,13 +27,13 @@ Ids = int | Sequence[int] | NDArray[np.integer[Any]] | None
 
 
 @with_common_parameters
-class PopulationTianshouEnv(BaseVectorEnv):  # type: ignore[misc, unused-ignore]
+class PopulationTianshouEnv(PopulationView, BaseVectorEnv):  # type: ignore[misc, unused-ignore]
     """All agents of all worlds of a game: one environment per agent, ordered by world, then by agent.
 
-    All environments run in lockstep, so that they can only be reset and stepped together: collect a multiple of
-    ``len(env)`` steps or episodes. At the horizon of a game that ends, all of them terminate; an infinite game
-    goes on after its horizon, so that all are truncated there. Infos are empty: they would cost more than the
-    step.
+    {horizon}
+
+    Environments can therefore only be reset and stepped together: collect a multiple of ``len(env)`` steps or
+    episodes. Infos are empty: they would cost more than the step.
 
     If the game has action masks, observations are a Batch of ``obs`` and ``mask``, as Tianshou's Q-learners take
     them.
@@ -49,8 +50,7 @@ class PopulationTianshouEnv(BaseVectorEnv):  # type: ignore[misc, unused-ignore]
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PopulationTianshouEnv(BaseVectorEnv):  # type: ignore[misc, unused-ignore]
         **constants: Any,
     ) -> None:
         # Not the base's constructor, which makes a worker for each environment.
-        self._population = population = Population(
+        population = Population(
             game,
             constants,
             n_worlds,
@@ -74,12 +74,7 @@ class PopulationTianshouEnv(BaseVectorEnv):  # type: ignore[misc, unused-ignore]
             render_mode=render_mode,
             debug=debug,
         )
-        self.game = population.game
-        self.engine = population.engine
-        self.n_worlds = n_worlds
-        self.observe = population.observer.blocks
-        """The observation blocks that agents see beside their own observation."""
-        self.render_mode = population.render_mode
+        self._show(population)
         self.env_num = self.wait_num = population.n_rows
         self.workers: list[Any] = []
         self.waiting_conn: list[Any] = []
@@ -110,7 +105,7 @@ class PopulationTianshouEnv(BaseVectorEnv):  # type: ignore[misc, unused-ignore]
         The seed for each environment.
         """
         first = seed if seed is None or not isinstance(seed, Sequence) else seed[0]
-        self._seed = None if first is None else checks.integer("seed", first, 0, 2**64 - 1)
+        self._seed = checked_seed(first)
         if self._seed is not None:
             self._population.action_space.seed(self._seed % 2**32)
         return [self._seed] * self.env_num
@@ -164,25 +159,15 @@ class PopulationTianshouEnv(BaseVectorEnv):  # type: ignore[misc, unused-ignore]
         ------
         RuntimeError
             Before the first reset, or after the end of the episode.
-        ValueError, TypeError
-            If ``id`` are not all environments, an action is out of range, or the array has the wrong shape or
-            kind. No world has moved then.
+        ValueError
+            If ``id`` are not all environments.
+        {action errors}
         """
         self._check_all("id", id)
         population = self._population
         rewards = population.step(action)  # type: ignore[arg-type]  # None is refused there
         ends = np.full((2, self.env_num), [[population.terminated], [population.truncated]])
         return self._observations(), rewards, ends[0], ends[1], self._infos.copy()
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Action masks now, shape (n, n_actions): False for an action that has no use.
-
-        Raises
-        ------
-        TypeError
-            If actions are not discrete.
-        """
-        return self.engine.action_masks().reshape(self.env_num, -1)
 
     def get_env_attr(self, key: str, id: Ids = None) -> list[Any]:
         """The value of an attribute, repeated for each environment of ``id``: all share it."""

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
-from mfenvs.api.population import Population
-from mfenvs.game import MAX_SEED, Game
+from mfenvs.api.population import Population, checked_seed, drawn_seed
+from mfenvs.api.view import PopulationView
+from mfenvs.game import Game
 from mfenvs.registry import name_of
 from mfenvs.wrappers.observations import Observe
 
@@ -46,7 +47,7 @@ new_tensordict = TensorDict._new_unsafe
 
 
 @with_common_parameters
-class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
+class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # TorchRL is untyped
     """All worlds of a game as one batched TorchRL environment, batch size (n_worlds,).
 
     All agents are one group ``"agents"``, and N is an axis of its tensors: a policy network that is applied to
@@ -63,17 +64,17 @@ class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
     ``("agents", "reward")``
         float32, shape (n_worlds, n_agents, 1).
     ``"done"``, ``"terminated"``, ``"truncated"``
-        bool, shape (n_worlds, 1), at the root: all agents end together. At the horizon of a game that ends, all
-        worlds terminate; observations carry the time. An infinite game goes on after its horizon, so that all
-        worlds are truncated there.
+        bool, shape (n_worlds, 1), at the root.
     ``("info", name)``
         float32, shape (n_worlds, 1): the share of agents in each of the game's regions, and the entries that the
         game reports.
     ``"state"``
         With ``return_state``: float32, shape (n_worlds, width of the state).
 
-    The worlds share one clock and are reset together: a partial ``"_reset"`` is an error. Actions outside their
-    space are an error too, and no world has moved then.
+    {horizon}
+
+    The worlds are reset together too: a partial ``"_reset"`` is an error. Actions outside their space are an error
+    too, and no world has moved then.
 
     Parameters
     ----------
@@ -101,8 +102,7 @@ class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not allowed.
+    {argument errors}
     """
 
     def __init__(
@@ -132,15 +132,9 @@ class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
         )
         n_worlds = population.engine.n_worlds
         super().__init__(device=device, batch_size=torch.Size([n_worlds]))
-        self._population = population
-        self.game = population.game
-        self.engine = population.engine
-        self.n_worlds = n_worlds
+        self._show(population)
         self.n_agents = self.game.n_agents
         self.agent_names = self.game.agent_names
-        self.observe = population.observer.blocks
-        """The observation blocks that agents see beside their own observation."""
-        self.render_mode = render_mode
         self.return_state = checks.boolean("return_state", return_state)
         self.group_map = named_groups(group_map, self.agent_names)
         """Names of the agents of each group, in the order of its tensors."""
@@ -149,7 +143,7 @@ class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
         sizes = (torch.Size([n_worlds, len(names)]) for names in self.group_map.values())
         self._groups = list(zip(self.group_map, members, sizes, strict=True))
         """Each group's name, its agents' indices and the size of its batch."""
-        self._next_seed = None if seed is None else checks.integer("seed", seed, 0, MAX_SEED)
+        self._next_seed = checked_seed(seed)
         self._told = population.report_names if checks.boolean("return_infos", return_infos) else []
         self._make_specs()
 
@@ -164,10 +158,6 @@ class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
             f"{name_of(self.game) or self.game.kind}, n_worlds={self.n_worlds}, n_agents={self.n_agents},"
             f" device={self.device}"
         )
-
-    def render(self) -> Any:
-        """Show world 0 since its last reset: as a text, an image (height, width, 3) of uint8, or None."""
-        return self._population.render()
 
     def _make_specs(self) -> None:
         population = self._population
@@ -194,9 +184,7 @@ class PopulationTorchRLEnv(EnvBase):  # type: ignore[misc]  # TorchRL is untyped
 
     def _set_seed(self, seed: int | None) -> None:
         """The next reset begins the first episode of this seed, or of a random one."""
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        self._next_seed = checks.integer("seed", seed, 0, MAX_SEED)
+        self._next_seed = drawn_seed() if seed is None else checked_seed(seed)
 
     def _reset(self, tensordict: TensorDictBase | None = None, *, seed: int | None = None) -> TensorDictBase:
         population = self._population
