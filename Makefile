@@ -25,8 +25,9 @@ lint: setup ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docker-lint: ## Check the container images' files (hadolint and shellcheck, where installed)
-	docker/check.sh lint
+docker-lint: setup ## Check the container images' files with hadolint and shellcheck
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docker]"
+	PATH="$(abspath $(BIN)):$$PATH" docker/check.sh lint
 
 setup: $(VENV)/.ready
 

@@ -17,6 +17,9 @@ TESTS = Path("tests") / "frameworks"
 LIGHT = ("cleanrl_ppo", "sb3_contrib_maskable_ppo", "stable_baselines3_ppo")
 """Examples whose packages are small."""
 
+TEST_PACKAGES = ("pytest", "hypothesis", "matplotlib")
+"""Packages of which the tests of examples make use, and the examples do not."""
+
 ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment variables for one thread: threads that spin beside each other on few cores crawl."""
 
@@ -31,7 +34,7 @@ def register(script: Path) -> None:
         first, *others = metadata["dependencies"]
         # Torch first, from the pin: another package's requirement might choose a build with gigabytes of CUDA.
         session.install(first)
-        session.install("pytest", "hypothesis", first, *("." if name == "mfenvs" else name for name in others))
+        session.install(*TEST_PACKAGES, first, *("." if name == "mfenvs" else name for name in others))
         # Packages whose own requirements exclude the releases above; what they import is named above.
         if alone := metadata.get("tool", {}).get("mfenvs", {}).get("without-dependencies"):
             session.install("--no-deps", *alone)

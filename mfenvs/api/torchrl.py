@@ -59,8 +59,8 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         Discrete: int64, shape (n_worlds, n_agents); a Box: float32, shape (n_worlds, n_agents, *shape of the Box).
     ``("agents", "action_mask")``
         bool, shape (n_worlds, n_agents, n_actions), if the game has action masks: False for an action of no use
-        now. Such an action may be taken nevertheless; TorchRL's transform ``ActionMask`` keeps random policies
-        from it.
+        now. Such an action may be taken nevertheless. Policies of ``torchrl.modules.MaskedCategorical`` keep to
+        the masks; so do random actions of ``rollout`` under TorchRL's transform ``ActionMask``.
     ``("agents", "reward")``
         float32, shape (n_worlds, n_agents, 1).
     ``"done"``, ``"terminated"``, ``"truncated"``

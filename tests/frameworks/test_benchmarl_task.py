@@ -12,12 +12,12 @@ import torch
 from benchmarl.algorithms import IppoConfig, IqlConfig, MappoConfig, QmixConfig
 from benchmarl.experiment import Callback, Experiment, ExperimentConfig
 from benchmarl.models.mlp import MlpConfig
-from example_files import load_example
+from framework_examples import GOES_ON, assert_batch_is_the_engines, assert_routes_step, load
 
 import mfenvs
 from mfenvs.api.benchmarl import GameTask, benchmarl_task
 
-example = load_example("frameworks/benchmarl_task")
+example = load("benchmarl_task")
 
 EPIDEMIC = mfenvs.make("Epidemic-v0", n_agents=5, horizon=4)
 TAXI = mfenvs.make("Taxi-v0", n_agents=4, horizon=6)
@@ -147,6 +147,17 @@ def test_algorithms_of_discrete_actions(algorithm, tmp_path):
         torch.testing.assert_close(found, total)
 
 
+@pytest.mark.parametrize("game", [EPIDEMIC, GOES_ON, MARKET], ids=["ends", "goes-on", "masked"])
+def test_batches_of_an_experiment_hold_what_the_engine_did(game, tmp_path):
+    n_frames = 3 * 2 * game.horizon
+    _, batches = experiment(
+        benchmarl_task(game), IppoConfig, tmp_path, on_policy_collected_frames_per_batch=n_frames, evaluation=False
+    )
+    for k, batch in enumerate(batches):
+        assert batch.shape == (3, 2 * game.horizon)
+        assert_batch_is_the_engines(batch, game, seed=0, n_before=2 * k)
+
+
 def test_action_masks_are_kept_to(tmp_path):
     _, batches = experiment(benchmarl_task(MARKET, group_map="types"), MappoConfig, tmp_path)
     for batch in batches:
@@ -181,10 +192,8 @@ def test_experiments_are_saved_and_loaded(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("game", [EPIDEMIC, TAXI], ids=["epidemic", "taxi"])
-def test_steps_of_the_example_go_on_over_the_end_of_episodes(game):
-    (take,) = example.stepping(game).values()
-    take(2 * game.horizon + 1)
+def test_all_routes_step():
+    assert_routes_step(example)
 
 
 @pytest.mark.slow

@@ -5,13 +5,15 @@ import pytest
 
 pytest.importorskip("sb3_contrib")
 
-from framework_examples import MASKED, assert_routes_step, load
+import torch
+from framework_examples import ENDS, GOES_ON, MASKED, assert_routes_step, load
 from replay import Recording
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3.common.vec_env import VecMonitor
 
 import mfenvs
+from mfenvs import Engine
 from mfenvs.wrappers.rewards import ScaledRewards
 
 example = load("sb3_contrib_maskable_ppo")
@@ -28,6 +30,34 @@ def test_masks_are_the_engines_through_wrappers_and_over_the_end_of_an_episode()
         for t in range(4):
             np.testing.assert_array_equal(get_action_masks(env), recording.masks[e][t].reshape(18, -1))
             env.step(recording.rows(e, t))
+
+
+@pytest.mark.parametrize("game", [ENDS, GOES_ON, MASKED], ids=["ends", "goes-on", "masked"])
+def test_a_rollout_is_what_the_engine_did(game):
+    env = mfenvs.vec_env(game, 2)
+    n, n_steps = env.num_envs, 2 * game.horizon
+    settings = {"n_steps": n_steps, "batch_size": n, "n_epochs": 1, "learning_rate": 0.0, "gamma": 0.9}
+    model = MaskablePPO("MlpPolicy", env, seed=7, device="cpu", **settings).learn(n * n_steps)
+    stored = model.rollout_buffer
+
+    def at(name, t):
+        # The buffer was flattened for training, environment by environment.
+        return getattr(stored, name).reshape(n, n_steps, -1)[:, t]
+
+    engine = Engine(game, 2)
+    for t in range(n_steps):
+        if t % game.horizon == 0:
+            engine.reset(7 if t == 0 else None)
+        np.testing.assert_array_equal(at("observations", t), engine.observe().reshape(n, -1))
+        np.testing.assert_array_equal(at("action_masks", t), engine.action_masks().reshape(n, -1))
+        rewards = engine.step(at("actions", t).astype(int).reshape(2, -1)).reshape(-1)
+        if game is GOES_ON and engine.time == game.horizon:
+            last = torch.as_tensor(engine.observe().reshape(n, -1))
+            with torch.no_grad():
+                rewards = rewards + 0.9 * model.policy.predict_values(last).numpy().reshape(-1)
+        # Rewards and starts of episodes are not flattened.
+        np.testing.assert_allclose(stored.rewards[t], rewards, rtol=1e-5)
+        assert (stored.episode_starts[t] == (t % game.horizon == 0)).all()
 
 
 def test_no_masked_action_is_taken_or_learned_from():
