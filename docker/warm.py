@@ -2,7 +2,7 @@
 
 Run while the image is built: ``python docker/warm.py [GAME ...]``, by default for all games. The machine code goes
 to ``NUMBA_CACHE_DIR``. Kernels depend on a game's rules and on the types of its arrays, not on the number of
-agents, so few agents are enough.
+agents nor on the horizon: few agents and short episodes are enough.
 """
 
 import contextlib
@@ -21,6 +21,8 @@ from mfenvs import Engine, FiniteGame, Game, InducedGame
 
 N_AGENTS = 20
 """Largest number of agents of the games that are played here."""
+HORIZON = 6
+"""Longest episode, in steps: at its own horizon, a solver takes minutes for an iteration of the largest game."""
 
 
 def main(names: list[str]) -> int:
@@ -28,7 +30,8 @@ def main(names: list[str]) -> int:
     unused = set(ALGORITHMS)
     for name in names or mfenvs.registered_games():
         began = time.perf_counter()
-        game = mfenvs.make(name, n_agents=min(N_AGENTS, mfenvs.make(name).n_agents))
+        own = mfenvs.make(name)
+        game = mfenvs.make(name, n_agents=min(N_AGENTS, own.n_agents), horizon=min(HORIZON, own.horizon))
         play(game)
         play_through_apis(name, game)
         if isinstance(game, FiniteGame):
@@ -67,7 +70,7 @@ def play_through_apis(name: str, game: Game) -> None:
     parallel.step({agent: parallel.action_space(agent).sample() for agent in parallel.agents})
     for env in (
         mfenvs.vector_env(game),
-        gymnasium.make(f"mfenvs/{name}", n_agents=game.n_agents, population_policy=None),
+        gymnasium.make(f"mfenvs/{name}", n_agents=game.n_agents, horizon=game.horizon, population_policy=None),
     ):
         env.reset(seed=0)
         env.step(env.action_space.sample())
