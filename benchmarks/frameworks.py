@@ -1,6 +1,7 @@
 """Speeds of other frameworks' routes to a game beside the bare engine's: ``python -m benchmarks frameworks NAME``.
 
 NAME is a file in ``examples/frameworks``, whose framework is installed: ``nox -s NAME -- speed`` sees to that.
+``python -m benchmarks frameworks table`` prints the table of the examples' page from what was measured.
 One world, random actions, no learning. Every route is timed in turns with the engine, which writes observations
 too, by the processor's time: it hardly depends on what else the machine does.
 """
@@ -14,14 +15,28 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from mfenvs import Engine, Game, make
-from mfenvs.files import write_json
+from mfenvs.files import read_json, write_json
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "frameworks"
 RESULTS = Path("runs") / "frameworks"
+LABELS = {
+    "cleanrl_ppo": "gymnasium",
+    "stable_baselines3_ppo": "SB3",
+    "sb3_contrib_maskable_ppo": "sb3-contrib",
+    "pufferlib_ppo": "PufferLib",
+    "torchrl_env": "TorchRL",
+    "benchmarl_task": "BenchMARL",
+    "tianshou_ppo": "Tianshou",
+    "agilerl_ppo": "AgileRL",
+    "rllib_ppo": "RLlib",
+}
+"""Names of the frameworks in the table, by their example, in the order of its rows."""
+
 GAMES = {"A-SIS": "Epidemic-v0", "A-Taxi": "Taxi-v0"}
 SIZES = (20, 1000)
 """Numbers of agents."""
@@ -48,9 +63,14 @@ class Speed:
 
 def main(words: list[str]) -> int:
     """Measure the routes of an example, print them and write them as JSON; return the exit status."""
+    if words == ["table"]:
+        print(
+            table([read_json(RESULTS / f"{name}.json") for name in LABELS if (RESULTS / f"{name}.json").exists()])
+        )
+        return 0
     known = sorted(path.stem for path in EXAMPLES.glob("*.py"))
     if len(words) != 1 or words[0] not in known:
-        print(f"usage: python -m benchmarks frameworks NAME   NAME: {', '.join(known)}", file=sys.stderr)
+        print(f"usage: python -m benchmarks frameworks NAME   NAME: table, {', '.join(known)}", file=sys.stderr)
         return 2
     (name,) = words
     example = load(EXAMPLES / f"{name}.py")
@@ -70,6 +90,41 @@ def main(words: list[str]) -> int:
     )
     print(f"load average of the machine: {load_average:.1f}")
     return 0
+
+
+def table(measured: list[dict[str, Any]]) -> str:
+    """The speeds as a table in Markdown, a row for each route, with the load averages of the machine below."""
+    columns = [(game, n_agents) for game in GAMES for n_agents in SIZES]
+    lines = [
+        "| route |" + "".join(f" {game}, N = {n_agents:,} |" for game, n_agents in columns),
+        "|" + "---|" * (len(columns) + 1),
+    ]
+    for result in measured:
+        rows = [Speed(**row) for row in result["rows"]]
+        for route in dict.fromkeys(row.route for row in rows):
+            cells = {(row.game, row.n_agents): row for row in rows if row.route == route}
+            found = [cells[column] for column in columns]
+            speeds = (
+                f" {short(row.agent_steps_per_second)} ({two_digits(row.engine_over_route)}) |" for row in found
+            )
+            lines.append(f"| {LABELS[found[0].framework]}, {route} |" + "".join(speeds))
+    loads = [result["load_average"] for result in measured]
+    if loads:
+        lines.append(f"\nLoad averages of the machine: {min(loads):.1f} to {max(loads):.1f}.")
+    return "\n".join(lines)
+
+
+def two_digits(number: float) -> str:
+    """A number with two significant digits: "1.9", "27", "1,600"."""
+    rounded = float(f"{number:.1e}")
+    return f"{rounded:,.0f}" if rounded >= 10.0 else f"{rounded:.1f}"
+
+
+def short(number: float) -> str:
+    """A number with two significant digits, in millions or thousands: "2.2 M", "59 M", "740 k"."""
+    if number >= 995_000.0:
+        return f"{two_digits(number / 1e6)} M"
+    return f"{two_digits(number / 1e3)} k"
 
 
 def load(path: Path) -> ModuleType:

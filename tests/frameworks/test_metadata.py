@@ -83,6 +83,44 @@ def test_ratios_are_of_processor_time(monkeypatch):
     assert speed == frameworks.Speed("a", "route", "A-SIS", 6, 2.0, 3.0)
 
 
+def test_the_table_has_a_row_for_each_route(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(frameworks, "RESULTS", tmp_path)
+    speeds = {
+        ("A-SIS", 20): 2_249_000.0,
+        ("A-SIS", 1000): 59.4e6,
+        ("A-Taxi", 20): 999_400.0,
+        ("A-Taxi", 1000): 9_960.0,
+    }
+    for name, routes, load in (("rllib_ppo", ["vector"], 0.26), ("cleanrl_ppo", ["slow", "fast"], 1.5)):
+        rows = [
+            {
+                "framework": name,
+                "route": route,
+                "game": game,
+                "n_agents": n_agents,
+                "agent_steps_per_second": speed,
+                "engine_over_route": 9.96 if route == "slow" else 1_649.0,
+            }
+            for (game, n_agents), speed in speeds.items()
+            for route in routes
+        ]
+        frameworks.write_json(tmp_path / f"{name}.json", {"rows": rows, "load_average": load})
+    assert frameworks.main(["table"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| route | A-SIS, N = 20 | A-SIS, N = 1,000 | A-Taxi, N = 20 | A-Taxi, N = 1,000 |",
+        "|---|---|---|---|---|",
+        "| gymnasium, slow | 2.2 M (10) | 59 M (10) | 1.0 M (10) | 10 k (10) |",
+        "| gymnasium, fast | 2.2 M (1,600) | 59 M (1,600) | 1.0 M (1,600) | 10 k (1,600) |",
+        "| RLlib, vector | 2.2 M (1,600) | 59 M (1,600) | 1.0 M (1,600) | 10 k (1,600) |",
+        "",
+        "Load averages of the machine: 0.3 to 1.5.",
+    ]
+
+
+def test_every_example_has_a_name_in_the_table():
+    assert set(frameworks.LABELS) == {path.stem for path in EXAMPLES}
+
+
 def test_the_engines_stepper_plays_over_the_end_of_episodes():
     game = frameworks.make("Epidemic-v0", n_agents=6, horizon=3)
     frameworks.engine_stepper(game)(7)
