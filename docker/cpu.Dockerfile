@@ -38,7 +38,7 @@ COPY docker/cpu.sh docker/warm.sh docker/warm.py docker/
 RUN bash docker/warm.sh
 COPY . .
 RUN python -m compileall -q --invalidation-mode checked-hash . \
-    && chmod -R a+rX /opt \
+    && chmod -R a+rX /opt/mfenvs /opt/cache \
     && find /opt/cache -type d -exec chmod 1777 {} +
 
 FROM base

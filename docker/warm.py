@@ -53,6 +53,7 @@ def play(game: Game) -> None:
     engine.observe()
     actions = engine.random_actions()
     for kind in (np.int32, np.int64) if actions.dtype.kind == "i" else (np.float32,):
+        engine.reset()  # an episode may have one step only
         engine.step(actions.astype(kind))
     if rules.allowed is not None:
         engine.action_masks()
