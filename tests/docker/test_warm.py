@@ -1,0 +1,44 @@
+"""Kernels are compiled into the images by playing: any registered game must be playable so."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import mfenvs
+from mfenvs import Engine
+
+PATH = Path(__file__).parents[2] / "docker" / "warm.py"
+specification = importlib.util.spec_from_file_location("warm", PATH)
+warm = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(warm)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_games_are_played_whatever_their_horizon(horizon, monkeypatch):
+    """Integers of both kinds are taken as actions, since kernels are compiled for each."""
+    kinds = set()
+    step = Engine.step
+
+    def recorded(engine, actions, *rest):
+        kinds.add(str(actions.dtype))
+        return step(engine, actions, *rest)
+
+    monkeypatch.setattr(Engine, "step", recorded)
+    warm.play(mfenvs.make("Epidemic-v0", n_agents=5, horizon=horizon))
+    assert {"int32", "int64"} <= kinds
+
+
+def test_games_are_small_when_they_are_compiled(monkeypatch, capsys):
+    played = []
+    for name in ("play", "solve"):
+        monkeypatch.setattr(warm, name, lambda game: None)
+    monkeypatch.setattr(warm, "play_through_apis", lambda name, game: played.append(game))
+    monkeypatch.setattr(warm, "train", lambda algorithm, game: algorithm == "omd")
+    assert warm.main(["Taxi-v0", "LeftRight-v0"]) == 0
+    assert [(game.n_agents, game.horizon) for game in played] == [(20, 6), (20, 2)]
+    assert capsys.readouterr().out.count("; omd\n") == 2
+    # Of all games, each algorithm must train one.
+    assert warm.main([]) == 1
+    assert len(played) == 2 + len(mfenvs.registered_games())
+    assert "no game could be trained by" in capsys.readouterr().err
