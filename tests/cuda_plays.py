@@ -130,6 +130,10 @@ def main():
     from numba import cuda
 
     simulate_compiled_arithmetic()
+    # Every simulated thread is a thread of Python. With so few, each goes through several agents and worlds.
+    device_module.WARP = device_module.THREADS_IN_BLOCK = 4
+    device_module.MOST_BLOCKS = 3
+    device_module.MOST_BLOCKS_OF_WORLDS = 2
     engine_module.open_device = lambda index: device_module.CudaDevice(cuda, index)
     out, *names = sys.argv[1:]
     Path(out).write_bytes(pickle.dumps({name: play(small(name), "cuda") for name in names}))

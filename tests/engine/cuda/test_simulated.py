@@ -37,7 +37,7 @@ def compare(expected, found, name):
             one, other = (a if field is None else a[field] for a in (array, found[what]))
             if one.dtype.kind == "f":
                 # Python computes in double precision where compiled rules compute in single precision.
-                assert_allclose(other, one, rtol=3e-5, atol=3e-5, err_msg=f"{name}: {what}")
+                assert_allclose(other, one, rtol=1e-4, atol=1e-4, err_msg=f"{name}: {what}")
             else:
                 assert_array_equal(other, one, err_msg=f"{name}: {what}")
 
