@@ -15,6 +15,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
+from numba import config
+
 from mfenvs.engine.inlining import RuleDispatcher
 
 P = ParamSpec("P")
@@ -50,6 +52,10 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     """
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
+    if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
+        # numba's simulator of a GPU runs kernels as Python functions, on arrays that compiled code does not know.
+        function.py_func = function  # type: ignore[attr-defined]
+        return function
     # Inlined by force: a world is many words, which calls would copy.
     compiled = RuleDispatcher(function, targetoptions={"nopython": True, "forceinline": True, **COMPILE_OPTIONS})
     return cast(Callable[P, R], compiled)

@@ -32,10 +32,10 @@ SMALL_ACTION_COUNT = 8
 actions the search stops at the action that is drawn."""
 
 
-def act_world_rule(n_actions: int) -> Callable[..., Any]:
-    """Make the rule that draws the actions of all agents of a world from policies cumulated over actions.
+def sample_rule(n_actions: int) -> Callable[..., Any]:
+    """Make the rule that finds the action to which a draw leads in a policy cumulated over actions.
 
-    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times.
+    Called as ``sample(cumulative, group, time, state, draw)``, with policies of shape (n, T, S, A).
     """
     last = n_actions - 1
 
@@ -53,7 +53,15 @@ def act_world_rule(n_actions: int) -> Callable[..., Any]:
             index += 1
         return index
 
-    sample = sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
+    return sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
+
+
+def act_world_rule(n_actions: int) -> Callable[..., Any]:
+    """Make the rule that draws the actions of all agents of a world from policies cumulated over actions.
+
+    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times.
+    """
+    sample = sample_rule(n_actions)
 
     @rule
     def act_world(
@@ -126,6 +134,21 @@ ROW_TOLERANCE = 1e-4
 """Largest distance from one that is allowed for the sum of a row of single-precision probabilities."""
 
 
+@rule
+def draw_from_row(law: Any, draw: Any) -> Any:
+    """The action to which a uniform draw leads in a row of probabilities (A,)."""
+    total = 0.0
+    for p in law:
+        total += p
+    # Against the actual sum: an action of probability zero at the end can never be reached.
+    goal = draw * total
+    reached, action = 0.0, 0
+    for k in range(len(law) - 1):
+        reached += law[k]
+        action += goal >= reached
+    return action
+
+
 @kernel
 def draw_actions(
     probabilities: Any,
@@ -142,23 +165,14 @@ def draw_actions(
     ``probabilities`` has shape (n_worlds, N, A), ``actions`` (n_worlds, N). The random numbers are those with
     which tabular policies are played.
     """
-    n_agents, n_actions = probabilities.shape[1:]
+    n_agents = probabilities.shape[1]
     for w in range(first, last):
         key = step_key(seed, world_ids[w], episode, time, ACT)
         for i in range(n_agents):
             law = probabilities[w, i]
             if not is_row(law, ROW_TOLERANCE, 0.0):
                 return w * n_agents + i
-            total = 0.0
-            for p in law:
-                total += p
-            # Against the actual sum: an action of probability zero at the end can never be reached.
-            draw = uniform(agent_key(key, i), 0) * total
-            reached, action = 0.0, 0
-            for k in range(n_actions - 1):
-                reached += law[k]
-                action += draw >= reached
-            actions[w, i] = action
+            actions[w, i] = draw_from_row(law, uniform(agent_key(key, i), 0))
     return -1
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba import config
 from numba.core.bytecode import FunctionIdentity
 
 from mfenvs.engine.kernel_cache import KernelCache
@@ -54,6 +55,9 @@ def solver(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[P, R]:
+    if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
+        # Rules are Python functions then: see mfenvs.rules.rule.
+        return function
     dispatcher = compile_(function)
     dispatcher._cache = KernelCache(function, dispatcher.targetoptions)
     return cast(Callable[P, R], dispatcher)

@@ -56,7 +56,7 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     )
 
 
-def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
+def store_rule(fields: tuple[str, ...] | None) -> Callable[..., Any]:
     """Make the rule that writes a state, as the game's rules return it, into an array of states."""
     if fields is None:
 
@@ -73,7 +73,7 @@ def _store(fields: tuple[str, ...] | None) -> Callable[..., Any]:
 
 def start_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
     """Make the rule that draws the initial states of all agents of one world."""
-    start, store = rules.start, _store(layout.state_fields)
+    start, store = rules.start, store_rule(layout.state_fields)
 
     @rule
     def start_world(states: Any, agents: Any, initial: Any, key: Any) -> None:
@@ -90,7 +90,7 @@ def no_news(signal: Any, constants: Any, time: Any, key: Any) -> None:
 
 def advance_world_rule(rules: Rules, layout: Layout) -> Callable[..., Any]:
     """Make the rule that takes all agents of one world through one step."""
-    count, store = count_rule(rules, layout), _store(layout.state_fields)
+    count, store = count_rule(rules, layout), store_rule(layout.state_fields)
     step, aggregate, publish = rules.step, rules.aggregate or no_aggregate, rules.publish or no_news
     cell, own_weight = own_count_rules(rules)
 

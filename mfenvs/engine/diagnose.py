@@ -46,7 +46,7 @@ def explained(game: Game, error: Exception) -> Exception:
         except KeyError as found:
             return TypeError(f"{type(game).__name__}.{name} reads an unknown field {found}\n{advice}")
         except COMPILE_ERRORS as found:
-            return TypeError(f"{type(game).__name__}.{name} does not compile: {_shortened(str(found))}\n{advice}")
+            return TypeError(f"{type(game).__name__}.{name} does not compile: {shortened(str(found))}\n{advice}")
         returned = next(reversed(function.overloads.values())).signature.return_type
         gives_none = isinstance(returned, types.NoneType | types.Optional)
         if gives_none and name not in WRITING_RULES:
@@ -60,7 +60,7 @@ def check_compiles(name: str, function: Any, examples: tuple[Any, ...]) -> None:
     try:
         function.compile(arguments)
     except COMPILE_ERRORS as found:
-        raise TypeError(f"{name} does not compile: {_shortened(str(found))}") from None
+        raise TypeError(f"{name} does not compile: {shortened(str(found))}") from None
     returned = function.overloads[arguments].signature.return_type
     if not isinstance(returned, types.Number | types.Boolean):
         raise TypeError(f"{name} must return a number on every path, got {returned}")
@@ -104,6 +104,7 @@ def _argument_types(game: Game, name: str) -> tuple[Any, ...]:
     return tuple(known[argument] for argument in RULE_ARGUMENTS[name])
 
 
-def _shortened(message: str) -> str:
+def shortened(message: str) -> str:
+    """The lines of a compiler's message that say what is wrong."""
     lines = [line.rstrip() for line in COLOUR.sub("", message).splitlines()]
     return "\n".join([line for line in lines if not NOISE.search(line)][:MESSAGE_LINES])

@@ -57,12 +57,24 @@ class Engine:
         audited too. :meth:`rollout` is not checked.
     keep_accounts:
         Whether to keep what :meth:`accounts` needs, if the game has a rule ``account``.
+    device:
+        ``"cpu"``, or ``"cuda"`` or ``"cuda:<number>"`` for a GPU of NVIDIA (:mod:`mfenvs.engine.cuda.engine`).
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not allowed.
+    ImportError, RuntimeError
+        If the device's software is not installed, or there is no such device.
     """
+
+    def __new__(cls, *arguments: Any, device: Any = "cpu", **options: Any) -> "Engine":
+        """Make the engine of the device."""
+        if cls is Engine and device != "cpu":
+            from mfenvs.engine.cuda.engine import CudaEngine  # Only where it is asked for: it needs numba-cuda.
+
+            return object.__new__(CudaEngine)
+        return object.__new__(cls)
 
     def __init__(
         self,
@@ -73,6 +85,7 @@ class Engine:
         n_threads: int | None = None,
         debug: bool = False,
         keep_accounts: bool = False,
+        device: Any = "cpu",
     ) -> None:
         if not isinstance(game, Game | str):
             raise TypeError(f"game must be a Game or the name of one, got {checks.shown(game)}")
@@ -102,7 +115,22 @@ class Engine:
         self._returns: NDArray[np.float64] | None = None
         self._agents = game.agents.view(np.ndarray)
         self._constants, self._initial = game.constants, game.initial
-        shape = self._shape = (self.n_worlds, game.n_agents)
+        self._shape = self.n_worlds, game.n_agents
+        self._n_actions = Layout.of(game).n_actions
+        self._action_shape = self._shape + (() if self._n_actions is not None else game.action_space.shape or ())
+        if self._n_actions is None:
+            assert isinstance(game.action_space, gymnasium.spaces.Box)
+            self._action_bounds = game.action_space.low, game.action_space.high
+        if isinstance(game, FiniteGame):
+            self._policy_shape = game.policy_shape
+            self._action_dtypes = np.dtype(np.int32), np.dtype(np.int64), index_dtype(game.n_actions)
+        self._rule_checks = RuleChecks(game, self._world_ids) if self.debug else None
+        self._seed, self._episode = 0, -1
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Make the arrays of all worlds."""
+        game, shape = self.game, self._shape
         self._states = np.zeros(shape, game.state_dtype)
         self._next_states = np.zeros(shape, game.state_dtype)
         self._counts = np.zeros((self.n_worlds, game.n_cells), np.float32)
@@ -110,17 +138,7 @@ class Engine:
         # The arguments that all steps' kernel calls have in common, put together once: a step takes microseconds.
         sums = new_sums(game.rules, self.n_worlds, game.n_cells)
         self._fixed = (self._agents, self._constants, self._counts, sums, self._signal, self._world_ids)
-        self._n_actions = Layout.of(game).n_actions
-        self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
-        if self._n_actions is None:
-            assert isinstance(game.action_space, gymnasium.spaces.Box)
-            self._action_bounds = game.action_space.low, game.action_space.high
-        if isinstance(game, FiniteGame):
-            self._policy_shape = game.policy_shape
-            self._action_dtypes = np.dtype(np.int32), np.dtype(np.int64), index_dtype(game.n_actions)
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
-        self._rule_checks = RuleChecks(game, self._world_ids) if self.debug else None
-        self._seed, self._episode = 0, -1
 
     @property
     def states(self) -> NDArray[Any]:
@@ -317,14 +335,20 @@ class Engine:
             raise RuntimeError("accounts() needs an engine that keeps them: Engine(game, keep_accounts=True)")
         if self._last_actions is None or self._signal_before is None:
             raise RuntimeError("accounts() was called before the first step of the episode")
+        return self._accounts(self._next_states, self._last_actions, self._signal_before, self._constants)
+
+    def _accounts(
+        self, states: NDArray[Any], actions: NDArray[Any], signal_before: NDArray[np.float32], constants: Any
+    ) -> NDArray[np.float64]:
+        """The audited accounts of the last step, from states, actions and the signal before it."""
         game = self.game
         accounts = np.zeros((*self._shape, len(game.account_names)))
-        counts, signal = np.empty((self.n_worlds, game.n_cells)), self._signal_before.astype(np.float64)
+        counts, signal = np.empty((self.n_worlds, game.n_cells)), signal_before.astype(np.float64)
         self._for_worlds(
             self.n_worlds,
             self._kernels.accounts,  # type: ignore[arg-type]
-            *(accounts, self._next_states, self._last_actions, in_double_precision(self._agents)),
-            *(self._constants, counts, signal, self._world_ids, self.time - 1, self._seed, self._episode),
+            *(accounts, states, actions, in_double_precision(game.agents)),
+            *(constants, counts, signal, self._world_ids, self.time - 1, self._seed, self._episode),
         )
         game.audit(accounts, signal)
         self._audited_signal = signal

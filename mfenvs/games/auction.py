@@ -1,6 +1,7 @@
 """The repeated auction: bidders with budgets meet at random, the highest bid wins at the second-highest price."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -43,7 +44,7 @@ class Terms(NamedTuple):
 @rule
 def one_of_others(world: Any) -> Any:
     """1 / (N - 1) in double precision, so that a sole highest bidder wins for certain; 1 in the mean-field."""
-    return 1.0 / np.rint(1.0 / world.per_other)
+    return 1.0 / math.floor(1.0 / world.per_other + 0.5)
 
 
 @rule

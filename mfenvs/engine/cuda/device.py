@@ -1,0 +1,158 @@
+"""A CUDA device: its memory, and the launch of kernels on it."""
+
+import importlib.util
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+
+DEVICE_NAME = re.compile(r"cuda(?::(\d+))?")
+THREADS_IN_BLOCK = 256
+"""Largest number of threads of a block."""
+WARP = 32
+"""Number of threads that a device runs together."""
+MOST_BLOCKS = 8192
+"""Number of blocks beyond which threads go through several agents each: enough for every present device."""
+MOST_BLOCKS_OF_WORLDS = 65535
+"""Largest number of blocks along the axis of the worlds."""
+
+
+def device_index(device: Any) -> int | None:
+    """The number of a CUDA device, 0 for ``"cuda"``; None for ``"cpu"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``device`` names neither.
+    """
+    name = device if isinstance(device, str) else str(device)  # A torch.device is one too.
+    if name == "cpu":
+        return None
+    found = DEVICE_NAME.fullmatch(name)
+    if found is None:
+        raise ValueError(f'device must be "cpu", "cuda" or "cuda:<number>", got {checks.shown(device)}')
+    return int(found[1] or 0)
+
+
+def open_device(index: int) -> "CudaDevice":
+    """Open a CUDA device.
+
+    Raises
+    ------
+    ImportError
+        If numba-cuda is not installed.
+    RuntimeError
+        If there is no such device, or its driver or compiler is missing.
+    """
+    if (
+        importlib.util.find_spec("numba_cuda") is None
+    ):  # numba.cuda alone may be numba's own, which is no longer kept.
+        raise ImportError('device="cuda" needs numba-cuda: pip install "mfenvs[cuda]"')
+    from numba import cuda
+
+    if not cuda.is_available():
+        raise RuntimeError(
+            'device="cuda" needs a GPU of NVIDIA with its driver and the compiler of the extra "cuda", of which'
+            " numba-cuda finds none (python -m numba -s says what it finds)"
+        )
+    if index >= len(cuda.gpus):
+        raise RuntimeError(f'device="cuda:{index}" does not exist: there are {len(cuda.gpus)} CUDA devices')
+    return CudaDevice(cuda, index)
+
+
+class CudaDevice:
+    """A CUDA device, or numba's simulator of one.
+
+    Parameters
+    ----------
+    cuda:
+        The module ``numba.cuda``.
+    index:
+        Number of the device.
+    """
+
+    def __init__(self, cuda: Any, index: int = 0) -> None:
+        self._cuda, self.index = cuda, index
+        self._compiled: dict[Callable[..., None], Any] = {}
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of zeros on the device, with at least one entry along every axis."""
+        return self.upload(np.zeros(shape, dtype))
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array on the device whose numbers are not set, with at least one entry along every axis."""
+        with self._cuda.gpus[self.index]:
+            return self._cuda.device_array(tuple(max(1, n) for n in shape), np.dtype(dtype))
+
+    def upload(self, array: ArrayLike) -> Any:
+        """Copy an array to the device; an axis without entries gets one zero there."""
+        found = np.ascontiguousarray(array)
+        if not found.size:
+            found = np.zeros(tuple(max(1, n) for n in found.shape), found.dtype)
+        with self._cuda.gpus[self.index]:
+            return self._cuda.to_device(found)
+
+    def constants(self, constants: Any) -> Any:
+        """Copy the arrays among a game's constants to the device: a (named) tuple like the given one."""
+        if isinstance(constants, tuple):
+            copied = [self.constants(value) for value in constants]
+            return type(constants)(*copied) if hasattr(constants, "_fields") else tuple(copied)
+        return self.upload(constants) if isinstance(constants, np.ndarray) else constants
+
+    def download(self, array: Any) -> NDArray[Any]:
+        """Copy an array from the device, when all kernels before have ended."""
+        with self._cuda.gpus[self.index]:
+            return np.asarray(array.copy_to_host())
+
+    def copy(self, array: Any, onto: Any) -> None:
+        """Copy a host's array onto one on the device."""
+        with self._cuda.gpus[self.index]:
+            onto.copy_to_device(np.ascontiguousarray(array))
+
+    def view(self, name: str, array: Any, shape: tuple[int, ...], kinds: str) -> Any:
+        """An array on the device without a copy, or a copy of a host's array.
+
+        Parameters
+        ----------
+        name:
+            What error messages call it.
+        array:
+            An array that is on the device (``__cuda_array_interface__``: of torch, CuPy, numba), or array-like.
+        shape:
+            The shape that it must have.
+        kinds:
+            The kinds of dtypes that it may have, such as ``"iu"``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it has another shape or kind.
+        """
+        is_here = hasattr(array, "__cuda_array_interface__")
+        if not is_here:
+            array = checks.array(name, array)
+        with self._cuda.gpus[self.index]:
+            found = self._cuda.as_cuda_array(array) if is_here else array
+            if tuple(found.shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(found.shape)}")
+            if np.dtype(found.dtype).kind not in kinds:
+                raise TypeError(
+                    f"{name} must be {'integers' if 'i' in kinds else 'numbers'}, got dtype {found.dtype}"
+                )
+            return found if is_here else self._cuda.to_device(np.ascontiguousarray(found))
+
+    def launch(self, kernel: Callable[..., None], n_worlds: int, n_items: int, *arguments: Any) -> None:
+        """Launch a kernel on a grid for ``n_worlds`` (along y) times ``n_items`` (along x) pieces of work."""
+        threads = min(THREADS_IN_BLOCK, WARP * math.ceil(max(1, n_items) / WARP))
+        blocks_of_worlds = min(max(1, n_worlds), MOST_BLOCKS_OF_WORLDS)
+        most = max(1, MOST_BLOCKS // blocks_of_worlds)
+        blocks = min(math.ceil(max(1, n_items) / threads), most)
+        with self._cuda.gpus[self.index]:
+            if kernel not in self._compiled:
+                self._compiled[kernel] = self._cuda.jit(kernel)
+            self._compiled[kernel][(blocks, blocks_of_worlds), threads](*arguments)

@@ -1,0 +1,491 @@
+"""The engine on a CUDA device: the worlds of a game as arrays that stay there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfenvs import checks
+from mfenvs.engine.counting import new_sums
+from mfenvs.engine.cuda.device import device_index, open_device
+from mfenvs.engine.cuda.kernels import (
+    AGENTS_PER_SHARED_CELL,
+    MAX_SHARED_CELLS,
+    NO_ERROR,
+    WRONG,
+    CudaKernels,
+    build_cuda_kernels,
+)
+from mfenvs.engine.diagnose import COMPILE_ERRORS, shortened
+from mfenvs.engine.engine import Engine
+from mfenvs.engine.layout import Layout
+from mfenvs.engine.rollout import checked_rollout
+from mfenvs.engine.snapshot import Snapshot, checked_snapshot, signed
+from mfenvs.engine.trajectories import Trajectories
+from mfenvs.game import MAX_SEED, Game, index_dtype
+
+INTEGERS, FLOATS = "iu", "f"
+"""Kinds of dtypes."""
+ALL_WELL = (NO_ERROR, -1)
+"""What ``status`` holds on the device as long as there was no error."""
+
+
+class CudaEngine(Engine):
+    """Simulator of ``n_worlds`` worlds of a game on a CUDA device: ``Engine(game, n_worlds, device="cuda")``.
+
+    The methods are those of :class:`mfenvs.Engine`, and so are the trajectories: integers are equal for one seed,
+    and floating-point numbers equal up to rounding in single precision. (Weights of agents are added up in double
+    precision, in an order that may differ from run to run.) Arrays that methods return are on the device. Torch
+    and CuPy take them without a copy, ``torch.as_tensor(engine.states, device="cuda")``, and methods take theirs;
+    the array's method ``copy_to_host()`` gives a NumPy array. Arrays of the host are copied.
+
+    A step copies nothing to the host, and so does not wait for the device. An invalid action is found there: no
+    world moves any more, and the error is raised by the next method that looks, :meth:`synchronize` or
+    :meth:`reset` or one that gives arrays of the host. The engine is then as it was before that step.
+
+    Parameters
+    ----------
+    game, n_worlds, first_world, n_threads, debug, keep_accounts, device:
+        As for :class:`mfenvs.Engine`. Rules are debugged on the CPU.
+    """
+
+    def __init__(
+        self,
+        game: Game | str,
+        n_worlds: int = 1,
+        *,
+        first_world: int = 0,
+        n_threads: int | None = None,
+        debug: bool = False,
+        keep_accounts: bool = False,
+        device: Any = "cuda",
+    ) -> None:
+        index = device_index(device)
+        if index is None:
+            raise ValueError(f'device of a CudaEngine must be "cuda" or "cuda:<number>", got {device!r}')
+        if checks.boolean("debug", debug):
+            raise ValueError('debug must be False with device="cuda": the same rules are debugged on the CPU')
+        self._device = open_device(index)
+        super().__init__(game, n_worlds, first_world=first_world, n_threads=n_threads, keep_accounts=keep_accounts)
+
+    def _allocate(self) -> None:
+        game, device, shape = self.game, self._device, self._shape
+        sums = new_sums(game.rules, self.n_worlds, game.n_cells)
+        enough = game.n_agents >= AGENTS_PER_SHARED_CELL * game.n_cells
+        self._programs: CudaKernels = build_cuda_kernels(
+            game.rules, Layout.of(game), enough and game.n_cells <= MAX_SHARED_CELLS
+        )
+        self._host_constants = self._constants
+        self._agents, self._initial = device.upload(self._agents), device.upload(self._initial)
+        self._constants = device.constants(self._constants)
+        self._ids = device.upload(self._world_ids)
+        self._states, self._next_states = (device.zeros(shape, game.state_dtype) for _ in range(2))
+        self._counts = device.zeros((self.n_worlds, game.n_cells), np.float32)
+        self._signal = device.zeros((self.n_worlds, game.n_signals), np.float32)
+        self._sums = device.upload(sums) if sums.size else None
+        bounds = self._action_bounds if self._n_actions is None else (np.zeros(1), np.zeros(1))
+        self._bounds = tuple(device.upload(np.ravel(bound)) for bound in bounds)
+        self._status = device.upload(np.array(ALL_WELL))
+        self._chosen: Any = None
+
+    @property
+    def signal(self) -> Any:
+        """The public signal now, shape (n_worlds, n_signals): a view."""
+        return self._signal[:, : self.game.n_signals]
+
+    def keep_returns(self) -> None:
+        """Keep :attr:`returns` from now on; as :meth:`mfenvs.Engine.keep_returns`."""
+        if self._returns is None:
+            if self.time:
+                raise RuntimeError(f"keep_returns() must be called when an episode begins, got time {self.time}")
+            self._returns = self._device.zeros(self._shape, np.float64)
+
+    def reset(self, seed: int | None = None) -> Any:
+        """Begin an episode in all worlds; as :meth:`mfenvs.Engine.reset`.
+
+        Returns
+        -------
+        The initial states, shape (n_worlds, n_agents), on the device.
+        """
+        new_seed, episode = self._seed, self._episode + 1
+        if seed is not None:
+            new_seed, episode = signed(checks.integer("seed", seed, 0, MAX_SEED)), 0
+        if self._episode >= 0:
+            self.synchronize()
+        self._seed, self._episode = new_seed, episode
+        self._begin(self._states, self._counts, self._signal, self._ids, new_seed, episode)
+        if self._returns is not None:
+            self._launch(self._programs.clear, self.game.n_agents, self._returns)
+        self._last_actions = None
+        self.time = 0
+        self.is_playing = True
+        return self._states
+
+    def step(self, actions: Any, rewards: Any = None) -> Any:
+        """Take one step in all worlds; as :meth:`mfenvs.Engine.step`.
+
+        Parameters
+        ----------
+        actions:
+            Integers of shape (n_worlds, n_agents); for a Box, numbers of shape (n_worlds, n_agents, *shape of the
+            Box). An array on the device is not copied, and must not be changed before the step is done.
+        rewards:
+            Array on the device to which the rewards are written, float32 of shape (n_worlds, n_agents); by default
+            a new one.
+
+        Returns
+        -------
+        The rewards, shape (n_worlds, n_agents), on the device.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first reset, or after the end of the episode.
+        TypeError, ValueError
+            If an array has the wrong shape or kind. An action that is out of range is found on the device, and
+            reported by the next method that looks: see the class.
+        """
+        if not self.is_playing:
+            what = "before reset()" if self._episode < 0 else "after the end of the episode"
+            raise RuntimeError(f"step() was called {what}: call reset() first")
+        chosen = self._device.view(
+            "actions", actions, self._action_shape, FLOATS if self._n_actions is None else INTEGERS
+        )
+        rewards = self._buffer("rewards", rewards, self._shape, np.float32)
+        if self._keeps_accounts:
+            self.synchronize()
+            self._signal_before = self._device.download(self.signal)
+            self._last_actions = self._device.download(chosen)
+        self._chosen = chosen
+        before, after = self._states, self._next_states
+        when = self.time, self._seed, self._episode
+        self._advance(before, chosen, after, rewards, self._counts, self._sums, self._signal, self._ids, *when)
+        self._states, self._next_states = after, before
+        if self._returns is not None:
+            factor = self.game.discount**self.time
+            added = self._returns, rewards, factor, self._status
+            self._launch(self._programs.add_returns, self.game.n_agents, *added)
+        self.time += 1
+        self.is_playing = self.time < self.game.horizon
+        return rewards
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all steps, and raise the error of one, if there was any.
+
+        Raises
+        ------
+        ValueError
+            If an action was out of range, or a rule returned a state that does not exist. The engine is then as it
+            was before that step.
+        """
+        wrong, time = (int(n) for n in self._device.download(self._status))
+        if wrong == NO_ERROR:
+            return
+        self._device.copy(np.array(ALL_WELL), onto=self._status)
+        # Neither that step nor those after it were taken, but each has exchanged the two arrays of states.
+        n_vain = self.time - time
+        if n_vain % 2:
+            self._states, self._next_states = self._next_states, self._states
+        self.time, self.is_playing, self._last_actions = time, True, None
+        if wrong < self._n_rows:
+            got = divmod(wrong, self.game.n_agents)
+            value = f", got {self._device.download(self._chosen)[got]}" if n_vain == 1 else ""
+            allowed = f"in {self.game.action_space}"
+            if self._n_actions is not None:
+                allowed = f"in [0, {self._n_actions - 1}]"
+            raise ValueError(
+                f"actions[{got[0]}, {got[1]}] at time {time} must be {allowed}{value or ', which it was not'}"
+            )
+        self._refuse_next_state(wrong - self._n_rows, time)
+
+    def observe(self, out: Any = None) -> Any:
+        """Every agent's observation now, (n_worlds, n_agents, n_features), on the device; written to ``out``."""
+        out = self._buffer("out", out, (*self._shape, self.game.n_features), np.float32)
+        self._launch(self._programs.observe, self.game.n_agents, out, *self._public())
+        return out
+
+    def action_masks(self) -> Any:
+        """Action masks of all agents now, (n_worlds, n_agents, n_actions), on the device.
+
+        As :meth:`mfenvs.Engine.action_masks`: False for an action of no use.
+        """
+        if self._n_actions is None:
+            raise TypeError(f"action_masks() needs discrete actions, got {self.game.action_space}")
+        shape = *self._shape, self._n_actions
+        if self._programs.masks is None:
+            return self._device.upload(np.ones(shape, np.bool_))
+        masks = self._device.empty(shape, np.bool_)
+        self._launch(self._programs.masks, self.game.n_agents, masks, *self._public())
+        return masks
+
+    def accounts(self) -> NDArray[np.float64]:
+        """Every agent's account of the last step, as :meth:`mfenvs.Engine.accounts`: computed on the CPU."""
+        if not self._keeps_accounts:
+            raise RuntimeError("accounts() needs an engine that keeps them: Engine(game, keep_accounts=True)")
+        self.synchronize()
+        if self._last_actions is None or self._signal_before is None:
+            raise RuntimeError("accounts() was called before the first step of the episode")
+        states = self._device.download(self._next_states)
+        return self._accounts(states, self._last_actions, self._signal_before, self._host_constants)
+
+    def occupancy(self, out: Any = None) -> Any:
+        """Share of all N agents in each place now, (n_worlds, n_places), on the device; written to ``out``.
+
+        As :meth:`mfenvs.Engine.occupancy`. It waits for the device.
+        """
+        if self._programs.count_places is None:
+            raise TypeError(
+                f"occupancy() needs a game with a rule place, which {type(self.game).__name__} has not"
+            )
+        self.synchronize()
+        out = self._buffer("out", out, (self.n_worlds, self.game.n_places), np.float32)
+        self._launch(self._programs.clear, self.game.n_places, out)
+        self._launch(self._programs.count_places, self.game.n_agents, out, self._states, self._status)
+        self._launch(self._programs.divide, self.game.n_places, out, np.float32(self.game.n_agents))
+        wrong = self._found()
+        if wrong >= 0:
+            world, agent = divmod(wrong, self.game.n_agents)
+            raise ValueError(
+                f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents,"
+                f" which it is not for agent {agent} of world {world}"
+            )
+        return out
+
+    def snapshot(self) -> Snapshot:
+        """Copy the engine's state to the host; the CPU's engine can continue from it too."""
+        if self._episode >= 0:
+            self.synchronize()
+        download = self._device.download
+        returns = None if self._returns is None else download(self._returns)
+        signal = np.ascontiguousarray(download(self._signal)[:, : self.game.n_signals])
+        return Snapshot(self._seed % 2**64, self._episode, self.time, download(self._states), signal, returns)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue from a snapshot of an engine, also one of the CPU; as :meth:`mfenvs.Engine.restore`."""
+        found = checked_snapshot(snapshot, self.game, self.n_worlds)
+        if found.returns is None and self._returns is not None and found.time:
+            raise ValueError("snapshot.returns must be given, since this engine keeps returns, got None")
+        device = self._device
+        if found.returns is not None:
+            self._returns = device.upload(found.returns)
+        elif self._returns is not None:
+            self._returns = device.zeros(self._shape, np.float64)
+        self.time, self._seed, self._episode = found.time, signed(found.seed), found.episode
+        assert found.signal is not None
+        self._states, self._signal = device.upload(found.states), device.upload(found.signal)
+        device.copy(np.array(ALL_WELL), onto=self._status)
+        self._last_actions = None
+        self.is_playing = self._episode >= 0 and self.time < self.game.horizon
+
+    def draw_actions(self, probabilities: Any) -> Any:
+        """Draw every agent's action from given probabilities, (n_worlds, n_agents, n_actions); on the device.
+
+        As :meth:`mfenvs.Engine.draw_actions`. It waits for the device, to check the probabilities.
+        """
+        if self._programs.draw is None or self._n_actions is None:
+            raise TypeError(f"draw_actions() needs discrete actions, got {self.game.action_space}")
+        self._check_playing("draw_actions")
+        self.synchronize()
+        laws = self._device.view("probabilities", probabilities, (*self._shape, self._n_actions), FLOATS)
+        actions = self._device.empty(self._shape, np.int32)
+        when = self.time, self._seed, self._episode, self._ids
+        self._launch(self._programs.draw, self.game.n_agents, laws, actions, *when, self._status)
+        wrong = self._found()
+        if wrong >= 0:
+            world, agent = divmod(wrong, self.game.n_agents)
+            raise ValueError(
+                f"probabilities[{world}, {agent}] must be non-negative and sum to 1, got"
+                f" {self._device.download(laws)[world, agent].tolist()}"
+            )
+        return actions
+
+    def random_actions(self) -> Any:
+        """Draw every agent's action uniformly, on the device; as :meth:`mfenvs.Engine.random_actions`."""
+        if self._n_actions is not None:
+            return self.draw_actions(np.full((*self._shape, self._n_actions), 1.0 / self._n_actions, np.float32))
+        assert self._programs.draw_box is not None
+        self._check_playing("random_actions")
+        low, high = self._bounds
+        actions = self._device.empty((*self._shape, low.size), np.float32)
+        when = self.time, self._seed, self._episode, self._ids
+        self._launch(self._programs.draw_box, self.game.n_agents, low, high, actions, *when)
+        return actions.reshape(self._action_shape)
+
+    def sample_actions(self, policy: Any, actions: Any = None) -> Any:
+        """Draw every agent's action from a cumulated table; as :meth:`mfenvs.Engine.sample_actions`.
+
+        The table is copied to the device by every call: :meth:`rollout` plays whole episodes without that.
+        """
+        self._finite_game("sample_actions")
+        self._check_playing("sample_actions")
+        cumulated = self._table(policy)
+        if actions is None:
+            actions = self._device.empty(self._shape, np.int32)
+        else:
+            actions = self._buffer("actions", actions, self._shape, *self._action_dtypes)
+        now = cumulated[:, self.time if cumulated.shape[1] > 1 else 0]
+        # Written such that a NaN fails the comparisons.
+        is_law = (np.diff(now, axis=-1, prepend=0.0) >= 0.0).all(axis=-1) & (now[..., -1] >= 0.999999)
+        if not is_law.all():
+            group, state = (int(i) for i in np.argwhere(~is_law)[0])
+            raise ValueError(
+                f"policy[{group}, {self.time}, {state}] must be a cumulated law (rising from 0 to at least 1, as"
+                f" mfenvs.game.cumulative makes it), got {now[group, state].tolist()}"
+            )
+        plan = self._nobody_deviates(self.n_worlds)
+        when = self.time, self._seed, self._episode, self._ids
+        assert self._programs.act is not None
+        table = self._device.upload(cumulated)
+        self._launch(self._programs.act, self.game.n_agents, table, *plan, self._states, actions, *when)
+        return actions
+
+    def rollout(
+        self,
+        policy: Any,
+        *,
+        seed: int,
+        episode: int = 0,
+        world_ids: Sequence[int] | NDArray[Any] | None = None,
+        deviators: Sequence[int] | NDArray[Any] | None = None,
+        deviations: ArrayLike | None = None,
+        starts: ArrayLike | None = None,
+    ) -> Trajectories:
+        """Play one whole episode by tabular policies in every world; as :meth:`mfenvs.Engine.rollout`.
+
+        Returns
+        -------
+        States, actions, rewards and counts of the episodes, copied to the host.
+        """
+        game, device = self._finite_game("rollout"), self._device
+        if self._episode >= 0:
+            self.synchronize()
+        plan = checked_rollout(
+            game, self._world_ids, policy, seed, episode, world_ids, deviators, deviations, starts
+        )
+        n_worlds, n, horizon = len(plan.world_ids), game.n_agents, game.horizon
+        # Steps first, so that the arrays of a step are whole; worlds first when they are on the host.
+        states = device.empty((horizon + 1, n_worlds, n), game.state_dtype)
+        actions = device.empty((horizon, n_worlds, n), index_dtype(game.n_actions))
+        rewards = device.empty((horizon, n_worlds, n), np.float32)
+        counts = device.empty((horizon, n_worlds, game.n_cells), np.float32)
+        signal = device.zeros((n_worlds, game.n_signals), np.float32)
+        sums = None if self._sums is None else device.zeros((n_worlds, game.n_cells), np.float64)
+        ids, table = device.upload(plan.world_ids), device.upload(plan.policy)
+        deviating = device.upload(plan.deviators), device.upload(plan.deviations)
+        when = signed(plan.seed), plan.episode
+        self._begin(states[0], counts[0], signal, ids, *when)
+        if plan.starts is not None:
+            device.copy(plan.starts.astype(game.state_dtype), onto=states[0])
+        assert self._programs.act is not None
+        for h in range(horizon):
+            chosen = table, *deviating, states[h], actions[h], h, *when, ids
+            self._launch_for(self._programs.act, n_worlds, n, *chosen)
+            moved = states[h], actions[h], states[h + 1], rewards[h], counts[h], sums, signal, ids
+            self._advance(*moved, h, *when)
+        wrong = self._found()
+        if wrong >= 0:
+            self._refuse_next_state(wrong - n_worlds * n, None)
+
+        def on_host(array: Any) -> NDArray[Any]:
+            return np.ascontiguousarray(device.download(array).swapaxes(0, 1))
+
+        run = Trajectories(
+            on_host(states), on_host(actions), on_host(rewards), on_host(counts), discount=game.discount
+        )
+        game.check_states(run.states)
+        return run
+
+    @property
+    def _n_rows(self) -> int:
+        return self.n_worlds * self.game.n_agents
+
+    def _launch(self, kernel: Any, n_items: int, *arguments: Any) -> None:
+        """Launch a kernel on all worlds of the engine."""
+        self._launch_for(kernel, self.n_worlds, n_items, *arguments)
+
+    def _launch_for(self, kernel: Any, n_worlds: int, n_items: int, *arguments: Any) -> None:
+        """Launch a kernel on worlds; TypeError if a rule does not compile for the device."""
+        try:
+            self._device.launch(kernel, n_worlds, n_items, *arguments)
+        except COMPILE_ERRORS as error:
+            raise TypeError(
+                f"a rule of {type(self.game).__name__} does not compile for CUDA: {shortened(str(error))}\n"
+                "Rules call scalar functions of math (math.exp), and not NumPy's (np.exp)"
+            ) from error
+
+    def _begin(self, states: Any, counts: Any, signal: Any, ids: Any, seed: int, episode: int) -> None:
+        """Draw the initial states and the first news of worlds."""
+        programs, n_worlds = self._programs, len(ids)
+        key = seed, episode
+        given = states, self._agents, self._initial, signal, counts, *key, ids
+        self._launch_for(programs.start, n_worlds, self.game.n_agents, *given)
+        if programs.publish is not None:
+            news = signal, self._constants, ids, 0, *key, self._status
+            self._launch_for(programs.publish, 1, n_worlds, *news)
+
+    def _advance(
+        self,
+        states: Any,
+        actions: Any,
+        after: Any,
+        rewards: Any,
+        counts: Any,
+        sums: Any,
+        signal: Any,
+        ids: Any,
+        time: int,
+        seed: int,
+        episode: int,
+    ) -> None:
+        """Take worlds through one step: count, aggregate, step every agent, publish."""
+        programs, n_worlds, game = self._programs, len(ids), self.game
+        launch, status = self._launch_for, self._status
+        added = counts if sums is None else sums
+        launch(programs.clear, n_worlds, game.n_cells, added)
+        counted = states, actions, *self._bounds, self._agents, self._constants, counts, added, signal
+        launch(programs.count, n_worlds, game.n_agents, *counted, time, status)
+        if sums is not None and programs.round_sums is not None:
+            launch(programs.round_sums, n_worlds, game.n_cells, sums, counts)
+        if programs.aggregate is not None:
+            launch(programs.aggregate, 1, n_worlds, counts, signal, self._constants, time, game.n_agents, status)
+        moved = states, actions, after, rewards, self._agents, self._constants, counts, signal
+        launch(programs.advance, n_worlds, game.n_agents, *moved, ids, time, seed, episode, status)
+        if programs.publish is not None:
+            news = signal, self._constants, ids, time + 1, seed, episode, status
+            launch(programs.publish, 1, n_worlds, *news)
+
+    def _nobody_deviates(self, n_worlds: int) -> tuple[Any, Any]:
+        """Arguments of the kernel ``act`` that say that no agent deviates."""
+        return self._device.upload(np.full(n_worlds, -1)), self._device.zeros((1, 1, 1, 1), np.float32)
+
+    def _public(self) -> tuple[Any, ...]:
+        elapsed = np.float32(self.time / self.game.horizon)
+        return self._states, self._agents, self._constants, self._signal, self.time, elapsed
+
+    def _found(self) -> int:
+        """The index at which the last kernel found something wrong, or -1; the device is waited for."""
+        wrong = int(self._device.download(self._status)[WRONG])
+        if wrong == NO_ERROR:
+            return -1
+        self._device.copy(np.array(ALL_WELL), onto=self._status)
+        return wrong
+
+    def _refuse_next_state(self, row: int, time: int | None) -> None:
+        world, agent = divmod(row, self.game.n_agents)
+        when, game = "" if time is None else f" at time {time}", self._finite_game("step")
+        raise ValueError(
+            f"the rules of {type(game).__name__} must return states in [0, {game.n_states - 1}], which they do not"
+            f" for agent {agent} of world {world}{when} (debug=True on the CPU names the rule)"
+        )
+
+    def _buffer(self, name: str, array: Any, shape: tuple[int, ...], *dtypes: Any) -> Any:
+        """An array on the device for kernels to write to: the caller's, which is checked, or a new one."""
+        if array is None:
+            return self._device.empty(shape, dtypes[0])
+        if not hasattr(array, "__cuda_array_interface__"):
+            raise TypeError(f"{name} must be an array on the device, got {checks.shown(array)}")
+        found = self._device.view(name, array, shape, np.dtype(dtypes[0]).kind + "u")
+        if np.dtype(found.dtype) not in [np.dtype(dtype) for dtype in dtypes]:
+            raise TypeError(f"{name} must be an array of {np.dtype(dtypes[0])}, got dtype {found.dtype}")
+        return found

@@ -1,0 +1,424 @@
+"""Kernels of the CUDA engine, compiled for one game's rules.
+
+Each kernel is launched on a grid of two axes: blocks of threads along the agents (x) and along the worlds (y),
+both in strides, so that any grid does all the work. Arrays have the worlds first, as on the CPU
+(:mod:`mfenvs.engine.cpu`), and every agent draws the same random numbers there and here.
+
+Nothing is copied to the host in a step, and so errors are kept on the device. ``status`` holds the smallest flat
+index of an agent with an error, or :data:`NO_ERROR`, and the time of the step. As soon as it holds an error all
+later steps do nothing, until the host looks: the states before the wrong step are then still there.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from numba import cuda, float32, float64, int32
+
+from mfenvs.checks import is_row
+from mfenvs.engine.acting import ROW_TOLERANCE, draw_from_row, sample_rule
+from mfenvs.engine.counting import own_count_rules
+from mfenvs.engine.cpu import store_rule
+from mfenvs.engine.cuda.adder import Adder, add_atomically
+from mfenvs.engine.layout import Layout
+from mfenvs.engine.random import ACT, ADVANCE, NOBODY, START, agent_key, step_key, uniform
+from mfenvs.game import Rules
+from mfenvs.rules import Public, World
+
+NO_ERROR = 2**62
+"""What ``status[WRONG]`` holds as long as there was no error."""
+WRONG, TIME = 0, 1
+"""Entries of ``status``: flat index of an agent (plus the number of all agents if its next state does not exist),
+and time of the step."""
+
+MAX_SHARED_CELLS = 4096
+"""Largest number of cells that a block of threads counts in its shared memory (32 KB in double precision)."""
+AGENTS_PER_SHARED_CELL = 4
+"""Number of agents per cell of a world from which blocks count by themselves, before they add to the world."""
+
+Kernel = Callable[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class CudaKernels:
+    """The kernels of a game by their purpose: Python functions that the device compiles when it launches them."""
+
+    start: Kernel
+    clear: Kernel
+    """Kernel that sets an array (n_worlds, n) to zero."""
+    count: Kernel
+    round_sums: Kernel | None
+    """Kernel that copies sums of weights to the counts; None if the game has no weights."""
+    aggregate: Kernel | None
+    advance: Kernel
+    publish: Kernel | None
+    observe: Kernel
+    masks: Kernel | None
+    act: Kernel | None
+    """Kernel that draws actions from tabular policies; None if actions are not discrete."""
+    draw: Kernel | None
+    """Kernel that draws actions from probabilities; None if actions are not discrete."""
+    draw_box: Kernel | None
+    """Kernel that draws actions uniformly from a box; None if actions are discrete."""
+    count_places: Kernel | None
+    divide: Kernel
+    add_returns: Kernel
+
+
+@functools.cache
+def build_cuda_kernels(rules: Rules, layout: Layout, in_blocks: bool) -> CudaKernels:
+    """Make the kernels of a game.
+
+    Parameters
+    ----------
+    rules, layout:
+        The rules and sizes of the game.
+    in_blocks:
+        Whether every block of threads first counts its own agents, in shared memory.
+    """
+    is_discrete = layout.n_actions is not None
+    return CudaKernels(
+        start=_start_kernel(rules, layout),
+        clear=clear,
+        count=_count_kernel(rules, layout, in_blocks),
+        round_sums=None if rules.weight is None and rules.count is None else round_sums,
+        aggregate=None if rules.aggregate is None else _aggregate_kernel(rules.aggregate),
+        advance=_advance_kernel(rules, layout),
+        publish=None if rules.publish is None else _publish_kernel(rules.publish),
+        observe=_observe_kernel(rules.observe),
+        masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
+        act=_act_kernel(layout.n_actions) if layout.n_actions is not None else None,
+        draw=draw if is_discrete else None,
+        draw_box=None if is_discrete else draw_box,
+        count_places=None if rules.place is None else _count_places_kernel(rules.place),
+        divide=divide,
+        add_returns=add_returns,
+    )
+
+
+def _start_kernel(rules: Rules, layout: Layout) -> Kernel:
+    start_rule, store = rules.start, store_rule(layout.state_fields)
+
+    def start(
+        states: Any, agents: Any, initial: Any, signal: Any, counts: Any, seed: Any, episode: Any, world_ids: Any
+    ) -> None:
+        """Draw the initial states of all agents, and clear the signal and the counts."""
+        for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
+            key = step_key(seed, world_ids[w], episode, 0, START)
+            for i in range(cuda.grid(1), states.shape[1], cuda.gridsize(1)):
+                store(states[w], i, start_rule(agents[i], initial, agent_key(key, i)))
+            for k in range(cuda.grid(1), signal.shape[1], cuda.gridsize(1)):
+                signal[w, k] = 0
+            for c in range(cuda.grid(1), counts.shape[1], cuda.gridsize(1)):
+                counts[w, c] = 0
+
+    return start
+
+
+def clear(array: Any) -> None:
+    """Set an array (n_worlds, n) to zero."""
+    for w in range(cuda.blockIdx.y, array.shape[0], cuda.gridDim.y):
+        for k in range(cuda.grid(1), array.shape[1], cuda.gridsize(1)):
+            array[w, k] = 0
+
+
+def _tally(rules: Rules) -> Callable[..., Any]:
+    """Make the function that counts one agent in an array (n_cells,) to which other threads add too."""
+    cell, weight, count = rules.cell, rules.weight, rules.count
+    if count is not None:
+
+        @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+        def tally_parts(sums: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+            count(Adder(sums), float32(1.0), state, action, agent, world)
+
+        return tally_parts  # type: ignore[no-any-return]
+    assert cell is not None
+    if weight is not None:
+
+        @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+        def tally_weight(sums: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+            add_atomically(sums, cell(state, action, agent), float64(weight(state, action, agent)))
+
+        return tally_weight  # type: ignore[no-any-return]
+
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def tally_one(sums: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+        add_atomically(sums, cell(state, action, agent), 1)
+
+    return tally_one  # type: ignore[no-any-return]
+
+
+def _valid(n_actions: int | None) -> Callable[..., Any]:
+    """Make the function that tells whether an action is one: a number below ``n_actions``, or in a box."""
+    if n_actions is not None:
+
+        @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+        def is_action(action: Any, low: Any, high: Any) -> Any:
+            return action >= 0 and action < n_actions
+
+        return is_action  # type: ignore[no-any-return]
+
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def is_in_box(action: Any, low: Any, high: Any) -> Any:
+        inside = True
+        for k in range(len(low)):
+            # Written such that a NaN is outside.
+            inside = inside and action[k] >= low[k] and action[k] <= high[k]
+        return inside
+
+    return is_in_box  # type: ignore[no-any-return]
+
+
+def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
+    """Make the kernel that checks all actions and counts all agents.
+
+    ``sums`` (n_worlds, n_cells) must be zero. It is the counts themselves, or in a game with weights an array in
+    double precision: sums of many weights in single precision would be rounded in every addition.
+    """
+    tally, is_valid, n_cells = _tally(rules), _valid(layout.n_actions), layout.n_cells
+    in_sums = float64 if rules.weight is not None or rules.count is not None else int32
+
+    def count_in_blocks(
+        states: Any,
+        actions: Any,
+        low: Any,
+        high: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        sums: Any,
+        signal: Any,
+        time: Any,
+        status: Any,
+    ) -> None:
+        here = cuda.shared.array(n_cells, in_sums)
+        n_worlds, n_agents = states.shape
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+            for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
+                here[c] = 0
+            cuda.syncthreads()
+            world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
+            for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
+                if is_valid(actions[w, i], low, high):
+                    tally(here, states[w, i], actions[w, i], agents[i], world)
+                else:
+                    cuda.atomic.min(status, WRONG, w * n_agents + i)
+                    cuda.atomic.max(status, TIME, time)
+            cuda.syncthreads()
+            for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
+                if here[c] != 0:
+                    cuda.atomic.add(sums, (w, c), sums.dtype.type(here[c]))
+            # Before the next world's zeros are written.
+            cuda.syncthreads()
+
+    def count_at_once(
+        states: Any,
+        actions: Any,
+        low: Any,
+        high: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        sums: Any,
+        signal: Any,
+        time: Any,
+        status: Any,
+    ) -> None:
+        n_worlds, n_agents = states.shape
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+            world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
+            for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
+                if is_valid(actions[w, i], low, high):
+                    tally(sums[w], states[w, i], actions[w, i], agents[i], world)
+                else:
+                    cuda.atomic.min(status, WRONG, w * n_agents + i)
+                    cuda.atomic.max(status, TIME, time)
+
+    return count_in_blocks if in_blocks else count_at_once
+
+
+def round_sums(sums: Any, counts: Any) -> None:
+    """Copy sums in double precision to the counts, (n_worlds, n_cells) each."""
+    for w in range(cuda.blockIdx.y, sums.shape[0], cuda.gridDim.y):
+        for c in range(cuda.grid(1), sums.shape[1], cuda.gridsize(1)):
+            counts[w, c] = sums[w, c]
+
+
+def _aggregate_kernel(aggregate: Callable[..., Any]) -> Kernel:
+    def aggregate_all(counts: Any, signal: Any, constants: Any, time: Any, n_agents: Any, status: Any) -> None:
+        """Compute the public quantities of every world, by one thread each."""
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        if status[WRONG] == NO_ERROR:
+            for w in range(cuda.grid(1), counts.shape[0], cuda.gridsize(1)):
+                world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
+                aggregate(world, signal[w])
+
+    return aggregate_all
+
+
+def _advance_kernel(rules: Rules, layout: Layout) -> Kernel:
+    step, store = rules.step, store_rule(layout.state_fields)
+    cell, own_weight = own_count_rules(rules)
+    has_branches, n_states = layout.n_states is not None, layout.n_states or 0
+
+    def advance(
+        states: Any,
+        actions: Any,
+        next_states: Any,
+        rewards: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        world_ids: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        status: Any,
+    ) -> None:
+        """Take every agent through one step in the world as it was counted."""
+        n_worlds, n_agents = states.shape
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        if status[WRONG] == NO_ERROR:
+            for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+                key = step_key(seed, world_ids[w], episode, time, ADVANCE)
+                for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
+                    state, action, agent = states[w, i], actions[w, i], agents[i]
+                    own, weight = cell(state, action, agent), float32(own_weight(state, action, agent))
+                    world = World(counts[w], signal[w], constants, time, own, weight, per_other, per_agent)
+                    next_state, reward = step(state, action, agent, world, agent_key(key, i))
+                    store(next_states[w], i, next_state)
+                    rewards[w, i] = reward
+                    if has_branches and (next_states[w, i] < 0 or next_states[w, i] >= n_states):
+                        cuda.atomic.min(status, WRONG, (n_worlds + w) * n_agents + i)
+                        cuda.atomic.max(status, TIME, time)
+
+    return advance
+
+
+def _publish_kernel(publish: Callable[..., Any]) -> Kernel:
+    def publish_all(
+        signal: Any, constants: Any, world_ids: Any, time: Any, seed: Any, episode: Any, status: Any
+    ) -> None:
+        """Draw the public news that every world sees at ``time``, by one thread each."""
+        purpose, key_time = (START, 0) if time == 0 else (ADVANCE, time - 1)
+        if status[WRONG] == NO_ERROR:
+            for w in range(cuda.grid(1), signal.shape[0], cuda.gridsize(1)):
+                key = step_key(seed, world_ids[w], episode, key_time, purpose)
+                publish(signal[w], constants, time, agent_key(key, NOBODY))
+
+    return publish_all
+
+
+def _observe_kernel(observe: Callable[..., Any]) -> Kernel:
+    def observe_all(
+        out: Any, states: Any, agents: Any, constants: Any, signal: Any, time: Any, elapsed: Any
+    ) -> None:
+        """Write all agents' observations into ``out`` (n_worlds, N, n_features)."""
+        for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
+            public = Public(signal[w], constants, time, elapsed)
+            for i in range(cuda.grid(1), states.shape[1], cuda.gridsize(1)):
+                for k in range(out.shape[2]):
+                    out[w, i, k] = 0
+                observe(out[w, i], states[w, i], agents[i], public)
+
+    return observe_all
+
+
+def _masks_kernel(allowed: Callable[..., Any]) -> Kernel:
+    def masks(out: Any, states: Any, agents: Any, constants: Any, signal: Any, time: Any, elapsed: Any) -> None:
+        """Write the action masks, by the rule ``allowed``, into ``out`` (n_worlds, N, A)."""
+        for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
+            public = Public(signal[w], constants, time, elapsed)
+            for i in range(cuda.grid(1), states.shape[1], cuda.gridsize(1)):
+                for action in range(out.shape[2]):
+                    out[w, i, action] = allowed(action, states[w, i], agents[i], public)
+
+    return masks
+
+
+def _act_kernel(n_actions: int) -> Kernel:
+    sample = sample_rule(n_actions)
+
+    def act(
+        cumulative: Any,
+        deviators: Any,
+        deviations: Any,
+        states: Any,
+        actions: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        world_ids: Any,
+    ) -> None:
+        """Draw everyone's actions from cumulated policies (1 or N, T, S, A); deviators play ``deviations``."""
+        now = time if cumulative.shape[1] > 1 else 0
+        deviating = time if deviations.shape[1] > 1 else 0
+        for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
+            key = step_key(seed, world_ids[w], episode, time, ACT)
+            for i in range(cuda.grid(1), states.shape[1], cuda.gridsize(1)):
+                draw, state = uniform(agent_key(key, i), 0), states[w, i]
+                if i == deviators[w]:
+                    actions[w, i] = sample(deviations, w, deviating, state, draw)
+                else:
+                    actions[w, i] = sample(cumulative, i if cumulative.shape[0] > 1 else 0, now, state, draw)
+
+    return act
+
+
+def draw(
+    probabilities: Any, actions: Any, time: Any, seed: Any, episode: Any, world_ids: Any, status: Any
+) -> None:
+    """Draw every agent's action from its own distribution, ``probabilities`` (n_worlds, N, A)."""
+    n_worlds, n_agents, _ = probabilities.shape
+    for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+        key = step_key(seed, world_ids[w], episode, time, ACT)
+        for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
+            law = probabilities[w, i]
+            if is_row(law, ROW_TOLERANCE, 0.0):
+                actions[w, i] = draw_from_row(law, uniform(agent_key(key, i), 0))
+            else:
+                cuda.atomic.min(status, WRONG, w * n_agents + i)
+                cuda.atomic.max(status, TIME, time)
+
+
+def draw_box(low: Any, high: Any, actions: Any, time: Any, seed: Any, episode: Any, world_ids: Any) -> None:
+    """Draw actions (n_worlds, N, K) uniformly from a box with these bounds, (K,)."""
+    for w in range(cuda.blockIdx.y, actions.shape[0], cuda.gridDim.y):
+        key = step_key(seed, world_ids[w], episode, time, ACT)
+        for i in range(cuda.grid(1), actions.shape[1], cuda.gridsize(1)):
+            for k in range(len(low)):
+                actions[w, i, k] = low[k] + (high[k] - low[k]) * uniform(agent_key(key, i), k)
+
+
+def _count_places_kernel(place: Callable[..., Any]) -> Kernel:
+    def count_places(out: Any, states: Any, status: Any) -> None:
+        """Add 1 / N to the entry of every agent's place in ``out`` (n_worlds, n_places), which holds zeros."""
+        n_worlds, n_agents = states.shape
+        for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+            for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
+                where = int32(place(states[w, i]))
+                if where >= 0 and where < out.shape[1]:
+                    cuda.atomic.add(out, (w, where), float32(1.0))
+                else:
+                    cuda.atomic.min(status, WRONG, w * n_agents + i)
+
+    return count_places
+
+
+def divide(array: Any, number: Any) -> None:
+    """Divide an array (n_worlds, n) by a number."""
+    for w in range(cuda.blockIdx.y, array.shape[0], cuda.gridDim.y):
+        for k in range(cuda.grid(1), array.shape[1], cuda.gridsize(1)):
+            array[w, k] /= number
+
+
+def add_returns(returns: Any, rewards: Any, factor: Any, status: Any) -> None:
+    """Add the rewards of a step, times ``factor``, to the returns (n_worlds, N)."""
+    if status[WRONG] == NO_ERROR:
+        for w in range(cuda.blockIdx.y, returns.shape[0], cuda.gridDim.y):
+            for i in range(cuda.grid(1), returns.shape[1], cuda.gridsize(1)):
+                returns[w, i] += factor * rewards[w, i]

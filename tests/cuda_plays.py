@@ -1,0 +1,143 @@
+"""What an engine does in a few steps of a game, for comparisons of devices; run as a script in numba's simulator.
+
+``python cuda_plays.py OUT NAME...`` plays the games on a simulated CUDA device, and pickles what it saw to OUT.
+"""
+
+import dataclasses
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mfenvs import Engine, FiniteGame, make
+from mfenvs.engine import engine as cpu_engine
+from mfenvs.engine.cuda import device as device_module
+from mfenvs.engine.cuda import engine as engine_module
+from mfenvs.games.energy.market import EnergyMarket
+
+N_AGENTS, N_WORLDS, SEED = 7, 3, 2**63 - 5
+
+
+def small(name):
+    """A registered game with few agents, where that is possible."""
+    game = make(name)
+    try:
+        return dataclasses.replace(game, n_agents=N_AGENTS)
+    except ValueError:
+        return game
+
+
+def on_host(array):
+    return np.array(array.copy_to_host() if hasattr(array, "copy_to_host") else array)
+
+
+def play(game, device):
+    """Arrays of a short episode, by what they are."""
+    engine = Engine(game, N_WORLDS, first_world=2, device=device, keep_accounts=bool(game.account_names))
+    engine.keep_returns()
+    found = {"start": on_host(engine.reset(SEED))}
+    n_steps = min(3, game.horizon)
+    for h in range(n_steps):
+        found[f"observed {h}"] = on_host(engine.observe())
+        actions = on_host(engine.random_actions())
+        found[f"actions {h}"] = actions
+        if hasattr(game.action_space, "n"):
+            found[f"masks {h}"] = on_host(engine.action_masks())
+        if h == 1:
+            found["error"] = refused(engine, actions)
+        found[f"rewards {h}"] = on_host(engine.step(actions))
+        found[f"states {h}"] = on_host(engine.states)
+        found[f"counts {h}"] = on_host(engine.counts)
+        found[f"signal {h}"] = on_host(engine.signal)
+        if game.rules.place is not None:
+            found[f"occupancy {h}"] = on_host(engine.occupancy())
+        if game.account_names:
+            found[f"accounts {h}"] = engine.accounts()
+    found["returns"] = on_host(engine.returns)
+    kept = engine.snapshot()
+    other = Engine(game, N_WORLDS, first_world=2, device=device)
+    other.keep_returns()
+    other.restore(kept)
+    found["restored"], found["restored signal"] = on_host(other.states), on_host(other.signal)
+    if isinstance(game, FiniteGame):
+        found |= episode(engine, game)
+    return found
+
+
+def refused(engine, actions):
+    """The error of an invalid action of agent 2 in world 1, after which nothing may have moved."""
+    wrong = actions.copy()
+    wrong[1, 2] = 10_000
+    before = on_host(engine.states)
+    try:
+        engine.step(wrong)
+        if engine.is_playing:
+            engine.step(actions)  # Only later does the host look: a second step is taken in vain.
+        engine.synchronize()
+    except ValueError as error:
+        assert np.array_equal(before, on_host(engine.states)), "states moved"
+        assert engine.time == 1, engine.time
+        return np.array("actions[1, 2" in str(error))
+    return np.array(False)
+
+
+def episode(engine, game):
+    """A whole episode by tabular policies, with an agent that deviates."""
+    rng = np.random.default_rng(0)
+    policies = rng.dirichlet(np.ones(game.n_actions), (N_WORLDS, *game.policy_shape[:2]))
+    if game.n_states * game.horizon > 200:  # The simulator is slow.
+        return {}
+    run = engine.rollout(policies[0], seed=3, deviators=[-1, 0, 4], deviations=policies)
+    starts = run.states[:, -1].astype(np.int64)
+    placed = engine.rollout(policies[1], seed=4, world_ids=[9, 1], starts=starts[:2])
+    names = ("states", "actions", "rewards", "counts")
+    return {f"run {n}": getattr(run, n) for n in names} | {f"placed {n}": getattr(placed, n) for n in names}
+
+
+def simulate_compiled_arithmetic():
+    """Let the simulator's arrays give numbers as compiled rules have them: indices in 64 bits, sums in 64 bits.
+
+    NumPy's own scalars keep 8 and 32 bits when Python numbers are added to them.
+    """
+    from numba.cuda.simulator.cudadrv.devicearray import FakeWithinKernelCUDAArray
+
+    as_it_is = FakeWithinKernelCUDAArray.__getitem__
+
+    def getitem(self, index):
+        number = as_it_is(self, index)
+        if isinstance(number, np.float32):
+            return np.float64(number)
+        return int(number) if isinstance(number, np.uint8 | np.int32 | np.int64) else number
+
+    FakeWithinKernelCUDAArray.__getitem__ = getitem
+
+    # Kernels of the CPU, which compute accounts, are Python functions too, and read fields of records by name.
+    compute = engine_module.CudaEngine._accounts
+
+    def accounts(self, states, actions, signal_before, constants):
+        records = states.view(np.recarray) if states.dtype.names else states
+        return compute(self, records, actions, signal_before, constants)
+
+    engine_module.CudaEngine._accounts = accounts
+    widen = cpu_engine.in_double_precision
+    cpu_engine.in_double_precision = lambda records: widen(records).view(np.recarray)
+    # They balance up to single precision only: NumPy adds a Python number to a number in single precision in that.
+    EnergyMarket.audit = lambda self, accounts, signal: None
+
+
+def main():
+    from numba import cuda
+
+    simulate_compiled_arithmetic()
+    # Every simulated thread is a thread of Python. With so few, each goes through several agents and worlds.
+    device_module.WARP = device_module.THREADS_IN_BLOCK = 4
+    device_module.MOST_BLOCKS = 3
+    device_module.MOST_BLOCKS_OF_WORLDS = 2
+    engine_module.open_device = lambda index: device_module.CudaDevice(cuda, index)
+    out, *names = sys.argv[1:]
+    Path(out).write_bytes(pickle.dumps({name: play(small(name), "cuda") for name in names}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Every kernel of every registered game compiles for a GPU, with the arguments that the engine gives it."""
+
+import re
+
+import numpy as np
+import pytest
+from cuda_plays import small
+from dry_cuda import DryDevice
+
+from mfenvs import Engine, FiniteGame, make, registered_games
+
+AMPERE, HOPPER = (8, 0), (9, 0)
+FEW = ["Epidemic-v0", "Malware-v0", "Taxi-v0"]
+OTHERS = [name for name in registered_games() if name not in FEW]
+
+
+def compiled(game, capability, monkeypatch):
+    """The device after all that an engine launches."""
+    device = DryDevice(capability)
+    monkeypatch.setattr("mfenvs.engine.cuda.engine.open_device", lambda index: device)
+    engine = Engine(game, 2, device="cuda")
+    engine.keep_returns()
+    engine.reset(0)
+    engine.observe()
+    is_discrete = hasattr(game.action_space, "n")
+    shape = (2, game.n_agents) + (() if is_discrete else game.action_space.shape)
+    dtypes = (np.int32, np.int64) if is_discrete else (np.float32,)
+    actions = [np.zeros(shape, dtype) for dtype in dtypes]
+    for chosen in actions:
+        if engine.is_playing:
+            engine.step(chosen)
+    engine.reset(0)
+    engine.random_actions()
+    if is_discrete:
+        engine.action_masks()
+    if game.rules.place is not None:
+        engine.occupancy()
+    if isinstance(game, FiniteGame):
+        policy = np.full(game.policy_shape, 1.0 / game.n_actions)
+        engine.rollout(policy, seed=0)
+    return device
+
+
+def assert_compiles(game, capability, monkeypatch):
+    device = compiled(game, capability, monkeypatch)
+    programs = {name for name, _ in device.ptx}
+    assert {"start", "clear", "advance", "observe_all"} < programs
+    assert programs & {"count_in_blocks", "count_at_once"}
+    assert ("publish_all" in programs) == (game.rules.publish is not None)
+    assert ("aggregate_all" in programs) == (game.rules.aggregate is not None)
+    assert ("count_places" in programs) == (game.rules.place is not None)
+    assert ("act" in programs) == isinstance(game, FiniteGame)
+    target = f".target sm_{capability[0]}{capability[1]}"
+    assert all(target in ptx for ptx in device.ptx.values())
+    counted = device.code("count_in_blocks") + device.code("count_at_once")
+    assert re.search(r"\b(red|atom)\.", counted), "agents are not counted atomically"
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_kernels_compile(name, monkeypatch):
+    assert_compiles(make(name), HOPPER, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_kernels_of_other_games_compile(name, monkeypatch):
+    assert_compiles(make(name), HOPPER, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", registered_games())
+def test_kernels_compile_for_older_devices(name, monkeypatch):
+    assert_compiles(make(name), AMPERE, monkeypatch)
+
+
+def test_weights_are_added_atomically_although_the_rule_is_written_for_one_thread(monkeypatch):
+    for game in (make("Malware-v0"), small("Malware-v0")):  # Counted in shared memory, and in that of the device.
+        device = compiled(game, HOPPER, monkeypatch)
+        code = device.code("count_in_blocks") + device.code("count_at_once")
+        assert re.search(r"\b(red|atom)\.(shared|global)?\.?add\.f64", code) or "atom.shared.cas" in code
