@@ -14,6 +14,7 @@ from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.play import tabulate
+from mfenvs.populations import PopulationGame
 
 from .neural.best_response import approximate_best_response
 
@@ -142,8 +143,16 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
             ("C(pi), absolute gap", f"{relative.absolute.value:.4f}", _interval(relative.absolute)),
         ]
     if table.ndim == 3:
-        summary["mean_field_exploitability"] = InducedGame(game).exploitability(table)
-        rows.append(("mean-field exploitability", f"{summary['mean_field_exploitability']:.4f}", "exact"))
+        each = InducedGame(game).exploitabilities(table).tolist()
+        summary["mean_field_exploitability"] = max(each)
+        meaning = "exact" if len(each) == 1 else "exact, largest of the populations'"
+        rows.append(("mean-field exploitability", f"{max(each):.4f}", meaning))
+        if isinstance(game, PopulationGame):
+            summary["mean_field_exploitability_by_population"] = each
+            rows += [
+                (f"... of {population.name}", f"{found:.4f}", "exact")
+                for population, found in zip(game.populations, each, strict=True)
+            ]
     caption = (
         f"{MEANING_OF_E} Estimates average simulated worlds (error O(1/N) and noise); lower bounds are gains of"
         " found deviations in fresh simulations."

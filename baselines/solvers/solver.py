@@ -233,11 +233,15 @@ class _Run:
         return SolverResult(
             policy=self.solver._as_policy(law),
             exploitability=self.best,
+            exploitabilities=None if self.best is None else self._exploitabilities(law),
             iterations=self.done,
             seconds=self._elapsed(),
             stopped=stopped,
             history=tuple(self.history),
         )
+
+    def _exploitabilities(self, law: NDArray[np.float64]) -> tuple[float, ...]:
+        return tuple(self.solver.induced.exploitabilities(law).tolist())
 
     @property
     def done(self) -> int:
