@@ -605,6 +605,11 @@ class FiniteGame(Game):
         """Index of each agent's population, shape (n_agents,)."""
         return np.zeros(self.n_agents, np.int64)
 
+    @property
+    def population_of_state(self) -> NDArray[np.int64]:
+        """Index of the population whose agents can be in each state, shape (n_states,)."""
+        return np.zeros(self.n_states, np.int64)
+
     def policies_by_population(self, policy: NDArray[np.float64]) -> NDArray[np.float64]:
         """A policy (T, S, A) as one for each population, shape (P, T, S, A), padded with zeros."""
         return policy[None]

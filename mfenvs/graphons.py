@@ -1,7 +1,7 @@
 """Graphon games: finite games on the limit of a dense network, in which agents meet some others more than others.
 
-An agent has a latent position alpha in [0, 1], and interacts with agents at beta with the strength W(alpha, beta), the
-graphon. Positions are cut into ``n_points`` intervals of equal length, each of which is a population.
+An agent has a latent position alpha in [0, 1], and interacts with agents at beta with the strength W(alpha, beta),
+the graphon. Positions are cut into ``n_points`` intervals of equal length, each of which is a population.
 """
 
 import dataclasses
@@ -100,7 +100,7 @@ def blocks(graphon: str | Graphon | ArrayLike, n_points: int) -> NDArray[np.floa
 
 @rule
 def neighbours_in(world: Any, population: Any, state: Any) -> Any:
-    """Weighted share of an agent's neighbours who are in a state: sum over agents j of W(i, j) 1{s_j = state} / (N - 1).
+    """Weighted share of an agent's neighbours in a state: the sum over j of W(i, j) 1{s_j = state} / (N - 1).
 
     In the limit it is the integral of W(alpha, beta) mu_beta(state) over beta. The agent itself is left out.
 
@@ -148,11 +148,11 @@ def weigh_neighbours(world: Any, signal: Any) -> None:
 class GraphonGame(PopulationGame):
     """A finite game on a graphon, after Cui & Koeppl, "Learning graphon mean field games" (ICLR 2022).
 
-    A subclass declares ``n_local_states``, ``n_actions_each``, ``initial_local`` if the initial distribution is not
-    uniform, and the rules in local states, which read the neighbourhood by :func:`neighbours_in`
-    ``(world, agent.population, state)``. Each of ``n_points`` intervals of positions is a population; the state,
-    the policy and the exploitability of each are those of a :class:`mfenvs.PopulationGame`. What is sampled in
-    simulations is who is in which interval and what they do; the edges of the network are averaged over [O].
+    A subclass declares ``n_local_states``, ``n_actions_each``, ``initial_local`` if the initial distribution is
+    not uniform, and the rules in local states, which read the neighbourhood by :func:`neighbours_in` ``(world,
+    agent.population, state)``. Each of ``n_points`` intervals of positions is a population; the state, the policy
+    and the exploitability of each are those of a :class:`mfenvs.PopulationGame`. What is sampled in simulations is
+    who is in which interval and what they do; the edges of the network are averaged over [O].
 
     >>> import dataclasses
     >>> from mfenvs import InducedGame, rule

@@ -1,8 +1,8 @@
 """Rules of a game with several populations: from local states, in which the user writes them, to union states.
 
 A state of the union is the first state of the population plus the local state. All rules here find out the
-population from the state, so that they are valid for every agent in every state; an agent never leaves the states of
-its population. Their tables, :class:`PopulationTables`, are ``world.constants.populations``.
+population from the state, so that they are valid for every agent in every state; an agent never leaves the states
+of its population. Their tables, :class:`PopulationTables`, are ``world.constants.populations``.
 """
 
 import functools
@@ -42,7 +42,7 @@ class PopulationTables(NamedTuple):
 
 @rule
 def share_in(world: Any, population: Any, state: Any, action: Any = -1) -> Any:
-    """Share of the *other* agents of a population who are in one of its states, and take an action if one is given.
+    """Share of the *other* agents of a population who are in a state, and take an action if one is given.
 
     The agent itself is left out of its own population, exactly at any N; 0 if nobody else is in that.
 
@@ -88,7 +88,7 @@ def crowd_in(world: Any, population: Any, state: Any, action: Any = -1) -> Any:
 
 
 class Member(NamedTuple):
-    """An agent as the rules of a game with several populations see it, if agents have no parameters of their own."""
+    """An agent without parameters of its own, as the rules of a game with several populations see it."""
 
     population: Any
     """Index of the agent's population."""

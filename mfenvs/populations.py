@@ -1,8 +1,9 @@
 """Finite games with several populations, such as predators and prey: states, actions and rewards of their own.
 
-The rules are written once for all, in *local* states, and find out by ``agent.population`` whose they are. The suite
-makes of them *one* finite game on the disjoint union of the populations' state spaces, in which no agent leaves the
-states of its population. So engine, APIs, mean-field side, solvers and trainers work on it as on any finite game.
+The rules are written once for all, in *local* states, and find out by ``agent.population`` whose they are. The
+suite makes of them *one* finite game on the disjoint union of the populations' state spaces, in which no agent
+leaves the states of its population. So engine, APIs, mean-field side, solvers and trainers work on it as on any
+finite game.
 """
 
 import dataclasses
@@ -89,15 +90,16 @@ class PopulationGame(FiniteGame):
     whose agents differ within a population declares ``parameter_dtype`` and :meth:`draw_parameters`, and reads
     ``agent.<parameter>``.
 
-    Everything else sees one game on the union of the state spaces: a state is ``first_states[population]`` plus the
-    local state, there are as many actions as any population has, and ``allowed`` masks those that are too many. An
-    agent who takes such an action does what its action 0 does. Observations are the state of the union, one-hot,
-    so that each population has features of its own, and zeros in those of others; then the elapsed time. With a
-    rule ``observe`` the game declares ``n_features``, and features that it does not write are zeros.
+    Everything else sees one game on the union of the state spaces: a state is ``first_states[population]`` plus
+    the local state, there are as many actions as any population has, and ``allowed`` masks those that are too
+    many. An agent who takes such an action does what its action 0 does, but counts as one who takes none that
+    ``share_in`` asks about. Observations are the state of the union, one-hot, so that each population has features
+    of its own, and zeros in those of others; then the elapsed time. With a rule ``observe`` the game declares
+    ``n_features``, and features that it does not write are zeros.
 
     The law of the union has the mass ``shares[p]`` in population p; :meth:`laws_by_population` divides by it.
-    Policies of the union, shape (T, S, A), and one for each population, (P, T, S, A), are turned into each other by
-    :meth:`policies_by_population` and :meth:`union_policy`. Exploitability is that of each population
+    Policies of the union, shape (T, S, A), and one for each population, (P, T, S, A), are turned into each other
+    by :meth:`policies_by_population` and :meth:`union_policy`. Exploitability is that of each population
     (:meth:`mfenvs.InducedGame.exploitabilities`), and never a sum: where one number is needed, it is the largest.
 
     Predators who see where the prey is, and prey who can be in one place more:
@@ -320,6 +322,11 @@ class PopulationGame(FiniteGame):
         """Index of each agent's population, shape (n_agents,)."""
         return np.repeat(np.arange(self.n_populations), self._tables.sizes.astype(np.int64))
 
+    @property
+    def population_of_state(self) -> NDArray[np.int64]:
+        """Index of the population whose agents can be in each state, shape (n_states,)."""
+        return self._tables.population_of
+
     def states_of(self, population: int) -> slice:
         """The states of a population in the union."""
         first = int(self._tables.first_states[population])
@@ -443,8 +450,8 @@ class PopulationGame(FiniteGame):
     def laws_by_population(self, mu: ArrayLike) -> Array:
         """The laws over states and actions within each population, shape (P, T, S, A).
 
-        They are those of a law of the union (T, S, A), such as ``Flow.mu``, padded with zeros as policies are; each
-        has the mass 1.
+        They are those of a law of the union (T, S, A), such as ``Flow.mu``, padded with zeros as policies are;
+        each has the mass 1.
         """
         return self._separated(mu) / self._tables.shares[:, None, None, None]
 

@@ -72,7 +72,9 @@ class Hunt(PopulationGame):
     @rule
     def reward(state, action, agent, world):
         if agent.population == HAWK:
-            return world.constants.hunger * share_in(world, DOVE, state) - 0.1 * action - crowd_in(world, HAWK, state)
+            return (
+                world.constants.hunger * share_in(world, DOVE, state) - 0.1 * action - crowd_in(world, HAWK, state)
+            )
         return -agent.worth * share_in(world, HAWK, 0) * state - share_in(world, DOVE, state, action)
 
     @staticmethod

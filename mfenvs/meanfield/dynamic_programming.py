@@ -549,7 +549,7 @@ def start_values_kernel(
     best: Any,
     own: Any,
 ) -> None:
-    """Write the values of the best response and of the policy at the beginning, (S,) each; ``q`` is scratch too."""
+    """Write the values at the beginning of the best response and of the policy, (S,) each; ``q`` is scratch."""
     evaluate(policy, transitions, successors, rewards, temperature, discount, q, scratch)
     for s in range(len(own)):
         own[s] = 0.0

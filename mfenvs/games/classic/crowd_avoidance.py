@@ -40,8 +40,8 @@ class CrowdAvoidance(ClassicPopulationGame):
 
     ``python_mfg_crowd_avoidance`` of OpenSpiel with its congestion switched on; tags as in :mod:`mfenvs.games`.
 
-    States: the free cells of the map, numbered row by row. Actions: 0 stay, 1 next column, 2 next row, 3 row before,
-    4 column before.
+    States: the free cells of the map, numbered row by row. Actions: 0 stay, 1 next column, 2 next row, 3 row
+    before, 4 column before.
 
     * the agent moves, then noise moves it again: with probability ``noise`` in one of four directions, all equally
       likely. Moves into walls stay [S]
@@ -51,6 +51,8 @@ class CrowdAvoidance(ClassicPopulationGame):
     By default the source has congestion 0, with which the populations do not affect each other; here it is 1 [O].
     In the source the rewards at time 0 read the initial laws in another order than they are stored in; here they
     are right [R].
+
+    Known: the uniform policy has exploitability 2.711634 for both populations.
     """
 
     horizon: int = 10
