@@ -92,10 +92,10 @@ class PopulationGame(FiniteGame):
 
     Everything else sees one game on the union of the state spaces: a state is ``first_states[population]`` plus
     the local state, there are as many actions as any population has, and ``allowed`` masks those that are too
-    many. An agent who takes such an action does what its action 0 does, but counts as one who takes none that
-    ``share_in`` asks about. Observations are the state of the union, one-hot, so that each population has features
-    of its own, and zeros in those of others; then the elapsed time. With a rule ``observe`` the game declares
-    ``n_features``, and features that it does not write are zeros.
+    many. An agent who takes such an action does what its action 0 does, but is counted in a cell of its own, which
+    ``share_in`` with an action does not read. Observations are the state of the union, one-hot, so that each
+    population has features of its own, and zeros in those of others; then the elapsed time. With a rule
+    ``observe`` the game declares ``n_features``, and features that it does not write are zeros.
 
     The law of the union has the mass ``shares[p]`` in population p; :meth:`laws_by_population` divides by it.
     Policies of the union, shape (T, S, A), and one for each population, (P, T, S, A), are turned into each other
@@ -336,6 +336,18 @@ class PopulationGame(FiniteGame):
     def agent_names(self) -> list[str]:
         """Names ``<population>_<int>`` of the agents, counted within each population."""
         return names_by_type([population.name for population in self._populations], self.population_of_agent)
+
+    def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
+        """As :meth:`mfenvs.FiniteGame.check_snapshot`; agents must be in states of their population."""
+        super().check_snapshot(states, signal)
+        outside = self._tables.population_of[states] != self.population_of_agent
+        if outside.any():
+            world, agent = (int(i) for i in np.argwhere(outside)[0])
+            own = self.states_of(int(self.population_of_agent[agent]))
+            raise ValueError(
+                f"snapshot.states[{world}, {agent}] must be in [{own.start}, {own.stop - 1}], as the states of its"
+                f" population are, got {states[world, agent]}"
+            )
 
     def state_name(self, state: int) -> str:
         """The population's name and that of the local state."""
