@@ -133,6 +133,24 @@ def state_cell(state: Any, action: Any, agent: Any) -> Any:
 
 
 @functools.cache
+def cell_of_own_action(first_states: tuple[int, ...], n_actions: tuple[int, ...]) -> Rule:
+    """Make the rule ``cell`` of populations with different numbers of actions.
+
+    An action that a population does not have is counted as its action 0.
+    """
+    most = max(n_actions)
+
+    @rule
+    def cell(state: Any, action: Any, agent: Any) -> Any:
+        has = n_actions[0]
+        for k in range(len(first_states)):
+            has = n_actions[k] if state >= first_states[k] else has
+        return state * most + (action if action < has else 0)
+
+    return cell
+
+
+@functools.cache
 def union_transition(local: Rule, member: Rule) -> Rule:
     """Make the rule ``transition`` of the union."""
     if not reads_population(local):

@@ -20,6 +20,7 @@ from mfenvs.game import FiniteGame, Rules, cumulative
 from mfenvs.games.typed_agents import names_by_type, stratified
 from mfenvs.population_rules import (
     PopulationTables,
+    cell_of_own_action,
     has_action,
     member_rule,
     start_in_population,
@@ -92,10 +93,9 @@ class PopulationGame(FiniteGame):
 
     Everything else sees one game on the union of the state spaces: a state is ``first_states[population]`` plus
     the local state, there are as many actions as any population has, and ``allowed`` masks those that are too
-    many. An agent who takes such an action does what its action 0 does, but is counted in a cell of its own, which
-    ``share_in`` with an action does not read. Observations are the state of the union, one-hot, so that each
-    population has features of its own, and zeros in those of others; then the elapsed time. With a rule
-    ``observe`` the game declares ``n_features``, and features that it does not write are zeros.
+    many. An agent who takes such an action nevertheless takes action 0. Observations are the state of the union,
+    one-hot, so that each population has features of its own, and zeros in those of others; then the elapsed time.
+    With a rule ``observe`` the game declares ``n_features``, and features that it does not write are zeros.
 
     The law of the union has the mass ``shares[p]`` in population p; :meth:`laws_by_population` divides by it.
     Policies of the union, shape (T, S, A), and one for each population, (P, T, S, A), are turned into each other
@@ -249,8 +249,13 @@ class PopulationGame(FiniteGame):
 
     @property
     def cell(self) -> Rule | None:  # type: ignore[override]
-        """The state in a game that does not count actions."""
-        return None if self.counts_actions else state_cell
+        """The state in a game that does not count actions; else None if all populations have as many of them."""
+        if not self.counts_actions:
+            return state_cell
+        n_actions = tuple(self._tables.n_actions.tolist())
+        if len(set(n_actions)) == 1:
+            return None
+        return cell_of_own_action(tuple(self._tables.first_states.tolist()), n_actions)
 
     @property
     def n_cells(self) -> int:
@@ -357,13 +362,14 @@ class PopulationGame(FiniteGame):
 
     @property
     def agent_dtype(self) -> np.dtype[Any]:
-        """An agent's population, where its states begin and end, and its parameters.
+        """An agent's parameters, its population, and where its states begin and end.
 
         A parameter has an entry for each population: the agent's own, and for other populations that of their
         first agent, with which rules can be asked about states in which the agent never is.
         """
         own = [("population", np.int32), ("first_state", np.int32), ("last_state", np.int32)]
-        return np.dtype([*own, *self._parameter_fields()])
+        # Records that begin alike would be subtypes of each other for numba, which warns of that.
+        return np.dtype([*self._parameter_fields(), *own])
 
     def _parameter_fields(self) -> list[tuple[str, Any, tuple[int]]]:
         if self.parameter_dtype is None:

@@ -8,6 +8,9 @@ import pytest
 from hunt import ACTIONS, DOVE, HAWK, INITIAL, SIZES, Hunt, Oracle, earned, random_policies, row
 
 import mfenvs
+from baselines import OnlineMirrorDescent, StationaryPolicyGradient, mean_field_psro
+from baselines.cli.list import game_row
+from baselines.policy_measures import MeasurementSettings, measure_policy
 from mfenvs import (
     Engine,
     FiniteGame,
@@ -21,6 +24,7 @@ from mfenvs import (
     share_in,
 )
 from mfenvs.game import NO_PARAMETERS, cumulative
+from mfenvs.meanfield.black_box import as_black_box
 
 
 @pytest.fixture(scope="module")
@@ -173,15 +177,24 @@ def test_agents_stay_in_their_population_and_lack_no_action():
         engine.step(engine.random_actions())
 
 
-def test_an_action_that_a_population_lacks_does_what_action_0_does(game):
-    runs = []
+def test_an_action_that_a_population_lacks_is_action_0(game, induced):
+    """For the agent, and in what others see of it; in simulations and in the limit."""
+    states, rewards = [], []
     for third in (0, 2):
         engine = Engine(game, 50)
         engine.reset(seed=3)
         actions = np.where(game.population_of_agent == HAWK, 1, third)
-        engine.step(np.broadcast_to(actions, (50, game.n_agents)))
-        runs.append(engine.states.copy())
-    np.testing.assert_array_equal(*runs)
+        rewards.append(engine.step(np.broadcast_to(actions, (50, game.n_agents))).copy())
+        states.append(engine.states.copy())
+    np.testing.assert_array_equal(*states)
+    np.testing.assert_array_equal(*rewards)
+    policy = game.union_policy(random_policies(np.random.default_rng(2)))
+    other = policy.copy()
+    other[:, 2:, 2], other[:, 2:, 0] = policy[:, 2:, 0], 0.0
+    flows = induced.flow(policy), induced.flow(other)
+    np.testing.assert_allclose(flows[0].mu.sum(-1), flows[1].mu.sum(-1), atol=1e-14)
+    np.testing.assert_allclose(flows[0].rewards, flows[1].rewards, atol=1e-14)
+    np.testing.assert_allclose(flows[0].rewards[:, 2:, 2], flows[0].rewards[:, 2:, 0], atol=1e-14)
 
 
 def test_exploitability_among_agents_starts_in_the_own_population():
@@ -421,3 +434,67 @@ def test_rows_of_the_oracle_are_probabilities():
     for p in (HAWK, DOVE):
         for s, a in np.ndindex(SIZES[p], ACTIONS[p]):
             assert row(p, s, a, 0.5, 0.3, 0.2).sum() == pytest.approx(1.0)
+
+
+def test_agents_of_other_populations_are_refused_in_snapshots(game):
+    engine = Engine(game, 1)
+    engine.reset(seed=1)
+    snapshot = engine.snapshot()
+    snapshot.states[0, 0] = 3
+    with pytest.raises(ValueError, match=r"snapshot.states\[0, 0\] must be in \[0, 1\].* its population .*got 3"):
+        engine.restore(snapshot)
+
+
+def test_what_needs_one_population_is_refused(game):
+    with pytest.raises(ValueError, match=r"one population.* to be a black box, got 2 populations"):
+        as_black_box(game)
+    with pytest.raises(ValueError, match=r"StationaryPolicyGradient needs a game with one population.* got 3"):
+        StationaryPolicyGradient(_Ring(discount=0.9))
+    with pytest.raises(ValueError, match=r"correlated equilibria need a game with one population.* got 3"):
+        mean_field_psro(_Ring())
+
+
+def test_relative_exploitability_starts_in_states_of_the_own_population():
+    """Agents who do not affect each other gain what the limit says, whatever states they start in."""
+    game = _Alone(n_agents=6)
+    policy = InducedGame(game).uniform_policy()
+    found = mfenvs.relative_exploitability(game, policy, n_joint_states=6, n_worlds=2)
+    # Hawks gain half of 2, doves half of 2 in one of two states.
+    assert found.absolute.value == pytest.approx((3 * 1.0 + 3 * 0.5) / 6, abs=1e-9)
+    assert found.best_value.value == pytest.approx((3 * 2.0 + 3 * 1.0) / 6, abs=1e-9)
+
+
+def test_groups_and_names_in_dict_apis(game):
+    env = mfenvs.parallel_env(game)
+    observations, _ = env.reset(seed=1)
+    assert list(observations)[2:4] == ["hawk_2", "dove_0"]
+    assert all(observations[f"hawk_{i}"][2:5].sum() == 0 for i in range(3))
+    assert all(observations[f"dove_{i}"][:2].sum() == 0 for i in range(9))
+    torchrl = pytest.importorskip("torchrl")
+    assert torchrl is not None
+    groups = mfenvs.torchrl_env(game, 2, group_map="types")
+    data = groups.reset()
+    assert data["hawk", "observation"].shape == (2, 3, 6)
+    assert data["dove", "action_mask"][..., 2].sum() == 0
+    with_actions = groups.rand_action(data)
+    assert groups.step(with_actions)["next", "dove", "reward"].shape == (2, 9, 1)
+
+
+def test_measures_and_lists_name_populations(game):
+    policy = game.union_policy(random_policies(np.random.default_rng(2)))
+    measures = measure_policy(game, policy, MeasurementSettings(n_worlds=4))
+    each = InducedGame(game).exploitabilities(policy)
+    assert measures.summary["mean_field_exploitability"] == pytest.approx(each.max(), abs=1e-14)
+    assert measures.summary["mean_field_exploitability_by_population"] == pytest.approx(each, abs=1e-14)
+    rows = {name: value for name, value, _ in measures.rows}
+    assert rows["... of hawk"] == f"{each[0]:.4f}"
+    assert game_row(game)[2] == "5 of 2 populations"
+
+
+def test_solvers_certify_every_population():
+    game = _Ring()
+    solver = OnlineMirrorDescent(game)
+    found = solver.solve(tolerance=1e-2, seconds=20)
+    each = solver.induced.exploitabilities(found.policy)
+    assert found.exploitabilities == pytest.approx(each, abs=1e-14)
+    assert found.exploitability == max(found.exploitabilities) <= 1e-2
