@@ -135,6 +135,13 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
         ("mean_i E_i, estimate", f"{found.mean:.4f}", ""),
         ("mean_i E_i >=", f"{found.mean_lower_bound.value:.4f}", _interval(found.mean_lower_bound)),
     ]
+    if isinstance(game, PopulationGame):
+        returns = {
+            population.name: Estimate.of(worlds.returns[:, game.population_of_agent == p].mean(axis=1))
+            for p, population in enumerate(game.populations)
+        }
+        summary["return_by_population"] = {name: mean.value for name, mean in returns.items()}
+        rows[1:1] = [(f"... of {name}", f"{mean.value:.4f}", _interval(mean)) for name, mean in returns.items()]
     if game.is_infinite:
         relative = relative_exploitability(game, table, seed=settings.seed)
         summary |= {f"C_{name}": value for name, value in relative.summary().items()}
@@ -148,11 +155,9 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
         meaning = "exact" if len(each) == 1 else "exact, largest of the populations'"
         rows.append(("mean-field exploitability", f"{max(each):.4f}", meaning))
         if isinstance(game, PopulationGame):
-            summary["mean_field_exploitability_by_population"] = each
-            rows += [
-                (f"... of {population.name}", f"{found:.4f}", "exact")
-                for population, found in zip(game.populations, each, strict=True)
-            ]
+            names = [population.name for population in game.populations]
+            summary["mean_field_exploitability_by_population"] = dict(zip(names, each, strict=True))
+            rows += [(f"... of {name}", f"{gap:.4f}", "exact") for name, gap in zip(names, each, strict=True)]
     caption = (
         f"{MEANING_OF_E} Estimates average simulated worlds (error O(1/N) and noise); lower bounds are gains of"
         " found deviations in fresh simulations."

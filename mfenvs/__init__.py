@@ -1,6 +1,7 @@
 """Games with very many agents, the mean-field games that they induce, and their APIs.
 
-The contract of a game is :mod:`mfenvs.game`, its rules :mod:`mfenvs.rules`, its name :mod:`mfenvs.registry`.
+The contract of a game is :mod:`mfenvs.game`, its rules :mod:`mfenvs.rules`, its name :mod:`mfenvs.registry`; games
+with several populations are :mod:`mfenvs.populations`, those on graphons :mod:`mfenvs.graphons`.
 The packages:
 
 * ``games``: the games, one file or folder each;

@@ -1,12 +1,17 @@
 """The contract of a game: the rules and sizes that a game declares, once, for every API, engine and solver.
 
 A game is a dataclass. Its fields are its constants; its static methods under ``@rule`` are its rules, scalar
-functions of one agent (:mod:`mfenvs.rules`). There are two kinds:
+functions of one agent (:mod:`mfenvs.rules`). There are these kinds:
 
 :class:`Game`
     Any local state and any action.
 :class:`FiniteGame`
     Finitely many states and actions, both integers. Its rules also give the mean-field arrays P(mu) and R(mu).
+:class:`mfenvs.PopulationGame`
+    A finite game with several populations, whose states, actions and initial distributions differ; its rules are
+    written in the states of the agent's own population (:mod:`mfenvs.populations`).
+:class:`mfenvs.graphons.GraphonGame`
+    One on a graphon: agents meet some others more than others (:mod:`mfenvs.graphons`).
 
 One step of the engine:
 

@@ -63,7 +63,7 @@ class Hunt(PopulationGame):
         if agent.population == HAWK:
             ahead = agent.nerve * (0.5 + 0.5 * share_in(world, DOVE, 1)) if action > 0 else 0.1
             return ahead if next_state != state else 1.0 - ahead
-        away = agent.nerve * (1.0 - 0.8 * share_in(world, HAWK, 1, 2)) if action == 1 else 0.05
+        away = agent.nerve * (1.0 - 0.8 * share_in(world, HAWK, 1, 2)) if action >= 1 else 0.05
         if next_state == state:
             return 1.0 - away
         return away if next_state == (state + 1) % 3 else 0.0

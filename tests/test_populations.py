@@ -25,6 +25,7 @@ from mfenvs import (
 )
 from mfenvs.game import NO_PARAMETERS, cumulative
 from mfenvs.meanfield.black_box import as_black_box
+from mfenvs.meanfield.relative_exploitability import joint_states
 
 
 @pytest.fixture(scope="module")
@@ -464,6 +465,15 @@ def test_relative_exploitability_starts_in_states_of_the_own_population():
     assert found.best_value.value == pytest.approx((3 * 2.0 + 3 * 1.0) / 6, abs=1e-9)
 
 
+def test_joint_states_are_of_the_own_population(game):
+    states = joint_states(game, np.random.default_rng(1), 200)
+    assert states.shape == (200, game.n_agents)
+    for p in (HAWK, DOVE):
+        inside = game.states_of(p)
+        found = np.unique(states[:, game.population_of_agent == p])
+        assert found.tolist() == list(range(inside.start, inside.stop))
+
+
 def test_groups_and_names_in_dict_apis(game):
     env = mfenvs.parallel_env(game)
     observations, _ = env.reset(seed=1)
@@ -485,15 +495,24 @@ def test_measures_and_lists_name_populations(game):
     measures = measure_policy(game, policy, MeasurementSettings(n_worlds=4))
     each = InducedGame(game).exploitabilities(policy)
     assert measures.summary["mean_field_exploitability"] == pytest.approx(each.max(), abs=1e-14)
-    assert measures.summary["mean_field_exploitability_by_population"] == pytest.approx(each, abs=1e-14)
-    rows = {name: value for name, value, _ in measures.rows}
-    assert rows["... of hawk"] == f"{each[0]:.4f}"
+    by_name = measures.summary["mean_field_exploitability_by_population"]
+    assert by_name == pytest.approx({"hawk": each[0], "dove": each[1]}, abs=1e-14)
+    shares = game.tables.shares
+    returns = measures.summary["return_by_population"]
+    assert shares @ [returns["hawk"], returns["dove"]] == pytest.approx(measures.summary["return"], abs=1e-6)
+    values = [value for name, value, _ in measures.rows if name == "... of hawk"]
+    assert values == [f"{returns['hawk']:.4f}", f"{each[0]:.4f}"]
     assert game_row(game)[2] == "5 of 2 populations"
 
 
 def test_solvers_certify_every_population():
     game = _Ring()
     solver = OnlineMirrorDescent(game)
+    solver.learn(1)
+    names = [f"eval/mean_field_exploitability/p{k}" for k in range(3)]
+    each = solver.induced.exploitabilities(solver.policy)
+    assert [solver.measured[name] for name in names] == pytest.approx(each, abs=1e-14)
+    assert solver.measured["eval/mean_field_exploitability"] == max(solver.measured.values())
     found = solver.solve(tolerance=1e-2, seconds=20)
     each = solver.induced.exploitabilities(found.policy)
     assert found.exploitabilities == pytest.approx(each, abs=1e-14)
