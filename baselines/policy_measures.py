@@ -127,7 +127,11 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
     )
     worlds = Engine(game, settings.n_worlds).rollout(table, seed=settings.seed)
     mean_return = Estimate.of(worlds.returns.mean(axis=1))
-    summary = {**found.summary(), "return": mean_return.value, "return_95": list(mean_return.interval)}
+    summary: dict[str, Any] = {
+        **found.summary(),
+        "return": mean_return.value,
+        "return_95": list(mean_return.interval),
+    }
     rows = [
         ("mean return of an agent", f"{mean_return.value:.4f}", _interval(mean_return)),
         ("max_i E_i, estimate", f"{found.max:.4f}", ""),
