@@ -14,6 +14,7 @@ from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.play import tabulate
+from mfenvs.populations import PopulationGame
 
 from .neural.best_response import approximate_best_response
 
@@ -126,7 +127,11 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
     )
     worlds = Engine(game, settings.n_worlds).rollout(table, seed=settings.seed)
     mean_return = Estimate.of(worlds.returns.mean(axis=1))
-    summary = {**found.summary(), "return": mean_return.value, "return_95": list(mean_return.interval)}
+    summary: dict[str, Any] = {
+        **found.summary(),
+        "return": mean_return.value,
+        "return_95": list(mean_return.interval),
+    }
     rows = [
         ("mean return of an agent", f"{mean_return.value:.4f}", _interval(mean_return)),
         ("max_i E_i, estimate", f"{found.max:.4f}", ""),
@@ -134,6 +139,13 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
         ("mean_i E_i, estimate", f"{found.mean:.4f}", ""),
         ("mean_i E_i >=", f"{found.mean_lower_bound.value:.4f}", _interval(found.mean_lower_bound)),
     ]
+    if isinstance(game, PopulationGame):
+        returns = {
+            population.name: Estimate.of(worlds.returns[:, game.population_of_agent == p].mean(axis=1))
+            for p, population in enumerate(game.populations)
+        }
+        summary["return_by_population"] = {name: mean.value for name, mean in returns.items()}
+        rows[1:1] = [(f"... of {name}", f"{mean.value:.4f}", _interval(mean)) for name, mean in returns.items()]
     if game.is_infinite:
         relative = relative_exploitability(game, table, seed=settings.seed)
         summary |= {f"C_{name}": value for name, value in relative.summary().items()}
@@ -142,8 +154,14 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
             ("C(pi), absolute gap", f"{relative.absolute.value:.4f}", _interval(relative.absolute)),
         ]
     if table.ndim == 3:
-        summary["mean_field_exploitability"] = InducedGame(game).exploitability(table)
-        rows.append(("mean-field exploitability", f"{summary['mean_field_exploitability']:.4f}", "exact"))
+        each = InducedGame(game).exploitabilities(table).tolist()
+        summary["mean_field_exploitability"] = max(each)
+        meaning = "exact" if len(each) == 1 else "exact, largest of the populations'"
+        rows.append(("mean-field exploitability", f"{max(each):.4f}", meaning))
+        if isinstance(game, PopulationGame):
+            names = [population.name for population in game.populations]
+            summary["mean_field_exploitability_by_population"] = dict(zip(names, each, strict=True))
+            rows += [(f"... of {name}", f"{gap:.4f}", "exact") for name, gap in zip(names, each, strict=True)]
     caption = (
         f"{MEANING_OF_E} Estimates average simulated worlds (error O(1/N) and noise); lower bounds are gains of"
         " found deviations in fresh simulations."

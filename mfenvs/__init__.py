@@ -1,6 +1,7 @@
 """Games with very many agents, the mean-field games that they induce, and their APIs.
 
-The contract of a game is :mod:`mfenvs.game`, its rules :mod:`mfenvs.rules`, its name :mod:`mfenvs.registry`.
+The contract of a game is :mod:`mfenvs.game`, its rules :mod:`mfenvs.rules`, its name :mod:`mfenvs.registry`; games
+with several populations are :mod:`mfenvs.populations`, those on graphons :mod:`mfenvs.graphons`.
 The packages:
 
 * ``games``: the games, one file or folder each;
@@ -51,6 +52,8 @@ from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
 from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.play import tabulate
+from mfenvs.population_rules import crowd_in, share_in
+from mfenvs.populations import Population, PopulationGame
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, individual, rule, share
 
@@ -71,6 +74,8 @@ __all__ = [
     "Game",
     "GameConstants",
     "InducedGame",
+    "Population",
+    "PopulationGame",
     "SymmetrisedGame",
     "Trajectories",
     "World",
@@ -83,6 +88,7 @@ __all__ = [
     "classic",
     "congestion_v0",
     "crowd",
+    "crowd_in",
     "deviation_gain",
     "energy_market_v0",
     "evaluate",
@@ -100,6 +106,7 @@ __all__ = [
     "relative_exploitability",
     "rule",
     "share",
+    "share_in",
     "solve",
     "student_t",
     "tabulate",

@@ -68,7 +68,7 @@ ALMOST_ONE = np.float32(1.0 - 4e-7)
 state."""
 
 
-def _pay_rule(reward: Rule, arrival: Rule | None) -> Rule:
+def pay_rule(reward: Rule, arrival: Rule | None) -> Rule:
     """Make the rule of what a step pays, called as ``arrival`` is."""
     if arrival is None:
 
@@ -88,7 +88,7 @@ def _pay_rule(reward: Rule, arrival: Rule | None) -> Rule:
 @functools.cache
 def sampled_step(transition: Rule, reward: Rule, arrival: Rule | None, n_states: int) -> Rule:
     """Make the rule ``step`` of a finite game: one uniform draw against the cumulated transition row."""
-    last, pay = n_states - 1, _pay_rule(reward, arrival)
+    last, pay = n_states - 1, pay_rule(reward, arrival)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
@@ -110,7 +110,7 @@ def branched_step(branch: Rule, reward: Rule, arrival: Rule | None, n_branches: 
     If the branch that is drawn leads to a state that does not exist, the next state is ``n_states``, which the
     engine refuses before it uses it.
     """
-    pay = _pay_rule(reward, arrival)
+    pay = pay_rule(reward, arrival)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:

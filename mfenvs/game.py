@@ -1,12 +1,17 @@
 """The contract of a game: the rules and sizes that a game declares, once, for every API, engine and solver.
 
 A game is a dataclass. Its fields are its constants; its static methods under ``@rule`` are its rules, scalar
-functions of one agent (:mod:`mfenvs.rules`). There are two kinds:
+functions of one agent (:mod:`mfenvs.rules`). There are these kinds:
 
 :class:`Game`
     Any local state and any action.
 :class:`FiniteGame`
     Finitely many states and actions, both integers. Its rules also give the mean-field arrays P(mu) and R(mu).
+:class:`mfenvs.PopulationGame`
+    A finite game with several populations, whose states, actions and initial distributions differ; its rules are
+    written in the states of the agent's own population (:mod:`mfenvs.populations`).
+:class:`mfenvs.graphons.GraphonGame`
+    One on a graphon: agents meet some others more than others (:mod:`mfenvs.graphons`).
 
 One step of the engine:
 
@@ -511,6 +516,8 @@ class FiniteGame(Game):
     """Names of the states, by default their numbers."""
     action_names: ClassVar[tuple[str, ...]] = ()
     """Names of the actions, by default their numbers."""
+    n_populations: ClassVar[int] = 1
+    """Number of populations (:class:`mfenvs.PopulationGame`)."""
     reward: ClassVar[Rule]
     branch: ClassVar[Rule | None] = None
     arrival: ClassVar[Rule | None] = None
@@ -592,6 +599,33 @@ class FiniteGame(Game):
     def initial_distribution(self) -> NDArray[np.float64]:
         """The distribution rho_0 of every agent's initial state, shape (n_states,)."""
         return np.full(self.n_states, 1.0 / self.n_states)
+
+    @property
+    def initial_by_population(self) -> NDArray[np.float64]:
+        """The distribution of the initial state of an agent of each population, shape (P, S)."""
+        return self.initial_distribution[None]
+
+    @property
+    def population_of_agent(self) -> NDArray[np.int64]:
+        """Index of each agent's population, shape (n_agents,)."""
+        return np.zeros(self.n_agents, np.int64)
+
+    @property
+    def population_of_state(self) -> NDArray[np.int64]:
+        """Index of the population whose agents can be in each state, shape (n_states,)."""
+        return np.zeros(self.n_states, np.int64)
+
+    def policies_by_population(self, policy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A policy (T, S, A) as one for each population, shape (P, T, S, A), padded with zeros."""
+        return policy[None]
+
+    def distinct_agents(self) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """The distinct parameters of agents, shape (n,), and the share of agents with each, shape (n,).
+
+        Averages over these are averages over all agents of a population.
+        """
+        distinct, copies = np.unique(self.agents.view(np.ndarray), return_counts=True)
+        return distinct, copies / self.n_agents
 
     @property
     def state_levels(self) -> NDArray[np.float64] | None:
@@ -692,6 +726,10 @@ class FiniteGame(Game):
                 f" {self.n_states - 1}], got {states[outside][0]}"
             )
 
+    @property
+    def _declares_transition(self) -> bool:
+        return type(self).transition is not FiniteGame.transition
+
     def _check_branches(self) -> None:
         if self.branch is None:
             if self.n_branches != 0:
@@ -700,7 +738,7 @@ class FiniteGame(Game):
                     " the rule branch(branch, state, action, agent, world)"
                 )
             return
-        if type(self).transition is not FiniteGame.transition:
+        if self._declares_transition:
             raise TypeError(f"{type(self).__name__} must declare the rule branch or the rule transition, not both")
         if type(self).n_branches is FiniteGame.n_branches:
             raise _undeclared(self, "n_branches")

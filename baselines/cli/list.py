@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 from mfenvs.game import FiniteGame, Game
+from mfenvs.populations import PopulationGame
 from mfenvs.registry import NAMESPACE, make, registered_games
 
 USAGE = """\
@@ -35,7 +36,11 @@ def run(words: list[str]) -> int:
 def game_row(game: Game) -> tuple[str, ...]:
     """Describe a game for a table: N, H, states, actions, title."""
     fields = len(game.state_dtype.names or ())
-    states = str(game.n_states) if isinstance(game, FiniteGame) else f"{fields} fields" if fields else "a number"
+    states = f"{fields} fields" if fields else "a number"
+    if isinstance(game, PopulationGame):
+        states = f"{game.n_states} of {game.n_populations} populations"
+    elif isinstance(game, FiniteGame):
+        states = str(game.n_states)
     space = game.action_space
     actions = str(getattr(space, "n", f"Box{space.shape}".replace(",)", ")")))
     return str(game.n_agents), str(game.horizon), states, actions, _title(type(game))

@@ -8,7 +8,7 @@ MEANINGS = {
     "rollout/ep_rew_mean": "mean return of an agent while learning",
     "eval/return": "mean return of an agent in fresh simulations",
     "eval/mean_field_exploitability": "exploitability, exact in the mean-field game: what an agent could gain"
-    " by deviating alone, 0 at an equilibrium",
+    " by deviating alone, 0 at an equilibrium; with several populations, the largest of theirs",
     "train/entropy": "mean entropy of the policy, in nats",
     "train/unvisited": "share of the table's entries (time, state, action) that no agent visited",
     "train/rms_error": "root mean square error of the learned Q",

@@ -21,6 +21,7 @@ from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import NetworkConfig, PPOConfig, RiskAversePPOConfig
 from .independent_ppo import IndependentPPO
+from .population_policy import population_policy
 from .ppo import MAX_TIMESTEPS, PPO
 from .risk_ppo import RiskAversePPO
 
@@ -28,7 +29,8 @@ from .risk_ppo import RiskAversePPO
 class PPOTrainer:
     """A :class:`baselines.PPO` on one of our games, with the methods that a run folder needs of a trainer.
 
-    Where actions are a Box, the policy is a :class:`baselines.neural.unit_box.UnitBoxPolicy`.
+    Where actions are a Box, the policy is a :class:`baselines.neural.unit_box.UnitBoxPolicy`; in a game with
+    several populations, a :class:`baselines.neural.population_policy.PopulationPolicy`, one policy for each.
 
     Parameters
     ----------
@@ -59,8 +61,10 @@ class PPOTrainer:
         """The arguments of the model, apart from its environment."""
         is_box = isinstance(self.game.action_space, spaces.Box)
         has_unit_box = "UnitBoxPolicy" in self.model_class.policy_aliases
-        policy = "UnitBoxPolicy" if is_box and has_unit_box else "MlpPolicy"
-        return {"policy": policy, **self.config.hyper_parameters()}
+        given = self.config.hyper_parameters()
+        if has_unit_box and not is_box:
+            return {**given, **population_policy(self.game, given["policy_kwargs"])}
+        return {"policy": "UnitBoxPolicy" if is_box and has_unit_box else "MlpPolicy", **given}
 
     @classmethod
     def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:

@@ -76,6 +76,11 @@ class _Policies:
             raise ValueError(
                 f"correlated equilibria need a game that ends, got discount {induced.game.discount:g}"
             )
+        if induced.game.n_populations > 1:
+            raise ValueError(
+                "correlated equilibria need a game with one population, to which all recommendations are made, got"
+                f" {induced.game.n_populations} populations"
+            )
         self.induced = induced
         self.tables: list[Array] = []
         self.laws: list[Array] = []

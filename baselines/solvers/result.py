@@ -15,6 +15,8 @@ class SolverResult:
     """The policy of least exploitability among those that were evaluated; the last one if none was."""
     exploitability: float | None
     """Exploitability of ``policy`` in the mean-field game; None if none was evaluated."""
+    exploitabilities: tuple[float, ...] | None
+    """The same for each population; ``exploitability``, which is compared with the tolerance, is the largest."""
     iterations: int
     """Number of iterations that the call did."""
     seconds: float

@@ -14,6 +14,7 @@ from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.stopping import Report, Stopped
 
+from ..exploitability_measures import exploitability_measures
 from ..policies import TabularPolicy
 from ..trainer import MOST_ITERATIONS, Trainer
 from .result import SolverResult
@@ -139,7 +140,7 @@ class MeanFieldSolver(Trainer[Any]):
 
     def _iterate(self) -> dict[str, float]:
         self._advance_checked(1)
-        return {"eval/mean_field_exploitability": self.induced.exploitability(self._law)}
+        return exploitability_measures(self.induced, self._law)
 
     def _advance_checked(self, n_iterations: int) -> None:
         """Do iterations one by one; if one leaves numbers that are not finite, a ValueError says why."""
@@ -233,11 +234,15 @@ class _Run:
         return SolverResult(
             policy=self.solver._as_policy(law),
             exploitability=self.best,
+            exploitabilities=None if self.best is None else self._exploitabilities(law),
             iterations=self.done,
             seconds=self._elapsed(),
             stopped=stopped,
             history=tuple(self.history),
         )
+
+    def _exploitabilities(self, law: NDArray[np.float64]) -> tuple[float, ...]:
+        return tuple(self.solver.induced.exploitabilities(law).tolist())
 
     @property
     def done(self) -> int:

@@ -55,6 +55,11 @@ class StationaryPolicyGradient(Trainer[StationaryPGConfig]):
                 f"{cls.__name__} needs a game with an infinite horizon: make it with discount < 1, got"
                 f" {made.discount:g}"
             )
+        if made.n_populations > 1:
+            raise ValueError(
+                f"{cls.__name__} needs a game with one population, whose agents all start alike, got"
+                f" {made.n_populations} populations"
+            )
         return made
 
     @property

@@ -15,6 +15,7 @@ from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
 from ..config import TrainerConfig
+from ..exploitability_measures import exploitability_measures
 from ..policies import TabularPolicy
 from ..trainer import MOST_EPISODES, Trainer
 from .temporal_difference import QEstimate, td_update
@@ -189,7 +190,7 @@ class SymmPMD(_PolicyMirrorDescent):
     def _iterate(self) -> dict[str, float]:
         measured = super()._iterate()
         average = self._sum[0] / (self.iteration + 2)
-        return {**measured, "eval/mean_field_exploitability": self._induced.exploitability(average)}
+        return {**measured, **exploitability_measures(self._induced, average)}
 
 
 class IPMD(_PolicyMirrorDescent):

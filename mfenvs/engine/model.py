@@ -33,8 +33,8 @@ from mfenvs.rules import World, plain, rule
 
 def in_double_precision(records: NDArray[Any]) -> NDArray[Any]:
     """A copy of an array of records with its single-precision fields widened."""
-    names = records.dtype.names or ()
-    widened = [(n, np.float64 if records.dtype[n] == np.float32 else records.dtype[n]) for n in names]
+    kinds = [(name, records.dtype[name]) for name in records.dtype.names or ()]
+    widened = [(name, np.float64 if k.base == np.float32 else k.base, k.shape) for name, k in kinds]
     return records.view(np.ndarray).astype(np.dtype(widened))
 
 

@@ -536,6 +536,32 @@ gap_kernel = kernel(gap.py_func)  # type: ignore[attr-defined]
 
 
 @kernel
+def start_values_kernel(
+    policy: Any,
+    transitions: Any,
+    successors: Any,
+    rewards: Any,
+    allowed: Any,
+    temperature: Any,
+    discount: Any,
+    q: Any,
+    scratch: Any,
+    best: Any,
+    own: Any,
+) -> None:
+    """Write the values at the beginning of the best response and of the policy, (S,) each; ``q`` is scratch."""
+    evaluate(policy, transitions, successors, rewards, temperature, discount, q, scratch)
+    for s in range(len(own)):
+        own[s] = 0.0
+        for a in range(policy.shape[2]):
+            if policy[0, s, a] > 0.0:
+                own[s] += policy[0, s, a] * q[0, s, a]
+    optimise(transitions, successors, rewards, allowed, temperature, discount, q, scratch)
+    for s in range(len(best)):
+        best[s] = soft_maximum(q[0, s], temperature)
+
+
+@kernel
 def best_response_kernel(
     transitions: Any,
     successors: Any,

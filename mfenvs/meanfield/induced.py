@@ -16,7 +16,13 @@ from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.tabulation import new_status
 from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.action_masks import allowed_actions
-from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap_kernel, value_scratch
+from mfenvs.meanfield.dynamic_programming import (
+    best_response_kernel,
+    evaluate_kernel,
+    gap_kernel,
+    start_values_kernel,
+    value_scratch,
+)
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES, TransitionTables
 from mfenvs.play import tabulate
 from mfenvs.rules import World
@@ -129,10 +135,10 @@ class InducedGame:
         self.n_times, self.n_states, self.n_actions = game.policy_shape
         self.initial = np.ascontiguousarray(game.initial_distribution, np.float64)
         """The law of the initial state, shape (S,)."""
-        distinct, copies = np.unique(game.agents.view(np.ndarray), return_counts=True)
+        distinct, shares = game.distinct_agents()
         self.agents = in_double_precision(distinct)
         """The parameters of the distinct agents, shape (n,)."""
-        self.shares = copies / game.n_agents
+        self.shares: Array = shares
         """The share of the population that has each of these parameters, shape (n,)."""
         self.kernels = model_kernels(game)
         """The compiled rules, for solvers that iterate in compiled code."""
@@ -273,6 +279,32 @@ class InducedGame:
     def exploitability(self, policy: Any, *, temperature: float = 0.0) -> float:
         """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau.
 
+        In a game with several populations it is the largest of :meth:`exploitabilities`.
+
+        Warns
+        -----
+        RuntimeWarning
+            As for :meth:`flow`.
+        """
+        if self.game.n_populations > 1:
+            return float(self.exploitabilities(policy, temperature=temperature).max())
+        law, tau = self.policy("policy", policy), _temperature(temperature)
+        _warn_unless_stationary(self._flow_in_work(law))
+        work = self._work
+        problem = work.initial, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount
+        best, own = gap_kernel(law, *problem, self._q, work.values)
+        return self._gain(best, own)
+
+    def exploitabilities(self, policy: Any, *, temperature: float = 0.0) -> Array:
+        """Exploitability of each population, shape (P,): the gain of a best response for one of its agents.
+
+        Parameters
+        ----------
+        policy:
+            One policy for all, shape (T, S, A).
+        temperature:
+            As for :meth:`exploitability`.
+
         Warns
         -----
         RuntimeWarning
@@ -281,10 +313,22 @@ class InducedGame:
         law, tau = self.policy("policy", policy), _temperature(temperature)
         _warn_unless_stationary(self._flow_in_work(law))
         work = self._work
-        problem = work.initial, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount
-        best, own = gap_kernel(law, *problem, self._q, work.values)
+        best, own = np.empty(self.n_states), np.empty(self.n_states)
+        start_values_kernel(
+            *(law, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount),
+            *(self._q, work.values, best, own),
+        )
+        laws = self.game.initial_by_population
+        # States in which nobody starts may have values that are not finite.
+        starts = [np.flatnonzero(row) for row in laws]
+        return np.array(
+            [self._gain(row[k] @ best[k], row[k] @ own[k]) for row, k in zip(laws, starts, strict=True)]
+        )
+
+    def _gain(self, best: float, own: float) -> float:
+        """The gain of a best response, whose value is checked, over the policy."""
         if not math.isfinite(best - own):
-            check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
+            check_model(self.game, self._work.transitions, self._work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
         if self.allowed is not None and best - own < -MASKED_GAIN * max(1.0, abs(own)):
             raise ValueError(

@@ -276,7 +276,7 @@ def _best_answers(
         size = some.stop - some.start
         solve_each(played, *problems, game.discount, own[some], best[some], policies[some], q, 0, size)
     checks.finite("the values of the best responses and of the policy", best[:, 0] - own[:, 0])
-    gains = np.maximum(0.0, (best[:, 0] - own[:, 0]) @ game.initial_distribution)
+    gains = np.maximum(0.0, _at_start(game, who, best[:, 0] - own[:, 0]))
     return _Answers(own, best, policies, gains)
 
 
@@ -298,4 +298,14 @@ def _conditional_returns(
     visited = run.states[np.arange(n_worlds), :-1, who].astype(np.int64)
     met = np.take_along_axis(surplus, visited[:, :, None], axis=2)[:, :, 0]
     total: Array = met @ game.discount ** np.arange(game.horizon)
-    return total + values[:, 0] @ game.initial_distribution
+    return total + _at_start(game, who, values[:, 0])
+
+
+def _at_start(game: FiniteGame, who: NDArray[np.int64], values: Array) -> Array:
+    """Values of states (n, S) averaged over the initial law of each of n agents, shape (n,)."""
+    laws = game.initial_by_population
+    if len(laws) > 1:
+        laws = laws[game.population_of_agent[who]]
+        return np.asarray((values * laws).sum(axis=1))
+    found: Array = values @ laws[0]
+    return found

@@ -10,7 +10,8 @@ def to_open_spiel(game: FiniteGame) -> Any:
 
     Every step has four nodes: the player acts; the law of (state, action) is announced; the player takes the only
     action of a node at which the step's reward is paid; chance draws the next state. Actions that the game's rule
-    ``allowed`` masks are not legal.
+    ``allowed`` masks are not legal. A game with several populations is handed over as the game on the union of
+    their states, with one player: OpenSpiel's exploitability is then the mean of theirs, weighted by their sizes.
 
     Parameters
     ----------

@@ -15,10 +15,12 @@ pyspiel = pytest.importorskip("pyspiel")
 from open_spiel.python import policy as spiel_policy  # noqa: E402
 from open_spiel.python.mfg.algorithms import distribution, nash_conv, policy_value  # noqa: E402
 from open_spiel.python.mfg.games import (  # noqa: E402
+    crowd_avoidance,  # noqa: F401  # registers the game
     crowd_modelling_2d,
     linear_quadratic,  # noqa: F401  # registers the game
     normal_form_game,  # noqa: F401  # registers the game
     periodic_aversion,  # noqa: F401  # registers the game
+    predator_prey,
 )
 
 OURS = {
@@ -247,3 +249,51 @@ def test_their_normal_forms_are_ours(ours, theirs):
         own, best = walk(spiel_game, policy, lambda state: (0, 0))
         assert induced.value(policy) == pytest.approx(own, abs=1e-9)
         assert induced.exploitability(policy) == pytest.approx(best - own, abs=1e-9)
+
+
+POPULATIONS = {
+    "PredatorPrey-v0": ("python_mfg_predator_prey", {**predator_prey.THREE_POPULATIONS}),
+    "FourPopulationPredatorPrey-v0": ("python_mfg_predator_prey", {**predator_prey.FOUR_POPULATIONS}),
+    "CrowdAvoidance-v0": ("python_mfg_crowd_avoidance", {"coef_congestion": 1.0}),
+}
+
+
+class PolicyOfPopulations(spiel_policy.Policy):
+    """Policies (T, S, A) of populations on a map; ``number`` gives the state of a place (x, y)."""
+
+    def __init__(self, spiel_game, laws, number):
+        super().__init__(spiel_game, list(range(len(laws))))
+        self.laws, self.number = laws, number
+
+    def action_probabilities(self, state, player_id=None):
+        law = self.laws[state.population][state.t, self.number[tuple(state.pos)]]
+        return dict(enumerate(law))
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_their_games_with_populations_are_ours(name):
+    theirs, parameters = POPULATIONS[name]
+    game, spiel_game = make(name, horizon=4), pyspiel.load_game(theirs, {**parameters, "horizon": 4})
+    if name == "CrowdAvoidance-v0":
+        cells = [(x, y) for y, row in enumerate(game.layout) for x, cell in enumerate(row) if cell != "#"]
+    else:
+        cells = [(x, y) for y in range(5) for x in range(5)]
+    number = {cell: k for k, cell in enumerate(cells)}
+    rng = np.random.default_rng(3)
+    laws = [rng.dirichlet(np.ones(5), (4, len(cells))) for _ in range(game.n_populations)]
+    found = nash_conv.NashConv(spiel_game, PolicyOfPopulations(spiel_game, laws, number))
+    gains = [
+        found._br_value.eval_state(root) - found._pi_value.eval_state(root)
+        for root in spiel_game.new_initial_states()
+    ]
+    induced = InducedGame(game)
+    assert induced.exploitabilities(game.union_policy(laws)) == pytest.approx(gains, abs=1e-9)
+
+
+def test_a_union_of_populations_in_open_spiel():
+    """OpenSpiel sees one population, so that its exploitability is the mean over all agents."""
+    game = make("CrowdAvoidance-v0", n_agents=10, horizon=3)
+    induced, spiel_game = InducedGame(game), to_open_spiel(game)
+    policy = induced.uniform_policy()
+    found = nash_conv.NashConv(spiel_game, open_spiel_policy(spiel_game, policy)).nash_conv()
+    assert found == pytest.approx(game.tables.shares @ induced.exploitabilities(policy), abs=1e-9)

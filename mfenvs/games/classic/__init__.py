@@ -1,8 +1,8 @@
-"""Classic finite mean-field games: those of MFGLib, OpenSpiel and Bench-MFG, each with N agents as well.
+"""Classic finite mean-field games: those of MFGLib, OpenSpiel, Bench-MFG and gmfg-learning, with N agents as well.
 
 They are the games on which the other libraries test their solvers, so that results can be compared. Each says what
-its source defines and where it differs; tags as in :mod:`mfenvs.games`. All agents of a game are alike. Common
-choices [O]:
+its source defines and where it differs; tags as in :mod:`mfenvs.games`. All agents of a population are alike.
+Common choices [O]:
 
 * N = 1000 agents by default: the sources have the limit only.
 * Rewards of the kind -log mu(s) read the whole population, the agent itself included, so that they are at most
@@ -15,8 +15,11 @@ choices [O]:
 * Bench-MFG's games go on for ever with discount .9. It weighs values by the law after 50 steps of the policy, and
   stops after 99 sweeps of values; :meth:`mfenvs.InducedGame.exploitability` weighs them by the initial law, and
   is exact. "Weighing by the stationary law" in a docstring is its way, without the cuts.
+* In games with several populations laws are those within each population, and N is the number of agents of all
+  together. Exploitability is given for each population; OpenSpiel adds them up.
 
 Sources: MFGLib (Guo, Hu, Li et al., "MFGLib: a library for mean-field games", arXiv 2304.08630); OpenSpiel
 (Lanctot et al., "OpenSpiel: a framework for reinforcement learning in games", arXiv 1908.09453); Bench-MFG (a
-benchmark suite for learning in stationary mean-field games, arXiv 2602.12517).
+benchmark suite for learning in stationary mean-field games, arXiv 2602.12517); gmfg-learning (Cui & Koeppl,
+"Learning graphon mean field games and approximate Nash equilibria", arXiv 2112.01280).
 """

@@ -1,10 +1,11 @@
 """The classic games by their registered names."""
 
+from mfenvs.game import FiniteGame
 from mfenvs.games.classic.beach_bar import BeachBar
 from mfenvs.games.classic.building_evacuation import BuildingEvacuation
 from mfenvs.games.classic.chains import LasryLionsChain, MultipleEquilibria, NoInteractionChain
-from mfenvs.games.classic.classic_game import ClassicGame
 from mfenvs.games.classic.contraction_game import ContractionGame
+from mfenvs.games.classic.crowd_avoidance import CrowdAvoidance
 from mfenvs.games.classic.crowd_modelling import CrowdModelling
 from mfenvs.games.classic.crowd_modelling_2d import CrowdModelling2D, FourRoomsExploration, MazeExploration
 from mfenvs.games.classic.crowd_motion import CrowdMotion
@@ -12,18 +13,20 @@ from mfenvs.games.classic.epidemics import DiscountedEpidemic, SusceptibleInfect
 from mfenvs.games.classic.equilibrium_price import EquilibriumPrice
 from mfenvs.games.classic.four_rooms import FourRooms
 from mfenvs.games.classic.garnet import Garnet
+from mfenvs.games.classic.graphon_games import GraphonEpidemic, GraphonInvestment
 from mfenvs.games.classic.kinetic_congestion import KineticCongestion
 from mfenvs.games.classic.left_right import LeftRight
 from mfenvs.games.classic.linear_quadratic import LinearQuadraticChain, LinearQuadraticRing
 from mfenvs.games.classic.mean_field_garnet import MeanFieldGarnet
 from mfenvs.games.classic.normal_form import NormalForm
 from mfenvs.games.classic.periodic_aversion import PeriodicAversion
+from mfenvs.games.classic.predator_prey import FourPopulationPredatorPrey, PredatorPrey
 from mfenvs.games.classic.random_linear import RandomLinear
 from mfenvs.games.classic.rock_paper_scissors import RepeatedRockPaperScissors, WeightedRockPaperScissors
 from mfenvs.games.classic.social_dilemma import SocialDilemma
 from mfenvs.games.classic.treasure_hunting import TreasureHunting
 
-CLASSIC_GAMES: dict[str, type[ClassicGame]] = {
+CLASSIC_GAMES: dict[str, type[FiniteGame]] = {
     # Of MFGLib.
     "BeachBar-v0": BeachBar,
     "WeightedRockPaperScissors-v0": WeightedRockPaperScissors,
@@ -45,6 +48,9 @@ CLASSIC_GAMES: dict[str, type[ClassicGame]] = {
     "NormalForm-v0": NormalForm,
     "PeriodicAversion-v0": PeriodicAversion,
     "SocialDilemma-v0": SocialDilemma,
+    "PredatorPrey-v0": PredatorPrey,
+    "FourPopulationPredatorPrey-v0": FourPopulationPredatorPrey,
+    "CrowdAvoidance-v0": CrowdAvoidance,
     # Of Bench-MFG.
     "RepeatedRockPaperScissors-v0": RepeatedRockPaperScissors,
     "DiscountedEpidemic-v0": DiscountedEpidemic,
@@ -55,5 +61,8 @@ CLASSIC_GAMES: dict[str, type[ClassicGame]] = {
     "KineticCongestion-v0": KineticCongestion,
     "FourRooms-v0": FourRooms,
     "MeanFieldGarnet-v0": MeanFieldGarnet,
+    # Of gmfg-learning.
+    "GraphonEpidemic-v0": GraphonEpidemic,
+    "GraphonInvestment-v0": GraphonInvestment,
 }
 """The classic games, in the order of their sources."""

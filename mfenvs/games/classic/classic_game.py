@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mfenvs.game import NO_PARAMETERS, FiniteGame
+from mfenvs.populations import PopulationGame
 from mfenvs.rules import crowd, rule
 
 LARGEST = 1e9
@@ -46,3 +47,14 @@ class StateCountingGame(ClassicGame):
     def n_cells(self) -> int:
         """|S|."""
         return self.n_states
+
+
+@dataclasses.dataclass(kw_only=True)
+class ClassicPopulationGame(PopulationGame):
+    """A classic game with several populations, whose agents are counted by state."""
+
+    n_agents: int = 1000
+    """Number of agents N, of all populations together [O]."""
+
+    family: ClassVar[str] = "classic"
+    counts_actions: ClassVar[bool] = False

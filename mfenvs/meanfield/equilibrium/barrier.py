@@ -138,7 +138,7 @@ class BarrierProblem:
             self._sensitivity.slopes(arrays, self._values),
         )
         if self.discount < 1.0:
-            changes, _ = linearised.stationary_directions()
+            changes, _ = linearised.stationary_directions(self.induced.game.population_of_state)
         else:
             changes, _ = linearised.finite_directions(self._reachable)
         if not np.isfinite(changes).all():

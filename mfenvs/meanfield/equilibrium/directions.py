@@ -161,8 +161,10 @@ class Linearised:
             self._write_changes(h, here, places[h], mass_change, value_change, value_ahead, changes)
         return changes, value_changes
 
-    def stationary_directions(self) -> tuple[Array, Array]:
+    def stationary_directions(self, population_of: Indices) -> tuple[Array, Array]:
         """Changes of the policy, (1, S, A, 2), and of the values, (1, S, 2), in an infinite game.
+
+        ``population_of`` (S,) says whose state a state is: no agent ever leaves those of its population.
 
         Raises
         ------
@@ -172,8 +174,9 @@ class Linearised:
         n = self.policy.shape[1]
         every = np.arange(n)
         v_v, v_m, v_0, m_m, m_v, m_0 = self._equations(0, every, every, every)
-        # The whole mass does not change. Added to all of the first equations, this makes them regular.
-        system = np.block([[np.eye(n) - m_m + 1.0 / n, -m_v], [-v_m, np.eye(n) - v_v]])
+        # The mass of a population does not change. Added to all of its first equations, this makes them regular.
+        conserved = (population_of[:, None] == population_of) / n
+        system = np.block([[np.eye(n) - m_m + conserved, -m_v], [-v_m, np.eye(n) - v_v]])
         found = np.linalg.solve(system, np.concatenate((m_0, v_0)))
         changes = np.zeros_like(self.towards)
         self._write_changes(0, every, every, found[:n], found[n:], found[n:], changes)

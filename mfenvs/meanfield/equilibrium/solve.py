@@ -52,7 +52,12 @@ class Solution:
     flow: Flow
     """Its population flow, and the decision problem in it."""
     exploitability: float
-    """Its exploitability in the mean-field game: the certificate."""
+    """Its exploitability in the mean-field game: the certificate. With several populations it is the largest of
+    theirs."""
+    exploitabilities: Array
+    """Its exploitability for each population, shape (P,); one entry in a game with one population."""
+    policies: Array
+    """The policy of each population, shape (P, T, S, A), padded with zeros; (1, T, S, A) with one population."""
     method: str
     """The method that found it."""
     iterations: int
@@ -92,7 +97,7 @@ def solve(
     game:
         A finite game with an end or without, or the name of a registered one.
     tolerance:
-        Exploitability to be reached, >= 0.
+        Exploitability to be reached, >= 0: by every population, if there are several.
     seconds:
         Time limit, > 0. A single step is never broken off: a Newton step takes a second at S = 1000 or so.
     callback:
@@ -165,6 +170,8 @@ class _Search:
             policy=self.best_policy,
             flow=self.induced.flow(self.best_policy),
             exploitability=self.best,
+            exploitabilities=self.induced.exploitabilities(self.best_policy),
+            policies=self.induced.game.policies_by_population(self.best_policy),
             method=self.best_method,
             iterations=self.iterations,
             seconds=self._elapsed(),

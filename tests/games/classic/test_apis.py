@@ -14,7 +14,12 @@ import mfenvs
 from mfenvs import Engine, make, registered_games
 from mfenvs.api.versions import classic
 
-SMALL = {"MeanFieldGarnet-v0": {"n_nodes": 8}, "MazeExploration-v0": {"layout": ("S #", "   ")}}
+SMALL = {
+    "MeanFieldGarnet-v0": {"n_nodes": 8},
+    "MazeExploration-v0": {"layout": ("S #", "   ")},
+    "GraphonEpidemic-v0": {"n_points": 3},
+    "GraphonInvestment-v0": {"n_points": 3},
+}
 """Constants with which large games are small."""
 
 NAMES = list(registered_games("classic"))
@@ -53,9 +58,9 @@ def test_they_are_of_the_family_and_have_a_page(name):
     assert game_class.family == "classic"
     assert game_class.__doc__ is not None
     text = " ".join(game_class.__doc__.split())
-    assert re.search("States:|States and actions:|One state|CrowdModelling2D", text)
+    assert re.search("States:|States and actions:|One state|CrowdModelling2D|PredatorPrey", text)
     assert re.search("Known|[Rr]andom|exploitability|bar in the plane", text)
-    assert any(source in text for source in ("MFGLib", "OpenSpiel", "Bench-MFG"))
+    assert any(source in text for source in ("MFGLib", "OpenSpiel", "Bench-MFG", "gmfg-learning"))
     assert "[S" in text or "[O]" in text
 
 

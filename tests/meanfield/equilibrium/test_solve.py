@@ -141,6 +141,7 @@ def test_games_that_are_not_finite_are_refused() -> None:
 NEAR = {
     "SusceptibleInfected-v0": 0.4,
     "KineticCongestion-v0": 1e-4,
+    "GraphonEpidemic-v0": 0.1,
     "MazeExploration-v0": 5.0,
     "MeanFieldGarnet-v0": 1.0,
 }
