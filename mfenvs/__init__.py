@@ -51,6 +51,7 @@ from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
 from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.play import tabulate
+from mfenvs.public_chain import PublicChain, public_state
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, individual, rule, share
 
@@ -71,6 +72,7 @@ __all__ = [
     "Game",
     "GameConstants",
     "InducedGame",
+    "PublicChain",
     "SymmetrisedGame",
     "Trajectories",
     "World",
@@ -95,6 +97,7 @@ __all__ = [
     "n_player_exploitability",
     "normal",
     "parallel_env",
+    "public_state",
     "register",
     "registered_games",
     "relative_exploitability",

@@ -8,6 +8,7 @@ import numpy as np
 from numba import int32
 
 from mfenvs.engine.random import uniform
+from mfenvs.public_chain import public_state
 from mfenvs.rules import rule
 
 Rule = Callable[..., Any]
@@ -59,6 +60,19 @@ def one_hot_and_time(n_states: int) -> Rule:
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
         out[state] = 1.0
         out[n_states] = public.elapsed
+
+    return observe
+
+
+@functools.cache
+def one_hot_time_and_public_state(n_states: int) -> Rule:
+    """Make the rule ``observe`` that shows the own state, one-hot, the elapsed time and the public state, one-hot."""
+
+    @rule
+    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
+        out[state] = 1.0
+        out[n_states] = public.elapsed
+        out[n_states + 1 + public_state(public)] = 1.0
 
     return observe
 

@@ -32,12 +32,13 @@ SMALL_ACTION_COUNT = 8
 actions the search stops at the action that is drawn."""
 
 
-def act_world_rule(n_actions: int) -> Callable[..., Any]:
+def act_world_rule(n_actions: int, states_of_chain: int | None = None) -> Callable[..., Any]:
     """Make the rule that draws the actions of all agents of a world from policies cumulated over actions.
 
-    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times.
+    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times. In a game with a
+    public chain they have a block of ``states_of_chain`` rows for each public state.
     """
-    last = n_actions - 1
+    last, has_chain, n_rows = n_actions - 1, states_of_chain is not None, states_of_chain or 0
 
     @rule
     def sample_small(cumulative: Any, group: Any, time: Any, state: Any, draw: Any) -> Any:
@@ -53,34 +54,42 @@ def act_world_rule(n_actions: int) -> Callable[..., Any]:
             index += 1
         return index
 
+    @rule
+    def first_row(signal: Any) -> Any:
+        return n_rows * int32(signal[len(signal) - 1])
+
     sample = sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
 
     @rule
     def act_world(
-        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
+        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, signal: Any, time: Any, key: Any
     ) -> None:
-        """Draw the actions of a world's agents from cumulated policies; agent ``deviator`` plays ``deviation``."""
+        """Draw the actions of a world's agents from cumulated policies; agent ``deviator`` plays ``deviation``.
+
+        ``signal`` is the world's public signal.
+        """
         now = time if cumulative.shape[1] > 1 else 0
+        first = first_row(signal) if has_chain else 0
         if len(cumulative) == 1:
             for i in range(len(states)):
-                actions[i] = sample(cumulative, 0, now, states[i], uniform(agent_key(key, i), 0))
+                actions[i] = sample(cumulative, 0, now, first + states[i], uniform(agent_key(key, i), 0))
         else:
             for i in range(len(states)):
-                actions[i] = sample(cumulative, i, now, states[i], uniform(agent_key(key, i), 0))
+                actions[i] = sample(cumulative, i, now, first + states[i], uniform(agent_key(key, i), 0))
         if deviator >= 0:
             now = time if deviation.shape[1] > 1 else 0
             draw = uniform(agent_key(key, deviator), 0)
-            actions[deviator] = sample(deviation, 0, now, states[deviator], draw)
+            actions[deviator] = sample(deviation, 0, now, first + states[deviator], draw)
 
     return act_world
 
 
 @kernel
-def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
+def first_invalid_table_row(cumulative: Any, states: Any, first_rows: Any, time: Any) -> Any:
     """Flat index, in shape (1 or n_agents, T, S), of a row that is not a cumulative distribution, or -1.
 
     For a table that all agents share, all rows at time ``time`` are checked. For a table per agent, only the rows
-    of the agents' current states (n_worlds, n_agents) are.
+    of the agents' current states (n_worlds, n_agents) are, counted from ``first_rows`` (n_worlds,).
     """
     n_tables, n_times, n_states, n_actions = cumulative.shape
     now = time if n_times > 1 else 0
@@ -88,7 +97,7 @@ def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
     n_rows = n_tables if n_tables > 1 else n_states
     for w in range(n_worlds):
         for i in range(n_rows):
-            group, state = (i, int(states[w, i])) if n_tables > 1 else (0, i)
+            group, state = (i, first_rows[w] + int(states[w, i])) if n_tables > 1 else (0, i)
             # Written such that a NaN fails the comparisons.
             valid, reached = True, float32(0.0)
             for a in range(n_actions):
@@ -107,6 +116,7 @@ def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
         cumulative: Any,
         states: Any,
         actions: Any,
+        signal: Any,
         time: Any,
         seed: Any,
         episode: Any,
@@ -117,7 +127,7 @@ def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
         """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, T, S, A)."""
         for w in range(first, last):
             key = step_key(seed, world_ids[w], episode, time, ACT)
-            act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
+            act_world(cumulative, -1, cumulative, states[w], actions[w], signal[w], time, key)
 
     return act
 

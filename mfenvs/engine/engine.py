@@ -487,7 +487,10 @@ class Engine:
         else:
             actions = checks.buffer("actions", actions, self._shape, self._action_dtypes)
         game.check_states(self._states)
-        row = first_invalid_table_row(cumulated, self._states, self.time)
+        first_rows = np.zeros(self.n_worlds, np.int64)
+        if game.public_chain is not None:
+            first_rows += game.n_states * self._signal[:, -1].astype(np.int64)
+        row = first_invalid_table_row(cumulated, self._states, first_rows, self.time)
         if row >= 0:
             where = tuple(int(i) for i in np.unravel_index(row, cumulated.shape[:-1]))
             raise ValueError(
@@ -497,7 +500,7 @@ class Engine:
         self._for_worlds(
             self.n_worlds,
             self._kernels.act,
-            *(cumulated, self._states, actions, self.time),
+            *(cumulated, self._states, actions, self._signal, self.time),
             *(self._seed, self._episode, self._world_ids),
         )
         return actions
@@ -554,6 +557,7 @@ class Engine:
             rewards=np.empty((n_worlds, h, n), np.float32),
             counts=np.empty((n_worlds, h, game.n_cells), np.float32),
             discount=game.discount,
+            public_states=None if game.public_chain is None else np.empty((n_worlds, h), np.int32),
         )
         if plan.starts is not None:
             run.states[:, 0] = plan.starts
@@ -563,6 +567,7 @@ class Engine:
             *(plan.policy, plan.deviators, plan.deviations),
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
             *(new_sums(game.rules, n_worlds, game.n_cells), np.empty((n_worlds, game.n_signals), np.float32)),
+            np.empty((0, 0), np.int32) if run.public_states is None else run.public_states,
             *(signed(plan.seed), plan.episode, plan.world_ids, plan.starts is not None),
             steps=h,
         )
