@@ -66,7 +66,7 @@ def one_hot_and_time(n_states: int) -> Rule:
 
 @functools.cache
 def one_hot_time_and_public_state(n_states: int) -> Rule:
-    """Make the rule ``observe`` that shows the own state, one-hot, the elapsed time and the public state, one-hot."""
+    """Make the rule ``observe`` that shows the own state and, behind the time, the public state, one-hot each."""
 
     @rule
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:

@@ -540,8 +540,8 @@ class FiniteGame(Game):
             self._check_rule("step")
         if self.publish is not None:
             raise TypeError(
-                f"{type(self).__name__} is a finite game, which has a mean-field side: its common noise must be"
-                " declared as public_chain, and its rule publish left out"
+                f"{type(self).__name__} is a finite game, which has a mean-field side, and declares its common noise"
+                " as public_chain: its rule publish must be left out"
             )
         self._check_public_chain()
         self._check_optional_rules()
@@ -569,7 +569,7 @@ class FiniteGame(Game):
 
     @property
     def public_chain(self) -> PublicChain | None:
-        """Common noise: the Markov chain of public states, which everybody sees before acting; None, the default.
+        """Common noise: the Markov chain of public states, which all see before they act; by default None.
 
         The game must end (``discount`` 1), and declare ``n_signals``, the length of what ``aggregate`` writes and
         one more: the public state is the last entry of the public signal, which all rules with an argument
@@ -788,7 +788,8 @@ class FiniteGame(Game):
             if wrong.any():
                 world = int(np.argmax(wrong))
                 raise ValueError(
-                    f"snapshot.signal[{world}, -1] must be a public state in [0, {n_public - 1}], got {told[world]}"
+                    f"snapshot.signal[{world}, -1] must be a public state in [0, {n_public - 1}], got"
+                    f" {told[world]}"
                 )
 
     def check_states(self, states: NDArray[Any]) -> None:

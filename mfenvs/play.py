@@ -6,7 +6,6 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.game import FiniteGame, Game, cumulative, kind_of
 from mfenvs.models import NetworkLaws, ObservationPolicy, Predictions, TrainedOn, observed_blocks, stock_network

@@ -66,9 +66,8 @@ class PublicChain:
             raise ValueError(f"initial must be the law of the first public state, (M,), got shape {first.shape}")
         checks.at_most("the number of public states", first.size, MOST_PUBLIC_STATES)
         matrices = checks.array("transition", transition)
-        shape = (first.size, first.size)
-        if matrices.ndim == 3 and len(matrices):
-            shape = (len(matrices), *shape)
+        each = (len(matrices),) if matrices.ndim == 3 and len(matrices) else ()
+        shape = (*each, first.size, first.size)
         found = checks.probabilities("transition", matrices, shape).reshape(-1, first.size, first.size)
         self.initial: Array = np.array(checks.probabilities("initial", first, first.shape))
         """Law of the first public state, shape (M,)."""
@@ -90,7 +89,8 @@ class PublicChain:
 
     def at(self, time: int) -> Array:
         """Transition probabilities from time ``time`` to the next, shape (M, M)."""
-        return self.transition[time if len(self.transition) > 1 else 0]
+        found: Array = self.transition[time if len(self.transition) > 1 else 0]
+        return found
 
     def check_horizon(self, horizon: int) -> None:
         """Raise a ValueError if the matrices are not those of a game with this horizon."""
@@ -112,6 +112,14 @@ class PublicChain:
             if time < horizon - 1:
                 laws = self.at(time)[found[:, time]]
         return found
+
+
+def refuse_public_chain(game: Any, what: str) -> None:
+    """Raise a TypeError if a game has a public chain, for which ``what`` is not made."""
+    if getattr(game, "public_chain", None) is not None:
+        raise TypeError(
+            f"{what} is for games without common noise, got {type(game).__name__}, which has a public chain"
+        )
 
 
 @rule

@@ -362,10 +362,10 @@ def _rollout_kernel(
 
         ``cumulative`` (1 or n_agents, T, S, A) holds all agents' policies, cumulated over actions. In world w,
         agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (T, S, A) instead, on the same random numbers.
-        Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N), counts (n_worlds, H, n_cells) and,
-        in a game with a public chain, public states (n_worlds, H).
-        Initial states are drawn, unless ``is_placed`` says that they are in ``states`` already. If a branch leads
-        to a state that does not exist, the flat index of the action (in ``actions``) is returned.
+        Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N), counts (n_worlds, H, n_cells)
+        and, in a game with a public chain, public states (n_worlds, H). Initial states are drawn, unless
+        ``is_placed`` says that they are in ``states`` already. If a branch leads to a state that does not exist,
+        the flat index of the action (in ``actions``) is returned.
         """
         horizon = actions.shape[1]
         for w in range(first, last):

@@ -593,7 +593,7 @@ class Engine:
         when = self.time, self._seed, self._episode
         self._run(rule_checks.check_step, self._states, actions, self._signal, *when)
         if isinstance(self.game, FiniteGame):
-            self._run(check_rows, self.game, self._states, actions, self.time)
+            self._run(check_rows, self.game, self._states, actions, self._signal, self.time)
 
     def _public(self) -> tuple[Any, ...]:
         """The arguments of the kernels that compute what agents see now."""

@@ -102,10 +102,10 @@ class InducedGame:
     The difference is a covariance, of second order in alpha, and part of what Theorem 1 allows for alpha.
 
     A game with common noise (:attr:`mfenvs.FiniteGame.public_chain`) lives on the tree of its public histories
-    (:mod:`mfenvs.meanfield.public_tree`). There the states of all arrays are pairs of a node and a local state: S is W
-    S_local, with the row ``node * S_local + s``, and a population's mass in a node is the probability of its history.
-    A policy may depend on the whole history, or be given by time and public state (:meth:`policy`). A best response
-    knows the history and not the future. :attr:`tree` tells which node is which history.
+    (:mod:`mfenvs.meanfield.public_tree`). There the states of all arrays are pairs of a node and a local state: S
+    is W S_local, with the row ``node * S_local + s``, and a population's mass in a node is the probability of its
+    history. A policy may depend on the whole history, or be given by time and public state (:meth:`policy`). A
+    best response knows the history and not the future. :attr:`tree` tells which node is which history.
 
     All numbers are in float64, and so are constants and parameters that the game gives in double precision. An
     instance must not be used by several threads at once.
@@ -241,8 +241,8 @@ class InducedGame:
     def policy(self, name: str, policy: Any) -> Array:
         """Check a policy for all agents, and return its probabilities, shape (T, S, A).
 
-        In a game with a public chain it may also be one that knows the time and the public state, of the game's own
-        ``policy_shape`` or (T, M, S_local, A), or any other that :func:`mfenvs.tabulate` takes.
+        In a game with a public chain it may also be one that knows the time and the public state, of the game's
+        own ``policy_shape`` or (T, M, S_local, A), or any other that :func:`mfenvs.tabulate` takes.
         """
         if type(policy) is np.ndarray and policy.shape == self.policy_shape:
             return checks.probabilities(name, policy, self.policy_shape)
@@ -551,6 +551,15 @@ def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
         if table is not None and len(table) == 1:
             tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
     return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
+
+
+def refuse_public_tree(induced: InducedGame, what: str) -> None:
+    """Raise a TypeError if a game lives on a tree of histories, for which ``what`` is not made."""
+    if induced.tree is not None:
+        raise TypeError(
+            f"{what} looks at arbitrary populations, and in a game with a public chain the mass of a node is fixed:"
+            f" it is for games without common noise, got {type(induced.game).__name__}"
+        )
 
 
 def _once(table: NDArray[Any]) -> NDArray[Any]:

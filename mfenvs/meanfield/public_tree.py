@@ -1,15 +1,15 @@
 """The tree of public histories of a game with common noise.
 
-In a game with a public chain (:attr:`mfenvs.FiniteGame.public_chain`) the law of the population is random: it depends
-on all public states so far. The induced mean-field game therefore lives on a tree. A *node* at time h is a history
-(z_0, ..., z_h) of positive probability. Each node has a law of the population of its own, given the history, and each
-policy a row for every node and local state: it is *adapted*, that is, it knows the history and not the future. A best
-response is one among the adapted policies.
+In a game with a public chain (:attr:`mfenvs.FiniteGame.public_chain`) the law of the population is random: it
+depends on all public states so far. The induced mean-field game therefore lives on a tree. A *node* at time h is a
+history (z_0, ..., z_h) of positive probability. Each node has a law of the population of its own, given the
+history, and each policy a row for every node and local state: it is *adapted*, that is, it knows the history and
+not the future. A best response is one among the adapted policies.
 
-Which histories are one node: those that are equal as sequences of public states. So random draws that lead to the same
-public state are merged, histories that cannot happen are left out, and a chain that moves deterministically for a
-while adds no nodes. Nothing else could be merged without loss. Two histories that end in the same state have different
-populations, in general, and at different times different decisions are left.
+Which histories are one node: those that are equal as sequences of public states. So random draws that lead to the
+same public state are merged, histories that cannot happen are left out, and a chain that moves deterministically
+for a while adds no nodes. Nothing else could be merged without loss. Two histories that end in the same state have
+different populations, in general, and at different times different decisions are left.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ NO_NODE = -1
 class PublicTree:
     """The tree of public histories, or independent paths through it.
 
-    All layers are padded to the same width W. If no two histories end in the same public state at the same time, then
-    W = M and the number of a node is its public state.
+    All layers are padded to the same width W. If no two histories end in the same public state at the same time,
+    then W = M and the number of a node is its public state.
     """
 
     n_public_states: int
@@ -57,7 +57,7 @@ class PublicTree:
     @property
     def width(self) -> int:
         """Number of nodes W of each layer, those that do not exist included."""
-        return self.states.shape[1]
+        return int(self.states.shape[1])
 
     @property
     def exists(self) -> NDArray[np.bool_]:
@@ -124,12 +124,10 @@ class PublicTree:
         mu:
             State-action laws of its flow, shape (T, W S, A).
 
-        Returns
-        -------
-        The average over the nodes with the same public state, weighted by the mass in the local state, shape (T, M, S,
-        A), and the largest l1 distance of a node's row, in a local state that is reached, from that average: 0 if the
-        policy depends on the time and the public state alone. Rows that are never reached are averages without
-        weights, and uniform for public states that are impossible at that time.
+        Returns ------- The average over the nodes with the same public state, weighted by the mass in the local
+        state, shape (T, M, S, A), and the largest l1 distance of a node's row, in a local state that is reached,
+        from that average: 0 if the policy depends on the time and the public state alone. Rows that are never
+        reached are averages without weights, and uniform for public states that are impossible at that time.
         """
         n_times, _, n_actions = policy.shape
         by_node = policy.reshape(n_times, self.width, -1, n_actions)

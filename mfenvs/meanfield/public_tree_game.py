@@ -104,7 +104,7 @@ class PublicTreeGame(FiniteGame):
     @property
     def n_branches(self) -> int:
         """Pairs of a child of a node and a branch of the game."""
-        return self.tree.children.shape[2] * self._blocks.n_branches
+        return int(self.tree.children.shape[2]) * self._blocks.n_branches
 
     @property
     def n_cells(self) -> int:
@@ -120,6 +120,14 @@ class PublicTreeGame(FiniteGame):
     def initial_distribution(self) -> NDArray[np.float64]:
         """The law of the first node and the first local state, which are independent."""
         return np.outer(self.tree.probability[0], self.game.initial_distribution).ravel()
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """Refused: agents who are simulated must all be in one node."""
+        raise TypeError(
+            f"a {type(self).__name__} is for the mean-field side: simulate its attribute game, whose agents all"
+            " see one public state"
+        )
 
     @functools.cached_property
     def constants(self) -> TreeConstants:
