@@ -45,8 +45,10 @@ from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the 
 from mfenvs.meanfield.black_box import BlackBoxGame
 from mfenvs.meanfield.bounds import GameConstants
 from mfenvs.meanfield.equilibrium.solve import solve
+from mfenvs.meanfield.history_policy import HistoryPolicy
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
+from mfenvs.meanfield.public_paths import path_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
 from mfenvs.meanfield.symmetry import approximate_symmetry
@@ -71,6 +73,7 @@ __all__ = [
     "FiniteGame",
     "Game",
     "GameConstants",
+    "HistoryPolicy",
     "InducedGame",
     "PublicChain",
     "SymmetrisedGame",
@@ -97,6 +100,7 @@ __all__ = [
     "n_player_exploitability",
     "normal",
     "parallel_env",
+    "path_exploitability",
     "public_state",
     "register",
     "registered_games",

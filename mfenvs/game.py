@@ -540,8 +540,8 @@ class FiniteGame(Game):
             self._check_rule("step")
         if self.publish is not None:
             raise TypeError(
-                f"{type(self).__name__} is a finite game, which has a mean-field side, and declares its common noise"
-                " as public_chain: its rule publish must be left out"
+                f"{type(self).__name__} is a finite game, which has a mean-field side, and declares its common"
+                " noise as public_chain: its rule publish must be left out"
             )
         self._check_public_chain()
         self._check_optional_rules()

@@ -557,8 +557,8 @@ def refuse_public_tree(induced: InducedGame, what: str) -> None:
     """Raise a TypeError if a game lives on a tree of histories, for which ``what`` is not made."""
     if induced.tree is not None:
         raise TypeError(
-            f"{what} looks at arbitrary populations, and in a game with a public chain the mass of a node is fixed:"
-            f" it is for games without common noise, got {type(induced.game).__name__}"
+            f"{what} looks at arbitrary populations, and in a game with a public chain the mass of a node is"
+            f" fixed: it is for games without common noise, got {type(induced.game).__name__}"
         )
 
 

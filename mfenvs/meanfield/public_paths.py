@@ -8,16 +8,16 @@ the exploitability among adapted policies pi', which know the history and not th
 Two bounds are estimated without bias from fresh paths, each with its error:
 
 * below: the gain of one adapted policy. It knows the time and the public state, and was found by backward
-induction
-  on other paths.
+  induction on other paths.
 * above: what a best response gains that knows the whole path, but is charged for what it knows too early. With any
   function W_h(z, s), the charge for the action a in the state s at time h is
 
       c_h(s, a) = sum_{s'} P_h(s' | s, a) (W_{h+1}(z_{h+1}, s') - sum_z' Q_h(z_h, z') W_{h+1}(z', s')).
 
   An adapted policy pays 0 for it on average, so that no adapted policy gains more [1]_ [2]_. W is the value of the
-  policy of the lower bound. Without the charge the bound is that of a clairvoyant best response, which is what
-  other libraries report as exploitability.
+  policy of the lower bound. (The values of adapted policies are estimated with charges too, by their own values:
+  that does not change their means, and makes them vary less.) Without the charge the bound is that of a
+  clairvoyant best response, which is what other libraries report as exploitability.
 
 References
 ----------
@@ -111,34 +111,35 @@ def path_exploitability(
         raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
     if game.public_chain is None:
         raise TypeError(
-            f"game must have a public chain, got {type(game).__name__}, whose exploitability is exact in InducedGame"
+            f"game must have a public chain, got {type(game).__name__}, whose exploitability InducedGame tells"
         )
     n_paths = checks.integer("n_paths", n_paths, 2)
     n_training_paths = checks.integer("n_training_paths", n_training_paths, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     sampler = _Sampler(game, game.public_chain, policy, max(n_paths, n_training_paths), rng)
-    charged = _Charge(game, game.public_chain, sampler.deviation_on(n_training_paths))
+    trained = sampler.trained_on(n_training_paths)
+    charge, own_charge = (_Charge(game, game.public_chain, w) for w in (trained.values, trained.own_values))
     columns: list[list[Array]] = [[], [], [], []]
     for paths, induced, law, flow in sampler.batches(n_paths):
-        fair = charged.flow(paths, flow)
-        own, own_fair = sampler.values(induced, law, flow), sampler.values(induced, law, fair)
-        answer = np.ascontiguousarray(charged.deviation[np.arange(game.horizon)[:, None], paths.T])
+        fair = charge.flow(paths, flow)
+        answer = np.ascontiguousarray(trained.deviation[np.arange(game.horizon)[:, None], paths.T])
+        own = sampler.values(induced, law, own_charge.flow(paths, flow))
         answered = sampler.values(induced, answer.reshape(induced.policy_shape), fair)
-        best, best_fair = sampler.best_values(induced, flow), sampler.best_values(induced, fair)
-        for column, found in zip(
-            columns, (own_fair, answered - own_fair, best_fair - own_fair, best - own), strict=True
-        ):
+        bounds = (sampler.best_values(induced, decisions) - own for decisions in (fair, flow))
+        for column, found in zip(columns, (own, answered - own, *bounds), strict=True):
             column.append(found)
     value, lower, upper, clairvoyant = (Estimate.of(np.concatenate(column)) for column in columns)
-    return PathExploitability(value, lower, upper, clairvoyant, charged.deviation)
+    return PathExploitability(value, lower, upper, clairvoyant, trained.deviation)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Deviation:
-    policy: Array
-    """Shape (T, M, S, A)."""
+class _Trained:
+    deviation: Array
+    """The policy of the lower bound, shape (T, M, S, A)."""
     values: Array
     """Its values W_h(z, s), averaged over the paths, shape (T, M, S)."""
+    own_values: Array
+    """Those of the policy whose exploitability is estimated."""
 
 
 class _Sampler:
@@ -182,40 +183,39 @@ class _Sampler:
         """Value of a best response that knows the path, shape (size,)."""
         return self._from_start(induced.optimal_q(flow)[0].max(axis=-1))
 
-    def deviation_on(self, n_paths: int) -> _Deviation:
+    def trained_on(self, n_paths: int) -> _Trained:
         """Find a deviation by backward induction over the time, along several paths at once.
 
         In each public state it takes the actions that are best on average over the paths that are there then; what
         is ahead of a path is what the deviation found so far earns on that path.
         """
-        game, (n_times, size, n_states, n_actions) = self.game, self.n_sizes
+        game, (n_times, _, n_states, n_actions) = self.game, self.n_sizes
         n_public = self.chain.n_states
-        found = [(paths, flow) for paths, _, _, flow in self.batches(min(n_paths, self.most_in_training))]
-        allowed = _allowed(game, self.chain)
-        ahead = [np.zeros(size * n_states) for _ in found]
-        policy = np.zeros((n_times, n_public, n_states, n_actions))
-        values = np.zeros((n_times, n_public, n_states))
+        found = list(self.batches(min(n_paths, self.most_in_training)))
+        paths = np.concatenate([some for some, *_ in found])
+        allowed, shape = _allowed(game, self.chain), (len(paths), n_states, n_actions)
+        ahead, own_ahead = np.zeros((2, *shape[:2]))
+        deviation = np.zeros((n_times, n_public, n_states, n_actions))
+        values, own_values = np.zeros((2, n_times, n_public, n_states))
         for h in reversed(range(n_times)):
-            total, n_there = np.zeros((n_public, n_states, n_actions)), np.zeros(n_public)
-            all_q = []
-            for (paths, flow), then in zip(found, ahead, strict=True):
-                q = flow.rewards[h] + _expected(flow, h, then)
-                all_q.append(q.reshape(size, n_states, n_actions))
-                np.add.at(total, paths[:, h], all_q[-1])
-                np.add.at(n_there, paths[:, h], 1.0)
-            # States in which no path is: the average over all paths.
-            mean = np.where(
-                n_there[:, None, None] > 0.0,
-                total / np.maximum(n_there, 1.0)[:, None, None],
-                total.sum(axis=0) / n_there.sum(),
+            q, own_q = (
+                np.concatenate(
+                    [
+                        flow.rewards[h] + _expected(flow, h, then.reshape(-1))
+                        for (_, _, _, flow), then in zip(found, np.split(later, len(found)), strict=True)
+                    ]
+                ).reshape(shape)
+                for later in (ahead, own_ahead)
             )
+            mean, here = _mean_by_state(q, paths[:, h], n_public), paths[:, h]
             best = np.where(allowed[h], mean, -np.inf).argmax(axis=-1)
-            policy[h] = np.eye(n_actions)[best]
+            deviation[h] = np.eye(n_actions)[best]
             values[h] = np.take_along_axis(mean, best[..., None], axis=-1)[..., 0]
-            for k, (paths, _) in enumerate(found):
-                chosen = best[paths[:, h]][..., None]
-                ahead[k] = np.take_along_axis(all_q[k], chosen, axis=-1).reshape(-1)
-        return _Deviation(policy, values)
+            ahead = np.take_along_axis(q, best[here][..., None], axis=-1)[..., 0]
+            laws = np.concatenate([law[h] for _, _, law, _ in found]).reshape(shape)
+            own_ahead = (laws * own_q).sum(axis=-1)
+            own_values[h] = _mean_by_state(own_ahead, here, n_public)
+        return _Trained(deviation, values, own_values)
 
     def _from_start(self, values: Array) -> Array:
         found: Array = values.reshape(self.size, -1) @ self.game.initial_distribution
@@ -237,11 +237,9 @@ class _Sampler:
 
 
 class _Charge:
-    """What a best response that knows the path is charged, from the values of a deviation."""
+    """What is charged along a path, from values W_h(z, s), shape (T, M, S)."""
 
-    def __init__(self, game: FiniteGame, chain: PublicChain, deviation: _Deviation) -> None:
-        self.deviation = deviation.policy
-        values = deviation.values
+    def __init__(self, game: FiniteGame, chain: PublicChain, values: Array) -> None:
         self._surprise = np.zeros((game.horizon - 1, chain.n_states, chain.n_states, game.n_states))
         for h in range(game.horizon - 1):
             expected = chain.at(h) @ values[h + 1]
@@ -261,6 +259,17 @@ def _expected(flow: Flow, time: int, values: Array) -> Array:
     assert flow.successors is not None
     found: Array = np.einsum("sak,sak->sa", flow.transitions[time], values[flow.successors[time]])
     return found
+
+
+def _mean_by_state(numbers: Array, states: NDArray[np.int64], n_states: int) -> Array:
+    """Averages of the rows of ``numbers`` (K, ...) by state, (n_states, ...).
+
+    Where a state has no row, it is the average of all.
+    """
+    total, n_there = np.zeros((n_states, *numbers.shape[1:])), np.bincount(states, minlength=n_states)
+    np.add.at(total, states, numbers)
+    weights = n_there.reshape(-1, *([1] * (numbers.ndim - 1)))
+    return np.where(weights > 0, total / np.maximum(weights, 1), numbers.mean(axis=0))
 
 
 def _allowed(game: FiniteGame, chain: PublicChain) -> NDArray[np.bool_]:

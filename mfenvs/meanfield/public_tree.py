@@ -171,7 +171,7 @@ def public_tree(chain: PublicChain, horizon: int) -> PublicTree:
     if horizon * max(*sizes, n_public) > MOST_NODES:
         raise ValueError(
             f"the tree of public histories must have at most {MOST_NODES} nodes, got {max(sizes)} histories at a"
-            f" time and horizon {horizon}: mfenvs.meanfield.public_paths estimates exploitability from samples"
+            f" time and horizon {horizon}: mfenvs.path_exploitability estimates exploitability from samples"
         )
     layers = [[(NO_NODE, int(z), float(chain.initial[z])) for z in np.flatnonzero(chain.initial)]]
     for time in range(horizon - 1):

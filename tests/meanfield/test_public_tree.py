@@ -1,18 +1,14 @@
 """Common noise of finite games: the tree of public histories, flows and adapted best responses."""
 
-import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 import weather
 from oracles import random_policy
-from small_games import epidemic
 from weather import MOVES, Weather
 
-import mfenvs
-from mfenvs import Engine, FiniteGame, InducedGame, PublicChain, rule
-from mfenvs.game import NO_PARAMETERS
+from mfenvs import InducedGame, PublicChain
 from mfenvs.meanfield.public_tree import public_tree
 
 MIXED = (0.6, 0.4)
@@ -39,8 +35,11 @@ def test_histories_are_those_of_positive_probability():
     for time, layer in enumerate(listed):
         found = {tree.history(time, int(n)): tree.probability[time, n] for n in np.flatnonzero(tree.exists[time])}
         assert found == pytest.approx(layer)
-        assert all(tree.node(history) == n for n in np.flatnonzero(tree.exists[time]) for history in [
-            tree.history(time, int(n))])
+        assert all(
+            tree.node(history) == n
+            for n in np.flatnonzero(tree.exists[time])
+            for history in [tree.history(time, int(n))]
+        )
     with pytest.raises(ValueError, match=r"history must be possible, got \[0, 2\], which ends at time 1"):
         tree.node([0, 2])
     with pytest.raises(ValueError, match="no node 2 at time 0"):
@@ -90,16 +89,17 @@ def test_best_response_is_the_best_of_all_adapted_policies(first, horizon):
         for history in layer
         for state in range(2)
     ]
-    choices = [
-        [a for a in range(2) if weather.is_allowed(history, state, a)] for history, state in rows
-    ]
+    choices = [[a for a in range(2) if weather.is_allowed(history, state, a)] for history, state in rows]
     best = -np.inf
     actions = np.eye(2)
     where = {row: k for k, row in enumerate(rows)}
     for chosen in itertools.product(*choices):
         tried = weather.value(
             lambda history, chosen=chosen: actions[[chosen[where[history, s]] for s in range(2)]],
-            problem, first, MOVES, horizon,
+            problem,
+            first,
+            MOVES,
+            horizon,
         )
         best = max(best, tried)
     flow = induced.flow(policy)
