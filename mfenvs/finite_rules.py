@@ -77,6 +77,20 @@ def one_hot_time_and_public_state(n_states: int) -> Rule:
     return observe
 
 
+@functools.cache
+def aggregate_beside_public_state(aggregate: Rule) -> Rule:
+    """Make the rule ``aggregate`` of a game with a public chain, which leaves the public state as it is."""
+
+    @rule
+    def aggregate_others(world: Any, signal: Any) -> None:
+        last = len(signal) - 1
+        public = signal[last]
+        aggregate(world, signal)
+        signal[last] = public
+
+    return aggregate_others
+
+
 ALMOST_ONE = np.float32(1.0 - 4e-7)
 """A cumulative probability from here on counts as 1: the difference is rounding, not the probability of a
 state."""

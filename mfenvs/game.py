@@ -132,6 +132,7 @@ from mfenvs import checks
 from mfenvs.cumulated import cumulative as cumulative
 from mfenvs.field_values import as_python, in_kind
 from mfenvs.finite_rules import (
+    aggregate_beside_public_state,
     arrival_and_end,
     branched_step,
     expected_over_branches,
@@ -572,11 +573,11 @@ class FiniteGame(Game):
         """Common noise: the Markov chain of public states, which all see before they act; by default None.
 
         The game must end (``discount`` 1), and declare ``n_signals``, the length of what ``aggregate`` writes and
-        one more: the public state is the last entry of the public signal, which all rules with an argument
-        ``world`` or ``public`` read as ``mfenvs.public_state(world)``. The game's ``constants`` are a named tuple
-        with the chain's ``tables`` as its entry ``public_chain``; a game that has no other constants need not
-        declare any. Policies know the public state: :attr:`policy_shape`. Observations of a game without a rule
-        ``observe`` end with the public state, one-hot.
+        one more: the public state is the last entry of the public signal, which ``aggregate`` leaves as it is and
+        all rules with an argument ``world`` or ``public`` read as ``mfenvs.public_state(world)``. The game's
+        ``constants`` are a named tuple with the chain's ``tables`` as its entry ``public_chain``; a game that has
+        no other constants need not declare any. Policies know the public state: :attr:`policy_shape`. Observations
+        of a game without a rule ``observe`` end with the public state, one-hot.
 
         The mean-field side is described in :mod:`mfenvs.meanfield.public_tree`. A bar that closes at some time,
         after which nobody earns anything there:
@@ -759,7 +760,7 @@ class FiniteGame(Game):
             cell=self.cell if counted else state_action_cell(self.n_actions),
             weight=self.weight,
             count=self.count,
-            aggregate=self.aggregate,
+            aggregate=self._aggregate_rule(),
             publish=None if self.public_chain is None else publish_state,
             place=self.place or own_state,
             allowed=self.allowed,
@@ -806,6 +807,11 @@ class FiniteGame(Game):
             return one_hot_time_and_public_state(self.n_states)
         return (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)
 
+    def _aggregate_rule(self) -> Rule | None:
+        if self.aggregate is None or self.public_chain is None:
+            return self.aggregate
+        return aggregate_beside_public_state(self.aggregate)
+
     def _check_public_chain(self) -> None:
         kind, chain = type(self).__name__, self.public_chain
         if chain is None:
@@ -823,6 +829,8 @@ class FiniteGame(Game):
                 f"{kind} has a public chain and must declare n_signals, one more than aggregate writes: the last"
                 " entry of the signal is the public state"
             )
+        if self.aggregate is not None:
+            self._check_rule("aggregate")
         found = getattr(self.constants, "public_chain", None)
         if not (isinstance(found, ChainTables) and all(map(np.array_equal, found, chain.tables))):
             raise TypeError(

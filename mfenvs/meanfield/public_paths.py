@@ -125,8 +125,10 @@ def path_exploitability(
         answer = np.ascontiguousarray(trained.deviation[np.arange(game.horizon)[:, None], paths.T])
         own = sampler.values(induced, law, own_charge.flow(paths, flow))
         answered = sampler.values(induced, answer.reshape(induced.policy_shape), fair)
-        bounds = (sampler.best_values(induced, decisions) - own for decisions in (fair, flow))
-        for column, found in zip(columns, (own, answered - own, *bounds), strict=True):
+        bound = sampler.best_values(induced, fair) - own
+        # Both without charges: what a path is worth to everybody cancels.
+        looser = sampler.best_values(induced, flow) - sampler.values(induced, law, flow)
+        for column, found in zip(columns, (own, answered - own, bound, looser), strict=True):
             column.append(found)
     value, lower, upper, clairvoyant = (Estimate.of(np.concatenate(column)) for column in columns)
     return PathExploitability(value, lower, upper, clairvoyant, trained.deviation)

@@ -149,7 +149,7 @@ class PublicTreeGame(FiniteGame):
     @property
     def aggregate(self) -> Rule:  # type: ignore[override]
         """The counts of every node, given its history, and the game's own signal there."""
-        return aggregate_on_tree(self.game.aggregate or no_aggregate, self._blocks)
+        return aggregate_on_tree(self.game.rules.aggregate or no_aggregate, self._blocks)
 
     @property
     def cell(self) -> Rule | None:  # type: ignore[override]

@@ -1,6 +1,8 @@
 """Common noise of finite games: the tree of public histories, flows and adapted best responses."""
 
+import dataclasses
 import itertools
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import weather
 from oracles import random_policy
 from weather import MOVES, Weather
 
-from mfenvs import InducedGame, PublicChain
+from mfenvs import Engine, FiniteGame, InducedGame, PublicChain, crowd, public_state, rule, solve
+from mfenvs.meanfield.lipschitz import lipschitz_constants
 from mfenvs.meanfield.public_tree import public_tree
+from mfenvs.public_chain import ChainTables
 
 MIXED = (0.6, 0.4)
 
@@ -106,3 +110,233 @@ def test_best_response_is_the_best_of_all_adapted_policies(first, horizon):
     assert induced.response_values(policy, flow)[0] == pytest.approx(best, abs=1e-12)
     assert induced.value(induced.best_response(flow), flow) == pytest.approx(best, abs=1e-12)
     assert induced.exploitability(policy) == pytest.approx(best - induced.value(policy), abs=1e-12)
+
+
+class PlainConstants(NamedTuple):
+    crowding: float
+    period: int
+
+
+@dataclasses.dataclass(kw_only=True)
+class Scheduled(Weather):
+    """Weather without a chain: bad in every ``period``-th step, as its ``aggregate`` tells by the time."""
+
+    period: int = 2
+
+    public_chain = None
+    allowed = None
+
+    @property
+    def constants(self):
+        return PlainConstants(self.crowding, self.period)
+
+    @staticmethod
+    @rule
+    def aggregate(world: Any, signal: Any) -> None:
+        signal[0] = crowd(world, 1) + crowd(world, 3)
+        signal[1] = 1.0 if world.time % world.constants.period == world.constants.period - 1 else 0.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Free(Weather):
+    """Weather in which all actions are always allowed."""
+
+    allowed = None
+
+
+@pytest.mark.parametrize(
+    ("first", "moves", "period"), [((1.0,), ((1.0,),), 1000), ((1.0, 0.0), ((0.0, 1.0), (1.0, 0.0)), 2)]
+)
+def test_a_chain_without_chance_is_a_game_that_reads_the_time(first, moves, period):
+    """A chain with one state is the plain game, and one that alternates is a game whose rules read the time."""
+    noisy = InducedGame(Free(horizon=4, first=first, moves=moves))
+    plain = InducedGame(Scheduled(horizon=4, period=period))
+    assert noisy.tree is not None
+    assert noisy.tree.width == len(first)
+    exists = noisy.tree.exists
+    rng = np.random.default_rng(2)
+    for _ in range(3):
+        policy = random_policy(rng, *plain.policy_shape)
+        lifted = np.repeat(policy[:, None], len(first), axis=1)
+        flow, same = plain.flow(policy), noisy.flow(lifted)
+        on_path = same.mu.reshape(4, len(first), 2, 2)[exists]
+        np.testing.assert_allclose(on_path, flow.mu, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(same.rewards.reshape(4, len(first), 2, 2)[exists], flow.rewards, atol=1e-14)
+        assert noisy.exploitability(lifted) == pytest.approx(plain.exploitability(policy), abs=1e-13)
+
+
+def test_histories_that_end_alike_have_populations_of_their_own():
+    """Two histories that end in bad weather: their laws, and what is best there, differ. None may be merged."""
+    induced = InducedGame(Weather(horizon=4))
+    tree = induced.tree
+    policy = masked(np.full(induced.policy_shape, 0.5), tree)
+    mu = induced.flow(policy).mu.reshape(4, tree.width, 2, 2)
+    laws = [mu[3, n] / tree.probability[3, n] for n in (tree.node((0, 0, 0, 1)), tree.node((0, 1, 1, 1)))]
+    assert np.abs(laws[0] - laws[1]).max() > 0.01
+
+
+def test_policies_by_public_state_are_lifted_to_the_nodes():
+    game = Weather(horizon=4)
+    induced = InducedGame(game)
+    tree = induced.tree
+    table = random_policy(np.random.default_rng(3), 4, 2, 2, 2)
+    table[:, 1, 0] = [1.0, 0.0]
+    nodes = induced.policy("policy", table).reshape(4, tree.width, 2, 2)
+    for time, node in np.argwhere(tree.exists):
+        assert np.array_equal(nodes[time, node], table[time, tree.history(time, node)[-1]])
+    for form in (table.reshape(game.policy_shape), nodes.reshape(induced.policy_shape)):
+        assert induced.value(form) == induced.value(table)
+    flow = induced.flow(table)
+    back, distance = tree.by_public_state(nodes.reshape(induced.policy_shape), flow.mu)
+    assert distance < 1e-15
+    reached = np.ones((4, 2, 1, 1), bool)
+    reached[0, 1] = False  # The weather is good at first.
+    np.testing.assert_allclose(np.where(reached, back, 0.5), np.where(reached, table, 0.5), atol=1e-15)
+    one_node = nodes.copy()
+    node = tree.node((0, 1, 1))
+    one_node[2, node, 1] = [1.0, 0.0]
+    moved = one_node.reshape(induced.policy_shape)
+    there = induced.flow(moved).mu.reshape(nodes.shape).sum(axis=-1)
+    _, distance = tree.by_public_state(moved, induced.flow(moved).mu)
+    others = [n for n in np.flatnonzero(tree.states[2] == 1) if n != node]
+    shares = there[2, [node, *others], 1]
+    assert distance == pytest.approx(2 * table[2, 1, 1, 1] * max(shares[0], shares[1]) / shares.sum(), abs=1e-12)
+    with pytest.raises(ValueError, match="policy must be one policy for all"):
+        induced.policy("policy", np.stack([table.reshape(game.policy_shape)] * 50))
+
+
+def test_simulated_populations_are_those_of_their_history():
+    """The mean law of 20 000 agents in the worlds with a history is that of its node, within 6 standard errors."""
+    n, n_worlds = 20_000, 40
+    game = Weather(n_agents=n, horizon=3)
+    induced = InducedGame(game)
+    tree = induced.tree
+    table = np.array([0.8, 0.3, 0.6, 0.1]).reshape(1, 2, 2, 1) * np.array([[1.0], [0.9], [0.7]]).reshape(
+        3, 1, 1, 1
+    )
+    table = np.concatenate([1.0 - table, table], axis=-1)
+    table[:, 1, 0] = [1.0, 0.0]
+    mu = induced.flow(table).mu.reshape(3, tree.width, 2, 2)
+    run = Engine(game, n_worlds).rollout(table, seed=11)
+    seen = 0
+    for time, node in np.argwhere(tree.exists):
+        history = tree.history(time, node)
+        same = (run.public_states[:, : time + 1] == history).all(axis=1)
+        if not same.any():
+            continue
+        seen += 1
+        shares = run.counts[same, time].reshape(-1, 2, 2) / n
+        law = mu[time, node] / tree.probability[time, node]
+        # Noise of earlier steps moves the law too; it is damped, as probabilities change by .3 at most.
+        error = 2.0 * np.sqrt(0.25 / (n * same.sum()))
+        np.testing.assert_allclose(shares.mean(axis=0), law, rtol=0, atol=6 * error + 2 / n)
+    assert seen == 7
+    earned = run.returns.mean(axis=1)
+    values = dict(zip(map(tuple, run.public_states.tolist()), earned, strict=True))
+    laws, problem = weather.flow(table_policy(tree, induced.policy("policy", table)), (1.0, 0.0), MOVES, 3)
+    for history, found in values.items():
+        exact = sum((laws[history[: h + 1]] * problem[history[: h + 1]][1]).sum() for h in range(3))
+        assert abs(found - exact) < 0.05
+
+
+class CrowdConstants(NamedTuple):
+    public_chain: ChainTables
+    reach: float
+
+
+@dataclasses.dataclass(kw_only=True)
+class Counted(FiniteGame):
+    """A game with branches whose agents have weights and count in two cells by a rule ``count``."""
+
+    n_agents: int = 20
+    horizon: int = 2
+
+    agent_dtype = np.dtype([("size", np.float32)])
+    n_states = 3
+    n_actions = 2
+    n_branches = 2
+    n_cells = 2
+    n_signals = 1
+    public_chain = PublicChain([0.5, 0.5], [[0.25, 0.75], [0.5, 0.5]])
+
+    def draw_agents(self, rng):
+        return np.tile(np.float32([1.0, 3.0]), self.n_agents // 2).view(self.agent_dtype)
+
+    @property
+    def constants(self):
+        return CrowdConstants(self.public_chain.tables, 0.5)
+
+    @staticmethod
+    @rule
+    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+        counts[0] += mass * agent.size * state
+        counts[1] += mass * action * (2.0 if public_state(world) == 1 else 1.0)
+
+    @staticmethod
+    @rule
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        ahead = world.constants.reach * crowd(world, 1) / (2.0 + public_state(world))
+        return (state + action + k) % 3, ahead if k == 1 else 1.0 - ahead
+
+    @staticmethod
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return crowd(world, 0) * (1.0 - 2.0 * public_state(world)) - 0.1 * action * agent.size
+
+
+def test_games_that_count_in_their_own_way():
+    """Hand-worked: the mean size is 2, agents begin uniformly in states 0, 1, 2 and play 1 with probability .5."""
+    induced = InducedGame(Counted())
+    flow = induced.flow(induced.uniform_policy())
+    tree = induced.tree
+    rewards = flow.rewards.reshape(2, tree.width, 3, 2)
+    good, bad = tree.node((0,)), tree.node((1,))
+    # Count 0 is 2 x 1, the mean state; count 1 is .5 in the state 0 and 1 in the state 1.
+    np.testing.assert_allclose(rewards[0, good], [[2.0, 1.8]] * 3)
+    np.testing.assert_allclose(rewards[0, bad], [[-2.0, -2.2]] * 3)
+    transitions = flow.dense().transitions.reshape(2, tree.width, 3, 2, tree.width, 3)
+    for node, z, ahead in ((good, 0, 0.5 * 0.5 / 2), (bad, 1, 0.5 * 1.0 / 3)):
+        for then, chance in enumerate(Counted.public_chain.transition[0, z]):
+            row = transitions[0, node, 1, 1, tree.node((z, then))]
+            np.testing.assert_allclose(row, [chance * ahead, 0.0, chance * (1 - ahead)], atol=1e-15)
+    assert induced.exploitability(induced.uniform_policy()) == pytest.approx(0.2 * 0.5 * 2)
+
+
+def test_branches_that_lead_nowhere_are_refused():
+    @dataclasses.dataclass(kw_only=True)
+    class Lost(Counted):
+        @staticmethod
+        @rule
+        def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+            return state + 3 * public_state(world), 1.0 if k == 0 else 0.0
+
+    with pytest.raises(ValueError, match="branch must return a next_state"):
+        InducedGame(Lost())
+
+
+def test_solve_finds_the_equilibrium_on_the_tree():
+    found = solve(Weather(horizon=4), tolerance=1e-8, seconds=60)
+    assert found.is_solved
+    induced = InducedGame(Weather(horizon=4))
+    assert found.policy.shape == induced.policy_shape
+    assert induced.exploitability(found.policy) <= 1e-8
+    assert found.public_policy is not None
+    assert found.public_policy.shape == (4, 2, 2, 2)
+    assert found.public_exploitability == pytest.approx(induced.exploitability(found.public_policy), abs=1e-12)
+    # The history matters in this game: the population that it has led to is another one.
+    assert found.public_exploitability > 1e-4
+
+
+def test_what_looks_at_any_population_refuses_the_tree():
+    with pytest.raises(TypeError, match="lipschitz_constants looks at arbitrary populations"):
+        lipschitz_constants(InducedGame(Weather()))
+
+
+def test_game_on_the_tree_is_not_simulated():
+    with pytest.raises(TypeError, match="is for the mean-field side: simulate its attribute game"):
+        Engine(InducedGame(Weather()).game)
+
+
+def test_trees_that_are_too_large_are_refused():
+    with pytest.raises(ValueError, match="at most 1048576 nodes, got 1099511627776 histories at a time"):
+        InducedGame(Weather(first=MIXED, horizon=40))
