@@ -11,6 +11,7 @@ from weather import MOVES, Weather, WeatherConstants
 import mfenvs
 from mfenvs import Engine, PublicChain, public_state, rule
 from mfenvs.engine.snapshot import Snapshot
+from mfenvs.meanfield.public_tree import public_tree
 from mfenvs.wrappers.observations import Observer
 
 ERROR = 1e-9
@@ -132,11 +133,18 @@ def test_policies_of_observations_are_tabulated_by_public_state():
 
 
 def test_chain_that_depends_on_time():
-    """Good, bad, good, bad for certain; at the horizon the last state stays."""
-    moves = np.stack([np.eye(2)[[1, 0]]] * 3)
+    """Good, bad, bad, good for certain; at the horizon the last state stays."""
+    moves = np.eye(2)[[[1, 0], [0, 1], [1, 0]]]
     game = Weather(n_agents=2, horizon=4, moves=moves)
     run = Engine(game, 3).rollout(go_out(game), seed=0)
-    assert run.public_states.tolist() == [[0, 1, 0, 1]] * 3
+    assert run.public_states.tolist() == [[0, 1, 1, 0]] * 3
+    engine = Engine(game, 1)
+    engine.reset(seed=0)
+    while engine.is_playing:
+        engine.step(np.zeros((1, 2), int))
+    assert engine.signal[0, -1] == 0
+    assert PublicChain(game.first, moves).paths(2, 4, np.random.default_rng(0)).tolist() == [[0, 1, 1, 0]] * 2
+    assert public_tree(game.public_chain, 4).history(3, 0) == (0, 1, 1, 0)
     with pytest.raises(ValueError, match=r"must be one matrix, or horizon - 1 = 2 matrices, got 3"):
         Weather(horizon=3, moves=moves)
 
