@@ -615,16 +615,19 @@ class FiniteGame(Game):
         return None
 
     @functools.cached_property
+    def _chain(self) -> PublicChain | None:
+        """The public chain, made once."""
+        return self.public_chain
+
+    @property
     def n_public_states(self) -> int:
         """Number M of states of the public chain; 1 in a game without one."""
-        chain = self.public_chain
-        return 1 if chain is None else chain.n_states
+        return 1 if self._chain is None else self._chain.n_states
 
     @property
     def constants(self) -> tuple[Any, ...]:
         """As :attr:`Game.constants`; by default the tables of the public chain, if there is one."""
-        chain = self.public_chain
-        return () if chain is None else OnlyChain(chain.tables)
+        return () if self._chain is None else OnlyChain(self._chain.tables)
 
     @property
     def transition(self) -> Rule:
@@ -716,7 +719,7 @@ class FiniteGame(Game):
         TypeError, ValueError
             If it is not one of these.
         """
-        if self.public_chain is not None:
+        if self._chain is not None:
             n_times, _, n_actions = self.policy_shape
             found = checks.array(name, getattr(policy, "probabilities", policy))
             if found.shape == (n_times, self.n_public_states, self.n_states, n_actions):
@@ -734,7 +737,7 @@ class FiniteGame(Game):
 
         In a game with a public chain also M for the public state, one-hot.
         """
-        shown = 0 if self.public_chain is None else self.n_public_states
+        shown = 0 if self._chain is None else self.n_public_states
         return self.n_states + (not self.is_infinite) + shown
 
     @property
@@ -761,7 +764,7 @@ class FiniteGame(Game):
             weight=self.weight,
             count=self.count,
             aggregate=self._aggregate_rule(),
-            publish=None if self.public_chain is None else publish_state,
+            publish=None if self._chain is None else publish_state,
             place=self.place or own_state,
             allowed=self.allowed,
             account=self.account,
@@ -783,7 +786,7 @@ class FiniteGame(Game):
                 f"snapshot.states[{world}, {agent}] must be in [0, {self.n_states - 1}],"
                 f" got {states[world, agent]}"
             )
-        if self.public_chain is not None:
+        if self._chain is not None:
             told, n_public = signal[:, -1], self.n_public_states
             wrong = ~((told >= 0) & (told < n_public) & (told == np.floor(told)))
             if wrong.any():
@@ -803,12 +806,12 @@ class FiniteGame(Game):
             )
 
     def _default_observe(self) -> Rule:
-        if self.public_chain is not None:
+        if self._chain is not None:
             return one_hot_time_and_public_state(self.n_states)
         return (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)
 
     def _aggregate_rule(self) -> Rule | None:
-        if self.aggregate is None or self.public_chain is None:
+        if self.aggregate is None or self._chain is None:
             return self.aggregate
         return aggregate_beside_public_state(self.aggregate)
 

@@ -110,7 +110,8 @@ class Engine:
         # The arguments that all steps' kernel calls have in common, put together once: a step takes microseconds.
         sums = new_sums(game.rules, self.n_worlds, game.n_cells)
         self._fixed = (self._agents, self._constants, self._counts, sums, self._signal, self._world_ids)
-        self._n_actions = Layout.of(game).n_actions
+        self._n_actions, self._states_of_chain = Layout.of(game).n_actions, Layout.of(game).states_of_chain
+        self._no_rows = np.zeros(self.n_worlds, np.int64)
         self._action_shape = shape + (() if self._n_actions is not None else game.action_space.shape or ())
         if self._n_actions is None:
             assert isinstance(game.action_space, gymnasium.spaces.Box)
@@ -487,9 +488,9 @@ class Engine:
         else:
             actions = checks.buffer("actions", actions, self._shape, self._action_dtypes)
         game.check_states(self._states)
-        first_rows = np.zeros(self.n_worlds, np.int64)
-        if game.public_chain is not None:
-            first_rows += game.n_states * self._signal[:, -1].astype(np.int64)
+        first_rows = self._no_rows
+        if self._states_of_chain is not None:
+            first_rows = self._states_of_chain * self._signal[:, -1].astype(np.int64)
         row = first_invalid_table_row(cumulated, self._states, first_rows, self.time)
         if row >= 0:
             where = tuple(int(i) for i in np.unravel_index(row, cumulated.shape[:-1]))
