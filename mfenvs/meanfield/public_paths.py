@@ -14,10 +14,12 @@ Two bounds are estimated without bias from fresh paths, each with its error:
 
       c_h(s, a) = sum_{s'} P_h(s' | s, a) (W_{h+1}(z_{h+1}, s') - sum_z' Q_h(z_h, z') W_{h+1}(z', s')).
 
-  An adapted policy pays 0 for it on average, so that no adapted policy gains more [1]_ [2]_. W is the value of the
-  policy of the lower bound. (The values of adapted policies are estimated with charges too, by their own values:
-  that does not change their means, and makes them vary less.) Without the charge the bound is that of a
+  and W_0(z_0) less its mean is charged in the beginning. An adapted policy pays 0 on average, so that none gains
+  more [1]_ [2]_. W is the value of the policy of the lower bound. Without charges the bound is that of a
   clairvoyant best response, which is what other libraries report as exploitability.
+
+The values of adapted policies are estimated with charges too, by their own values W: that leaves their means as
+they are, and makes them vary less.
 
 References
 ----------
@@ -242,6 +244,8 @@ class _Charge:
     """What is charged along a path, from values W_h(z, s), shape (T, M, S)."""
 
     def __init__(self, game: FiniteGame, chain: PublicChain, values: Array) -> None:
+        at_first = values[0] @ game.initial_distribution
+        self._first_surprise = at_first - chain.initial @ at_first
         self._surprise = np.zeros((game.horizon - 1, chain.n_states, chain.n_states, game.n_states))
         for h in range(game.horizon - 1):
             expected = chain.at(h) @ values[h + 1]
@@ -250,6 +254,8 @@ class _Charge:
     def flow(self, paths: NDArray[np.int64], flow: Flow) -> Flow:
         """The decision problem along the paths with the charges taken off its rewards."""
         rewards = flow.rewards.copy()
+        n_states, first = self._surprise.shape[-1], self._first_surprise[paths[:, 0]]
+        rewards[0] -= np.repeat(first, n_states)[:, None]
         for h in range(len(rewards) - 1):
             surprise = self._surprise[h, paths[:, h], paths[:, h + 1]]
             rewards[h] -= _expected(flow, h, surprise.reshape(-1))

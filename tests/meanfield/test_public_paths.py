@@ -110,7 +110,8 @@ def test_estimates_agree_with_the_tree(seed):
     assert knows_all > exact + 0.05
     assert found.lower.value <= found.upper.value + 1e-12
     assert np.array_equal(found.deviation[:, 1, 0], np.tile([1.0, 0.0], (3, 1)))
-    assert found.value.standard_error < 0.1
+    # Charges make the values of adapted policies vary less by far.
+    assert found.value.standard_error < 0.003
 
 
 def test_policy_may_be_a_function_of_the_history():

@@ -302,6 +302,46 @@ def test_games_that_count_in_their_own_way():
     assert induced.exploitability(induced.uniform_policy()) == pytest.approx(0.2 * 0.5 * 2)
 
 
+@dataclasses.dataclass(kw_only=True)
+class Weighted(Counted):
+    """Agents are counted by state, with their sizes as weights, and go where they choose."""
+
+    count = None
+    n_cells = 3
+
+    @staticmethod
+    @rule
+    def cell(state: Any, action: Any, agent: Any) -> Any:
+        return state
+
+    @staticmethod
+    @rule
+    def weight(state: Any, action: Any, agent: Any) -> Any:
+        return agent.size if state < 2 else 2.0 * agent.size
+
+    @staticmethod
+    @rule
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return action + public_state(world), 1.0 if k == 0 else 0.0
+
+    @staticmethod
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return crowd(world, state)
+
+
+def test_games_that_count_by_cells_and_weights():
+    """Hand-worked: sizes are 2 on average, in the state 2 agents count twice, and all mix both actions."""
+    induced = InducedGame(Weighted())
+    tree = induced.tree
+    rewards = induced.flow(induced.uniform_policy()).rewards.reshape(2, tree.width, 3, 2)[..., 0]
+    for z in (0, 1):
+        np.testing.assert_allclose(rewards[0, tree.node((z,))], [2 / 3, 2 / 3, 4 / 3])
+        for then in (0, 1):
+            found = rewards[1, tree.node((z, then))]
+            np.testing.assert_allclose(found, [1.0, 1.0, 0.0] if z == 0 else [0.0, 1.0, 2.0], atol=1e-15)
+
+
 def test_branches_that_lead_nowhere_are_refused():
     @dataclasses.dataclass(kw_only=True)
     class Lost(Counted):

@@ -94,11 +94,11 @@ class SystemicRisk(StateCountingGame):
     banks that fall below any threshold.
     """
 
-    horizon: int = 5
+    horizon: int = 4
     """Number of steps H: ``n_steps`` of the dynamics and one for the last costs [O]."""
     duration: float = 1.0
     """T: time at which an episode ends [O]."""
-    reach: int = 9
+    reach: int = 8
     """Largest number of cells from the middle [O]."""
     most: int = 4
     """Largest rate of borrowing or lending, in units [O]."""
