@@ -399,6 +399,15 @@ class InducedGame:
         self._tables.more_room(arrays.status)
         return self.flow_arrays(dense=arrays.successors is None)
 
+    def at_all_times(self, law: Array) -> Array:
+        """A law over states and actions (S, A) as a population at all times, shape (T, S, A).
+
+        On a tree of public histories the mass of each node is changed to its probability.
+        """
+        if isinstance(self.game, PublicTreeGame):
+            return np.stack([self.game.with_node_masses(law, time) for time in range(self.n_times)])
+        return np.broadcast_to(law, self.policy_shape)
+
     def frozen(self, population: ArrayLike) -> Flow:
         """The decision problem of a single agent in a population (T, S, A) that stays as it is."""
         law = self.population("population", population)
@@ -486,8 +495,8 @@ class InducedGame:
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
-        if self.tree is not None:
-            mu = np.repeat(self.initial[:, None] / self.n_actions, self.n_actions, axis=1)
+        if isinstance(self.game, PublicTreeGame):
+            mu = self.game.with_node_masses(mu, 0)
         if self.is_sparse:
             self._check_every_sparse_row(mu)
             return

@@ -175,6 +175,17 @@ class PublicTreeGame(FiniteGame):
         """The actions that the game allows in the public state of the node."""
         return self.game.allowed and allowed_on_tree(self.game.allowed, self._blocks)
 
+    def with_node_masses(self, law: NDArray[np.float64], time: int) -> NDArray[np.float64]:
+        """A law over states and actions, (W S, A), with the mass of each node changed to its probability.
+
+        Rules must not be asked about other populations: the counts given a history would then be of no population.
+        """
+        by_node = law.reshape(self.tree.width, -1)
+        wanted, masses = self.tree.probability[time], by_node.sum(axis=1)
+        factors = np.divide(wanted, masses, out=np.zeros_like(masses), where=masses > 0.0)
+        found: NDArray[np.float64] = (by_node * factors[:, None]).reshape(law.shape)
+        return found
+
     @functools.cached_property
     def _blocks(self) -> Blocks:
         game = self.game

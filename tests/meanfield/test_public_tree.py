@@ -12,7 +12,9 @@ from weather import MOVES, Weather
 
 from mfenvs import Engine, FiniteGame, InducedGame, PublicChain, crowd, public_state, rule, solve
 from mfenvs.meanfield.lipschitz import lipschitz_constants
+from mfenvs.meanfield.monotonicity import monotonicity
 from mfenvs.meanfield.public_tree import public_tree
+from mfenvs.peers.handed_over import HandedOver
 from mfenvs.public_chain import ChainTables
 
 MIXED = (0.6, 0.4)
@@ -368,8 +370,12 @@ def test_solve_finds_the_equilibrium_on_the_tree():
 
 
 def test_what_looks_at_any_population_refuses_the_tree():
-    with pytest.raises(TypeError, match="lipschitz_constants looks at arbitrary populations"):
-        lipschitz_constants(InducedGame(Weather()))
+    induced = InducedGame(Weather())
+    for look in (lipschitz_constants, monotonicity):
+        with pytest.raises(TypeError, match=f"{look.__name__} looks at arbitrary populations"):
+            look(induced)
+    with pytest.raises(TypeError, match="handing over to MFGLib is for games without common noise"):
+        HandedOver(Weather(), "MFGLib")
 
 
 def test_game_on_the_tree_is_not_simulated():
@@ -380,3 +386,25 @@ def test_game_on_the_tree_is_not_simulated():
 def test_trees_that_are_too_large_are_refused():
     with pytest.raises(ValueError, match="at most 1048576 nodes, got 1099511627776 histories at a time"):
         InducedGame(Weather(first=MIXED, horizon=40))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Pushed(Counted):
+    """Where a branch leads depends on the crowd, and only populations, whose counts sum to 1, lead to states."""
+
+    @staticmethod
+    @rule
+    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
+        counts[0] += mass * state / 2
+        counts[1] += mass
+
+    @staticmethod
+    @rule
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return int(2.0 * crowd(world, 0)) + (1 if crowd(world, 1) > 1.5 else 0) * 3, 1.0 if k == action else 0.0
+
+
+def test_rules_are_asked_about_populations_only():
+    """A node of small probability never seems to hold a crowd of its own; solving looks at random populations."""
+    game = Pushed(horizon=3)
+    assert solve(game, seconds=20).is_solved
