@@ -212,6 +212,10 @@ def check_is_finite(game: Game) -> None:
             f"{name_of(game) or type(game).__name__} is not a finite game: its agents have other states or actions"
             " than a few numbered ones, so that there are no tables of transitions and rewards to analyse"
         )
+    if game.public_chain is not None:
+        raise ValueError(
+            f"{name_of(game) or type(game).__name__} has a public chain: only games without one are analysed"
+        )
 
 
 def solve(game: FiniteGame, settings: AnalysisSettings) -> Equilibrium:

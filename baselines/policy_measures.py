@@ -79,7 +79,7 @@ def measure_policy(game: Game, policy: Any, settings: MeasurementSettings) -> Po
     """
     settings.check()
     table = _table(game, policy)
-    if isinstance(game, FiniteGame) and table is not None:
+    if isinstance(game, FiniteGame) and game.public_chain is None and table is not None:
         return _measure_table(game, table, settings)
     return _measure_by_play(game, policy, settings)
 

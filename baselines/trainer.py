@@ -104,6 +104,11 @@ class Trainer(abc.ABC, Generic[ConfigT]):
             raise ValueError(
                 f"{cls.__name__} needs a game that ends: make it with discount=1, got {game.discount:g}"
             )
+        if game.public_chain is not None:
+            raise ValueError(
+                f"{cls.__name__} needs a game without common noise, got {type(game).__name__}, which has a public"
+                " chain: mean-field solvers take mfenvs.InducedGame(game).game, its game on the tree of histories"
+            )
         return game
 
     @property

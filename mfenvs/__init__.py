@@ -46,14 +46,17 @@ from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the 
 from mfenvs.meanfield.black_box import BlackBoxGame
 from mfenvs.meanfield.bounds import GameConstants
 from mfenvs.meanfield.equilibrium.solve import solve
+from mfenvs.meanfield.history_policy import HistoryPolicy
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import n_player_exploitability
+from mfenvs.meanfield.public_paths import path_exploitability
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.meanfield.symmetrised_game import SymmetrisedGame
 from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.play import tabulate
 from mfenvs.population_rules import crowd_in, share_in
 from mfenvs.populations import Population, PopulationGame
+from mfenvs.public_chain import PublicChain, public_state
 from mfenvs.registry import make, register, registered_games
 from mfenvs.rules import World, crowd, individual, rule, share
 
@@ -73,9 +76,11 @@ __all__ = [
     "FiniteGame",
     "Game",
     "GameConstants",
+    "HistoryPolicy",
     "InducedGame",
     "Population",
     "PopulationGame",
+    "PublicChain",
     "SymmetrisedGame",
     "Trajectories",
     "World",
@@ -101,6 +106,8 @@ __all__ = [
     "n_player_exploitability",
     "normal",
     "parallel_env",
+    "path_exploitability",
+    "public_state",
     "register",
     "registered_games",
     "relative_exploitability",

@@ -8,6 +8,7 @@ import numpy as np
 from numba import int32
 
 from mfenvs.engine.random import uniform
+from mfenvs.public_chain import public_state
 from mfenvs.rules import rule
 
 Rule = Callable[..., Any]
@@ -61,6 +62,33 @@ def one_hot_and_time(n_states: int) -> Rule:
         out[n_states] = public.elapsed
 
     return observe
+
+
+@functools.cache
+def one_hot_time_and_public_state(n_states: int) -> Rule:
+    """Make the rule ``observe`` that shows the own state and, behind the time, the public state, one-hot each."""
+
+    @rule
+    def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
+        out[state] = 1.0
+        out[n_states] = public.elapsed
+        out[n_states + 1 + public_state(public)] = 1.0
+
+    return observe
+
+
+@functools.cache
+def aggregate_beside_public_state(aggregate: Rule) -> Rule:
+    """Make the rule ``aggregate`` of a game with a public chain, which leaves the public state as it is."""
+
+    @rule
+    def aggregate_others(world: Any, signal: Any) -> None:
+        last = len(signal) - 1
+        public = signal[last]
+        aggregate(world, signal)
+        signal[last] = public
+
+    return aggregate_others
 
 
 ALMOST_ONE = np.float32(1.0 - 4e-7)

@@ -43,7 +43,8 @@ Rules of every game
     The place in which others see the agent, in [0, n_places): for mean-field observations, infos and pictures.
 ``publish(signal, constants, time, key)``, optional
     Draws public news before the actions of a step, time 0 being the beginning of an episode, and writes it into
-    the public signal. Entries keep their values from step to step until they are written again.
+    the public signal. Entries keep their values from step to step until they are written again. A finite game
+    declares a :attr:`~FiniteGame.public_chain` in its place.
 ``allowed(action, state, agent, public) -> bool``, optional
     Action masks of a game with discrete actions. Masked actions can be taken too, but serve no purpose.
 ``account(out, state, action, agent, world, key)``, optional
@@ -124,6 +125,7 @@ also declare
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -132,20 +134,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.cumulated import cumulative as cumulative
 from mfenvs.field_values import as_python, in_kind
 from mfenvs.finite_rules import (
+    aggregate_beside_public_state,
     arrival_and_end,
     branched_step,
     expected_over_branches,
     expected_over_rows,
     one_hot,
     one_hot_and_time,
+    one_hot_time_and_public_state,
     own_state,
     sampled_step,
     start_from_distribution,
     state_action_cell,
     transition_of_branches,
 )
+from mfenvs.public_chain import ChainTables, OnlyChain, PublicChain, publish_state
 from mfenvs.rule_checks import check_optional_rules, check_rule
 
 Rule = Callable[..., Any]
@@ -542,9 +548,10 @@ class FiniteGame(Game):
             self._check_rule("step")
         if self.publish is not None:
             raise TypeError(
-                f"{type(self).__name__} is a finite game, which has a mean-field side, and so no common noise: its"
-                " rule publish must be left out"
+                f"{type(self).__name__} is a finite game, which has a mean-field side, and declares its common"
+                " noise as public_chain: its rule publish must be left out"
             )
+        self._check_public_chain()
         self._check_optional_rules()
         checks.probabilities("initial_distribution", self.initial_distribution, (self.n_states,))
         self._check_state_levels()
@@ -567,6 +574,67 @@ class FiniteGame(Game):
     def n_branches(self) -> int:
         """Number of branches of the rule ``branch``; 0 for a game that declares ``transition``."""
         return 0
+
+    @property
+    def public_chain(self) -> PublicChain | None:
+        """Common noise: the Markov chain of public states, which all see before they act; by default None.
+
+        The game must end (``discount`` 1), and declare ``n_signals``, the length of what ``aggregate`` writes and
+        one more: the public state is the last entry of the public signal, which ``aggregate`` leaves as it is and
+        all rules with an argument ``world`` or ``public`` read as ``mfenvs.public_state(world)``. The game's
+        ``constants`` are a named tuple with the chain's ``tables`` as its entry ``public_chain``; a game that has
+        no other constants need not declare any. Policies know the public state: :attr:`policy_shape`. Observations
+        of a game without a rule ``observe`` end with the public state, one-hot.
+
+        The mean-field side is described in :mod:`mfenvs.meanfield.public_tree`. A bar that closes at some time,
+        after which nobody earns anything there:
+
+        >>> import dataclasses
+        >>> from mfenvs import FiniteGame, InducedGame, PublicChain, public_state, rule
+        >>> from mfenvs.game import NO_PARAMETERS
+        >>> @dataclasses.dataclass(kw_only=True)
+        ... class Bar(FiniteGame):
+        ...     n_agents: int = 10
+        ...     horizon: int = 3
+        ...     agent_dtype = NO_PARAMETERS
+        ...     n_states = 2
+        ...     n_actions = 2
+        ...     n_signals = 1
+        ...     public_chain = PublicChain([1.0, 0.0], [[0.75, 0.25], [0.0, 1.0]])
+        ...
+        ...     @staticmethod
+        ...     @rule
+        ...     def transition(next_state, state, action, agent, world):
+        ...         return 1.0 if next_state == action else 0.0
+        ...
+        ...     @staticmethod
+        ...     @rule
+        ...     def reward(state, action, agent, world):
+        ...         return state * (1.0 if public_state(world) == 0 else -1.0)
+        >>> Bar().policy_shape  # Rows of the open and of the closed bar.
+        (3, 4, 2)
+        >>> induced = InducedGame(Bar())
+        >>> induced.policy_shape  # At most three histories at a time: open, closed just now, closed before.
+        (3, 6, 2)
+        >>> round(induced.exploitability(induced.uniform_policy()), 6)
+        0.5625
+        """
+        return None
+
+    @functools.cached_property
+    def _chain(self) -> PublicChain | None:
+        """The public chain, made once."""
+        return self.public_chain
+
+    @property
+    def n_public_states(self) -> int:
+        """Number M of states of the public chain; 1 in a game without one."""
+        return 1 if self._chain is None else self._chain.n_states
+
+    @property
+    def constants(self) -> tuple[Any, ...]:
+        """As :attr:`Game.constants`; by default the tables of the public chain, if there is one."""
+        return () if self._chain is None else OnlyChain(self._chain.tables)
 
     @property
     def transition(self) -> Rule:
@@ -657,9 +725,40 @@ class FiniteGame(Game):
     def policy_shape(self) -> tuple[int, int, int]:
         """Shape (T, S, A) of a policy: a distribution over actions for every time and state.
 
-        T is the horizon H, or 1 in an infinite game, whose policies are stationary.
+        T is the horizon H, or 1 in an infinite game, whose policies are stationary. In a game with a public chain
+        of M states, policies know the public state z: the shape is (T, M S, A), with the row z S + s for the state
+        s. Arrays of shape (T, M, S, A) are taken too (:meth:`policy_table`).
         """
-        return 1 if self.is_infinite else self.horizon, self.n_states, self.n_actions
+        n_states = self.n_public_states * self.n_states
+        return 1 if self.is_infinite else self.horizon, n_states, self.n_actions
+
+    def policy_table(self, name: str, policy: Any) -> NDArray[np.float64]:
+        """Check a tabular policy of this game, and return it in its :attr:`policy_shape`.
+
+        Parameters
+        ----------
+        name:
+            Name of the argument, for error messages.
+        policy:
+            An array, or an object with an array as its attribute ``probabilities``: of the ``policy_shape`` (T, S,
+            A), or (n_agents, T, S, A) for a policy each; in a game with a public chain also (T, M, S, A). A
+            stationary policy, for which T = 1, may lack the time axis.
+
+        Returns
+        -------
+        Shape (T, S, A) if all agents share the policy, else (n_agents, T, S, A).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not one of these.
+        """
+        if self._chain is not None:
+            n_times, _, n_actions = self.policy_shape
+            found = checks.array(name, getattr(policy, "probabilities", policy))
+            if found.shape == (n_times, self.n_public_states, self.n_states, n_actions):
+                policy = found.reshape(self.policy_shape)
+        return checks.policy_table(name, policy, self.policy_shape, self.n_agents)
 
     @property
     def n_places(self) -> int:
@@ -668,8 +767,12 @@ class FiniteGame(Game):
 
     @property
     def n_features(self) -> int:
-        """|S| for the own state, one-hot, and 1 for the elapsed time in a game that ends."""
-        return self.n_states + (not self.is_infinite)
+        """|S| for the own state, one-hot, and 1 for the elapsed time in a game that ends.
+
+        In a game with a public chain also M for the public state, one-hot.
+        """
+        shown = 0 if self._chain is None else self.n_public_states
+        return self.n_states + (not self.is_infinite) + shown
 
     @property
     def action_space(self) -> "gymnasium.Space[Any]":
@@ -690,11 +793,12 @@ class FiniteGame(Game):
         return Rules(
             start=getattr(self, "start", start_from_distribution),
             step=step,
-            observe=getattr(self, "observe", (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)),
+            observe=getattr(self, "observe", None) or self._default_observe(),
             cell=self.cell if counted else state_action_cell(self.n_actions),
             weight=self.weight,
             count=self.count,
-            aggregate=self.aggregate,
+            aggregate=self._aggregate_rule(),
+            publish=None if self._chain is None else publish_state,
             place=self.place or own_state,
             allowed=self.allowed,
             account=self.account,
@@ -716,6 +820,15 @@ class FiniteGame(Game):
                 f"snapshot.states[{world}, {agent}] must be in [0, {self.n_states - 1}],"
                 f" got {states[world, agent]}"
             )
+        if self._chain is not None:
+            told, n_public = signal[:, -1], self.n_public_states
+            wrong = ~((told >= 0) & (told < n_public) & (told == np.floor(told)))
+            if wrong.any():
+                world = int(np.argmax(wrong))
+                raise ValueError(
+                    f"snapshot.signal[{world}, -1] must be a public state in [0, {n_public - 1}], got"
+                    f" {told[world]}"
+                )
 
     def check_states(self, states: NDArray[Any]) -> None:
         """Check states that a game's own ``start`` or ``step`` returned; ValueError if one does not exist."""
@@ -729,6 +842,42 @@ class FiniteGame(Game):
     @property
     def _declares_transition(self) -> bool:
         return type(self).transition is not FiniteGame.transition
+
+    def _default_observe(self) -> Rule:
+        if self._chain is not None:
+            return one_hot_time_and_public_state(self.n_states)
+        return (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)
+
+    def _aggregate_rule(self) -> Rule | None:
+        if self.aggregate is None or self._chain is None:
+            return self.aggregate
+        return aggregate_beside_public_state(self.aggregate)
+
+    def _check_public_chain(self) -> None:
+        kind, chain = type(self).__name__, self.public_chain
+        if chain is None:
+            return
+        if not isinstance(chain, PublicChain):
+            raise TypeError(f"public_chain must be a PublicChain or None, got {checks.shown(chain)}")
+        if self.is_infinite:
+            raise ValueError(
+                f"discount must be 1 in a game with a public chain, whose population depends on the whole history"
+                f" and has no stationary law, got {self.discount:g}: let {kind} end after horizon steps"
+            )
+        chain.check_horizon(self.horizon)
+        if self.n_signals < 1:
+            raise TypeError(
+                f"{kind} has a public chain and must declare n_signals, one more than aggregate writes: the last"
+                " entry of the signal is the public state"
+            )
+        if self.aggregate is not None:
+            self._check_rule("aggregate")
+        found = getattr(self.constants, "public_chain", None)
+        if not (isinstance(found, ChainTables) and all(map(np.array_equal, found, chain.tables))):
+            raise TypeError(
+                f"the constants of {kind} must be a named tuple with the entry public_chain ="
+                f" self.public_chain.tables, got {checks.shown(found)} there"
+            )
 
     def _check_branches(self) -> None:
         if self.branch is None:
@@ -789,14 +938,3 @@ def _check_finite(name: str, numbers: NDArray[Any]) -> None:
 def index_dtype(size: int) -> np.dtype[Any]:
     """The smallest integer dtype in which the engine keeps indices below ``size``."""
     return np.dtype(np.uint8 if size <= 256 else np.int32)
-
-
-def cumulative(law: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Cumulative sums along the last axis, from which :func:`mfenvs.engine.random.uniform` samples.
-
-    Entries that reach the total are set to 2, above every draw, so that rounding in the sums can
-    never select an outcome of probability zero behind the last possible one.
-    """
-    sums = np.cumsum(law, axis=-1)
-    reached = sums >= sums[..., -1:]
-    return np.where(reached, 2.0, sums).astype(np.float32)

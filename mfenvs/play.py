@@ -6,7 +6,6 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.game import FiniteGame, Game, cumulative, kind_of
 from mfenvs.models import NetworkLaws, ObservationPolicy, Predictions, TrainedOn, observed_blocks, stock_network
@@ -219,7 +218,7 @@ def _check_agents(game: Game, policy: Any, name: str) -> None:
 def cumulative_policy(game: FiniteGame, policy: ArrayLike | Any, name: str) -> NDArray[np.float32]:
     """A table of probabilities cumulated over actions, from which the engine samples, (1 or n_agents, T, S, A)."""
     table = game.policy_shape
-    return cumulative(checks.policy_table(name, policy, table, game.n_agents).reshape(-1, *table))
+    return cumulative(game.policy_table(name, policy).reshape(-1, *table))
 
 
 ROUNDING = 1e-4
@@ -262,7 +261,7 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
     if policy is None:
         return np.full(game.policy_shape, 1.0 / game.n_actions)
     if _is_table(policy):
-        return checks.policy_table(name, policy, game.policy_shape, game.n_agents)
+        return game.policy_table(name, policy)
     _check_agents(game, policy, name)
     needs = (
         "must be a table of probabilities, an object with action_probabilities, or a model with discrete actions"
@@ -316,7 +315,7 @@ def _refuse_unless_of_own_state(game: FiniteGame, observing: _Observing, name: s
     for block in observing.observer.blocks:
         if not block.is_fixed:
             raise TypeError(f"{needs} observes {block.name!r}, which changes with what all agents do")
-    if reads_signal and game.n_signals:
+    if reads_signal and game.n_signals > (game.public_chain is not None):
         raise TypeError(
             f"{needs} acts on what the rule observe or allowed of {type(game).__name__} says, which may read the"
             " public signal"
@@ -331,7 +330,7 @@ def _what_agents_see(
     Returns the kind of each agent, shape (n_agents,), and the observations and masks of each kind. All agents are
     of one kind unless ``asks_agents``; masks allow all actions unless ``takes_masks``.
     """
-    n_times, n_states, n_actions = game.policy_shape
+    n_times, n_rows, n_actions = game.policy_shape
     signal = np.zeros(game.n_signals, np.float32)
     everyone = game.agents.view(np.ndarray)
     distinct, parameters_of = np.zeros(1, np.int64), np.zeros(game.n_agents, np.int64)
@@ -340,16 +339,19 @@ def _what_agents_see(
     kinds: dict[bytes, int] = {}
     seen, kind_of_parameters = [], np.zeros(len(distinct), np.int64)
     for k, agent in enumerate(distinct):
-        observations = np.zeros((n_times, n_states, game.n_features), np.float32)
-        masks = np.ones((n_times, n_states, n_actions), np.bool_)
-        for time, state in np.ndindex(n_times, n_states):
+        observations = np.zeros((n_times, n_rows, game.n_features), np.float32)
+        masks = np.ones((n_times, n_rows, n_actions), np.bool_)
+        for time, row in np.ndindex(n_times, n_rows):
+            public, state = divmod(row, game.n_states)
+            if game.public_chain is not None:
+                signal[-1] = public
             told = state, game.agents[agent], Public(signal, game.constants, time, np.float32(time / game.horizon))
-            game.rules.observe(observations[time, state], *told)
+            game.rules.observe(observations[time, row], *told)
             if takes_masks:
                 assert game.rules.allowed is not None
-                masks[time, state] = [game.rules.allowed(action, *told) for action in range(n_actions)]
+                masks[time, row] = [game.rules.allowed(action, *told) for action in range(n_actions)]
         key = observations.tobytes() + masks.tobytes()
         if key not in kinds:
-            seen.append((observations.reshape(n_times * n_states, -1), masks.reshape(n_times * n_states, -1)))
+            seen.append((observations.reshape(n_times * n_rows, -1), masks.reshape(n_times * n_rows, -1)))
         kind_of_parameters[k] = kinds.setdefault(key, len(kinds))
     return kind_of_parameters[parameters_of], seen

@@ -49,8 +49,8 @@ UNION_RULES: dict[str, Callable[[Rule, Rule], Rule]] = {
     "observe": union_observe,
 }
 """The rules that are written in local states, and what makes the rules of the union of them."""
-OTHER_RULES = ("start", "step", "cell", "weight", "count", "place", "account", "met", "publish")
-"""Rules that a game with several populations cannot declare."""
+OTHER_RULES = ("start", "step", "cell", "weight", "count", "place", "account", "met", "publish", "public_chain")
+"""What a game with several populations cannot declare."""
 SUM_TOLERANCE = 1e-9
 """Largest distance from one that is allowed for the sum of the populations' shares."""
 
@@ -280,9 +280,7 @@ class PopulationGame(FiniteGame):
         """Check the populations, the rules in local states, and what follows from them."""
         for name in OTHER_RULES:
             if any(name in vars(base) for base in type(self).__mro__[: type(self).__mro__.index(PopulationGame)]):
-                raise TypeError(
-                    f"{type(self).__name__} has several populations and must not declare a rule {name}"
-                )
+                raise TypeError(f"{type(self).__name__} has several populations and must not declare {name}")
         self._populations = _checked_populations(self.populations)
         checks.boolean("counts_actions", self.counts_actions)
         n_actions = max(population.n_actions for population in self._populations)

@@ -394,7 +394,7 @@ def test_wrong_populations(changes, error, message):
 
 
 def test_wrong_declarations():
-    with pytest.raises(TypeError, match="must not declare a rule cell"):
+    with pytest.raises(TypeError, match="must not declare cell"):
         type("Wrong", (_Alone,), {"cell": staticmethod(_Alone.local_reward)})()
     with pytest.raises(TypeError, match="must declare the rule transition"):
         type("Wrong", (PopulationGame,), {"populations": _Alone.populations})(n_agents=2, horizon=1)

@@ -132,6 +132,8 @@ def test_games_of_a_family_are_listed_by_it():
     classic, others = mfenvs.registered_games("classic"), mfenvs.registered_games("")
     assert {"BeachBar-v0", "Garnet-v0"} <= set(classic)
     assert {"Taxi-v0", "Epidemic-v0"} <= set(others)
-    assert others | classic == mfenvs.registered_games()
+    noisy = mfenvs.registered_games("common-noise")
+    assert {"ClosingBeachBar-v0", "SystemicRisk-v0"} <= set(noisy)
+    assert others | classic | noisy == mfenvs.registered_games()
     assert not set(others) & set(classic)
     assert mfenvs.registered_games("unknown") == {}

@@ -151,6 +151,8 @@ def _rule_arguments(
 ) -> Iterator[tuple[Any, ...]]:
     """What the rules of every agent were given in the engine's last step: state, action, agent and world."""
     counts, signal = engine.counts[0].astype(np.float64), engine.signal[0].astype(np.float64)
+    if game.public_chain is not None:
+        signal[-1] = 0.0  # The public state of the step: that of a snapshot without a signal.
     cell, weight = (plain(function) for function in own_count_rules(game.rules))
     per = 1.0 / (game.n_agents - 1), 1.0 / game.n_agents
     for state, action, agent in zip(states.tolist(), actions.tolist(), game.agents, strict=True):

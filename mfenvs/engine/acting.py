@@ -56,39 +56,62 @@ def sample_rule(n_actions: int) -> Callable[..., Any]:
     return sample_small if n_actions <= SMALL_ACTION_COUNT else sample_large
 
 
-def act_world_rule(n_actions: int) -> Callable[..., Any]:
+def first_row_rule(states_of_chain: int | None) -> Callable[..., Any]:
+    """Make the rule that finds the first row of a policy table that belongs to the public state in a signal.
+
+    The table has a block of ``states_of_chain`` rows for each public state; without a public chain (None) it is one.
+    """
+    n_rows = states_of_chain or 0
+
+    @rule
+    def first_row(signal: Any) -> Any:
+        return n_rows * int32(signal[len(signal) - 1])
+
+    @rule
+    def no_row(signal: Any) -> Any:
+        return 0
+
+    return no_row if states_of_chain is None else first_row
+
+
+def act_world_rule(n_actions: int, states_of_chain: int | None = None) -> Callable[..., Any]:
     """Make the rule that draws the actions of all agents of a world from policies cumulated over actions.
 
-    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times.
+    The policies have shape (1 or n_agents, T, S, A); with T = 1 they are the same at all times. In a game with a
+    public chain they have a block of ``states_of_chain`` rows for each public state.
     """
-    sample = sample_rule(n_actions)
+    sample, first_row = sample_rule(n_actions), first_row_rule(states_of_chain)
 
     @rule
     def act_world(
-        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, time: Any, key: Any
+        cumulative: Any, deviator: Any, deviation: Any, states: Any, actions: Any, signal: Any, time: Any, key: Any
     ) -> None:
-        """Draw the actions of a world's agents from cumulated policies; agent ``deviator`` plays ``deviation``."""
+        """Draw the actions of a world's agents from cumulated policies; agent ``deviator`` plays ``deviation``.
+
+        ``signal`` is the world's public signal.
+        """
         now = time if cumulative.shape[1] > 1 else 0
+        first = first_row(signal)
         if len(cumulative) == 1:
             for i in range(len(states)):
-                actions[i] = sample(cumulative, 0, now, states[i], uniform(agent_key(key, i), 0))
+                actions[i] = sample(cumulative, 0, now, first + states[i], uniform(agent_key(key, i), 0))
         else:
             for i in range(len(states)):
-                actions[i] = sample(cumulative, i, now, states[i], uniform(agent_key(key, i), 0))
+                actions[i] = sample(cumulative, i, now, first + states[i], uniform(agent_key(key, i), 0))
         if deviator >= 0:
             now = time if deviation.shape[1] > 1 else 0
             draw = uniform(agent_key(key, deviator), 0)
-            actions[deviator] = sample(deviation, 0, now, states[deviator], draw)
+            actions[deviator] = sample(deviation, 0, now, first + states[deviator], draw)
 
     return act_world
 
 
 @kernel
-def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
+def first_invalid_table_row(cumulative: Any, states: Any, first_rows: Any, time: Any) -> Any:
     """Flat index, in shape (1 or n_agents, T, S), of a row that is not a cumulative distribution, or -1.
 
     For a table that all agents share, all rows at time ``time`` are checked. For a table per agent, only the rows
-    of the agents' current states (n_worlds, n_agents) are.
+    of the agents' current states (n_worlds, n_agents) are, counted from ``first_rows`` (n_worlds,).
     """
     n_tables, n_times, n_states, n_actions = cumulative.shape
     now = time if n_times > 1 else 0
@@ -96,7 +119,7 @@ def first_invalid_table_row(cumulative: Any, states: Any, time: Any) -> Any:
     n_rows = n_tables if n_tables > 1 else n_states
     for w in range(n_worlds):
         for i in range(n_rows):
-            group, state = (i, int(states[w, i])) if n_tables > 1 else (0, i)
+            group, state = (i, first_rows[w] + int(states[w, i])) if n_tables > 1 else (0, i)
             # Written such that a NaN fails the comparisons.
             valid, reached = True, float32(0.0)
             for a in range(n_actions):
@@ -115,6 +138,7 @@ def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
         cumulative: Any,
         states: Any,
         actions: Any,
+        signal: Any,
         time: Any,
         seed: Any,
         episode: Any,
@@ -125,7 +149,7 @@ def act_kernel(act_world: Callable[..., Any]) -> Callable[..., Any]:
         """Draw everyone's actions (n_worlds, N) from cumulated policies, (1 or n_agents, T, S, A)."""
         for w in range(first, last):
             key = step_key(seed, world_ids[w], episode, time, ACT)
-            act_world(cumulative, -1, cumulative, states[w], actions[w], time, key)
+            act_world(cumulative, -1, cumulative, states[w], actions[w], signal[w], time, key)
 
     return act
 

@@ -42,7 +42,7 @@ class Kernels:
 def build_kernels(rules: Rules, layout: Layout) -> Kernels:
     """Compile the kernels of a game; equal rules and layouts share them."""
     start_world = start_world_rule(rules, layout)
-    act_world = act_world_rule(layout.n_actions or 1)
+    act_world = act_world_rule(layout.n_actions or 1, layout.states_of_chain)
     advance_world = advance_world_rule(rules, layout)
     return Kernels(
         start=_start_kernel(start_world, rules.publish or no_news),
@@ -52,7 +52,7 @@ def build_kernels(rules: Rules, layout: Layout) -> Kernels:
         masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
         accounts=None if rules.account is None else _accounts_kernel(rules, layout),
         act=act_kernel(act_world),
-        rollout=_rollout_kernel(start_world, advance_world, act_world, layout),
+        rollout=_rollout_kernel(start_world, advance_world, act_world, rules.publish or no_news, layout),
     )
 
 
@@ -330,10 +330,11 @@ def _rollout_kernel(
     start_world: Callable[..., Any],
     advance_world: Callable[..., Any],
     act_world: Callable[..., Any],
+    publish: Callable[..., Any],
     layout: Layout,
 ) -> Callable[..., Any]:
     n_states = layout.n_states
-    has_branches = n_states is not None
+    has_branches, has_chain = n_states is not None, layout.states_of_chain is not None
 
     @kernel
     def rollout(
@@ -349,6 +350,7 @@ def _rollout_kernel(
         counts: Any,
         sums: Any,
         signal: Any,
+        public_states: Any,
         seed: Any,
         episode: Any,
         world_ids: Any,
@@ -360,18 +362,24 @@ def _rollout_kernel(
 
         ``cumulative`` (1 or n_agents, T, S, A) holds all agents' policies, cumulated over actions. In world w,
         agent ``deviators[w]`` (if not -1) plays ``deviations[w]`` (T, S, A) instead, on the same random numbers.
-        Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N) and counts (n_worlds, H, n_cells).
-        Initial states are drawn, unless ``is_placed`` says that they are in ``states`` already. If a branch leads
-        to a state that does not exist, the flat index of the action (in ``actions``) is returned.
+        Writes states (n_worlds, H + 1, N), actions and rewards (n_worlds, H, N), counts (n_worlds, H, n_cells)
+        and, in a game with a public chain, public states (n_worlds, H). Initial states are drawn, unless
+        ``is_placed`` says that they are in ``states`` already. If a branch leads to a state that does not exist,
+        the flat index of the action (in ``actions``) is returned.
         """
         horizon = actions.shape[1]
         for w in range(first, last):
+            first_key = step_key(seed, world_ids[w], episode, 0, START)
             if not is_placed:
-                start_world(states[w, 0], agents, initial, step_key(seed, world_ids[w], episode, 0, START))
+                start_world(states[w, 0], agents, initial, first_key)
+            signal[w] = 0
+            publish(signal[w], constants, 0, agent_key(first_key, NOBODY))
             for h in range(horizon):
+                if has_chain:
+                    public_states[w, h] = int32(signal[w, signal.shape[1] - 1])
                 key = step_key(seed, world_ids[w], episode, h, ACT)
                 own, chosen = states[w, h], actions[w, h]
-                act_world(cumulative, deviators[w], deviations[w : w + 1], own, chosen, h, key)
+                act_world(cumulative, deviators[w], deviations[w : w + 1], own, chosen, signal[w], h, key)
                 advance_world(
                     own,
                     chosen,

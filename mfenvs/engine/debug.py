@@ -313,13 +313,17 @@ def _observe_kernel(rules: Rules) -> Callable[..., Any]:
     return check_observe
 
 
-def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], time: int) -> None:
+def check_rows(
+    game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], signals: NDArray[np.float32], time: int
+) -> None:
     """Check the transition probabilities of all agents in their current states.
 
     Parameters
     ----------
     states, actions:
         Shape (n_worlds, n_agents).
+    signals:
+        The public signals before the step, shape (n_worlds, n_signals).
 
     Raises
     ------
@@ -327,12 +331,12 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
         If a row is not a probability vector; the message names the first such agent, state, action and row.
     """
     if game.branch is not None:
-        _check_branches(game, states, actions, time)
+        _check_branches(game, states, actions, signals, time)
         return
     rows = np.empty((game.n_agents, game.n_states))
-    counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)
-    agents = in_double_precision(game.agents)
+    counts, agents = np.empty(game.n_cells), in_double_precision(game.agents)
     for w in range(len(states)):
+        signal = signals[w].astype(np.float64)
         model_kernels(game).rows(states[w], actions[w], agents, game.constants, counts, signal, time, rows)
         i = first_invalid_row(rows, PROBABILITY_TOLERANCE, -PROBABILITY_TOLERANCE)
         if i >= 0:
@@ -343,11 +347,14 @@ def check_rows(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], ti
             )
 
 
-def _check_branches(game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], time: int) -> None:
+def _check_branches(
+    game: FiniteGame, states: NDArray[Any], actions: NDArray[Any], signals: NDArray[np.float32], time: int
+) -> None:
     check, agents = model_kernels(game).first_wrong_branch, in_double_precision(game.agents)
     assert check is not None
-    counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)
+    counts = np.empty(game.n_cells)
     for w in range(len(states)):
+        signal = signals[w].astype(np.float64)
         given = states[w], actions[w], agents, game.constants, counts, signal, time, PROBABILITY_TOLERANCE
         i, branch, successor, total = check(*given)
         if i < 0:

@@ -116,7 +116,7 @@ class Engine:
         self._agents = game.agents.view(np.ndarray)
         self._constants, self._initial = game.constants, game.initial
         self._shape = self.n_worlds, game.n_agents
-        self._n_actions = Layout.of(game).n_actions
+        self._n_actions, self._states_of_chain = Layout.of(game).n_actions, Layout.of(game).states_of_chain
         self._action_shape = self._shape + (() if self._n_actions is not None else game.action_space.shape or ())
         if self._n_actions is None:
             assert isinstance(game.action_space, gymnasium.spaces.Box)
@@ -138,6 +138,7 @@ class Engine:
         # The arguments that all steps' kernel calls have in common, put together once: a step takes microseconds.
         sums = new_sums(game.rules, self.n_worlds, game.n_cells)
         self._fixed = (self._agents, self._constants, self._counts, sums, self._signal, self._world_ids)
+        self._no_rows = np.zeros(self.n_worlds, np.int64)
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
 
     @property
@@ -511,7 +512,10 @@ class Engine:
         else:
             actions = checks.buffer("actions", actions, self._shape, self._action_dtypes)
         game.check_states(self._states)
-        row = first_invalid_table_row(cumulated, self._states, self.time)
+        first_rows = self._no_rows
+        if self._states_of_chain is not None:
+            first_rows = self._states_of_chain * self._signal[:, -1].astype(np.int64)
+        row = first_invalid_table_row(cumulated, self._states, first_rows, self.time)
         if row >= 0:
             where = tuple(int(i) for i in np.unravel_index(row, cumulated.shape[:-1]))
             raise ValueError(
@@ -521,7 +525,7 @@ class Engine:
         self._for_worlds(
             self.n_worlds,
             self._kernels.act,
-            *(cumulated, self._states, actions, self.time),
+            *(cumulated, self._states, actions, self._signal, self.time),
             *(self._seed, self._episode, self._world_ids),
         )
         return actions
@@ -578,6 +582,7 @@ class Engine:
             rewards=np.empty((n_worlds, h, n), np.float32),
             counts=np.empty((n_worlds, h, game.n_cells), np.float32),
             discount=game.discount,
+            public_states=None if game.public_chain is None else np.empty((n_worlds, h), np.int32),
         )
         if plan.starts is not None:
             run.states[:, 0] = plan.starts
@@ -587,6 +592,7 @@ class Engine:
             *(plan.policy, plan.deviators, plan.deviations),
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
             *(new_sums(game.rules, n_worlds, game.n_cells), np.empty((n_worlds, game.n_signals), np.float32)),
+            np.empty((0, 0), np.int32) if run.public_states is None else run.public_states,
             *(signed(plan.seed), plan.episode, plan.world_ids, plan.starts is not None),
             steps=h,
         )
@@ -612,7 +618,7 @@ class Engine:
         when = self.time, self._seed, self._episode
         self._run(rule_checks.check_step, self._states, actions, self._signal, *when)
         if isinstance(self.game, FiniteGame):
-            self._run(check_rows, self.game, self._states, actions, self.time)
+            self._run(check_rows, self.game, self._states, actions, self._signal, self.time)
 
     def _public(self) -> tuple[Any, ...]:
         """The arguments of the kernels that compute what agents see now."""

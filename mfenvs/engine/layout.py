@@ -19,6 +19,9 @@ class Layout:
     """Names of the fields of a state; None if the state is a scalar."""
     n_states: int | None = None
     """Number of states, for a game with branches, whose next states are checked in every step; else None."""
+    states_of_chain: int | None = None
+    """Number of states, for a game with a public chain, whose policies have a block of rows for each public state;
+    else None."""
 
     @classmethod
     def of(cls, game: Game) -> "Layout":
@@ -29,6 +32,9 @@ class Layout:
             n_actions=None if n_actions is None else int(n_actions),
             state_fields=game.state_dtype.names,
             n_states=game.n_states if isinstance(game, FiniteGame) and game.branch is not None else None,
+            states_of_chain=game.n_states
+            if isinstance(game, FiniteGame) and game.public_chain is not None
+            else None,
         )
 
 

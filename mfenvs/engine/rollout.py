@@ -46,7 +46,7 @@ def checked_rollout(
         If an argument is not allowed; the message names it and what is allowed.
     """
     table = game.policy_shape
-    law = checks.policy_table("policy", policy, table, game.n_agents)
+    law = game.policy_table("policy", policy)
     ids = own_world_ids if world_ids is None else _checked_ids(world_ids)
     n_worlds = len(ids)
     if (deviators is None) != (deviations is None):

@@ -21,6 +21,8 @@ class Trajectories:
     """Weight of all agents in each cell in every step, shape (n_worlds, horizon, n_cells)."""
     discount: float = 1.0
     """The game's discount factor gamma."""
+    public_states: NDArray[np.int32] | None = None
+    """Public states of every step, shape (n_worlds, horizon), of a game with a public chain."""
 
     @property
     def returns(self) -> NDArray[np.float64]:

@@ -1,4 +1,6 @@
-"""The games, each in a file or folder of its own, and those of other libraries in the folder ``classic``.
+"""The games, each in a file or folder of its own.
+
+Those of other libraries are in the folder ``classic``, and games with common noise in ``common_noise``.
 
 Tags in their docstrings say where a definition comes from: [S] the source states it; [R] the source is
 ambiguous or misprinted and we resolved it; [O] the source is silent and the choice is ours.

@@ -2,6 +2,7 @@
 
 from mfenvs.games.auction import Auction
 from mfenvs.games.classic.catalogue import CLASSIC_GAMES
+from mfenvs.games.common_noise.catalogue import COMMON_NOISE_GAMES
 from mfenvs.games.congestion import Congestion
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
@@ -23,5 +24,5 @@ register("BinnedEnergyMarket-v0", BinnedEnergyMarket)
 register("Malware-v0", Malware)
 register("Investment-v0", Investment)
 register("LinearQuadratic-v0", LinearQuadratic)
-for _name, _game_class in CLASSIC_GAMES.items():
+for _name, _game_class in (CLASSIC_GAMES | COMMON_NOISE_GAMES).items():
     register(_name, _game_class)

@@ -23,6 +23,7 @@ from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import check_model, in_double_precision
 from mfenvs.game import FiniteGame, Rule, Rules
 from mfenvs.meanfield.dependence import ProvenDependences, proven_dependences, times_that_matter
+from mfenvs.public_chain import refuse_public_chain
 from mfenvs.rules import World, plain, rule
 
 Array = NDArray[np.float64]
@@ -62,6 +63,7 @@ class RulesAmongOthers:
     def __init__(self, game: FiniteGame) -> None:
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
+        refuse_public_chain(game, "an analysis of the rules among N agents")
         self.game = game
         self._everyone = in_double_precision(game.agents)
         distinct, first, self.kind_of_agent, copies = np.unique(

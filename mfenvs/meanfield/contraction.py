@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.induced import InducedGame, refuse_public_tree
 from mfenvs.meanfield.responses import respond
 
 Array = NDArray[np.float64]
@@ -78,6 +78,7 @@ def contraction_moduli(
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {induced!r}")
+    refuse_public_tree(induced, "contraction_moduli")
     n_pairs = checks.integer("n_pairs", n_pairs, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     d1 = d2 = d3 = 0.0

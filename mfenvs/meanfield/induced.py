@@ -23,6 +23,8 @@ from mfenvs.meanfield.dynamic_programming import (
     start_values_kernel,
     value_scratch,
 )
+from mfenvs.meanfield.public_tree import public_tree
+from mfenvs.meanfield.public_tree_game import PublicTreeGame
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES, TransitionTables
 from mfenvs.play import tabulate
 from mfenvs.rules import World
@@ -105,6 +107,12 @@ class InducedGame:
     infected more often. The flow here averages P over all agents in every state, and not over those who are there.
     The difference is a covariance, of second order in alpha, and part of what Theorem 1 allows for alpha.
 
+    A game with common noise (:attr:`mfenvs.FiniteGame.public_chain`) lives on the tree of its public histories
+    (:mod:`mfenvs.meanfield.public_tree`). There the states of all arrays are pairs of a node and a local state: S
+    is W S_local, with the row ``node * S_local + s``, and a population's mass in a node is the probability of its
+    history. A policy may depend on the whole history, or be given by time and public state (:meth:`policy`). A
+    best response knows the history and not the future. :attr:`tree` tells which node is which history.
+
     All numbers are in float64, and so are constants and parameters that the game gives in double precision. An
     instance must not be used by several threads at once.
 
@@ -131,7 +139,12 @@ class InducedGame:
     def __init__(self, game: FiniteGame, *, sparse: bool | None = None) -> None:
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
+        if game.public_chain is not None:
+            game = PublicTreeGame(game=game, tree=public_tree(game.public_chain, game.horizon))
         self.game = game
+        """The game whose arrays these are: that on the tree of public histories if there is a public chain."""
+        self.tree = game.tree if isinstance(game, PublicTreeGame) else None
+        """The tree of public histories; None in a game without a public chain."""
         self.n_times, self.n_states, self.n_actions = game.policy_shape
         self.initial = np.ascontiguousarray(game.initial_distribution, np.float64)
         """The law of the initial state, shape (S,)."""
@@ -232,10 +245,22 @@ class InducedGame:
         return after
 
     def policy(self, name: str, policy: Any) -> Array:
-        """Check a policy for all agents, and return its probabilities, shape (T, S, A)."""
+        """Check a policy for all agents, and return its probabilities, shape (T, S, A).
+
+        In a game with a public chain it may also be one that knows the time and the public state, of the game's
+        own ``policy_shape`` or (T, M, S_local, A), or any other that :func:`mfenvs.tabulate` takes.
+        """
         if type(policy) is np.ndarray and policy.shape == self.policy_shape:
             return checks.probabilities(name, policy, self.policy_shape)
-        law = tabulate(self.game, policy, name)
+        if isinstance(self.game, PublicTreeGame):
+            given = getattr(policy, "probabilities", policy)
+            if np.shape(given) == self.policy_shape:
+                return checks.probabilities(name, given, self.policy_shape)
+            law = tabulate(self.game.game, policy, name)
+            if law.ndim == 3:
+                return self.game.tree.per_node(law)
+        else:
+            law = tabulate(self.game, policy, name)
         if law.ndim == 4:
             raise ValueError(
                 f"{name} must be one policy for all, of shape {self.policy_shape}, got one for each agent, of"
@@ -418,6 +443,15 @@ class InducedGame:
         self._tables.more_room(arrays.status)
         return self.flow_arrays(dense=arrays.successors is None)
 
+    def at_all_times(self, law: Array) -> Array:
+        """A law over states and actions (S, A) as a population at all times, shape (T, S, A).
+
+        On a tree of public histories the mass of each node is changed to its probability.
+        """
+        if isinstance(self.game, PublicTreeGame):
+            return np.stack([self.game.with_node_masses(law, time) for time in range(self.n_times)])
+        return np.broadcast_to(law, self.policy_shape)
+
     def frozen(self, population: ArrayLike) -> Flow:
         """The decision problem of a single agent in a population (T, S, A) that stays as it is."""
         law = self.population("population", population)
@@ -505,6 +539,8 @@ class InducedGame:
     def _check_every_agent(self) -> None:
         """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
         mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
+        if isinstance(self.game, PublicTreeGame):
+            mu = self.game.with_node_masses(mu, 0)
         if self.is_sparse:
             self._check_every_sparse_row(mu)
             return
@@ -568,6 +604,15 @@ def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
         if table is not None and len(table) == 1:
             tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
     return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
+
+
+def refuse_public_tree(induced: InducedGame, what: str) -> None:
+    """Raise a TypeError if a game lives on a tree of histories, for which ``what`` is not made."""
+    if induced.tree is not None:
+        raise TypeError(
+            f"{what} looks at arbitrary populations, and in a game with a public chain the mass of a node is"
+            f" fixed: it is for games without common noise, got {type(induced.game).__name__}"
+        )
 
 
 def _once(table: NDArray[Any]) -> NDArray[Any]:

@@ -41,6 +41,7 @@ from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.dynamic_programming import solve_each
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate
+from mfenvs.public_chain import refuse_public_chain
 
 Array = NDArray[np.float64]
 
@@ -160,6 +161,7 @@ def n_player_exploitability(
     """
     if not isinstance(game, FiniteGame):
         raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
+    refuse_public_chain(game, "n_player_exploitability")
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
     seed = checks.integer("seed", seed, 0, 2**64 - 1)
     who = _checked_agents(game, agents)

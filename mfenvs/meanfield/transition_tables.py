@@ -21,6 +21,7 @@ from mfenvs.engine.tabulation import (
     new_status,
 )
 from mfenvs.game import FiniteGame
+from mfenvs.meanfield.public_tree_game import PublicTreeGame
 
 Array = NDArray[np.float64]
 
@@ -193,7 +194,10 @@ class TransitionTables:
                 weights = rng.gamma(sharpness, size=shape) + 1e-12
                 populations.append(weights / weights.sum())
         times = np.linspace(0, self._n_times - 1, len(populations)).astype(int)
-        self._filled([(mu, int(time)) for mu, time in zip(populations, times, strict=True)], True)
+        places = [(mu, int(time)) for mu, time in zip(populations, times, strict=True)]
+        if isinstance(game, PublicTreeGame):
+            places = [(game.with_node_masses(mu, time), time) for mu, time in places]
+        self._filled(places, True)
         if game.branch is None:
             assert self._room is not None
             self._resize(int(self._room.n_found.max()))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
+from mfenvs.public_chain import refuse_public_chain
 
 Array = NDArray[np.float64]
 
@@ -17,12 +18,13 @@ class HandedOver:
     Raises
     ------
     TypeError
-        If the game is not finite.
+        If the game is not finite, or has a public chain.
     ValueError
         If it goes on for ever: the other libraries' games end.
     """
 
     def __init__(self, game: FiniteGame, library: str) -> None:
+        refuse_public_chain(game, f"handing over to {library}")
         self.induced = InducedGame(game)
         if game.is_infinite:
             raise ValueError(

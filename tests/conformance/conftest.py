@@ -81,9 +81,10 @@ CLASSIC = [
     Case("DiscountedEpidemic-v0", SMALL),
     Case("EquilibriumPrice-v0", SMALL),
     Case("TreasureHunting-v0", SMALL),
+    Case("ClosingBeachBar-v0", SMALL | {"n_places": 7, "bar": 3, "closing_time": 2}),
 ]
-"""Classic games of every kind: with masks, discounted, with a reported signal, with a signal that rules read. The
-APIs know no more kinds; tests/games/classic runs each game through the main ones."""
+"""Games of every kind: with masks, discounted, with a reported signal, with a signal that rules read, with a
+public chain. The APIs know no more kinds; tests/games/classic runs each game through the main ones."""
 
 
 def has_a_law_to_test(case: Case) -> bool:

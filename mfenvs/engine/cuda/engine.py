@@ -337,7 +337,8 @@ class CudaEngine(Engine):
         when = self.time, self._seed, self._episode, self._ids
         assert self._programs.act is not None
         table = self._device.upload(cumulated)
-        self._launch(self._programs.act, self.game.n_agents, table, *plan, self._states, actions, *when)
+        drawn = table, *plan, self._states, actions, self._signal, *when
+        self._launch(self._programs.act, self.game.n_agents, *drawn)
         return actions
 
     def rollout(
@@ -371,6 +372,7 @@ class CudaEngine(Engine):
         counts = device.empty((horizon, n_worlds, game.n_cells), np.float32)
         signal = device.zeros((n_worlds, game.n_signals), np.float32)
         sums = None if self._sums is None else device.zeros((n_worlds, game.n_cells), np.float64)
+        public_states = None if game.public_chain is None else device.empty((horizon, n_worlds), np.int32)
         ids, table = device.upload(plan.world_ids), device.upload(plan.policy)
         deviating = device.upload(plan.deviators), device.upload(plan.deviations)
         when = signed(plan.seed), plan.episode
@@ -379,7 +381,9 @@ class CudaEngine(Engine):
             device.copy(plan.starts.astype(game.state_dtype), onto=states[0])
         assert self._programs.act is not None
         for h in range(horizon):
-            chosen = table, *deviating, states[h], actions[h], h, *when, ids
+            if public_states is not None:
+                self._launch_for(self._programs.read_public_states, 1, n_worlds, signal, public_states[h])
+            chosen = table, *deviating, states[h], actions[h], signal, h, *when, ids
             self._launch_for(self._programs.act, n_worlds, n, *chosen)
             moved = states[h], actions[h], states[h + 1], rewards[h], counts[h], sums, signal, ids
             self._advance(*moved, h, *when)
@@ -391,7 +395,12 @@ class CudaEngine(Engine):
             return np.ascontiguousarray(device.download(array).swapaxes(0, 1))
 
         run = Trajectories(
-            on_host(states), on_host(actions), on_host(rewards), on_host(counts), discount=game.discount
+            on_host(states),
+            on_host(actions),
+            on_host(rewards),
+            on_host(counts),
+            discount=game.discount,
+            public_states=None if public_states is None else on_host(public_states),
         )
         game.check_states(run.states)
         return run

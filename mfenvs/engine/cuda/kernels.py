@@ -17,7 +17,7 @@ from typing import Any
 from numba import cuda, float32, float64, int32
 
 from mfenvs.checks import is_row
-from mfenvs.engine.acting import ROW_TOLERANCE, draw_from_row, sample_rule
+from mfenvs.engine.acting import ROW_TOLERANCE, draw_from_row, first_row_rule, sample_rule
 from mfenvs.engine.counting import own_count_rules
 from mfenvs.engine.cpu import store_rule
 from mfenvs.engine.cuda.adder import Adder, add_atomically
@@ -64,6 +64,7 @@ class CudaKernels:
     count_places: Kernel | None
     divide: Kernel
     add_returns: Kernel
+    read_public_states: Kernel
 
 
 @functools.cache
@@ -88,12 +89,13 @@ def build_cuda_kernels(rules: Rules, layout: Layout, in_blocks: bool) -> CudaKer
         publish=None if rules.publish is None else _publish_kernel(rules.publish),
         observe=_observe_kernel(rules.observe),
         masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
-        act=_act_kernel(layout.n_actions) if layout.n_actions is not None else None,
+        act=None if layout.n_actions is None else _act_kernel(layout.n_actions, layout.states_of_chain),
         draw=draw if is_discrete else None,
         draw_box=None if is_discrete else draw_box,
         count_places=None if rules.place is None else _count_places_kernel(rules.place),
         divide=divide,
         add_returns=add_returns,
+        read_public_states=read_public_states,
     )
 
 
@@ -340,8 +342,8 @@ def _masks_kernel(allowed: Callable[..., Any]) -> Kernel:
     return masks
 
 
-def _act_kernel(n_actions: int) -> Kernel:
-    sample = sample_rule(n_actions)
+def _act_kernel(n_actions: int, states_of_chain: int | None) -> Kernel:
+    sample, first_row = sample_rule(n_actions), first_row_rule(states_of_chain)
 
     def act(
         cumulative: Any,
@@ -349,6 +351,7 @@ def _act_kernel(n_actions: int) -> Kernel:
         deviations: Any,
         states: Any,
         actions: Any,
+        signal: Any,
         time: Any,
         seed: Any,
         episode: Any,
@@ -358,13 +361,13 @@ def _act_kernel(n_actions: int) -> Kernel:
         now = time if cumulative.shape[1] > 1 else 0
         deviating = time if deviations.shape[1] > 1 else 0
         for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
-            key = step_key(seed, world_ids[w], episode, time, ACT)
+            key, first = step_key(seed, world_ids[w], episode, time, ACT), first_row(signal[w])
             for i in range(cuda.grid(1), states.shape[1], cuda.gridsize(1)):
-                draw, state = uniform(agent_key(key, i), 0), states[w, i]
+                draw, row = uniform(agent_key(key, i), 0), first + states[w, i]
                 if i == deviators[w]:
-                    actions[w, i] = sample(deviations, w, deviating, state, draw)
+                    actions[w, i] = sample(deviations, w, deviating, row, draw)
                 else:
-                    actions[w, i] = sample(cumulative, i if cumulative.shape[0] > 1 else 0, now, state, draw)
+                    actions[w, i] = sample(cumulative, i if cumulative.shape[0] > 1 else 0, now, row, draw)
 
     return act
 
@@ -414,6 +417,12 @@ def divide(array: Any, number: Any) -> None:
     for w in range(cuda.blockIdx.y, array.shape[0], cuda.gridDim.y):
         for k in range(cuda.grid(1), array.shape[1], cuda.gridsize(1)):
             array[w, k] /= number
+
+
+def read_public_states(signal: Any, out: Any) -> None:
+    """Write the public state of every world, the last entry of its signal, into ``out`` (n_worlds,)."""
+    for w in range(cuda.grid(1), signal.shape[0], cuda.gridsize(1)):
+        out[w] = int32(signal[w, signal.shape[1] - 1])
 
 
 def add_returns(returns: Any, rewards: Any, factor: Any, status: Any) -> None:

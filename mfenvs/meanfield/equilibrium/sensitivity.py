@@ -132,7 +132,7 @@ class Sensitivity:
         reads = Reads.NOTHING
         for _ in range(POPULATIONS):
             law = rng.dirichlet(np.ones(n_states * n_actions)).reshape(n_states, n_actions)
-            everywhere = np.broadcast_to(law, self._shape)
+            everywhere = self._induced.at_all_times(law)
             between = rng.uniform(-1.0, 1.0, law.shape)
             between -= (law * between).sum(axis=-1, keepdims=True) / law.sum(axis=-1, keepdims=True)
             self._tabulate_around(everywhere, between)
@@ -159,7 +159,7 @@ class Sensitivity:
             for moving in range(n_columns):
                 moved = np.zeros(n_columns)
                 moved[moving] = 1.0
-                self._tabulate_around(np.broadcast_to(law, self._shape), self._factors(moved))
+                self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
                 reads[:, moving] |= self._differences()
         return columns_moved_together(reads)
 

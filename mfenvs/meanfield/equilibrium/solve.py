@@ -48,7 +48,8 @@ class Solution:
     """What :func:`solve` returns."""
 
     policy: Array
-    """The policy of least exploitability that was found, shape (T, S, A)."""
+    """The policy of least exploitability that was found, shape (T, S, A). In a game with a public chain S counts
+    pairs of a public history and a local state (:class:`~mfenvs.InducedGame`)."""
     flow: Flow
     """Its population flow, and the decision problem in it."""
     exploitability: float
@@ -68,6 +69,11 @@ class Solution:
     """Why it stopped: ``tolerance``, ``time``, ``callback`` or ``interrupted``."""
     history: tuple[Report, ...]
     """A report for every policy that was evaluated."""
+    public_policy: Array | None = None
+    """In a game with a public chain, the nearest policy that knows the time and the public state and not the whole
+    history (:meth:`~mfenvs.meanfield.public_tree.PublicTree.by_public_state`), shape (T, M, S, A)."""
+    public_exploitability: float | None = None
+    """The exploitability of ``public_policy``: near that of ``policy`` if the history does not matter."""
 
     @property
     def is_solved(self) -> bool:
@@ -166,9 +172,13 @@ class _Search:
                     break
         except KeyboardInterrupt:
             stopped = Stopped.INTERRUPTED
+        flow, public_policy, public_gap = self.induced.flow(self.best_policy), None, None
+        if self.induced.tree is not None:
+            public_policy, _ = self.induced.tree.by_public_state(self.best_policy, flow.mu)
+            public_gap = self.induced.exploitability(public_policy)
         return Solution(
             policy=self.best_policy,
-            flow=self.induced.flow(self.best_policy),
+            flow=flow,
             exploitability=self.best,
             exploitabilities=self.induced.exploitabilities(self.best_policy),
             policies=self.induced.game.policies_by_population(self.best_policy),
@@ -177,6 +187,8 @@ class _Search:
             seconds=self._elapsed(),
             stopped=stopped or Stopped.TIME,
             history=tuple(self.history),
+            public_policy=public_policy,
+            public_exploitability=public_gap,
         )
 
     def _elapsed(self) -> float:
