@@ -59,7 +59,8 @@ def sample_rule(n_actions: int) -> Callable[..., Any]:
 def first_row_rule(states_of_chain: int | None) -> Callable[..., Any]:
     """Make the rule that finds the first row of a policy table that belongs to the public state in a signal.
 
-    The table has a block of ``states_of_chain`` rows for each public state; without a public chain (None) it is one.
+    The table has a block of ``states_of_chain`` rows for each public state; without a public chain (None) it is
+    one block.
     """
     n_rows = states_of_chain or 0
 
