@@ -20,6 +20,7 @@ from mfenvs.games.classic.normal_form import NormalForm
 from mfenvs.games.classic.periodic_aversion import PeriodicAversion
 from mfenvs.games.classic.random_linear import RandomLinear
 from mfenvs.games.classic.rock_paper_scissors import RepeatedRockPaperScissors, WeightedRockPaperScissors
+from mfenvs.games.classic.routing.game import DynamicRouting, SiouxFallsRouting
 from mfenvs.games.classic.social_dilemma import SocialDilemma
 from mfenvs.games.classic.treasure_hunting import TreasureHunting
 
@@ -45,6 +46,8 @@ CLASSIC_GAMES: dict[str, type[ClassicGame]] = {
     "NormalForm-v0": NormalForm,
     "PeriodicAversion-v0": PeriodicAversion,
     "SocialDilemma-v0": SocialDilemma,
+    "DynamicRouting-v0": DynamicRouting,
+    "SiouxFallsRouting-v0": SiouxFallsRouting,
     # Of Bench-MFG.
     "RepeatedRockPaperScissors-v0": RepeatedRockPaperScissors,
     "DiscountedEpidemic-v0": DiscountedEpidemic,
