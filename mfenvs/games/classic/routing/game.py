@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from mfenvs.rules import crowd, rule
 LinkRow = tuple[str, str, float, float, float, float]
 TripRow = tuple[str, str, float, float]
 
-DOWN, RANDOM = "down", "random"
+DOWN: Final = "down"
+RANDOM: Final = "random"
 NO_LINK = -1
 NEARLY = 1e-9
 """A travel time that is less than a whole number of steps by so much counts as that number: rounding in the sums

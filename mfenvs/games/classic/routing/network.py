@@ -69,7 +69,7 @@ class Network:
         """The travel time of a link with so many vehicles; infinity if it is too large for a float."""
         road = self.links[link]
         try:
-            return road.free_flow_time * (1.0 + road.coefficient * (vehicles / road.capacity) ** road.power)
+            return float(road.free_flow_time * (1.0 + road.coefficient * (vehicles / road.capacity) ** road.power))
         except OverflowError:
             return math.inf
 
