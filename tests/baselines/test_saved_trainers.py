@@ -36,6 +36,8 @@ FAST = {
     "td": {"episodes": 2},
     "independent-q": {"episodes": 2},
     "mf-q": {"episodes": 2},
+    "deep-mirror-descent": {"n_updates": 8, "hidden": (3,)},
+    "deep-fictitious-play": {"n_updates": 8, "n_average_updates": 8, "hidden": (3,), "reservoir_size": 12},
     "stationary-pg": {"n_runs": 2, "mean_field_steps": 3, "n_trajectories": 2, "trajectory_length": 4},
 }
 TABULAR = [name for name, trainer in ALGORITHMS.items() if issubclass(trainer, Trainer)]

@@ -23,9 +23,15 @@ def discount_of(trainer_class: type[Trainer]) -> float:
     return 0.8 if trainer_class.name == "stationary-pg" else 1.0
 
 
+FAST = {
+    "deep-mirror-descent": {"n_updates": 8},
+    "deep-fictitious-play": {"n_updates": 8, "n_average_updates": 8},
+}
+
+
 def small(trainer_class: type[Trainer], seed: int = 3) -> Trainer:
     game = make("Epidemic-v0", n_agents=20, horizon=3, discount=discount_of(trainer_class))
-    return trainer_class(game, seed=seed)
+    return trainer_class(game, seed=seed, **FAST.get(trainer_class.name, {}))
 
 
 def learned(trainer: Trainer) -> dict[str, np.ndarray]:

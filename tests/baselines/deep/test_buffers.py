@@ -55,7 +55,7 @@ def kept_rows(parts, seed):
 
 @pytest.mark.parametrize("parts", [[40], [1] * 9 + [31], [5, 20, 15]])
 def test_a_reservoir_is_a_uniform_sample(parts):
-    """Every row is kept with probability 7/40, every pair with 7 6 / (40 39). Each test errs with probability 1e-7.
+    """Every row is kept with probability 7/40, every pair with 7 6 / (40 39). Tests err with probability 1e-7.
 
     Numbers of repetitions in which a row is kept are those of a hypergeometric law: their sum is fixed, so that
     (n - 1) / n times the sum of squared standard scores is chi-squared with n - 1 degrees of freedom.
