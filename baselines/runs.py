@@ -55,8 +55,6 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         IndependentPPOTrainer,
         RiskAversePPOTrainer,
         ActorCriticTrainer,
-        DeepMirrorDescent,
-        AverageNetworkFictitiousPlay,
         OnlineMirrorDescent,
         FictitiousPlay,
         FixedPoint,
@@ -75,6 +73,8 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         IndependentQ,
         MFQ,
         StationaryPolicyGradient,
+        DeepMirrorDescent,
+        AverageNetworkFictitiousPlay,
     )
 }
 """The trainers by their names on the command line."""

@@ -49,7 +49,7 @@ class DeepConfig(TrainerConfig):
     batch_size: int = 128
     """Number of transitions in the minibatch of a gradient step [S: OpenSpiel's example]."""
     learning_rate: float = 1e-3
-    """Learning rate of Adam for the Q-network."""
+    """Learning rate of Adam for the Q-network, at most 1: about the size of a change of a parameter."""
     target_every: int = 50
     """Number of gradient steps after which the target network becomes a copy of the Q-network. A game that ends
     needs as many copies as it has steps for values to travel from its end to its beginning."""
@@ -80,7 +80,7 @@ class DeepConfig(TrainerConfig):
         checks.real("epsilon", self.epsilon, 0.0, 1.0)
         for name in ("buffer_size", "n_updates", "batch_size", "target_every"):
             checks.integer(name, getattr(self, name), 1, MOST_ROWS)
-        checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
+        checks.real("learning_rate", self.learning_rate, 0.0, 1.0, exclude_low=True)
         checks.real("max_grad_norm", self.max_grad_norm, 0.0, exclude_low=True)
         for layer, size in enumerate(self.hidden):
             checks.integer(f"hidden[{layer}]", size, 1, MOST_ROWS)
@@ -132,12 +132,12 @@ class AverageNetworkConfig(DeepConfig):
     n_average_updates: int = 2000
     """Number of gradient steps of the average network in an iteration [S: OpenSpiel's example]."""
     average_learning_rate: float = 1e-3
-    """Learning rate of Adam for the average network."""
+    """Learning rate of Adam for the average network, at most 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.integer("answer_episodes", self.answer_episodes, 1, MOST_EPISODES)
         for name in ("reservoir_size", "n_average_updates"):
             checks.integer(name, getattr(self, name), 1, MOST_ROWS)
-        checks.real("average_learning_rate", self.average_learning_rate, 0.0, exclude_low=True)
+        checks.real("average_learning_rate", self.average_learning_rate, 0.0, 1.0, exclude_low=True)
         checks.real("explorers", self.explorers, 0.0, 1.0, exclude_low=True)

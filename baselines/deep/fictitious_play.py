@@ -104,7 +104,7 @@ class AverageNetworkFictitiousPlay(DeepTrainer):
             observations, masks, actions = self._reservoir.sample(config.batch_size, rng, self._device)
             logs = log_policy(self._average.network(observations), masks, 1.0)
             losses.append(self._average.descend(-logs.gather(1, actions[:, None]).mean()))
-        self._average.check_finite()
+        self._average.check_parameters()
         return float(np.mean(losses))
 
     def _state(self) -> dict[str, NDArray[Any]]:

@@ -16,11 +16,18 @@ from mfenvs import checks
 from mfenvs.files import ArraySpecification
 
 from ..neural.config import ACTIVATIONS
-from ..neural.finite import is_finite
 from .targets import log_policy
 
 ADAM = "exp_avg", "exp_avg_sq", "step"
 """The state of Adam for each parameter: the first two moments of its gradient, and the number of steps."""
+
+LARGEST_PARAMETER = 1e6
+"""Largest size of a parameter: the squares of what networks with larger ones compute may overflow."""
+LARGEST_RATIO = 8.0
+"""The first moment of Adam is at most 7.3 times the root of the second: by Cauchy and Schwarz the square of that
+number is (1 - .9)^2 / ((1 - .999) (1 - .9^2 / .999))."""
+LEAST_MOMENT = 1e-15
+"""First moments below this have gradients whose squares underflow single precision."""
 
 
 def layer_sizes(width: int, hidden: tuple[int, ...], n_actions: int) -> list[int]:
@@ -99,11 +106,15 @@ class Learner:
         self.optimizer.step()
         return value
 
-    def check_finite(self) -> None:
-        """Raise a ValueError if a parameter is not finite."""
+    def check_parameters(self) -> None:
+        """Raise a ValueError if a parameter is not finite, or too large."""
         for name, parameter in self.network.named_parameters():
-            if not is_finite(parameter):
-                raise ValueError(f"the networks' parameters must be finite, those of {name} are not")
+            largest = float(parameter.detach().abs().max())
+            if not largest <= LARGEST_PARAMETER:  # Written such that a NaN fails the comparison.
+                raise ValueError(
+                    f"the networks' parameters must be at most {LARGEST_PARAMETER:g} in size, those of {name} are"
+                    f" as large as {largest:g}: a learning rate that is too large makes them so"
+                )
 
     def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """The parameters and the optimiser's state, by name."""
@@ -113,7 +124,11 @@ class Learner:
                 yield f"{name}.{key}", self.optimizer.state[parameter][key].cpu().numpy()
 
     def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what :meth:`arrays` gave."""
+        """Take over what :meth:`arrays` gave; ValueError if no gradients lead to these moments."""
+        for name, _ in self.network.named_parameters():
+            first, second = arrays[f"{name}.exp_avg"], arrays[f"{name}.exp_avg_sq"]
+            if not (np.abs(first) <= LARGEST_RATIO * np.sqrt(second) + LEAST_MOMENT).all():
+                raise ValueError(f"{name}.exp_avg must be at most {LARGEST_RATIO:g} times the root of exp_avg_sq")
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(torch.from_numpy(arrays[name]))
@@ -126,7 +141,7 @@ def learner_specification(sizes: list[int]) -> dict[str, ArraySpecification]:
     found = {}
     for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         for name, shape in ((f"{2 * layer}.weight", (outputs, inputs)), (f"{2 * layer}.bias", (outputs,))):
-            found[name] = ArraySpecification(np.float32, shape)
+            found[name] = ArraySpecification(np.float32, shape, low=-LARGEST_PARAMETER, high=LARGEST_PARAMETER)
             found[f"{name}.exp_avg"] = ArraySpecification(np.float32, shape)
             found[f"{name}.exp_avg_sq"] = ArraySpecification(np.float32, shape, low=0.0)
             found[f"{name}.step"] = ArraySpecification(np.float32, (), low=0.0)

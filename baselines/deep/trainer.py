@@ -164,7 +164,7 @@ class DeepTrainer(Trainer[Any]):
                     target.load_state_dict(self._q.network.state_dict())
                 losses.append(self._update(target, rng))
             done = last
-        self._q.check_finite()
+        self._q.check_parameters()
         return {
             "train/return": float(np.mean(returns)),
             "train/q_loss": float(np.mean(losses[-config.target_every :])),

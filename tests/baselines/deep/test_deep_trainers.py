@@ -391,3 +391,29 @@ def test_a_file_whose_reservoir_takes_masked_actions_is_refused(tmp_path):
     np.savez(tmp_path / "bad.npz", **members)
     with pytest.raises(ValueError, match=r"bad.npz.*reservoir/actions must be allowed by reservoir/masks"):
         AverageNetworkFictitiousPlay.load(tmp_path / "bad.npz", trainer.game)
+
+
+def test_a_file_with_impossible_moments_is_refused(tmp_path):
+    trainer = DeepMirrorDescent(make("BeachBar-v0", n_agents=20), **TINY[DeepMirrorDescent])
+    trainer.learn(1).save(tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz") as file:
+        members = dict(file)
+    for name, value, message in (
+        ("q/0.weight.exp_avg", 1e6, r"0.weight.exp_avg must be at most 8 times the root of exp_avg_sq"),
+        ("q/0.weight", 1e7, r"q/0.weight\[0, 0\] must be a finite number in \[-1e\+06, 1e\+06\]"),
+        ("q/2.bias.exp_avg_sq", -1.0, r"q/2.bias.exp_avg_sq\[0\] must be a finite number in \[0, inf\]"),
+    ):
+        np.savez(tmp_path / "bad.npz", **members | {name: np.full_like(members[name], value)})
+        with pytest.raises(ValueError, match=message):
+            DeepMirrorDescent.load(tmp_path / "bad.npz")
+
+
+def test_parameters_that_grow_without_bound_undo_the_iteration():
+    trainer = DeepMirrorDescent(make("BeachBar-v0", n_agents=20), **TINY[DeepMirrorDescent])
+    with torch.no_grad():
+        trainer._q.network[0].weight[0, 0] = 2e6
+    before = arrays_of(trainer)
+    with pytest.raises(ValueError, match=r"parameters must be at most 1e\+06 in size, those of 0.weight"):
+        trainer.learn(1)
+    for name, array in arrays_of(trainer).items():
+        np.testing.assert_array_equal(array, before[name])
