@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mfenvs import Engine, InducedGame, make
+from mfenvs.files import FileError
 from mfenvs.games.classic.routing.data import (
     BRAESS_LINKS,
     SIOUX_FALLS_LINKS,
@@ -14,6 +15,7 @@ from mfenvs.games.classic.routing.data import (
     SIOUX_FALLS_TWO_TRIPS,
 )
 from mfenvs.games.classic.routing.network import with_connectors
+from mfenvs.games.classic.routing.tntp import read_tntp
 
 TOWN = {
     "links": [
@@ -273,6 +275,8 @@ def test_connectors():
     assert induced.value(induced.uniform_policy()) == pytest.approx(-7.0)
 
 
+FINE = {"links": SIOUX_FALLS_LINKS, "trips": SIOUX_FALLS_TWO_TRIPS, "horizon": 90_000, "step_length": 1e-5}
+"""So many steps that there are millions of states."""
 ROAD = ("A", "B", 1.0, 1.0, 0.0, 1.0)
 
 
@@ -316,6 +320,11 @@ ROAD = ("A", "B", 1.0, 1.0, 0.0, 1.0)
             r"trips\[1\] must not be the same trip as trips\[0",
         ),
         ({"trips": [("C", "B", 1.0)]}, r"trips\[0\] must be possible: no way leads from 'C' to 'B'"),
+        (
+            {"links": [("O", "A", 1.0, 1.0), ("A", "O", 1.0, 1.0)], "trips": [("O", "A", 1.0)]},
+            r"trips\[0\] must lead to another link, got 'O' to 'A'",
+        ),
+        (FINE, "states times that of links and destinations must be at most"),
         ({"rounding": "up"}, "rounding must be one of 'down', 'random'"),
         ({"step_length": 0.0}, "step_length must be a finite number in"),
         ({"horizon": 10**6}, "horizon must be at most 100000"),
@@ -324,3 +333,92 @@ ROAD = ("A", "B", 1.0, 1.0, 0.0, 1.0)
 def test_wrong_networks_are_named(changed, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make("DynamicRouting-v0", **changed)
+
+
+NET = """<NUMBER OF ZONES> 3
+<NUMBER OF NODES> 4
+<FIRST THRU NODE> 3
+<NUMBER OF LINKS> 4
+<END OF METADATA>
+
+~ \tinit_node\tterm_node\tcapacity\tlength\tfree_flow_time\tb\tpower\tspeed\ttoll\tlink_type\t;
+\t1\t3\t25.5\t6\t2\t0.15\t4\t0\t0\t1\t;
+\t3\t2\t10\t6\t1.5\t0.3\t1\t0\t0\t1\t;
+
+\t3\t4\t10\t6\t1\t0\t1\t0\t0\t1\t;
+\t4\t2\t10\t6\t1\t0\t1\t0\t0\t1\t;
+"""
+DEMAND = """<NUMBER OF ZONES> 3
+<TOTAL OD FLOW> 12.5
+<END OF METADATA>
+
+Origin  1
+    1 :  2.0;   2 :  7.5;
+    4 :  0.0;
+Origin 3
+    2 :  3.0;
+"""
+
+
+def written(folder, net=NET, demand=DEMAND):
+    (folder / "net.tntp").write_text(net)
+    (folder / "trips.tntp").write_text(demand)
+    return folder / "net.tntp", folder / "trips.tntp"
+
+
+def test_a_network_from_files(tmp_path):
+    """Node 1 and 2 are not driven through; the trip from 1 to itself and the empty one are left out."""
+    links, trips = read_tntp(*written(tmp_path))
+    assert links == (
+        ("1:out", "3", 2.0, 25.5, 0.15, 4.0),
+        ("3", "2:in", 1.5, 10.0, 0.3, 1.0),
+        ("3", "4", 1.0, 10.0, 0.0, 1.0),
+        ("4", "2:in", 1.0, 10.0, 0.0, 1.0),
+        ("bef_1:out", "1:out", 0.0, 1.0, 0.0, 4.0),
+        ("bef_3", "3", 0.0, 1.0, 0.0, 4.0),
+        ("2:in", "aft_2:in", 0.0, 1.0, 0.0, 4.0),
+    )
+    assert trips == (("bef_1:out", "aft_2:in", 7.5, 0.0), ("bef_3", "aft_2:in", 3.0, 0.0))
+    game = make("DynamicRouting-v0", links=links, trips=trips, step_length=0.5, horizon=12)
+    induced = InducedGame(game)
+    own, best = vehicles_by_name(links, trips, 0.5, 12, by_name(game, induced.uniform_policy()))
+    assert induced.value(induced.uniform_policy()) == pytest.approx(own)
+    assert induced.exploitability(induced.uniform_policy()) == pytest.approx(best - own, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"net": "no metadata"}, "net.tntp: it must have a line <END OF METADATA>"),
+        ({"net": NET.replace("LINKS> 4", "LINKS> 5")}, "net.tntp: it must hold 5 links, as it says, got 4"),
+        (
+            {"net": NET.replace("25.5", "nan")},
+            "net.tntp: an entry of line 8 must be a finite number >= 0, got 'nan'",
+        ),
+        ({"net": NET.replace("\t1\t3", "\tx\t3")}, "net.tntp: an entry of line 8 must be a number of a node"),
+        (
+            {"net": NET.replace("THRU NODE> 3", "THRU NODE> -3")},
+            "net.tntp: an entry of the metadata must be a number",
+        ),
+        ({"net": NET + "1 2;\n"}, "net.tntp: line 13 must hold at least 7 numbers"),
+        (
+            {"demand": DEMAND.replace("12.5", "13")},
+            "trips.tntp: its trips must add up to 13 vehicles, .* got 12.5",
+        ),
+        ({"demand": DEMAND.replace("Origin  1", "")}, "trips.tntp: line 6 must hold 'node : vehicles;' after an"),
+        ({"demand": DEMAND.replace("2 :  3.0", "2 - 3.0")}, "trips.tntp: line 9 must hold 'node : vehicles;'"),
+        ({"demand": DEMAND.replace("3.0", "-3.0")}, "trips.tntp: an entry of line 9 must be a finite number >= 0"),
+    ],
+)
+def test_wrong_files_are_named(changed, message, tmp_path):
+    with pytest.raises(FileError, match=message):
+        read_tntp(*written(tmp_path, **changed))
+
+
+def test_missing_files_and_other_bytes_are_named(tmp_path):
+    net, trips = written(tmp_path)
+    with pytest.raises(FileError, match=r"none\.tntp"):
+        read_tntp(tmp_path / "none.tntp", trips)
+    trips.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FileError, match=r"trips\.tntp"):
+        read_tntp(net, trips)

@@ -29,6 +29,8 @@ NO_LINK = -1
 NEARLY = 1e-9
 """A travel time that is less than a whole number of steps by so much counts as that number: rounding in the sums
 of vehicles would decide otherwise."""
+MOST_FEATURES = 2**27
+"""Largest number of features of all states together: a gigabyte."""
 MOST_STEPS = 100_000
 """Largest horizon, and so the largest number of steps on a link."""
 
@@ -107,7 +109,9 @@ class DynamicRouting(ClassicGame):
     * a vehicle's trip is drawn in proportion to the trips' vehicles. It departs after floor(departure /
       step_length) steps, in which it is on its first link [S]
 
-    OpenSpiel leaves out of v those who must stay for ``horizon`` steps or more; here they count [R].
+    Networks of one's own are given as ``links`` and ``trips``, or read from files by
+    :func:`~mfenvs.games.classic.routing.tntp.read_tntp` [O]. OpenSpiel leaves out of v those who must stay for
+    ``horizon`` steps or more; here they count [R].
 
     Known: on the network of Braess with ``step_length`` .05, an equilibrium sends 3/4 of the vehicles from A to B
     and 2/3 of these to C, so that all ways take 3.75. Without the link from B to C half of them go to B, and all
@@ -216,6 +220,7 @@ class DynamicRouting(ClassicGame):
 
     def _numbered(self, network: Network) -> Roads:
         n_links, n_goals = len(network.links), len(network.last_links)
+        checks.at_most("the number of links times that of destinations", n_links * n_goals, MAX_CELLS)
         most_left = np.zeros(n_links, np.int32)
         for k in range(n_links):
             steps = min(network.travel_time(k, network.total) / self.step_length + NEARLY, float(self.horizon))
@@ -230,6 +235,8 @@ class DynamicRouting(ClassicGame):
         starts = np.concatenate([[0], np.cumsum(np.where(on_the_way, sizes, 0).ravel())])
         arrived = int(starts[-1])
         checks.at_most("the number of states (links, steps on them and destinations)", arrived + 2, MAX_CELLS)
+        n_features = (arrived + 2) * (n_links + n_goals + 2)
+        checks.at_most("the number of states times that of links and destinations", n_features, MOST_FEATURES)
         first_states = np.where(on_the_way, starts[:-1].reshape(n_goals, n_links), arrived + 1)
         first_states[np.arange(n_goals), network.last_links] = arrived
         link_of, left_of, goal_of = (np.full(arrived + 2, value, np.int32) for value in (NO_LINK, 0, 0))

@@ -107,6 +107,7 @@ def checked_network(links: Any, trips: Any) -> Network:
         incoming.setdefault(road.end, []).append(k)
     turns = tuple(tuple(outgoing.get(road.end, ())) for road in roads)
     first_links, ends = [], []
+    reached: dict[int, set[int]] = {}
     seen: dict[tuple[str, str, float], int] = {}
     for k, trip in enumerate(travels):
         first_links.append(_only(f"trips[{k}].origin", trip.origin, outgoing, "out of"))
@@ -114,7 +115,11 @@ def checked_network(links: Any, trips: Any) -> Network:
         same = seen.setdefault((trip.origin, trip.destination, trip.departure), k)
         if same != k:
             raise ValueError(f"trips[{k}] must not be the same trip as trips[{same}]: add their vehicles up")
-        if ends[k] not in _ahead(first_links[k], turns):
+        if first_links[k] == ends[k]:
+            raise ValueError(f"trips[{k}] must lead to another link, got {trip.origin!r} to {trip.destination!r}")
+        if first_links[k] not in reached:
+            reached[first_links[k]] = _ahead(first_links[k], turns)
+        if ends[k] not in reached[first_links[k]]:
             raise ValueError(
                 f"trips[{k}] must be possible: no way leads from {trip.origin!r} to {trip.destination!r}"
             )
