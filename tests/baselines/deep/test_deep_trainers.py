@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,10 @@ from baselines import AverageNetworkFictitiousPlay, DeepMirrorDescent
 from baselines.callbacks import ExploitabilityCallback, StopAfter
 from baselines.deep.networks import NetworkPolicy
 from baselines.policies import TabularPolicy
-from mfenvs import Game, InducedGame, evaluate, make
+from baselines.runs import load_trainer, read_run, save_results, write_config
+from mfenvs import Engine, Game, InducedGame, evaluate, make
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.play import Player
 from mfenvs.rules import rule
 
 BOTH = pytest.mark.parametrize("trainer_class", [DeepMirrorDescent, AverageNetworkFictitiousPlay])
@@ -268,8 +271,6 @@ class Line(Game):
 
     @property
     def action_space(self):
-        import gymnasium
-
         return gymnasium.spaces.Discrete(3)
 
 
@@ -417,3 +418,35 @@ def test_parameters_that_grow_without_bound_undo_the_iteration():
         trainer.learn(1)
     for name, array in arrays_of(trainer).items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_networks_are_played_with_action_masks():
+    game = Line()
+    trainer = DeepMirrorDescent(game, **TINY[DeepMirrorDescent])
+    engine, player = Engine(game, 5), Player(game, trainer.policy)
+    engine.reset(seed=3)
+    for _ in range(game.horizon):
+        masks = engine.action_masks()
+        actions = player.actions(engine)
+        assert not masks.all()
+        assert np.take_along_axis(masks, actions[..., None], -1).all()
+        engine.step(actions)
+
+
+@BOTH
+@pytest.mark.parametrize("observe", [(), ("mean-field",)])
+def test_run_folders(trainer_class, observe, tmp_path):
+    """A table is in a file of its own; a network in the checkpoint only."""
+    game = make("BeachBar-v0", n_agents=20)
+    trainer = trainer_class(game, **TINY[trainer_class], observe=observe).learn(1)
+    write_config(tmp_path, trainer, 1000)
+    save_results(tmp_path, trainer)
+    assert (tmp_path / "policy.npz").exists() == (not observe)
+    found_game, policy, _ = read_run(tmp_path)
+    assert found_game == game
+    assert isinstance(policy, NetworkPolicy if observe else TabularPolicy)
+    seen = np.random.default_rng(0).random((7, trainer._sizes[0]), np.float32)
+    if observe:
+        expected = trainer.policy.action_probabilities(seen)
+        np.testing.assert_array_equal(policy.action_probabilities(seen), expected)
+    assert_same(load_trainer(tmp_path, trainer.name, game, trainer.config), trainer)
