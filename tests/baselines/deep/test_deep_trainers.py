@@ -202,6 +202,35 @@ def test_the_reservoir_counts_every_iteration_alike():
     assert seen == [90, 180, 270]
 
 
+def test_random_seeds_differ():
+    """By the seed of the trainer, the iteration, the purpose and the number."""
+    game, seeds = make("BeachBar-v0", n_agents=20), []
+    for seed in (0, 1):
+        trainer = DeepMirrorDescent(game, **TINY[DeepMirrorDescent], seed=seed)
+        for _ in range(3):
+            seeds += [trainer._seed_of(purpose, number) for purpose in range(5) for number in range(4)]
+            trainer.learn(1)
+    assert len(set(seeds)) == len(seeds) == 120
+
+
+def test_the_target_network_is_a_copy_from_time_to_time(monkeypatch):
+    options = TINY[DeepMirrorDescent] | {"n_updates": 11, "target_every": 4, "episodes": 3}
+    trainer = DeepMirrorDescent(make("BeachBar-v0", n_agents=20), **options)
+    bias, seen = trainer._q.network[0].bias, []
+
+    def update(target, rng):
+        seen.append(float(target[0].bias[0]))
+        with torch.no_grad():
+            bias[0] = len(seen)
+        return 0.0
+
+    monkeypatch.setattr(trainer, "_update", update)
+    with torch.no_grad():
+        bias[0] = 0.0
+    trainer.learn(1)
+    assert seen == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8]
+
+
 def test_explorers_are_so_many_of_every_world():
     trainer = DeepMirrorDescent(make("BeachBar-v0", n_agents=20), n_worlds=3, explorers=0.25)
     rng = np.random.default_rng(0)

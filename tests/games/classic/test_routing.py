@@ -28,12 +28,22 @@ TOWN = {
         ("C", "X", 0.0, 1.0, 0.0, 1.0),
         ("A", "Y", 0.0, 1.0, 0.0, 1.0),
         ("C", "Z", 0.0, 1.0, 0.0, 1.0),
+        ("C", "P", 0.5, 0.5, 4.0, 1.0),
     ],
-    "trips": [("O", "X", 9.0, 0.0), ("P", "Y", 4.0, 1.1), ("O", "X", 3.0, 2.0), ("P", "X", 2.0, 0.0)],
+    "trips": [
+        ("O", "X", 9.0, 0.0),
+        ("P", "Y", 4.0, 1.1),
+        ("O", "X", 3.0, 2.0),
+        ("P", "X", 2.0, 0.0),
+        ("O", "P", 9.0, 0.0),
+    ],
     "step_length": 0.47,
     "horizon": 14,
 }
-"""A town with two destinations, a dead end (Z), a way in circles (A, B) and three times of departure."""
+"""A town with three destinations, a dead end (Z), ways in circles and three times of departure.
+
+One destination, P, is on the way of other vehicles: those who arrive there do not slow these down.
+"""
 
 
 def vehicles_by_name(links, trips, step_length, horizon, policy, rounds_down=True):
