@@ -28,6 +28,7 @@ OURS = {
     "BeachBar-v0": {},
     "CrowdModelling2D-v0": {"layout": ("S  ", " # ", "   "), "horizon": 4},
     "TreasureHunting-v0": {"horizon": 3},
+    "DynamicRouting-v0": {"horizon": 9, "step_length": 0.5, "rounding": "random"},
     "Epidemic-v0": {"n_agents": 20, "horizon": 5},
     "RockPaperScissors-v0": {"n_agents": 20, "horizon": 3},
 }
