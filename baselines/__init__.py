@@ -2,9 +2,9 @@
 
 At the top are the contract (``trainer``, ``config``, ``policies``) and what handles runs (``runs``, ``callbacks``,
 ``logging``). Then one folder a kind: ``solvers`` read the mean-field model, ``tabular`` learners have tables,
-``neural`` learners networks, ``stationary`` learns stationary equilibria and optima, ``continuous`` solves and
-learns typed games with continuous states, ``market`` holds policies of the energy market, and ``cli`` is the
-command line.
+``neural`` learners networks, ``deep`` solvers learn networks that are mean-field equilibria, ``stationary`` learns
+stationary equilibria and optima, ``continuous`` solves and learns typed games with continuous states, ``market``
+holds policies of the energy market, and ``cli`` is the command line.
 """
 
 import importlib
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from .callbacks import ExploitabilityCallback
     from .continuous.actor_critic.actor_critic import ActorCritic
+    from .deep.fictitious_play import AverageNetworkFictitiousPlay
+    from .deep.mirror_descent import DeepMirrorDescent
     from .neural.best_response import BestResponse, approximate_best_response
     from .neural.independent_ppo import IndependentPPO
     from .neural.ppo import PPO
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ActorCritic": "continuous.actor_critic.actor_critic",
+    "AverageNetworkFictitiousPlay": "deep.fictitious_play",
     "BestResponse": "neural.best_response",
     "BoltzmannPolicyIteration": "solvers.fixed_point",
     "CorrelatedEquilibrium": "solvers.correlated",
     "DampedFixedPoint": "solvers.fixed_point",
+    "DeepMirrorDescent": "deep.mirror_descent",
     "ExploitabilityCallback": "callbacks",
     "FictitiousPlay": "solvers.fixed_point",
     "FixedPoint": "solvers.fixed_point",
@@ -87,10 +91,12 @@ __all__ = [
     "MFQ",
     "PPO",
     "ActorCritic",
+    "AverageNetworkFictitiousPlay",
     "BestResponse",
     "BoltzmannPolicyIteration",
     "CorrelatedEquilibrium",
     "DampedFixedPoint",
+    "DeepMirrorDescent",
     "ExploitabilityCallback",
     "FictitiousPlay",
     "FixedPoint",

@@ -11,6 +11,7 @@ from mfenvs.game import Game
 from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
 
 from .neural.ppo import PPO
+from .policies import TabularPolicy
 from .trainer import Trainer
 
 
@@ -52,6 +53,11 @@ class ExploitabilityCallback(BaseCallback):
             raise TypeError(
                 f"ExploitabilityCallback is for tabular trainers, got {type(self.model).__name__}: use"
                 " EvaluationCallback"
+            )
+        if not isinstance(self.model.policy, TabularPolicy):
+            raise TypeError(
+                "ExploitabilityCallback needs a policy that is a table; that of"
+                f" {type(self.model).__name__} for {type(self.model.game).__name__} is a network"
             )
 
     def _on_step(self) -> bool:
@@ -195,3 +201,29 @@ class StopOnInterrupt(BaseCallback):
 
     def _on_step(self) -> bool:
         return not self.is_interrupted
+
+
+class StopAfter(BaseCallback):
+    """Ends training at the end of the first step that ends at least ``seconds`` after its beginning.
+
+    Parameters
+    ----------
+    seconds:
+        Time limit, in seconds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the time limit is not a number >= 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = checks.real("seconds", seconds, 0.0)
+        self._end = 0.0
+
+    def _on_training_start(self) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def _on_step(self) -> bool:
+        return time.monotonic() < self._end

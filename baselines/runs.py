@@ -2,7 +2,8 @@
 
 A run folder holds ``config.json`` (:class:`RunConfig`) and ``metrics.csv`` (one row per iteration). Tabular
 trainers add ``policy.npz`` (the learned policy) and ``checkpoint.npz`` (the trainer's state, from which the run
-can be resumed), neural ones ``checkpoint.zip``, which is both.
+can be resumed), neural ones ``checkpoint.zip``, which is both. Deep solvers add the files of tabular ones, without
+``policy.npz`` where their policy is no table.
 """
 
 import contextlib
@@ -17,6 +18,9 @@ from mfenvs.game import Game
 from mfenvs.registry import game_class_of, make, name_of, registered_games
 
 from .continuous.actor_critic.trainer import ActorCriticTrainer
+from .deep.fictitious_play import AverageNetworkFictitiousPlay
+from .deep.mirror_descent import DeepMirrorDescent
+from .deep.trainer import DeepTrainer
 from .neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
 from .policies import TabularPolicy
 from .solvers.fixed_point import (
@@ -69,6 +73,8 @@ ALGORITHMS: dict[str, type[Trainer[Any]] | type[PPOTrainer]] = {
         IndependentQ,
         MFQ,
         StationaryPolicyGradient,
+        DeepMirrorDescent,
+        AverageNetworkFictitiousPlay,
     )
 }
 """The trainers by their names on the command line."""
@@ -152,7 +158,11 @@ def save_results(folder: Path, trainer: AnyTrainer) -> None:
     if isinstance(trainer, PPOTrainer):
         trainer.save(folder / "checkpoint.zip")
     else:
-        trainer.policy.save(folder / "policy.npz")
+        policy = trainer.policy
+        if isinstance(
+            policy, TabularPolicy
+        ):  # That of a deep solver may be a network, which the checkpoint holds.
+            policy.save(folder / "policy.npz")
         trainer.save(folder / "checkpoint.npz")
 
 
@@ -196,6 +206,8 @@ def read_run(folder: Path) -> tuple[Game, Any, RunConfig]:
     if issubclass(trainer_class, PPOTrainer):
         hyper_parameters = dataclasses.replace(hyper_parameters, device="auto")
         return game, trainer_class.load(folder / "checkpoint.zip", game, hyper_parameters).model, config
+    if issubclass(trainer_class, DeepTrainer):
+        return game, trainer_class.load(folder / "checkpoint.npz", game).policy, config  # type: ignore[arg-type]
     return game, TabularPolicy.load(folder / "policy.npz"), config
 
 

@@ -1,5 +1,6 @@
 """Policies of all kinds played in an engine: they choose the agents' actions."""
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -26,7 +27,8 @@ class Player:
         * None: uniformly random actions;
         * a table, for a finite game: probabilities of its ``policy_shape`` (T, S, A), or (n_agents, T, S, A) for a
           policy each, or an object with these as its attribute ``probabilities``;
-        * an :class:`ObservationPolicy`: an object with ``action_probabilities``;
+        * an :class:`ObservationPolicy`: an object with ``action_probabilities``, which is given ``action_masks``
+          if it takes an argument of this name;
         * a model of Stable-Baselines3 or sb3-contrib, with inputs as in its training: observations normalised by
           its
           ``VecNormalize``, action masks (MaskablePPO) and memory (RecurrentPPO). With discrete actions
@@ -171,6 +173,7 @@ class _Observing:
         if self.has_laws:
             if not is_discrete:
                 raise TypeError(f"{name} has action_probabilities, but actions are {game.action_space}")
+            self.takes_masks = "action_masks" in inspect.signature(policy.action_probabilities).parameters
         elif (network := stock_network(policy)) is not None:
             self._network_laws = NetworkLaws(network, trained_on)
             self.has_laws, self.takes_masks = True, self._network_laws.takes_masks
@@ -190,7 +193,8 @@ class _Observing:
             return self._network_laws(observations, masks)
         assert isinstance(self._game.action_space, gymnasium.spaces.Discrete)
         rows = (observations,) if agents is None else (observations, agents)
-        laws = np.asarray(self._policy.action_probabilities(*rows))
+        given = {"action_masks": masks} if self.takes_masks else {}
+        laws = np.asarray(self._policy.action_probabilities(*rows, **given))
         expected = (len(observations), int(self._game.action_space.n))
         if laws.shape != expected:
             raise ValueError(

@@ -11,6 +11,8 @@ MEANINGS = {
     " by deviating alone, 0 at an equilibrium; with several populations, the largest of theirs",
     "train/entropy": "mean entropy of the policy, in nats",
     "train/unvisited": "share of the table's entries (time, state, action) that no agent visited",
+    "train/q_loss": "mean squared error of the Q-network in the last gradient steps",
+    "train/cross_entropy": "cross-entropy of the average network on actions of best responses, in nats",
     "train/rms_error": "root mean square error of the learned Q",
     "train/q_error": "root mean square error of the learned Q",
     "train/change_l1": "change of the population in this iteration: L1 distance at the time where it is largest",

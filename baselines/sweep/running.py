@@ -17,6 +17,7 @@ from mfenvs.files import FileError
 from mfenvs.game import Game
 from mfenvs.registry import make
 
+from ..callbacks import StopAfter
 from ..logging import configure
 from ..named_games import import_module
 from ..neural.trainers import PPOTrainer
@@ -139,18 +140,3 @@ def _uniform_measures(game: Game, cell: Cell, settings: MeasurementSettings) -> 
     if cell.game_fingerprint not in _uniform:
         _uniform[cell.game_fingerprint] = measure_policy(game, None, settings).summary
     return _uniform[cell.game_fingerprint]
-
-
-class StopAfter(BaseCallback):
-    """Ends training at the end of the first step that ends at least ``seconds`` after its beginning."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-        self._end = 0.0
-
-    def _on_training_start(self) -> None:
-        self._end = time.monotonic() + self._seconds
-
-    def _on_step(self) -> bool:
-        return time.monotonic() < self._end

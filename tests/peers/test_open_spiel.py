@@ -8,6 +8,7 @@ from classic_oracles import policies
 
 from mfenvs import InducedGame, make
 from mfenvs.games.classic.garnet import GarnetTables
+from mfenvs.games.classic.routing.data import SIOUX_FALLS_TRIPS
 from mfenvs.peers import open_spiel_policy, to_open_spiel
 
 pyspiel = pytest.importorskip("pyspiel")
@@ -17,6 +18,8 @@ from open_spiel.python.mfg.algorithms import distribution, nash_conv, policy_val
 from open_spiel.python.mfg.games import (  # noqa: E402
     crowd_avoidance,  # noqa: F401  # registers the game
     crowd_modelling_2d,
+    dynamic_routing,
+    factory,
     linear_quadratic,  # noqa: F401  # registers the game
     normal_form_game,  # noqa: F401  # registers the game
     periodic_aversion,  # noqa: F401  # registers the game
@@ -27,6 +30,7 @@ OURS = {
     "BeachBar-v0": {},
     "CrowdModelling2D-v0": {"layout": ("S  ", " # ", "   "), "horizon": 4},
     "TreasureHunting-v0": {"horizon": 3},
+    "DynamicRouting-v0": {"horizon": 9, "step_length": 0.5, "rounding": "random"},
     "Epidemic-v0": {"n_agents": 20, "horizon": 5},
     "RockPaperScissors-v0": {"n_agents": 20, "horizon": 3},
 }
@@ -297,3 +301,67 @@ def test_a_union_of_populations_in_open_spiel():
     policy = induced.uniform_policy()
     found = nash_conv.NashConv(spiel_game, open_spiel_policy(spiel_game, policy)).nash_conv()
     assert found == pytest.approx(game.tables.shares @ induced.exploitabilities(policy), abs=1e-9)
+
+
+NETWORKS = {
+    "line": ("DynamicRouting-v0", {"horizon": 5, "step_length": 1.0}),
+    "braess": ("DynamicRouting-v0", {"horizon": 25, "step_length": 0.2}),
+    "braess, finer": ("DynamicRouting-v0", {"horizon": 60, "step_length": 0.073}),
+    "sioux_falls_dummy_demand": ("SiouxFallsRouting-v0", {"horizon": 12, "step_length": 2.0}),
+    "sioux_falls": ("SiouxFallsRouting-v0", {"horizon": 5, "step_length": 4.0}),
+}
+"""Networks of OpenSpiel, and our game on each, at other lengths and numbers of steps than the presets."""
+
+
+class RoutingPolicy(spiel_policy.Policy):
+    """A policy (T, S, A) of ours in OpenSpiel's routing game."""
+
+    def __init__(self, spiel_game, game, policy):
+        super().__init__(spiel_game, [0])
+        self.policy, self.network = policy, spiel_game.network
+        self.number = {game.state_name(state): state for state in range(game.n_states)}
+        self.ahead = {}
+        for start, end, *_ in game.links:
+            self.ahead.setdefault(start, []).append(end)
+
+    def action_probabilities(self, state, player_id=None):
+        legal = state.legal_actions()
+        if legal == [0]:
+            return {0: 1.0}
+        start, end = state._vehicle_location.split("->")
+        goal = state._vehicle_destination.split("->")[1]
+        row = self.policy[state.current_time_step, self.number[f"{start} -> {end}, 0 steps to stay, to {goal}"]]
+        number = self.network.get_action_id_from_movement
+        return {number(end, to): float(p) for to, p in zip(self.ahead[end], row, strict=False)}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "sioux_falls" else name for name in NETWORKS]
+)
+def test_their_roads_are_ours(name):
+    ours, constants = NETWORKS[name]
+    network, demand = factory.DYNAMIC_ROUTING_NETWORK[name.split(",")[0]]
+    if name == "sioux_falls":
+        # OpenSpiel does not count vehicles that must wait for as many steps as the game has, or more: let none.
+        demand = [type(d)(d.origin, d.destination, 0.0, d.counts / 10) for d in demand]
+    params = {"max_num_time_step": constants["horizon"], "time_step_length": constants["step_length"]}
+    spiel_game = dynamic_routing.MeanFieldRoutingGame(params, network=network, od_demand=demand)
+    if name == "line":
+        links = [("bef_O", "O"), ("O", "A"), ("A", "D"), ("D", "aft_D")]
+        constants = constants | {"links": [(*nodes, 1.0, 1.0, 0.0) for nodes in links]}
+        constants["trips"] = [("bef_O", "aft_D", 100.0)]
+    elif name == "sioux_falls":
+        constants = constants | {"trips": [(start, end, n / 10) for start, end, n, _ in SIOUX_FALLS_TRIPS]}
+    game = make(ours, **constants)
+    induced = InducedGame(game)
+    uniform = induced.uniform_policy()
+    rng = np.random.default_rng(3)
+    random = rng.exponential(size=uniform.shape) * (uniform > 0)
+    for policy in (uniform, random / random.sum(-1, keepdims=True)):
+        theirs = RoutingPolicy(spiel_game, game, policy)
+        laws = distribution.DistributionPolicy(spiel_game, theirs)
+        value = policy_value.PolicyValue(spiel_game, laws, theirs).value(spiel_game.new_initial_state())
+        assert value == pytest.approx(induced.value(policy), abs=1e-6)
+        found = nash_conv.NashConv(spiel_game, theirs).nash_conv()
+        assert found == pytest.approx(induced.exploitability(policy), abs=1e-6)
+        assert found > 0.01 or name == "line"

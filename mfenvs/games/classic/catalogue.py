@@ -23,6 +23,7 @@ from mfenvs.games.classic.periodic_aversion import PeriodicAversion
 from mfenvs.games.classic.predator_prey import FourPopulationPredatorPrey, PredatorPrey
 from mfenvs.games.classic.random_linear import RandomLinear
 from mfenvs.games.classic.rock_paper_scissors import RepeatedRockPaperScissors, WeightedRockPaperScissors
+from mfenvs.games.classic.routing.game import DynamicRouting, SiouxFallsRouting
 from mfenvs.games.classic.social_dilemma import SocialDilemma
 from mfenvs.games.classic.treasure_hunting import TreasureHunting
 
@@ -51,6 +52,8 @@ CLASSIC_GAMES: dict[str, type[FiniteGame]] = {
     "PredatorPrey-v0": PredatorPrey,
     "FourPopulationPredatorPrey-v0": FourPopulationPredatorPrey,
     "CrowdAvoidance-v0": CrowdAvoidance,
+    "DynamicRouting-v0": DynamicRouting,
+    "SiouxFallsRouting-v0": SiouxFallsRouting,
     # Of Bench-MFG.
     "RepeatedRockPaperScissors-v0": RepeatedRockPaperScissors,
     "DiscountedEpidemic-v0": DiscountedEpidemic,

@@ -18,7 +18,13 @@ CONSTANTS = {
     # Less sensitive to the fluctuations of a thousand agents.
     "RandomLinear-v0": {"scale": 2.0},
     "SusceptibleInfected-v0": {"horizon": N_STEPS},
+    # Travel times that are rounded down jump where a few vehicles more enter a link.
+    "DynamicRouting-v0": {"rounding": "random", "horizon": 50, "step_length": 0.1},
+    "SiouxFallsRouting-v0": {"rounding": "random", "horizon": N_STEPS, "step_length": 4.0},
 }
+
+UNSTEADY = {"DynamicRouting-v0", "SiouxFallsRouting-v0"}
+"""Games in which fluctuations lead agents to states that the mean field does not reach: other travel times."""
 
 STANDARD_ERRORS = 8
 """Bounds, in standard errors: exceeded with probability 1.3e-15 under the normal law, and with 1e-9 under
@@ -69,7 +75,8 @@ def test_agents_move_and_earn_as_in_the_mean_field(name):
     error = np.maximum(shares.std(0, ddof=1) / np.sqrt(N_WORLDS), least)
     excess = np.abs(shares.mean(0) - laws) - STANDARD_ERRORS * error
     assert excess.max() <= MOVES / n, (np.unravel_index(excess.argmax(), laws.shape), excess.max())
-    assert (shares.mean(0)[:, laws.max(0) == 0] == 0).all()
+    if name not in UNSTEADY:
+        assert (shares.mean(0)[:, laws.max(0) == 0] == 0).all()
 
     # -log of a share has a bias of about (1 - mu) / (2 n mu) in a state, hence of less than S / (2 n) on average.
     error = earned.std(0, ddof=1) / np.sqrt(N_WORLDS)

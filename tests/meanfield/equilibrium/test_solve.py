@@ -144,6 +144,7 @@ NEAR = {
     "GraphonEpidemic-v0": 0.1,
     "MazeExploration-v0": 5.0,
     "MeanFieldGarnet-v0": 1.0,
+    "SiouxFallsRouting-v0": 19.0,
 }
 """Games that are not solved within the time, and the exploitability that is reached."""
 

@@ -1,0 +1,1 @@
+"""Deep solvers of mean-field games, which learn from samples of the N-player game."""
