@@ -22,7 +22,7 @@ from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
 
-FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 2.0, 1e-7
+FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 8.0, 1e-7
 """Lengths of steps along the path: the root mean square change of log pi, with that of log eps."""
 MOST_CORRECTIONS, MOST_HALVINGS = 7, 4
 """Newton steps for a point of the path, and how often each is halved as long as errors grow."""
@@ -41,10 +41,12 @@ ENTRIES = 1.0, 10.0, 100.0, 1000.0
 """Factors of eps that are tried where the path is entered."""
 JUMPS = 0.9, 0.5, 0.1, 0.01
 """Factors of eps that are tried where the path breaks off."""
-MOST_LOG_CHANGE, MOST_FALL = 1.5, 6.0
+MOST_LOG_CHANGE, MOST_FALL = 1.5, 16.0
 """Largest change of log pi in a correction, and in a step."""
 OPERATIONS = 10.0
 """Floating-point operations of the elimination at a time, per cube of the number of states."""
+SPARSE_OPERATIONS = 500.0
+"""The same of a sparse system of all times, per power 1.5 of the number of states and times: as on maps."""
 TINY = np.finfo(float).tiny
 
 
@@ -86,8 +88,8 @@ class BarrierProblem:
         mass = self._flow(reference).mu.sum(axis=-1)
         # Where P varies with the population, what can be reached may vary too.
         everything = induced.kernels.varies or self.discount < 1.0
-        self._reachable = [np.flatnonzero(row | everything) for row in mass > 0.0]
-        self.is_free = ((mass > 0.0) | everything)[..., None] & (reference > 0.0)
+        self._is_reachable = (mass > 0.0) | everything
+        self.is_free = self._is_reachable[..., None] & (reference > 0.0)
         """Whether an action is allowed in a state that can be reached at each time, (T, S, A)."""
 
     @property
@@ -99,8 +101,11 @@ class BarrierProblem:
     @property
     def work(self) -> float:
         """Number of floating-point operations of a Newton step, roughly."""
-        size = np.array([len(states) for states in self._reachable], float)
-        if self._sensitivity.reads is Reads.PAIRS:
+        size = self._is_reachable.sum(axis=1).astype(float)
+        reads = self._sensitivity.reads
+        if reads in (Reads.NOTHING, Reads.OWN_STATE) and self.discount == 1.0:
+            return float(SPARSE_OPERATIONS * size.sum() ** 1.5)
+        if reads is Reads.PAIRS:
             size *= self.induced.policy_shape[2]
         return float(OPERATIONS * (size**3).sum())
 
@@ -137,10 +142,7 @@ class BarrierProblem:
             self.discount,
             self._sensitivity.slopes(arrays, self._values),
         )
-        if self.discount < 1.0:
-            changes, _ = linearised.stationary_directions()
-        else:
-            changes, _ = linearised.finite_directions(self._reachable)
+        changes = linearised.directions(self._is_reachable)
         if not np.isfinite(changes).all():
             raise np.linalg.LinAlgError("the smoothed equilibrium conditions are singular")
         changes = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)

@@ -1,12 +1,15 @@
 """The log-barrier path: its equations, Newton's directions for them, and the points that are found."""
 
+import dataclasses
 import math
+from typing import Any, ClassVar
 
 import branching
 import numpy as np
 import pytest
 
-from mfenvs import FiniteGame, InducedGame
+from mfenvs import FiniteGame, InducedGame, rule, share
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.games.classic.beach_bar import BeachBar
 from mfenvs.games.classic.chains import LasryLionsChain, NoInteractionChain
 from mfenvs.games.classic.crowd_modelling import CrowdModelling
@@ -34,6 +37,34 @@ GAMES = [
     (NoInteractionChain(), False, Reads.NOTHING),
 ]
 IDS = [f"{type(game).__name__}-{game.discount:g}-{'sparse' if sparse else 'dense'}" for game, sparse, _ in GAMES]
+
+
+@dataclasses.dataclass(kw_only=True)
+class LocalCrowd(FiniteGame):
+    """A ring of four states, in which a crowd in the own state pays less and holds back."""
+
+    n_agents: int = 10
+    horizon: int = 4
+    discount: float = 1.0
+    agent_dtype: ClassVar[np.dtype[Any]] = NO_PARAMETERS
+    n_states = 4
+    n_actions = 2
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        crowd = share(world, 2 * state) + share(world, 2 * state + 1)
+        stays = 0.1 + 0.6 * crowd if action == 1 else 0.8
+        return (stays if next_state == state else 0.0) + (1.0 - stays if next_state == (state + 1) % 4 else 0.0)
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return 0.3 * state - (share(world, 2 * state) + share(world, 2 * state + 1)) * (1.0 + 0.5 * action)
+
+    @property
+    def initial_distribution(self):
+        return np.array([0.4, 0.3, 0.2, 0.1])
 
 
 def problem_of(game: FiniteGame, sparse: bool | None = None, reference=None) -> BarrierProblem:
@@ -143,10 +174,19 @@ def test_derivatives_of_crowd_aversion() -> None:
     assert len(slopes.pairs) == 0
 
 
-def test_the_sparse_system_is_the_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = problem_of(CrowdModelling())
-    policy = np.random.default_rng(7).dirichlet(np.ones(3), problem.induced.policy_shape[:2])
+@pytest.mark.parametrize(
+    "game",
+    [CrowdModelling(), LasryLionsChain(), NoInteractionChain(), LocalCrowd(), LocalCrowd(discount=0.9)],
+    ids=lambda game: f"{type(game).__name__}-{game.discount:g}",
+)
+def test_the_local_equations_are_the_global_ones(game: FiniteGame) -> None:
+    """What reads the mass in its own state only is a special case of what reads it anywhere."""
+    problem = problem_of(game)
+    policy = np.random.default_rng(7).dirichlet(np.ones(game.n_actions), problem.induced.policy_shape[:2])
     errors = problem.errors(policy, 0.4)
-    eliminated = problem.directions(policy, 0.4, errors)
-    monkeypatch.setattr("mfenvs.meanfield.equilibrium.directions.MOST_STATES_OF_DENSE", 0)
-    np.testing.assert_allclose(problem.directions(policy, 0.4, errors), eliminated, rtol=1e-9, atol=1e-9)
+    local = problem.directions(policy, 0.4, errors)
+    sensitivity = problem._sensitivity
+    assert sensitivity.reads in (Reads.NOTHING, Reads.OWN_STATE)
+    sensitivity.reads, sensitivity._n_columns = Reads.STATES, game.n_states
+    sensitivity._groups = sensitivity._grouped(np.random.default_rng(8))
+    np.testing.assert_allclose(problem.directions(policy, 0.4, errors), local, rtol=1e-6, atol=1e-6)
