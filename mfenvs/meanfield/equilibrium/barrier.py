@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.meanfield.equilibrium.directions import ALONG, NEWTON, Linearised
+from mfenvs.meanfield.equilibrium.local_directions import local_work
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.smoothing import values_of
 from mfenvs.meanfield.induced import InducedGame
@@ -45,8 +46,8 @@ MOST_LOG_CHANGE, MOST_FALL = 1.5, 16.0
 """Largest change of log pi in a correction, and in a step."""
 OPERATIONS = 10.0
 """Floating-point operations of the elimination at a time, per cube of the number of states."""
-SPARSE_OPERATIONS = 500.0
-"""The same of a sparse system of all times, per power 1.5 of the number of states and times: as on maps."""
+ENTRIES_IN_A_ROW = 15.0
+"""Number of entries in a row of a sparse system, roughly."""
 TINY = np.finfo(float).tiny
 
 
@@ -101,10 +102,10 @@ class BarrierProblem:
     @property
     def work(self) -> float:
         """Number of floating-point operations of a Newton step, roughly."""
-        size = self._is_reachable.sum(axis=1).astype(float)
-        reads = self._sensitivity.reads
+        sizes, reads = self._is_reachable.sum(axis=1), self._sensitivity.reads
         if reads in (Reads.NOTHING, Reads.OWN_STATE) and self.discount == 1.0:
-            return float(SPARSE_OPERATIONS * size.sum() ** 1.5)
+            return min(local_work(sizes, ENTRIES_IN_A_ROW))
+        size = sizes.astype(float)
         if reads is Reads.PAIRS:
             size *= self.induced.policy_shape[2]
         return float(OPERATIONS * (size**3).sum())

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
+from mfenvs.meanfield.equilibrium.elimination import Equations, eliminated
 from mfenvs.meanfield.equilibrium.local_directions import local_directions
 from mfenvs.meanfield.equilibrium.sensitivity import Slopes
 
@@ -85,29 +86,16 @@ class Linearised:
 
     def _finite_directions(self, reachable: list[Indices]) -> Array:
         """The changes in a game that ends, with the states that can be reached at each time."""
-        horizon, n_states, _ = self.policy.shape
+        n_times, n_states, _ = self.policy.shape
+        ahead = [*reachable[1:], np.zeros(1, np.int64)]
+        places = np.zeros((n_times, n_states), np.int64)
+        for h in range(n_times - 1):
+            places[h, ahead[h]] = np.arange(len(ahead[h]))
+        found = eliminated(n_times, lambda h: self._equations(h, reachable[h], ahead[h], places[h]))
         changes = np.zeros_like(self.towards)
-        # dV = x_mass d mu + x_offset, and d mu' = on d mu + off.
-        x_mass, x_offset = np.zeros((1, 1)), np.zeros((1, 2))
-        ahead, place = np.zeros(1, np.int64), np.zeros(n_states, np.int64)
-        steps: list[tuple[Array, Array, Array, Indices]] = []
-        for h in reversed(range(horizon)):
-            here = reachable[h]
-            v_v, v_m, v_0, m_m, m_v, m_0 = self._equations(h, here, ahead, place)
-            known = np.concatenate((m_m, m_0 + m_v @ x_offset), axis=1)
-            found = _solved(np.eye(len(ahead)) - m_v @ x_mass, known)
-            steps.append((found, x_mass, x_offset, place))
-            seen = v_v @ (x_mass @ found)
-            x_mass, x_offset = v_m + seen[:, :-2], v_0 + v_v @ x_offset + seen[:, -2:]
-            ahead, place = here, np.zeros(n_states, np.int64)
-            place[here] = np.arange(len(here))
-        mass_change = np.zeros((len(reachable[0]), 2))
-        value_change = x_mass @ mass_change + x_offset
-        for h, (found, x_mass, x_offset, place) in enumerate(reversed(steps)):
-            mass_ahead = found[:, :-2] @ mass_change + found[:, -2:]
-            value_ahead = x_mass @ mass_ahead + x_offset
-            self._write_changes(h, reachable[h], place, mass_change, value_change, value_ahead, changes)
-            mass_change, value_change = mass_ahead, value_ahead
+        for h, (mass, values) in enumerate(found):
+            values_ahead = found[h + 1][1] if h + 1 < n_times else np.zeros((1, 2))
+            self._write_changes(h, reachable[h], places[h], mass, values, values_ahead, changes)
         return changes
 
     def _stationary_directions(self) -> Array:
@@ -122,7 +110,7 @@ class Linearised:
         self._write_changes(0, every, every, found[:n], found[n:], found[n:], changes)
         return changes
 
-    def _equations(self, h: int, here: Indices, ahead: Indices, place: Indices) -> tuple[Array, ...]:
+    def _equations(self, h: int, here: Indices, ahead: Indices, place: Indices) -> Equations:
         """Matrices of time h: dV by dV', by d mu, and what is left; d mu' by d mu, by dV', and what is left."""
         n, n_next = len(here), len(ahead)
         by_values, by_mass, rest = np.zeros((n, n_next)), np.zeros((n, n)), np.zeros((n, 2))

@@ -1,10 +1,11 @@
-"""Newton's direction for a game whose rows read the mass in their own state only: one sparse linear system.
+"""Newton's direction for a game whose rows read the mass in their own state only: a sparse linear system.
 
 The equations are those of :mod:`mfenvs.meanfield.equilibrium.directions`, of all times at once. In a game that
 ends, the unknowns are *relative* changes of the mass of a state: masses range over dozens of orders of magnitude
 where a crowd spreads from a corner, and -log mu has the slope -1 / mu [O].
 """
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.sparse.linalg import splu
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
+from mfenvs.meanfield.equilibrium.elimination import Equations, eliminated
 
 if TYPE_CHECKING:
     from mfenvs.meanfield.equilibrium.directions import Linearised
@@ -23,6 +25,9 @@ Indices = NDArray[np.int64]
 
 LEAST_MASS = 1e-100
 """Changes of a smaller mass are relative to this one."""
+DENSE_OPERATIONS, SPARSE_OPERATIONS = 1.2, 3.2
+"""Costs of the elimination time by time, per cube of the number of states, and of the factorised sparse system,
+per power 1.5 of its size and square of the entries in a row: on maps. In units of 2e-10 s, measured on one core."""
 
 
 def local_directions(linearised: "Linearised", is_reachable: NDArray[np.bool_]) -> Array:
@@ -40,7 +45,7 @@ def local_directions(linearised: "Linearised", is_reachable: NDArray[np.bool_]) 
     numpy.linalg.LinAlgError
         If the conditions are singular.
     """
-    _, n_states, n_actions = linearised.policy.shape
+    n_times, n_states, n_actions = linearised.policy.shape
     is_endless = linearised.discount < 1.0
     # Unknowns: changes of mass and of values of a time, time after time.
     sizes = is_reachable.sum(axis=1)
@@ -52,36 +57,118 @@ def local_directions(linearised: "Linearised", is_reachable: NDArray[np.bool_]) 
     known = np.zeros((n, 2))
     scratch = np.empty((n_actions + 1, n_states)), np.full(n_states, -1), np.empty(n_states, np.int64)
     # Counted first, then written.
-    nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.zeros(n_times + 1, np.int64)
     n_entries = write_local_system(parts, *nothing, known, *scratch)
-    rows, columns, entries = np.empty(n_entries, np.int64), np.empty(n_entries, np.int64), np.empty(n_entries)
-    write_local_system(parts, rows, columns, entries, known, *scratch)
-    found = _solved(rows, columns, entries, known, n_states if is_endless else 0)
+    triplets = np.empty(n_entries, np.int64), np.empty(n_entries, np.int64), np.empty(n_entries)
+    ends = np.zeros(n_times + 1, np.int64)
+    write_local_system(parts, *triplets, ends, known, *scratch)
+    if is_endless:
+        found = _solved_endless(*triplets, known)
+    elif local_work(sizes, n_entries / n)[0] <= local_work(sizes, n_entries / n)[1]:
+        equations = functools.partial(_equations, *triplets, ends, known, starts, sizes)
+        found = np.concatenate([np.concatenate(pair) for pair in eliminated(n_times, equations)])
+    else:
+        found = _solved(*triplets, known)
     changes = np.zeros_like(linearised.towards)
     write_local_changes(parts, found, changes)
     return changes
 
 
-def _solved(rows: Indices, columns: Indices, entries: Array, known: Array, n_states: int) -> Array:
-    """The solution; ``n_states`` is that of an infinite game, else 0."""
+def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
+    """Costs of the elimination and of the sparse system, with so many states at each time."""
+    n = 2.0 * float(sizes.sum())
+    return (
+        DENSE_OPERATIONS * float((sizes.astype(float) ** 3).sum()),
+        SPARSE_OPERATIONS * n**1.5 * entries_in_a_row**2,
+    )
+
+
+def _solved_endless(rows: Indices, columns: Indices, entries: Array, known: Array) -> Array:
+    """The solution in an infinite game."""
     n = len(known)
-    system = sparse.coo_array((entries, (rows, columns)), shape=(n, n))
-    if n_states > 0:
-        dense = system.toarray()
-        # The whole mass does not change. Added to all equations of mass, this makes them regular.
-        dense[:n_states, :n_states] += 1.0 / n_states
-        return np.asarray(np.linalg.solve(dense, known), np.float64)
+    dense = sparse.coo_array((entries, (rows, columns)), shape=(n, n)).toarray()
+    # The whole mass does not change. Added to all equations of mass, this makes them regular.
+    dense[: n // 2, : n // 2] += 2.0 / n
+    return np.asarray(np.linalg.solve(dense, known), np.float64)
+
+
+def _solved(rows: Indices, columns: Indices, entries: Array, known: Array) -> Array:
+    """The solution of the sparse system."""
+    n = len(known)
     try:
-        return np.asarray(splu(system.tocsc()).solve(known), np.float64)
+        return np.asarray(
+            splu(sparse.csc_array((entries, (rows, columns)), shape=(n, n))).solve(known), np.float64
+        )
     except RuntimeError as error:  # which is what SuperLU raises
         raise np.linalg.LinAlgError(str(error)) from None
 
 
+def _equations(
+    rows: Indices,
+    columns: Indices,
+    entries: Array,
+    ends: Indices,
+    known: Array,
+    starts: Indices,
+    sizes: Indices,
+    h: int,
+) -> Equations:
+    """The equations of time h, as dense matrices."""
+    n, is_last = int(sizes[h]), h == len(sizes) - 1
+    n_next, next_start = (1, -1) if is_last else (int(sizes[h + 1]), int(starts[h + 1]))
+    by_values, by_mass = np.zeros((n, n_next)), np.zeros((n, n))
+    mass_by_mass, mass_by_values = np.zeros((n_next, n)), np.zeros((n_next, n_next))
+    part = slice(ends[h], ends[h + 1])
+    blocks = by_values, by_mass, mass_by_mass, mass_by_values
+    write_blocks(rows[part], columns[part], entries[part], starts[h], next_start, *blocks)
+    arrived = np.zeros((1, 2)) if is_last else known[next_start : next_start + n_next]
+    return by_values, by_mass, known[starts[h] + n : starts[h] + 2 * n], mass_by_mass, mass_by_values, arrived
+
+
+@kernel
+def write_blocks(
+    rows: Any,
+    columns: Any,
+    entries: Any,
+    start: Any,
+    next_start: Any,
+    by_values: Any,
+    by_mass: Any,
+    mass_by_mass: Any,
+    mass_by_values: Any,
+) -> None:
+    """Write a time's entries, whose signs are those of unknowns brought to the left, into zeros."""
+    n, n_next = by_values.shape
+    for e in range(len(entries)):
+        i, j = rows[e], columns[e]
+        if i == j:
+            continue
+        if next_start >= 0 and i >= next_start:
+            if j >= next_start:
+                mass_by_values[i - next_start, j - next_start - n_next] -= entries[e]
+            else:
+                mass_by_mass[i - next_start, j - start] -= entries[e]
+        elif next_start >= 0 and j >= next_start:
+            by_values[i - start - n, j - next_start - n_next] -= entries[e]
+        else:
+            by_mass[i - start - n, j - start] -= entries[e]
+
+
 @kernel
 def write_local_system(
-    parts: Any, rows: Any, columns: Any, entries: Any, known: Any, on: Any, place_of: Any, reached: Any
+    parts: Any,
+    rows: Any,
+    columns: Any,
+    entries: Any,
+    ends: Any,
+    known: Any,
+    on: Any,
+    place_of: Any,
+    reached: Any,
 ) -> Any:
-    """Write the system's entries and right-hand sides (n, 2); return the number of entries.
+    """Write the system's entries, time after time, and right-hand sides (n, 2); return the number of entries.
+
+    ``ends`` (T + 1,) become the numbers of entries before each time and of all.
 
     With ``rows`` of length 0 they are counted only. Scratch: ``on`` (A + 1, S), ``place_of`` (S,), which is -1,
     and ``reached`` (S,).
@@ -163,13 +250,15 @@ def write_local_system(
                     found += 1
             for j in range(n_reached):
                 place_of[reached[j]] = -1
+        ends[h + 1] = found
     return found
 
 
 @kernel
 def write_local_changes(parts: Any, found: Any, changes: Any) -> None:
     """Write the changes of the policy that belong to a solution (n, 2)."""
-    (policy, ratio, towards, mass, transitions, successors, discount), own, _, places, sizes, scale = parts
+    conditions, own, _, places, sizes, scale = parts
+    policy, ratio, towards, _, transitions, successors, discount = conditions
     n_times, n_states, n_actions = policy.shape
     for h in range(n_times):
         ahead = 0 if discount < 1.0 else h + 1

@@ -190,3 +190,14 @@ def test_the_local_equations_are_the_global_ones(game: FiniteGame) -> None:
     sensitivity.reads, sensitivity._n_columns = Reads.STATES, game.n_states
     sensitivity._groups = sensitivity._grouped(np.random.default_rng(8))
     np.testing.assert_allclose(problem.directions(policy, 0.4, errors), local, rtol=1e-6, atol=1e-6)
+
+
+def test_the_sparse_system_is_the_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(CrowdModelling())
+    policy = np.random.default_rng(7).dirichlet(np.ones(3), problem.induced.policy_shape[:2])
+    errors = problem.errors(policy, 0.4)
+    found = []
+    for cost in (0.0, 1e9):
+        monkeypatch.setattr("mfenvs.meanfield.equilibrium.local_directions.DENSE_OPERATIONS", cost)
+        found.append(problem.directions(policy, 0.4, errors))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9, atol=1e-9)
