@@ -27,7 +27,7 @@ LEAST_MASS = 1e-100
 """Changes of a smaller mass are relative to this one."""
 DENSE_OPERATIONS, SPARSE_OPERATIONS = 1.2, 3.2
 """Costs of the elimination time by time, per cube of the number of states, and of the factorised sparse system,
-per power 1.5 of its size and square of the entries in a row: on maps. In units of 2e-10 s, measured on one core."""
+per power 1.5 of its size and square of the entries in a row: on maps. In units of .2 ns, measured on one core."""
 
 
 def local_directions(linearised: "Linearised", is_reachable: NDArray[np.bool_]) -> Array:

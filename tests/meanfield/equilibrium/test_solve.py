@@ -139,7 +139,6 @@ def test_games_that_are_not_finite_are_refused() -> None:
 
 
 NEAR = {
-    "SusceptibleInfected-v0": 0.4,
     "KineticCongestion-v0": 1e-4,
     "MazeExploration-v0": 5.0,
     "MeanFieldGarnet-v0": 1.0,
