@@ -136,14 +136,14 @@ class BarrierProblem:
         linearised = Linearised(
             policy,
             np.where(self.is_free, policy * policy / (eps * np.maximum(self.reference, TINY)), 0.0),
-            np.stack((policy * errors, np.where(self.is_free, policy, 0.0)), axis=-1),
             arrays.mu.sum(axis=-1),
             arrays.transitions,
             arrays.successors,
             self.discount,
             self._sensitivity.slopes(arrays, self._values),
+            self._is_reachable,
         )
-        changes = linearised.directions(self._is_reachable)
+        changes = linearised.directions(np.stack((policy * errors, np.where(self.is_free, policy, 0.0)), axis=-1))
         if not np.isfinite(changes).all():
             raise np.linalg.LinAlgError("the smoothed equilibrium conditions are singular")
         changes = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)

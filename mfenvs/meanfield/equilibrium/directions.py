@@ -13,6 +13,7 @@ of equilibria, by log eps.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
-from mfenvs.meanfield.equilibrium.elimination import Equations, eliminated
-from mfenvs.meanfield.equilibrium.local_directions import local_directions
+from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices, Rests
+from mfenvs.meanfield.equilibrium.local_directions import LocalSystem
 from mfenvs.meanfield.equilibrium.sensitivity import Slopes
 
 Array = NDArray[np.float64]
@@ -39,8 +40,6 @@ class Linearised:
     """pi, shape (T, S, A)."""
     ratio: Array
     """D, shape (T, S, A)."""
-    towards: Array
-    """Right-hand sides r, shape (T, S, A, 2)."""
     mass: Array
     """mu, shape (T, S)."""
     transitions: Array
@@ -51,6 +50,8 @@ class Linearised:
     """gamma."""
     slopes: Slopes
     """Derivatives by the population."""
+    is_reachable: NDArray[np.bool_]
+    """The states that can be reached at each time, (T, S); others do not change. In an infinite game all can."""
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -58,20 +59,23 @@ class Linearised:
         return (
             self.policy,
             self.ratio,
-            self.towards,
             self.mass,
             self.transitions,
             self.successors,
             self.discount,
         )
 
-    def directions(self, is_reachable: NDArray[np.bool_]) -> Array:
+    @functools.cached_property
+    def _local(self) -> LocalSystem:
+        return LocalSystem(self)
+
+    def directions(self, towards: Array) -> Array:
         """Changes of the policy, (T, S, A, 2).
 
         Parameters
         ----------
-        is_reachable:
-            The states that can be reached at each time, (T, S); others do not change. In an infinite game all can.
+        towards:
+            Right-hand sides r, shape (T, S, A, 2).
 
         Raises
         ------
@@ -79,60 +83,60 @@ class Linearised:
             If the conditions are singular.
         """
         if len(self.slopes.pairs) == 0:
-            return local_directions(self, is_reachable)
-        if self.discount < 1.0:
-            return self._stationary_directions()
-        return self._finite_directions([np.flatnonzero(row) for row in is_reachable])
+            return self._local.directions(towards)
+        return (self._stationary_directions if self.discount < 1.0 else self._finite_directions)(towards)
 
-    def _finite_directions(self, reachable: list[Indices]) -> Array:
-        """The changes in a game that ends, with the states that can be reached at each time."""
+    def _finite_directions(self, towards: Array) -> Array:
+        """The changes in a game that ends."""
         n_times, n_states, _ = self.policy.shape
+        reachable = [np.flatnonzero(row) for row in self.is_reachable]
         ahead = [*reachable[1:], np.zeros(1, np.int64)]
         places = np.zeros((n_times, n_states), np.int64)
         for h in range(n_times - 1):
             places[h, ahead[h]] = np.arange(len(ahead[h]))
-        found = eliminated(n_times, lambda h: self._equations(h, reachable[h], ahead[h], places[h]))
-        changes = np.zeros_like(self.towards)
+        parts = [self._equations(h, reachable[h], ahead[h], places[h], towards) for h in range(n_times)]
+        found = Elimination(n_times, lambda h: parts[h][0]).solved([rests for _, rests in parts])
+        changes = np.zeros_like(towards)
         for h, (mass, values) in enumerate(found):
             values_ahead = found[h + 1][1] if h + 1 < n_times else np.zeros((1, 2))
-            self._write_changes(h, reachable[h], places[h], mass, values, values_ahead, changes)
+            self._write_changes(h, reachable[h], places[h], mass, values, values_ahead, towards, changes)
         return changes
 
-    def _stationary_directions(self) -> Array:
+    def _stationary_directions(self, towards: Array) -> Array:
         """The changes in an infinite game."""
         n = self.policy.shape[1]
         every = np.arange(n)
-        v_v, v_m, v_0, m_m, m_v, m_0 = self._equations(0, every, every, every)
+        (v_v, v_m, m_m, m_v), rests = self._equations(0, every, every, every, towards)
         # The whole mass does not change. Added to all of the first equations, this makes them regular.
         system = np.block([[np.eye(n) - m_m + 1.0 / n, -m_v], [-v_m, np.eye(n) - v_v]])
-        found = np.linalg.solve(system, np.concatenate((m_0, v_0)))
-        changes = np.zeros_like(self.towards)
-        self._write_changes(0, every, every, found[:n], found[n:], found[n:], changes)
+        found = np.linalg.solve(system, np.concatenate(rests[::-1]))
+        changes = np.zeros_like(towards)
+        self._write_changes(0, every, every, found[:n], found[n:], found[n:], towards, changes)
         return changes
 
-    def _equations(self, h: int, here: Indices, ahead: Indices, place: Indices) -> Equations:
-        """Matrices of time h: dV by dV', by d mu, and what is left; d mu' by d mu, by dV', and what is left."""
+    def _equations(
+        self, h: int, here: Indices, ahead: Indices, place: Indices, towards: Array
+    ) -> tuple[Matrices, Rests]:
+        """The matrices of time h, and what is left."""
         n, n_next = len(here), len(ahead)
         by_values, by_mass, rest = np.zeros((n, n_next)), np.zeros((n, n)), np.zeros((n, 2))
         slopes = self.slopes
-        q_changes = self._q_changes(h, here, place, n_next)
+        q_changes = self._q_changes(h, here, place, n_next, towards)
         arrival, shift = np.zeros((n_next, len(q_changes))), np.zeros((n_next, n))
         pairs = np.empty_like(q_changes)
-        given = h, here, ahead, place, self.parts, slopes.shifts, slopes.pairs.shape[3], q_changes
+        given = h, here, ahead, place, self.parts, towards, slopes.shifts, slopes.pairs.shape[3], q_changes
         write_global_equations(*(*given, by_values, by_mass, rest, arrival, shift, pairs))
         arrived = arrival @ pairs
-        return (
-            *(by_values, by_mass, rest),
-            *(arrived[:, n_next:-2] + shift, arrived[:, :n_next], arrived[:, -2:]),
-        )
+        matrices = by_values, by_mass, arrived[:, n_next:-2] + shift, arrived[:, :n_next]
+        return matrices, (rest, arrived[:, -2:])
 
-    def _q_changes(self, h: int, here: Indices, place: Indices, n_next: int) -> Array:
+    def _q_changes(self, h: int, here: Indices, place: Indices, n_next: int, towards: Array) -> Array:
         """Columns of dQ of every pair by dV' (n_next), by d mu (n), and the rest (2), of a game read anywhere."""
         slopes, n_actions = self.slopes.pairs, self.policy.shape[2]
         size, by_pairs = len(here) * n_actions, slopes.shape[3] != slopes.shape[1]
         known = np.zeros((size, n_next + len(here) + 2))
         system = np.eye(size) if by_pairs else np.empty((0, 0))
-        write_q_changes(*(h, here, place, n_next, self.parts, slopes, system, known))
+        write_q_changes(*(h, here, place, n_next, self.parts, towards, slopes, system, known))
         # Where rows read actions, what the policy's own change does to Q is solved for.
         return _solved(system, known) if by_pairs else known
 
@@ -144,14 +148,15 @@ class Linearised:
         mass_change: Array,
         value_change: Array,
         value_ahead: Array,
+        towards: Array,
         changes: Array,
     ) -> None:
         """Write d pi of time h into ``changes``."""
         n_actions = self.policy.shape[2]
-        found = self._q_changes(h, here, place, len(value_ahead))
+        found = self._q_changes(h, here, place, len(value_ahead), towards)
         q_change = found[:, :-2] @ np.concatenate((value_ahead, mass_change)) + found[:, -2:]
         loss = value_change[:, None] - q_change.reshape(len(here), n_actions, 2)
-        changes[h, here] = self.towards[h, here] - self.ratio[h, here][..., None] * loss
+        changes[h, here] = towards[h, here] - self.ratio[h, here][..., None] * loss
 
 
 def _solved(system: Array, known: Array) -> Array:
@@ -166,6 +171,7 @@ def write_q_changes(
     place: Any,
     n_next: Any,
     parts: Any,
+    towards: Any,
     slopes: Any,
     system: Any,
     known: Any,
@@ -176,7 +182,7 @@ def write_q_changes(
     C = S A if they read the mass that takes each action there. Then d pi hangs on dQ, and the mass that it moves
     changes Q again.
     """
-    policy, ratio, towards, mass, transitions, successors, discount = parts
+    policy, ratio, mass, transitions, successors, discount = parts
     n, n_actions, n_kept = len(here), transitions.shape[2], transitions.shape[3]
     by_pairs = slopes.shape[3] != slopes.shape[1]
     for i in range(n):
@@ -213,6 +219,7 @@ def write_global_equations(
     ahead: Any,
     place: Any,
     parts: Any,
+    towards: Any,
     shifts: Any,
     n_columns: Any,
     q_changes: Any,
@@ -229,7 +236,7 @@ def write_global_equations(
     ``arrival`` where that mass goes. ``shifts`` (T, S, C) say how the mass that arrives in each state changes as P
     does; they are empty if P does not change, and what C = S columns say goes into ``shift``.
     """
-    policy, ratio, towards, mass, transitions, successors, _ = parts
+    policy, ratio, mass, transitions, successors, _ = parts
     n, n_next, n_actions, n_kept = len(here), len(ahead), transitions.shape[2], transitions.shape[3]
     by_pairs = n_columns != policy.shape[1]
     n_known = n_next + n

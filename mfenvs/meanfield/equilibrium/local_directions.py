@@ -6,16 +6,18 @@ where a crowd spreads from a corner, and -log mu has the slope -1 / mu [O].
 """
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import lapack
 from scipy.sparse.linalg import splu
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
-from mfenvs.meanfield.equilibrium.elimination import Equations, eliminated
+from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices
 
 if TYPE_CHECKING:
     from mfenvs.meanfield.equilibrium.directions import Linearised
@@ -30,48 +32,92 @@ DENSE_OPERATIONS, SPARSE_OPERATIONS = 1.2, 3.2
 per power 1.5 of its size and square of the entries in a row: on maps. In units of .2 ns, measured on one core."""
 
 
-def local_directions(linearised: "Linearised", is_reachable: NDArray[np.bool_]) -> Array:
-    """Changes of the policy, (T, S, A, 2).
+class LocalSystem:
+    """The conditions as a linear system, factorised.
 
     Parameters
     ----------
     linearised:
         The conditions.
-    is_reachable:
-        The states that can be reached at each time, (T, S); others do not change.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If the conditions are singular.
     """
-    n_times, n_states, n_actions = linearised.policy.shape
-    is_endless = linearised.discount < 1.0
-    # Unknowns: changes of mass and of values of a time, time after time.
-    sizes = is_reachable.sum(axis=1)
-    starts = 2 * np.cumsum(sizes) - 2 * sizes
-    places = np.where(is_reachable, starts[:, None] + np.cumsum(is_reachable, axis=1) - 1, -1)
-    n = int(2 * sizes.sum())
-    scale = np.ones_like(linearised.mass) if is_endless else np.maximum(linearised.mass, LEAST_MASS)
-    parts = linearised.parts, linearised.slopes.own, linearised.slopes.own_shifts, places, sizes, scale
-    known = np.zeros((n, 2))
-    scratch = np.empty((n_actions + 1, n_states)), np.full(n_states, -1), np.empty(n_states, np.int64)
-    # Counted first, then written.
-    nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.zeros(n_times + 1, np.int64)
-    n_entries = write_local_system(parts, *nothing, known, *scratch)
-    triplets = np.empty(n_entries, np.int64), np.empty(n_entries, np.int64), np.empty(n_entries)
-    ends = np.zeros(n_times + 1, np.int64)
-    write_local_system(parts, *triplets, ends, known, *scratch)
-    if is_endless:
-        found = _solved_endless(*triplets, known)
-    elif local_work(sizes, n_entries / n)[0] <= local_work(sizes, n_entries / n)[1]:
-        equations = functools.partial(_equations, *triplets, ends, known, starts, sizes)
-        found = np.concatenate([np.concatenate(pair) for pair in eliminated(n_times, equations)])
-    else:
-        found = _solved(*triplets, known)
-    changes = np.zeros_like(linearised.towards)
-    write_local_changes(parts, found, changes)
-    return changes
+
+    def __init__(self, linearised: "Linearised") -> None:
+        is_reachable = linearised.is_reachable
+        n_times, n_states, n_actions = linearised.policy.shape
+        is_endless = linearised.discount < 1.0
+        # Unknowns: changes of mass and of values of a time, time after time.
+        self._sizes = is_reachable.sum(axis=1)
+        self._starts = 2 * np.cumsum(self._sizes) - 2 * self._sizes
+        places = np.where(is_reachable, self._starts[:, None] + np.cumsum(is_reachable, axis=1) - 1, -1)
+        self._n = int(2 * self._sizes.sum())
+        scale = np.ones_like(linearised.mass) if is_endless else np.maximum(linearised.mass, LEAST_MASS)
+        slopes = linearised.slopes
+        self._parts = linearised.parts, slopes.own, slopes.own_shifts, places, self._sizes, scale
+        scratch = np.empty((n_actions + 1, n_states)), np.full(n_states, -1), np.empty(n_states, np.int64)
+        ends = np.zeros(n_times + 1, np.int64)
+        # Counted first, then written.
+        nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+        n_entries = write_local_system(self._parts, *nothing, ends, *scratch)
+        triplets = np.empty(n_entries, np.int64), np.empty(n_entries, np.int64), np.empty(n_entries)
+        write_local_system(self._parts, *triplets, ends, *scratch)
+        self._solve: Callable[[Array], Array]
+        dense, by_factors = local_work(self._sizes, n_entries / self._n)
+        if is_endless:
+            self._solve = self._factorised_endless(*triplets)
+        elif dense <= by_factors:
+            self._elimination = Elimination(n_times, functools.partial(self._matrices, *triplets, ends))
+            self._solve = self._eliminated
+        else:
+            self._solve = self._factorised(*triplets)
+
+    def directions(self, towards: Array) -> Array:
+        """Changes of the policy, (T, S, A, 2), for right-hand sides of that shape."""
+        known = np.zeros((self._n, 2))
+        write_local_rests(self._parts, towards, known)
+        changes = np.zeros_like(towards)
+        write_local_changes(self._parts, towards, self._solve(known), changes)
+        return changes
+
+    def _factorised_endless(self, rows: Indices, columns: Indices, entries: Array) -> Callable[[Array], Array]:
+        system = sparse.coo_array((entries, (rows, columns)), shape=(self._n, self._n)).toarray()
+        # The whole mass does not change. Added to all equations of mass, this makes them regular.
+        system[: self._n // 2, : self._n // 2] += 2.0 / self._n
+        factors, pivots, info = lapack.dgetrf(system)
+        if info != 0:
+            raise np.linalg.LinAlgError("the conditions are singular")
+        return lambda known: np.asarray(lapack.dgetrs(factors, pivots, known)[0], np.float64)
+
+    def _factorised(self, rows: Indices, columns: Indices, entries: Array) -> Callable[[Array], Array]:
+        try:
+            factors = splu(sparse.csc_array((entries, (rows, columns)), shape=(self._n, self._n)))
+        except RuntimeError as error:  # which is what SuperLU raises
+            raise np.linalg.LinAlgError(str(error)) from None
+        return lambda known: np.asarray(factors.solve(known), np.float64)
+
+    def _eliminated(self, known: Array) -> Array:
+        rests = []
+        for h, (start, n) in enumerate(zip(self._starts, self._sizes, strict=True)):
+            is_last = h == len(self._sizes) - 1
+            ahead = 0 if is_last else self._starts[h + 1]
+            arrived = np.zeros((1, 2)) if is_last else known[ahead : ahead + self._sizes[h + 1]]
+            rests.append((known[start + n : start + 2 * n], arrived))
+        return np.concatenate([np.concatenate(pair) for pair in self._elimination.solved(rests)])
+
+    def _matrices(self, rows: Indices, columns: Indices, entries: Array, ends: Indices, h: int) -> Matrices:
+        """The dense matrices of time h."""
+        n, is_last = int(self._sizes[h]), h == len(self._sizes) - 1
+        n_next, next_start = (1, -1) if is_last else (int(self._sizes[h + 1]), int(self._starts[h + 1]))
+        by_values, by_mass = np.zeros((n, n_next)), np.zeros((n, n))
+        mass_by_mass, mass_by_values = np.zeros((n_next, n)), np.zeros((n_next, n_next))
+        part = slice(ends[h], ends[h + 1])
+        blocks = by_values, by_mass, mass_by_mass, mass_by_values
+        write_blocks(rows[part], columns[part], entries[part], self._starts[h], next_start, *blocks)
+        return blocks
 
 
 def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
@@ -81,48 +127,6 @@ def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
         DENSE_OPERATIONS * float((sizes.astype(float) ** 3).sum()),
         SPARSE_OPERATIONS * n**1.5 * entries_in_a_row**2,
     )
-
-
-def _solved_endless(rows: Indices, columns: Indices, entries: Array, known: Array) -> Array:
-    """The solution in an infinite game."""
-    n = len(known)
-    dense = sparse.coo_array((entries, (rows, columns)), shape=(n, n)).toarray()
-    # The whole mass does not change. Added to all equations of mass, this makes them regular.
-    dense[: n // 2, : n // 2] += 2.0 / n
-    return np.asarray(np.linalg.solve(dense, known), np.float64)
-
-
-def _solved(rows: Indices, columns: Indices, entries: Array, known: Array) -> Array:
-    """The solution of the sparse system."""
-    n = len(known)
-    try:
-        return np.asarray(
-            splu(sparse.csc_array((entries, (rows, columns)), shape=(n, n))).solve(known), np.float64
-        )
-    except RuntimeError as error:  # which is what SuperLU raises
-        raise np.linalg.LinAlgError(str(error)) from None
-
-
-def _equations(
-    rows: Indices,
-    columns: Indices,
-    entries: Array,
-    ends: Indices,
-    known: Array,
-    starts: Indices,
-    sizes: Indices,
-    h: int,
-) -> Equations:
-    """The equations of time h, as dense matrices."""
-    n, is_last = int(sizes[h]), h == len(sizes) - 1
-    n_next, next_start = (1, -1) if is_last else (int(sizes[h + 1]), int(starts[h + 1]))
-    by_values, by_mass = np.zeros((n, n_next)), np.zeros((n, n))
-    mass_by_mass, mass_by_values = np.zeros((n_next, n)), np.zeros((n_next, n_next))
-    part = slice(ends[h], ends[h + 1])
-    blocks = by_values, by_mass, mass_by_mass, mass_by_values
-    write_blocks(rows[part], columns[part], entries[part], starts[h], next_start, *blocks)
-    arrived = np.zeros((1, 2)) if is_last else known[next_start : next_start + n_next]
-    return by_values, by_mass, known[starts[h] + n : starts[h] + 2 * n], mass_by_mass, mass_by_values, arrived
 
 
 @kernel
@@ -161,21 +165,19 @@ def write_local_system(
     columns: Any,
     entries: Any,
     ends: Any,
-    known: Any,
     on: Any,
     place_of: Any,
     reached: Any,
 ) -> Any:
-    """Write the system's entries, time after time, and right-hand sides (n, 2); return the number of entries.
+    """Write the system's entries, time after time; return their number.
 
     ``ends`` (T + 1,) become the numbers of entries before each time and of all.
 
     With ``rows`` of length 0 they are counted only. Scratch: ``on`` (A + 1, S), ``place_of`` (S,), which is -1,
     and ``reached`` (S,).
     """
-    (policy, ratio, towards, mass, transitions, successors, discount), own, own_shifts, places, sizes, scale = (
-        parts
-    )
+    conditions, own, own_shifts, places, sizes, scale = parts
+    policy, ratio, mass, transitions, successors, discount = conditions
     n_times, n_states, n_actions = policy.shape
     n_kept, counts_only, found = transitions.shape[3], len(rows) == 0, 0
     for h in range(n_times):
@@ -200,20 +202,17 @@ def write_local_system(
                 for j in range(n_reached):
                     place_of[reached[j]] = -1
                 continue
-            total, slope, offset, other_offset = 0.0, 0.0, 0.0, 0.0
+            total, slope = 0.0, 0.0
             for a in range(n_actions):
                 total += ratio[h, s, a]
             for a in range(n_actions):
                 slope += ratio[h, s, a] / total * own[h, s, a]
-                offset += towards[h, s, a, 0] / total
-                other_offset += towards[h, s, a, 1] / total
                 for k in range(n_kept if ahead < n_times else 0):
                     j = place_of[successor_of(successors, h, s, a, k)]
                     if j >= 0:
                         p = probability_of(transitions, h, s, a, k)
                         on[a, j] += p
                         on[n_actions, j] += p * ratio[h, s, a] / total
-            known[value_here, 0], known[value_here, 1] = offset, other_offset
             rows[found], columns[found], entries[found] = here, here, 1.0
             rows[found + 1], columns[found + 1], entries[found + 1] = value_here, value_here, 1.0
             rows[found + 2], columns[found + 2] = value_here, here
@@ -222,14 +221,10 @@ def write_local_system(
             for i in range(n_reached):
                 to = reached[i]
                 arrival, width = places[ahead, to], scale[ahead, to]
-                moved, gain, other_gain = 0.0, 0.0, 0.0
+                moved = 0.0
                 for a in range(n_actions):
                     weight = mass[h, s] * ratio[h, s, a]
                     moved += on[a, i] * (policy[h, s, a] + weight * (own[h, s, a] - slope))
-                    gain += on[a, i] * (mass[h, s] * towards[h, s, a, 0] - weight * offset)
-                    other_gain += on[a, i] * (mass[h, s] * towards[h, s, a, 1] - weight * other_offset)
-                known[arrival, 0] += gain / width
-                known[arrival, 1] += other_gain / width
                 if len(own_shifts) > 0:
                     for a in range(n_actions):
                         for k in range(n_kept):
@@ -255,10 +250,39 @@ def write_local_system(
 
 
 @kernel
-def write_local_changes(parts: Any, found: Any, changes: Any) -> None:
+def write_local_rests(parts: Any, towards: Any, known: Any) -> None:
+    """Write the system's right-hand sides into zeros (n, 2)."""
+    conditions, _, _, places, sizes, scale = parts
+    policy, ratio, mass, transitions, successors, discount = conditions
+    n_times, n_states, n_actions = policy.shape
+    for h in range(n_times):
+        ahead = 0 if discount < 1.0 else h + 1
+        for s in range(n_states):
+            here = places[h, s]
+            if here < 0:
+                continue
+            total = 0.0
+            for a in range(n_actions):
+                total += ratio[h, s, a]
+            for c in range(2):
+                offset = 0.0
+                for a in range(n_actions):
+                    offset += towards[h, s, a, c] / total
+                known[here + sizes[h], c] = offset
+                for a in range(n_actions if ahead < n_times else 0):
+                    gain = mass[h, s] * (towards[h, s, a, c] - ratio[h, s, a] * offset)
+                    for k in range(transitions.shape[3]):
+                        to = successor_of(successors, h, s, a, k)
+                        if places[ahead, to] >= 0:
+                            p = probability_of(transitions, h, s, a, k)
+                            known[places[ahead, to], c] += gain * p / scale[ahead, to]
+
+
+@kernel
+def write_local_changes(parts: Any, towards: Any, found: Any, changes: Any) -> None:
     """Write the changes of the policy that belong to a solution (n, 2)."""
     conditions, own, _, places, sizes, scale = parts
-    policy, ratio, towards, _, transitions, successors, discount = conditions
+    policy, ratio, _, transitions, successors, discount = conditions
     n_times, n_states, n_actions = policy.shape
     for h in range(n_times):
         ahead = 0 if discount < 1.0 else h + 1
