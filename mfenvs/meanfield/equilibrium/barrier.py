@@ -25,10 +25,11 @@ Array = NDArray[np.float64]
 
 FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 8.0, 1e-7
 """Lengths of steps along the path: the root mean square change of log pi, with that of log eps."""
-MOST_CORRECTIONS, MOST_HALVINGS = 7, 4
+MOST_CORRECTIONS, MOST_HALVINGS = 10, 4
 """Newton steps for a point of the path, and how often each is halved as long as errors grow."""
-ON_THE_PATH, FARTHEST_OFF = 1e-3, 1e-2
-"""Relative error of pi (V - Q) = eps rho on the path: relative to the length of the step to there, and at most."""
+ON_THE_PATH, FARTHEST_OFF = 1e-3, 4e-3
+"""Relative error of pi (V - Q) = eps rho on the path, root mean square: relative to the length of the step to there,
+and at most."""
 ROUNDING = 100 * np.finfo(float).eps
 """Rounding error of values, relative to the largest."""
 SHARPEST_TURN = 0.8
@@ -81,7 +82,7 @@ class BarrierProblem:
         """Number of linear systems solved so far."""
         self.rounding = 0.0
         """What rounding adds to the errors of the last policy."""
-        self._arrays = induced.flow_arrays()
+        self._arrays, self._has_flow = induced.flow_arrays(), False
         self._sensitivity = sensitivity
         n_times, n_states, _ = shape = induced.policy_shape
         self._q, self._slacks = np.empty(shape), np.empty(shape)
@@ -143,11 +144,16 @@ class BarrierProblem:
             self._sensitivity.slopes(arrays, self._values),
             self._is_reachable,
         )
-        changes = linearised.directions(np.stack((policy * errors, np.where(self.is_free, policy, 0.0)), axis=-1))
+        towards = policy * errors, np.where(self.is_free, policy, 0.0)
+        changes = linearised.directions(np.stack(towards, axis=-1))
         if not np.isfinite(changes).all():
             raise np.linalg.LinAlgError("the smoothed equilibrium conditions are singular")
-        changes = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)
-        return changes[..., NEWTON], changes[..., ALONG]
+        logs = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)
+        return logs[..., NEWTON], logs[..., ALONG]
+
+    def size(self, errors: Array) -> float:
+        """The root mean square of errors."""
+        return math.sqrt(float((errors * errors).sum()) / float(self.is_free.sum()))
 
     def moved(self, policy: Array, log_change: Array) -> Array:
         """The policy after a change of log pi."""
@@ -157,7 +163,14 @@ class BarrierProblem:
 
     def _flow(self, policy: Array) -> FlowArrays:
         kernels = self.induced.kernels
+        if self.discount < 1.0 and self._has_flow:
+            # The stationary law of a policy is searched from that of the last one: all play all actions, and what
+            # part of the population is where for good does not hang on the policy.
+            mass = self._arrays.mu[0].sum(axis=-1)
+            if np.isfinite(mass).all():
+                self._arrays = self._arrays._replace(initial=mass / mass.sum())
         _, self._arrays = self.induced.filled(lambda arrays: kernels.flow(policy, arrays), self._arrays)
+        self._has_flow = True
         return self._arrays
 
 
@@ -231,14 +244,15 @@ def _on_path(
     towards_smaller = -1.0 if ahead is None else ahead.log_eps
     policy, log_eps = predicted, predicted_log_eps
     errors = problem.errors(policy, math.exp(log_eps))
+    error = problem.size(errors)
     for n_corrections in range(MOST_CORRECTIONS):
+        is_near = error < max(problem.rounding, min(ON_THE_PATH * length, FARTHEST_OFF))
         try:
             to_path, along = problem.directions(policy, math.exp(log_eps), errors)
         except np.linalg.LinAlgError:
             return None
         parallel = product(along, log_direction) + towards_smaller
-        error = np.abs(errors).max()
-        if error < max(problem.rounding, min(ON_THE_PATH * length, FARTHEST_OFF)):
+        if is_near:
             norm = math.copysign(math.sqrt(product(along, along) + 1.0), parallel)
             found = _Direction(along / norm, 1.0 / norm)
             if ahead is not None:
@@ -255,9 +269,9 @@ def _on_path(
             share = 0.5**halvings
             there, log_there = problem.moved(policy, share * step), log_eps + share * by_log_eps
             errors = problem.errors(there, math.exp(log_there))
-            if np.abs(errors).max() < error:
+            if problem.size(errors) < error:
                 break
-        policy, log_eps = there, log_there
+        policy, log_eps, error = there, log_there, problem.size(errors)
         if not abs(log_eps - predicted_log_eps) < MOST_FALL:
             return None
     return None
