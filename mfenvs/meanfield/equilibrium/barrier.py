@@ -28,7 +28,7 @@ FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 8.0, 1e-7
 MOST_CORRECTIONS, MOST_HALVINGS = 10, 4
 """Newton steps for a point of the path, and how often each is halved as long as errors grow."""
 ON_THE_PATH, FARTHEST_OFF = 1e-3, 4e-3
-"""Relative error of pi (V - Q) = eps rho on the path, root mean square: relative to the length of the step to there,
+"""Relative error of pi (V - Q) = eps rho on the path, root mean square: relative to the length of the step to it,
 and at most."""
 ROUNDING = 100 * np.finfo(float).eps
 """Rounding error of values, relative to the largest."""
