@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity, TooManyDerivatives
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
 from mfenvs.meanfield.induced import Flow, InducedGame
@@ -41,6 +41,8 @@ SMALLEST = 1e-13
 """Smallest barrier parameter, relative to the first."""
 FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
+MANY_UNKNOWNS = 50_000
+"""With more probabilities than these, the barrier path is gone down near by at first."""
 BACK = 0.1
 """Share of the reference policy that is mixed into a policy from which a barrier path begins."""
 
@@ -237,6 +239,11 @@ class _Search:
         if start is not None:
             point = Point((1.0 - BACK) * start + BACK * reference, max(self.best / problem.bound, last_eps))
         done = 0
+        if start is None and problem.is_free.sum() > MANY_UNKNOWNS:
+            for near in descend(problem, point, last_eps):
+                self.iterations += problem.n_newton - done
+                done, point = problem.n_newton, near
+                yield near.policy
         for found in follow(problem, point, last_eps):
             self.iterations += problem.n_newton - done
             done = problem.n_newton

@@ -17,7 +17,7 @@ from mfenvs.games.classic.epidemics import DiscountedEpidemic
 from mfenvs.games.classic.left_right import LeftRight
 from mfenvs.games.classic.linear_quadratic import LinearQuadraticChain
 from mfenvs.games.classic.rock_paper_scissors import WeightedRockPaperScissors
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
 
 RANDOM = branching.ByRows(tables=1)
@@ -134,6 +134,23 @@ def test_points_of_the_path_keep_their_promise(game: FiniteGame) -> None:
     for point in found:
         np.testing.assert_allclose(problem.errors(point.policy, point.eps), 0.0, atol=2e-2)
         assert induced.exploitability(point.policy) <= 1.03 * bound * point.eps + 1e-12
+
+
+@pytest.mark.parametrize(
+    "game",
+    [CrowdModelling(), LasryLionsChain(), LinearQuadraticChain(pull=0.9)],
+    ids=lambda game: type(game).__name__,
+)
+def test_a_descent_ends_where_the_path_does(game: FiniteGame) -> None:
+    problem = problem_of(game)
+    start = Point(problem.induced.uniform_policy(), problem.first_eps())
+    *_, below = descend(problem, start, 1e-7)
+    *_, end = follow(problem, start, 1e-7)
+    assert end is not None
+    assert below.eps == pytest.approx(1e-7)
+    assert problem.induced.exploitability(below.policy) <= 1.03 * problem.bound * 1e-7
+    free = problem.is_free
+    np.testing.assert_allclose(below.policy[free], end.policy[free], rtol=0.05, atol=1e-4)
 
 
 def test_the_path_of_left_right_is_known() -> None:
