@@ -23,7 +23,7 @@ from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
 
-FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 4.0, 1e-7
+FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 2.5, 1e-7
 """Lengths of steps along the path: the root mean square change of log pi, with that of log eps."""
 MOST_CORRECTIONS, MOST_HALVINGS = 10, 4
 """Newton steps for a point of the path, and how often each is halved as long as errors grow."""
@@ -51,8 +51,8 @@ ENTRIES_IN_A_ROW = 15.0
 """Number of entries in a row of a sparse system, roughly."""
 BEFORE_A_STEP, AFTER_A_STEP, FARTHEST_STEP = 0.1, 1.0, 1e4
 """In a descent: errors up to which a step along the path is made, to which it may lead at first, and at most."""
-SHORTEST_FALL, MOST_CHANGE_DOWN = 0.03, 3.0
-"""In a descent: the shortest step of log eps, and the largest change of log pi towards the path."""
+SHORTEST_FALL, LONGEST_FALL, MOST_CHANGE_DOWN = 0.03, 4.0, 3.0
+"""In a descent: the shortest and longest step of log eps, and the largest change of log pi towards the path."""
 TINY = np.finfo(float).tiny
 
 
@@ -197,7 +197,7 @@ def descend(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[
             there, log_there = problem.moved(policy, to_path - fall * along), log_eps - fall
             errors, n_tried = problem.errors(there, math.exp(log_there)), n_tried + 1
             if problem.size(errors) <= most:
-                longest = min(LONGEST_STEP, 2.0 * fall) if n_tried == 1 else fall
+                longest = min(LONGEST_FALL, 2.0 * fall) if n_tried == 1 else fall
                 break
             fall = 0.5 * fall if fall > SHORTEST_FALL else 0.0
         else:
