@@ -15,6 +15,7 @@ from mfenvs import checks
 from mfenvs.game import FiniteGame, Game
 from mfenvs.meanfield.bounds import ExploitabilityBound, GameConstants, regularisation_bias, theorem_1
 from mfenvs.meanfield.dominance import Dominance, dominance
+from mfenvs.meanfield.equilibrium.solve import solve as find_equilibrium
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.lipschitz import LipschitzConstants, lipschitz_constants
 from mfenvs.meanfield.monotonicity import Monotonicity, monotonicity
@@ -29,6 +30,8 @@ Array = NDArray[np.float64]
 
 SolverName = Literal["best", "omd", "fictitious-play"]
 
+TOLERANCE = 1e-9
+"""Exploitability at which :func:`mfenvs.solve` stops."""
 STEP_SIZES = (1.0, 0.1, 0.01)
 """Step sizes of mirror descent that are tried."""
 MOST_AGENTS = 64
@@ -44,12 +47,12 @@ class AnalysisSettings:
     """How to analyse a game."""
 
     solver: SolverName = "best"
-    """Solver that finds the mean-field equilibrium: ``omd`` (mirror descent, at three step sizes),
-    ``fictitious-play``, or ``best`` for the better result of the two."""
+    """Solver that finds the mean-field equilibrium: ``best`` (:func:`mfenvs.solve`), ``omd`` (mirror descent, at
+    three step sizes) or ``fictitious-play``."""
     seconds: float = 10.0
     """Time for the solver, in seconds."""
     n_iterations: int = 10_000
-    """Largest number of iterations of each solver."""
+    """Number of iterations after which a solver stops."""
     n_worlds: int = 64
     """Number of simulated worlds in which the exploitability among N agents is measured, at least 2; fewer in
     large games."""
@@ -74,7 +77,7 @@ class Equilibrium:
     exploitability: float
     """Its exploitability in the induced game, exact."""
     solver: str
-    """The solver, with its step size."""
+    """The solver or method, with its step size if it has one."""
     n_iterations: int
     """Number of iterations that it did."""
 
@@ -219,14 +222,23 @@ def check_is_finite(game: Game) -> None:
 
 
 def solve(game: FiniteGame, settings: AnalysisSettings) -> Equilibrium:
-    """The policy of least exploitability that the solvers find in the time they are given."""
+    """The policy of least exploitability that a solver finds in the time it is given."""
+    if settings.solver == "best":
+        found = find_equilibrium(
+            game,
+            tolerance=TOLERANCE,
+            seconds=settings.seconds,
+            callback=lambda report: report.iteration < settings.n_iterations,
+            seed=settings.seed,
+        )
+        return Equilibrium(found.policy, found.exploitability, found.method, found.iterations)
     trials: list[tuple[str, MeanFieldSolver]] = []
-    if settings.solver != "fictitious-play":
+    if settings.solver == "omd":
         trials += [
             (f"omd, step size {size:g}", OnlineMirrorDescent(game, MirrorDescentConfig(learning_rate=size)))
             for size in STEP_SIZES
         ]
-    if settings.solver != "omd":
+    else:
         trials.append(("fictitious-play", FictitiousPlay(game, FictitiousPlayConfig())))
     induced = trials[0][1].induced
     uniform = induced.uniform_policy()
@@ -237,9 +249,9 @@ def solve(game: FiniteGame, settings: AnalysisSettings) -> Equilibrium:
         while solver.iteration < settings.n_iterations and best.exploitability > 0.0:
             solver.run(min(n, settings.n_iterations - solver.iteration))
             policy = solver.policy.probabilities
-            found = induced.exploitability(policy)
-            if found < best.exploitability:
-                best = Equilibrium(policy.copy(), found, name, solver.iteration)
+            gap = induced.exploitability(policy)
+            if gap < best.exploitability:
+                best = Equilibrium(policy.copy(), gap, name, solver.iteration)
             if time.perf_counter() > end:
                 break
             n = min(2 * n, 256)

@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.meanfield.equilibrium.directions import ALONG, NEWTON, Linearised
+from mfenvs.meanfield.equilibrium.local_directions import local_work
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.smoothing import values_of
 from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
 
-FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 2.0, 1e-7
+FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 2.5, 1e-7
 """Lengths of steps along the path: the root mean square change of log pi, with that of log eps."""
-MOST_CORRECTIONS, MOST_HALVINGS = 7, 4
+MOST_CORRECTIONS, MOST_HALVINGS = 10, 4
 """Newton steps for a point of the path, and how often each is halved as long as errors grow."""
-ON_THE_PATH, FARTHEST_OFF = 1e-3, 1e-2
-"""Relative error of pi (V - Q) = eps rho on the path: relative to the length of the step to there, and at most."""
+ON_THE_PATH, FARTHEST_OFF = 1e-3, 4e-3
+"""Relative error of pi (V - Q) = eps rho on the path, root mean square: relative to the length of the step to it,
+and at most."""
 ROUNDING = 100 * np.finfo(float).eps
 """Rounding error of values, relative to the largest."""
 SHARPEST_TURN = 0.8
@@ -41,10 +43,16 @@ ENTRIES = 1.0, 10.0, 100.0, 1000.0
 """Factors of eps that are tried where the path is entered."""
 JUMPS = 0.9, 0.5, 0.1, 0.01
 """Factors of eps that are tried where the path breaks off."""
-MOST_LOG_CHANGE, MOST_FALL = 1.5, 6.0
+MOST_LOG_CHANGE, MOST_FALL = 1.5, 16.0
 """Largest change of log pi in a correction, and in a step."""
 OPERATIONS = 10.0
 """Floating-point operations of the elimination at a time, per cube of the number of states."""
+ENTRIES_IN_A_ROW = 15.0
+"""Number of entries in a row of a sparse system, roughly."""
+BEFORE_A_STEP, AFTER_A_STEP, FARTHEST_STEP = 0.1, 1.0, 1e4
+"""In a descent: errors up to which a step along the path is made, to which it may lead at first, and at most."""
+SHORTEST_FALL, LONGEST_FALL, MOST_CHANGE_DOWN = 0.03, 4.0, 3.0
+"""In a descent: the shortest and longest step of log eps, and the largest change of log pi towards the path."""
 TINY = np.finfo(float).tiny
 
 
@@ -86,8 +94,8 @@ class BarrierProblem:
         mass = self._flow(reference).mu.sum(axis=-1)
         # Where P varies with the population, what can be reached may vary too.
         everything = induced.kernels.varies or self.discount < 1.0
-        self._reachable = [np.flatnonzero(row | everything) for row in mass > 0.0]
-        self.is_free = ((mass > 0.0) | everything)[..., None] & (reference > 0.0)
+        self._is_reachable = (mass > 0.0) | everything
+        self.is_free = self._is_reachable[..., None] & (reference > 0.0)
         """Whether an action is allowed in a state that can be reached at each time, (T, S, A)."""
 
     @property
@@ -99,8 +107,11 @@ class BarrierProblem:
     @property
     def work(self) -> float:
         """Number of floating-point operations of a Newton step, roughly."""
-        size = np.array([len(states) for states in self._reachable], float)
-        if self._sensitivity.reads is Reads.PAIRS:
+        sizes, reads = self._is_reachable.sum(axis=1), self._sensitivity.reads
+        if reads in (Reads.NOTHING, Reads.OWN_STATE) and self.discount == 1.0:
+            return min(local_work(sizes, ENTRIES_IN_A_ROW))
+        size = sizes.astype(float)
+        if reads is Reads.PAIRS:
             size *= self.induced.policy_shape[2]
         return float(OPERATIONS * (size**3).sum())
 
@@ -130,21 +141,24 @@ class BarrierProblem:
         linearised = Linearised(
             policy,
             np.where(self.is_free, policy * policy / (eps * np.maximum(self.reference, TINY)), 0.0),
-            np.stack((policy * errors, np.where(self.is_free, policy, 0.0)), axis=-1),
             arrays.mu.sum(axis=-1),
             arrays.transitions,
             arrays.successors,
             self.discount,
             self._sensitivity.slopes(arrays, self._values),
+            self._is_reachable,
+            self.induced.game.population_of_state,
         )
-        if self.discount < 1.0:
-            changes, _ = linearised.stationary_directions(self.induced.game.population_of_state)
-        else:
-            changes, _ = linearised.finite_directions(self._reachable)
+        towards = policy * errors, np.where(self.is_free, policy, 0.0)
+        changes = linearised.directions(np.stack(towards, axis=-1))
         if not np.isfinite(changes).all():
             raise np.linalg.LinAlgError("the smoothed equilibrium conditions are singular")
-        changes = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)
-        return changes[..., NEWTON], changes[..., ALONG]
+        logs = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)
+        return logs[..., NEWTON], logs[..., ALONG]
+
+    def size(self, errors: Array) -> float:
+        """The root mean square of errors."""
+        return math.sqrt(float((errors * errors).sum()) / float(self.is_free.sum()))
 
     def moved(self, policy: Array, log_change: Array) -> Array:
         """The policy after a change of log pi."""
@@ -156,6 +170,53 @@ class BarrierProblem:
         kernels = self.induced.kernels
         _, self._arrays = self.induced.filled(lambda arrays: kernels.flow(policy, arrays), self._arrays)
         return self._arrays
+
+
+def descend(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[Point]:
+    """Go down to ``last_eps`` near the path, and yield policies on the way.
+
+    For games with so many unknowns that a linear system costs much more than errors do. A step along the path is
+    as long as errors allow, and combined with Newton's step towards it; the path itself is not waited for. Where
+    it folds, or Newton's method fails, the iteration ends.
+
+    Parameters
+    ----------
+    problem, start, last_eps:
+        As for :func:`follow`.
+    """
+    policy, log_eps, last = start.policy, math.log(start.eps), math.log(last_eps)
+    errors = problem.errors(policy, start.eps)
+    error, longest, most = problem.size(errors), 1.0, AFTER_A_STEP
+    while True:
+        try:
+            to_path, along = problem.directions(policy, math.exp(log_eps), errors)
+        except np.linalg.LinAlgError:
+            return
+        to_path = np.clip(to_path, -MOST_CHANGE_DOWN, MOST_CHANGE_DOWN)
+        fall, n_tried = min(longest, log_eps - last), 0
+        while error <= BEFORE_A_STEP and fall > 0.0:
+            there, log_there = problem.moved(policy, to_path - fall * along), log_eps - fall
+            errors, n_tried = problem.errors(there, math.exp(log_there)), n_tried + 1
+            if problem.size(errors) <= most:
+                longest = min(LONGEST_FALL, 2.0 * fall) if n_tried == 1 else fall
+                break
+            fall = 0.5 * fall if fall > SHORTEST_FALL else 0.0
+        else:
+            for halvings in range(MOST_HALVINGS + 1):
+                share = 0.5**halvings
+                there, log_there = problem.moved(policy, share * to_path), log_eps
+                errors = problem.errors(there, math.exp(log_there))
+                gained = problem.size(errors) / error if error > 0.0 else 0.0
+                if gained < 1.0 - 0.1 * share:
+                    break
+            else:
+                return
+            # The better Newton's method works, the farther it is relied on.
+            most = min(FARTHEST_STEP, 4.0 * most) if gained < 0.03 else max(AFTER_A_STEP, 0.5 * most)
+        policy, log_eps, error = there, log_there, problem.size(errors)
+        yield Point(policy, math.exp(log_eps))
+        if log_eps <= last and error < ON_THE_PATH:
+            return
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,14 +289,15 @@ def _on_path(
     towards_smaller = -1.0 if ahead is None else ahead.log_eps
     policy, log_eps = predicted, predicted_log_eps
     errors = problem.errors(policy, math.exp(log_eps))
+    error = problem.size(errors)
     for n_corrections in range(MOST_CORRECTIONS):
+        is_near = error < max(problem.rounding, min(ON_THE_PATH * length, FARTHEST_OFF))
         try:
             to_path, along = problem.directions(policy, math.exp(log_eps), errors)
         except np.linalg.LinAlgError:
             return None
         parallel = product(along, log_direction) + towards_smaller
-        error = np.abs(errors).max()
-        if error < max(problem.rounding, min(ON_THE_PATH * length, FARTHEST_OFF)):
+        if is_near:
             norm = math.copysign(math.sqrt(product(along, along) + 1.0), parallel)
             found = _Direction(along / norm, 1.0 / norm)
             if ahead is not None:
@@ -252,9 +314,9 @@ def _on_path(
             share = 0.5**halvings
             there, log_there = problem.moved(policy, share * step), log_eps + share * by_log_eps
             errors = problem.errors(there, math.exp(log_there))
-            if np.abs(errors).max() < error:
+            if problem.size(errors) < error:
                 break
-        policy, log_eps = there, log_there
+        policy, log_eps, error = there, log_there, problem.size(errors)
         if not abs(log_eps - predicted_log_eps) < MOST_FALL:
             return None
     return None

@@ -29,6 +29,8 @@ AGREES = 1e-6
 """Largest relative difference of derivatives in two directions of a row that reads its own mass only."""
 
 
+FEW_COLUMNS = 8
+"""Number of columns that are tried at first."""
 POPULATIONS = 2
 """Number of random populations at which it is found out what rows read."""
 MOST_SLOPES = 2**25
@@ -153,15 +155,20 @@ class Sensitivity:
     def _grouped(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Groups of columns of which no row reads two: the column of each that a state reads, or -1, (S,)."""
         (_, n_states, n_actions), n_columns = self._shape, self._n_columns
-        reads = np.zeros((n_states, n_columns), bool)
-        for _ in range(POPULATIONS):
-            law = rng.dirichlet(np.ones(n_states * n_actions)).reshape(n_states, n_actions)
-            for moving in range(n_columns):
-                moved = np.zeros(n_columns)
-                moved[moving] = 1.0
-                self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
-                reads[:, moving] |= self._differences()
-        return columns_moved_together(reads)
+        laws = rng.dirichlet(np.ones(n_states * n_actions), POPULATIONS).reshape(-1, n_states, n_actions)
+        # A row that reads all of a few columns, far from each other, is taken to read every one.
+        few = np.linspace(0, n_columns - 1, min(FEW_COLUMNS, n_columns)).astype(int)
+        if np.all([self._reads(laws[0], column) for column in few], axis=0).any():
+            return [np.full(n_states, column) for column in range(n_columns)]
+        reads = [np.any([self._reads(law, column) for law in laws], axis=0) for column in range(n_columns)]
+        return columns_moved_together(np.stack(reads, axis=1))
+
+    def _reads(self, law: Array, column: int) -> NDArray[np.bool_]:
+        """Whether a state's rows read a column, at a population (S, A), (S,)."""
+        moved = np.zeros(self._n_columns)
+        moved[column] = 1.0
+        self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
+        return self._differences()
 
     def _changes(self) -> Array:
         """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
-from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity, TooManyDerivatives
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity, TooManyDerivatives
+from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.loop import ANSWER, LoopOptions, loop_kernel
 from mfenvs.meanfield.stopping import Report, Stopped
@@ -20,7 +21,8 @@ from mfenvs.registry import make
 
 Array = NDArray[np.float64]
 
-BARRIER, DESCENT, POLISH, DETOUR = (
+SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
+    "shooting",
     "barrier path",
     "mirror descent",
     "barrier from the best",
@@ -39,6 +41,8 @@ SMALLEST = 1e-13
 """Smallest barrier parameter, relative to the first."""
 FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
+MANY_UNKNOWNS = 50_000
+"""With more probabilities than these, the barrier path is gone down near by at first."""
 BACK = 0.1
 """Share of the reference policy that is mixed into a policy from which a barrier path begins."""
 
@@ -93,10 +97,11 @@ def solve(
 ) -> Solution:
     """Find an equilibrium of the mean-field game that a finite game induces, without tuning.
 
-    The log-barrier path from the uniform policy is followed by Newton's method first: it solves most games in
-    some thirty to sixty linear systems. If it breaks off, mirror descent with several learning rates, barrier
-    paths from the best policy found so far and barrier paths from random policies take turns until the time is
-    over. Every policy is certified by its exact exploitability [O].
+    Games with two states that end are solved by shooting. Of others, the log-barrier path from the uniform policy
+    is followed by Newton's method first: it solves most games in some twenty to fifty linear systems. If it breaks
+    off, mirror descent with several learning rates, barrier paths from the best policy found so far and barrier
+    paths from random policies take turns until the time is over. Every policy is certified by its exact
+    exploitability [O].
 
     Parameters
     ----------
@@ -213,6 +218,8 @@ class _Search:
         uniform = self.induced.uniform_policy()
         sensitivity = self._sensitivity()
         if sensitivity is not None:
+            if can_shoot(self.induced, reads_actions=sensitivity.reads is Reads.PAIRS):
+                yield SHOOTING, shoot(self.induced)
             for policy in self._barrier(sensitivity, uniform, None):
                 yield BARRIER, policy
         descents = itertools.cycle([self._descent(rate) for rate in RATES])
@@ -251,6 +258,11 @@ class _Search:
         if start is not None:
             point = Point((1.0 - BACK) * start + BACK * reference, max(self.best / problem.bound, last_eps))
         done = 0
+        if start is None and problem.is_free.sum() > MANY_UNKNOWNS:
+            for near in descend(problem, point, last_eps):
+                self.iterations += problem.n_newton - done
+                done, point = problem.n_newton, near
+                yield near.policy
         for found in follow(problem, point, last_eps):
             self.iterations += problem.n_newton - done
             done = problem.n_newton

@@ -1,12 +1,15 @@
 """The log-barrier path: its equations, Newton's directions for them, and the points that are found."""
 
+import dataclasses
 import math
+from typing import Any, ClassVar
 
 import branching
 import numpy as np
 import pytest
 
-from mfenvs import FiniteGame, InducedGame
+from mfenvs import FiniteGame, InducedGame, rule, share
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.games.classic.beach_bar import BeachBar
 from mfenvs.games.classic.chains import LasryLionsChain, NoInteractionChain
 from mfenvs.games.classic.crowd_modelling import CrowdModelling
@@ -14,7 +17,7 @@ from mfenvs.games.classic.epidemics import DiscountedEpidemic
 from mfenvs.games.classic.left_right import LeftRight
 from mfenvs.games.classic.linear_quadratic import LinearQuadraticChain
 from mfenvs.games.classic.rock_paper_scissors import WeightedRockPaperScissors
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
 
 RANDOM = branching.ByRows(tables=1)
@@ -34,6 +37,34 @@ GAMES = [
     (NoInteractionChain(), False, Reads.NOTHING),
 ]
 IDS = [f"{type(game).__name__}-{game.discount:g}-{'sparse' if sparse else 'dense'}" for game, sparse, _ in GAMES]
+
+
+@dataclasses.dataclass(kw_only=True)
+class LocalCrowd(FiniteGame):
+    """A ring of four states, in which a crowd in the own state pays less and holds back."""
+
+    n_agents: int = 10
+    horizon: int = 4
+    discount: float = 1.0
+    agent_dtype: ClassVar[np.dtype[Any]] = NO_PARAMETERS
+    n_states = 4
+    n_actions = 2
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        crowd = share(world, 2 * state) + share(world, 2 * state + 1)
+        stays = 0.1 + 0.6 * crowd if action == 1 else 0.8
+        return (stays if next_state == state else 0.0) + (1.0 - stays if next_state == (state + 1) % 4 else 0.0)
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return 0.3 * state - (share(world, 2 * state) + share(world, 2 * state + 1)) * (1.0 + 0.5 * action)
+
+    @property
+    def initial_distribution(self):
+        return np.array([0.4, 0.3, 0.2, 0.1])
 
 
 def problem_of(game: FiniteGame, sparse: bool | None = None, reference=None) -> BarrierProblem:
@@ -105,6 +136,23 @@ def test_points_of_the_path_keep_their_promise(game: FiniteGame) -> None:
         assert induced.exploitability(point.policy) <= 1.03 * bound * point.eps + 1e-12
 
 
+@pytest.mark.parametrize(
+    "game",
+    [CrowdModelling(), LasryLionsChain(), LinearQuadraticChain(pull=0.9)],
+    ids=lambda game: type(game).__name__,
+)
+def test_a_descent_ends_where_the_path_does(game: FiniteGame) -> None:
+    problem = problem_of(game)
+    start = Point(problem.induced.uniform_policy(), problem.first_eps())
+    *_, below = descend(problem, start, 1e-7)
+    *_, end = follow(problem, start, 1e-7)
+    assert end is not None
+    assert below.eps == pytest.approx(1e-7)
+    assert problem.induced.exploitability(below.policy) <= 1.03 * problem.bound * 1e-7
+    free = problem.is_free
+    np.testing.assert_allclose(below.policy[free], end.policy[free], rtol=0.05, atol=1e-4)
+
+
 def test_the_path_of_left_right_is_known() -> None:
     """A share p goes left: -p and -2 (1 - p) are paid, and p (V - Q(left)) = (1 - p) (V - Q(right)) = eps / 2.
 
@@ -143,10 +191,30 @@ def test_derivatives_of_crowd_aversion() -> None:
     assert len(slopes.pairs) == 0
 
 
+@pytest.mark.parametrize(
+    "game",
+    [CrowdModelling(), LasryLionsChain(), NoInteractionChain(), LocalCrowd(), LocalCrowd(discount=0.9)],
+    ids=lambda game: f"{type(game).__name__}-{game.discount:g}",
+)
+def test_the_local_equations_are_the_global_ones(game: FiniteGame) -> None:
+    """What reads the mass in its own state only is a special case of what reads it anywhere."""
+    problem = problem_of(game)
+    policy = np.random.default_rng(7).dirichlet(np.ones(game.n_actions), problem.induced.policy_shape[:2])
+    errors = problem.errors(policy, 0.4)
+    local = problem.directions(policy, 0.4, errors)
+    sensitivity = problem._sensitivity
+    assert sensitivity.reads in (Reads.NOTHING, Reads.OWN_STATE)
+    sensitivity.reads, sensitivity._n_columns = Reads.STATES, game.n_states
+    sensitivity._groups = sensitivity._grouped(np.random.default_rng(8))
+    np.testing.assert_allclose(problem.directions(policy, 0.4, errors), local, rtol=1e-6, atol=1e-6)
+
+
 def test_the_sparse_system_is_the_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(CrowdModelling())
     policy = np.random.default_rng(7).dirichlet(np.ones(3), problem.induced.policy_shape[:2])
     errors = problem.errors(policy, 0.4)
-    eliminated = problem.directions(policy, 0.4, errors)
-    monkeypatch.setattr("mfenvs.meanfield.equilibrium.directions.MOST_STATES_OF_DENSE", 0)
-    np.testing.assert_allclose(problem.directions(policy, 0.4, errors), eliminated, rtol=1e-9, atol=1e-9)
+    found = []
+    for cost in (0.0, 1e9):
+        monkeypatch.setattr("mfenvs.meanfield.equilibrium.local_directions.DENSE_OPERATIONS", cost)
+        found.append(problem.directions(policy, 0.4, errors))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9, atol=1e-9)
