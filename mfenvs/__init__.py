@@ -5,7 +5,7 @@ with several populations are :mod:`mfenvs.populations`, those on graphons :mod:`
 The packages:
 
 * ``games``: the games, one file or folder each;
-* ``engine``: compiled kernels that step many worlds of a game, and their random numbers;
+* ``engine``: compiled kernels that step many worlds of a game, on CPUs and GPUs, and their random numbers;
 * ``api``: PettingZoo, gymnasium, Stable-Baselines3 and TorchRL as views of the engine;
 * ``wrappers``: what agents observe, rewards, risk, and policies of one for all or one each;
 * ``conformance``: tests of games and their environments, as :func:`check` runs them;

@@ -66,7 +66,7 @@ class PathExploitability:
     """Gain of a best response that knows the path and is charged for it: an upper bound on the exploitability."""
     clairvoyant: Estimate
     """Gain of a best response that knows the path and is not charged, a looser upper bound."""
-    deviation: Array
+    deviation: Array = dataclasses.field(repr=False)
     """The policy of the lower bound, which knows the time and the public state, shape (T, M, S, A)."""
 
     @property
@@ -138,7 +138,7 @@ def path_exploitability(
 
 @dataclasses.dataclass(frozen=True)
 class _Trained:
-    deviation: Array
+    deviation: Array = dataclasses.field(repr=False)
     """The policy of the lower bound, shape (T, M, S, A)."""
     values: Array
     """Its values W_h(z, s), averaged over the paths, shape (T, M, S)."""
