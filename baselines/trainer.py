@@ -25,7 +25,7 @@ from mfenvs.registry import make, name_of, registered_games
 
 from .config import TrainerConfig
 from .logging import configure
-from .policies import TabularPolicy, observed_levels
+from .policies import TabularPolicy
 
 MaybeCallback = None | BaseCallback | list[BaseCallback] | Callable[[dict[str, Any], dict[str, Any]], bool]
 
@@ -238,7 +238,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
 
     def _as_policy(self, law: NDArray[np.float64]) -> TabularPolicy:
         """A table of this trainer's game as a policy that acts on what agents of the game observe."""
-        return TabularPolicy(law, state_levels=observed_levels(self.game))
+        return TabularPolicy.for_game(self.game, law)
 
     def set_logger(self, logger: Logger) -> None:
         """Set the logger (:func:`baselines.logging.configure`); TypeError if ``logger`` is not a logger."""

@@ -101,6 +101,11 @@ class DeepTrainer(Trainer[Any]):
         self._engine = Engine(game, config.n_worlds)
         self._q = self._new_learner(config.learning_rate, 0)
         n_steps = game.horizon - self._warm_up - game.is_infinite
+        if n_steps < 1:
+            raise ValueError(
+                "horizon must be at least 2 in an infinite game, whose last step has no transition, got"
+                f" {game.horizon}"
+            )
         n_rows = config.n_worlds * game.n_agents
         self._n_kept = min(n_rows, config.buffer_size // (config.episodes * n_steps))
         if not self._n_kept:
@@ -119,7 +124,8 @@ class DeepTrainer(Trainer[Any]):
     def _first_learned_step(game: Game, config: DeepConfig) -> int:
         """The first step of an episode from which something is learned."""
         if config.warm_up is None:
-            return game.horizon // 2 if game.is_infinite else 0
+            # At least one step is left, whose transition ends in the episode.
+            return min(game.horizon // 2, max(0, game.horizon - 2)) if game.is_infinite else 0
         most = game.horizon - 1 - game.is_infinite
         if config.warm_up > max(most, 0):
             raise ValueError(

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from weather import Weather
 
 from baselines.policies import TabularPolicy
-from mfenvs import make
+from mfenvs import Engine, make
 from mfenvs.files import write_arrays
 
 
@@ -132,6 +133,11 @@ def test_uniform_of_an_infinite_game_is_stationary() -> None:
             "observation must be an array of numbers, got",
         ),
         (lambda policy: policy.predict(np.ones((1, 3)), deterministic=2), "deterministic must be True or False"),
+        (lambda policy: TabularPolicy(policy.probabilities, n_public_states=0), "n_public_states must be"),
+        (
+            lambda policy: TabularPolicy(policy.probabilities, n_public_states=3),
+            "each of 3 public states .* 2 rows",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(use, message: str) -> None:
@@ -158,6 +164,11 @@ def test_a_policy_for_every_agent_comes_back(tmp_path) -> None:
         ({"probabilities": np.array([[[1.5, -0.5]]])}, r"probabilities\[0, 0, 1\] must be .*, got -0\.5"),
         ({"probabilities": np.ones((1, 1, 1), np.float32)}, "probabilities must have dtype float64"),
         ({"probabilities": np.ones((1, 1, 1), "M8[s]")}, "probabilities must have dtype float64"),
+        ({"probabilities": deterministic_table(), "n_public_states": np.array(1)}, "n_public_states must be"),
+        (
+            {"probabilities": deterministic_table(), "n_public_states": np.array(3)},
+            "probabilities must have a row",
+        ),
         ({"probabilities": np.ones((1, 1, 1), object)}, r"probabilities must have dtype float64 \(<f8\), got \|O"),
     ],
 )
@@ -179,6 +190,41 @@ def test_damaged_files_are_refused(tmp_path) -> None:
     path.write_bytes(whole[:start] + b"\xff" * 8 + whole[start + 8 :])
     with pytest.raises(ValueError, match=r"policy\.npz is not a saved TabularPolicy"):
         TabularPolicy.load(path)
+
+
+class TestPublicStates:
+    """Of a game with a public chain: two own states, two public states, horizon 3."""
+
+    def test_predict_plays_what_the_engine_plays(self) -> None:
+        game = Weather(n_agents=4, first=(0.6, 0.4))
+        rows = np.arange(3)[:, None, None, None] + np.arange(2)[:, None, None] + np.array([[0], [1]])
+        table = (rows % 2 == np.arange(2)).astype(float)  # The action is (time + public state + state) mod 2.
+        policy = TabularPolicy.for_game(game, table)
+        assert policy.n_states == 2
+        engine = Engine(game, 30)
+        engine.reset(seed=5)
+        for time in range(3):
+            actions, _ = policy.predict(engine.observe())
+            expected = (time + engine.signal[:, -1:] + engine.states) % 2
+            np.testing.assert_array_equal(actions, expected)
+            engine.step(actions)
+
+    def test_each_agent_has_a_table(self) -> None:
+        laws = np.random.default_rng(1).integers(0, 2, (2, 3, 4))
+        policy = TabularPolicy(np.eye(2)[laws], n_public_states=2)
+        seen = [[0.0, 1.0, 2 / 3, 0.0, 1.0], [1.0, 0.0, 1 / 3, 1.0, 0.0]]
+        assert policy.predict(seen)[0].tolist() == [laws[0, 2, 3], laws[1, 1, 0]]
+
+    def test_observations_without_the_public_state_are_refused(self) -> None:
+        policy = TabularPolicy.uniform(Weather())
+        with pytest.raises(ValueError, match=r"observation must have shape \(..., at least 5\)"):
+            policy.predict([1.0, 0.0, 0.0])
+        with pytest.raises(ValueError, match="observation must show the public state one-hot"):
+            policy.predict([1.0, 0.0, 0.0, 0.5, 0.5])
+
+    def test_save_and_load(self, tmp_path) -> None:
+        TabularPolicy.uniform(Weather()).save(tmp_path / "policy.npz")
+        assert TabularPolicy.load(tmp_path / "policy.npz").n_public_states == 2
 
 
 class TestLevels:

@@ -372,6 +372,16 @@ def test_wrong_hyper_parameters_are_named(trainer_class, options, message):
         trainer_class(make("BeachBar-v0"), **options)
 
 
+@BOTH
+def test_short_episodes_of_infinite_games(trainer_class):
+    """The last step of an episode has no transition: of two steps one is left, of one none."""
+    trainer = trainer_class(at_home(discount=0.5, horizon=2, n_agents=10), **TINY[trainer_class])
+    trainer.learn(1)
+    assert trainer.iteration == 1
+    with pytest.raises(ValueError, match=r"horizon must be at least 2 in an infinite game.* got 1"):
+        trainer_class(at_home(discount=0.5, horizon=1, n_agents=10), **TINY[trainer_class])
+
+
 def test_other_wrong_hyper_parameters_are_named():
     for name, value in (("temperature", 0.0), ("munchausen", 1.1), ("least_probability", 0.0)):
         with pytest.raises(ValueError, match=f"{name} must be a finite number in"):
