@@ -246,18 +246,17 @@ class _Charge:
     def __init__(self, game: FiniteGame, chain: PublicChain, values: Array) -> None:
         at_first = values[0] @ game.initial_distribution
         self._first_surprise = at_first - chain.initial @ at_first
-        self._surprise = np.zeros((game.horizon - 1, chain.n_states, chain.n_states, game.n_states))
-        for h in range(game.horizon - 1):
-            expected = chain.at(h) @ values[h + 1]
-            self._surprise[h] = values[h + 1][None] - expected[:, None]
+        self._values = values
+        # Not a table over pairs of public states, of which there may be millions.
+        self._expected = [chain.at(h) @ values[h + 1] for h in range(game.horizon - 1)]
 
     def flow(self, paths: NDArray[np.int64], flow: Flow) -> Flow:
         """The decision problem along the paths with the charges taken off its rewards."""
         rewards = flow.rewards.copy()
-        n_states, first = self._surprise.shape[-1], self._first_surprise[paths[:, 0]]
+        n_states, first = self._values.shape[-1], self._first_surprise[paths[:, 0]]
         rewards[0] -= np.repeat(first, n_states)[:, None]
         for h in range(len(rewards) - 1):
-            surprise = self._surprise[h, paths[:, h], paths[:, h + 1]]
+            surprise = self._values[h + 1][paths[:, h + 1]] - self._expected[h][paths[:, h]]
             rewards[h] -= _expected(flow, h, surprise.reshape(-1))
         return dataclasses.replace(flow, rewards=rewards)
 

@@ -28,7 +28,7 @@ NO_NODE = -1
 """In the place of the public state of a node that does not exist."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class PublicTree:
     """The tree of public histories, or independent paths through it.
 
@@ -48,6 +48,12 @@ class PublicTree:
     """The nodes at the next time, shape (T, W, B); those of the last time are unused."""
     chances: Array
     """The probabilities of the children given the node, shape (T, W, B)."""
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(horizon={self.horizon}, n_public_states={self.n_public_states},"
+            f" n_nodes={self.n_nodes}, width={self.width})"
+        )
 
     @property
     def horizon(self) -> int:
@@ -124,10 +130,12 @@ class PublicTree:
         mu:
             State-action laws of its flow, shape (T, W S, A).
 
-        Returns ------- The average over the nodes with the same public state, weighted by the mass in the local
-        state, shape (T, M, S, A), and the largest l1 distance of a node's row, in a local state that is reached,
-        from that average: 0 if the policy depends on the time and the public state alone. Rows that are never
-        reached are averages without weights, and uniform for public states that are impossible at that time.
+        Returns
+        -------
+        The average over the nodes with the same public state, weighted by the mass in the local state, shape (T,
+        M, S, A), and the largest l1 distance of a node's row, in a local state that is reached, from that average:
+        0 if the policy depends on the time and the public state alone. Rows that are never reached are averages
+        without weights, and uniform for public states that are impossible at that time.
         """
         n_times, _, n_actions = policy.shape
         by_node = policy.reshape(n_times, self.width, -1, n_actions)

@@ -1,6 +1,7 @@
 """Exploitability from sampled public paths: bounds against exact values, hand-worked numbers, and large trees."""
 
 import dataclasses
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,15 @@ def test_wrong_arguments():
         path_exploitability(game, policy, n_training_paths=0)
     with pytest.raises(ValueError, match="policy must be one policy for all"):
         path_exploitability(game, np.stack([policy.reshape(game.policy_shape)] * 50))
+
+
+def test_memory_does_not_grow_with_pairs_of_public_states():
+    """Values of each public state are kept, (T, M, S), and none of pairs of them, (T, M, M, S)."""
+    n, horizon = 400, 40
+    game = Weather(horizon=horizon, first=np.full(n, 1 / n), moves=np.full((n, n), 1 / n))
+    path_exploitability(game, None, n_paths=4, n_training_paths=4)  # Compiles.
+    tracemalloc.start()
+    path_exploitability(game, None, n_paths=4, n_training_paths=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < horizon * n * n * 8 / 2

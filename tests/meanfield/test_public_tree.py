@@ -52,6 +52,11 @@ def test_histories_are_those_of_positive_probability():
         tree.history(0, 2)
 
 
+def test_a_tree_is_shown_in_a_line():
+    tree = public_tree(PublicChain([0.5, 0.5], [[0.5, 0.5], [0.0, 1.0]]), 3)
+    assert repr(tree) == "PublicTree(horizon=3, n_public_states=2, n_nodes=9, width=4)"
+
+
 def test_deterministic_stretches_add_no_nodes():
     """A public state that goes round a ring of 5 from one of two places, and one fork, at time 3."""
     ring = np.roll(np.eye(5), 1, axis=1)
