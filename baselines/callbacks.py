@@ -9,6 +9,7 @@ from mfenvs import checks
 from mfenvs.evaluation import Evaluation, evaluate
 from mfenvs.game import Game
 from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
+from mfenvs.public_chain import refuse_public_chain
 
 from .neural.ppo import PPO
 from .policies import TabularPolicy
@@ -37,7 +38,8 @@ class ExploitabilityCallback(BaseCallback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed; by ``learn``, if the trainer is not a tabular one.
+        If an argument is not allowed; by ``learn``, if the trainer is not a tabular one or its game has a public
+        chain.
     """
 
     def __init__(self, every: int = 1, *, n_worlds: int = 16, deviators_per_world: int = 4, seed: int = 0) -> None:
@@ -54,6 +56,7 @@ class ExploitabilityCallback(BaseCallback):
                 f"ExploitabilityCallback is for tabular trainers, got {type(self.model).__name__}: use"
                 " EvaluationCallback"
             )
+        refuse_public_chain(self.model.game, "ExploitabilityCallback, which simulates deviations,")
         if not isinstance(self.model.policy, TabularPolicy):
             raise TypeError(
                 "ExploitabilityCallback needs a policy that is a table; that of"

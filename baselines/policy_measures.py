@@ -12,11 +12,16 @@ from mfenvs.evaluation import evaluate
 from mfenvs.game import FiniteGame, Game
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
+from mfenvs.meanfield.public_paths import path_exploitability
+from mfenvs.meanfield.public_tree import n_histories
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 from mfenvs.play import tabulate
 from mfenvs.populations import PopulationGame
 
 from .neural.best_response import approximate_best_response
+
+MOST_MOVES_ON_TREE = 2**24
+"""Largest number of possible moves on the tree of public histories at which exploitability is exact."""
 
 MEANING_OF_E = "E_i: what agent i could gain by deviating alone, 0 at an equilibrium."
 
@@ -26,7 +31,7 @@ class MeasurementSettings:
     """How to measure a policy."""
 
     n_worlds: int = 64
-    """Number of worlds that are simulated, at least 2."""
+    """Number of worlds that are simulated, and of public paths where these are sampled, at least 2."""
     deviators_per_world: int = 16
     """For tabular policies: number of agents that deviate in each world, one at a time. Their gains give the lower
     bound on the mean exploitability over agents."""
@@ -60,8 +65,10 @@ def measure_policy(game: Game, policy: Any, settings: MeasurementSettings) -> Po
     """Measure the return and the exploitability of a policy.
 
     Policies of finite games that do not depend on the other agents are measured as tables: exploitability among N
-    agents, and, if all agents share the table, in the induced mean-field game, exactly. Of other policies the
-    return is measured, and a lower bound on the exploitability if ``settings`` asks for it.
+    agents, and, if all agents share the table, in the induced mean-field game, exactly. In a game with common
+    noise it is that of the mean-field game only, and with bounds from sampled public paths where the tree of
+    public histories is large. Of other policies the return is measured, and a lower bound on the exploitability if
+    ``settings`` asks for it.
 
     Parameters
     ----------
@@ -81,7 +88,12 @@ def measure_policy(game: Game, policy: Any, settings: MeasurementSettings) -> Po
     table = _table(game, policy)
     if isinstance(game, FiniteGame) and game.public_chain is None and table is not None:
         return _measure_table(game, table, settings)
-    return _measure_by_play(game, policy, settings)
+    found = _measure_by_play(game, policy, settings)
+    # Random actions may be masked ones, whose gains are not what an agent could gain.
+    takes_masked = policy is None and game.rules.allowed is not None
+    if isinstance(game, FiniteGame) and table is not None and table.ndim == 3 and not takes_masked:
+        return _with_common_noise(game, table, settings, found)
+    return found
 
 
 def _table(game: Game, policy: Any) -> NDArray[np.float64] | None:
@@ -115,6 +127,32 @@ def _measure_by_play(game: Game, policy: Any, settings: MeasurementSettings) -> 
         summary |= {"mean_lower_bound": best.gain.value, "mean_lower_bound_95": list(best.gain.interval)}
     caption = MEANING_OF_E if trains_deviator else "--best-response-timesteps bounds exploitability from below."
     return PolicyMeasures(summary, rows, caption)
+
+
+def _with_common_noise(
+    game: FiniteGame, table: NDArray[np.float64], settings: MeasurementSettings, found: PolicyMeasures
+) -> PolicyMeasures:
+    """Add the exploitability in the mean-field game with common noise to other measures."""
+    assert game.public_chain is not None
+    width = max(*n_histories(game.public_chain, game.horizon), game.n_public_states)
+    n_moves = game.n_states * game.n_actions * (game.n_branches or game.n_states)
+    name = "mean-field exploitability"
+    if game.horizon * width * n_moves <= MOST_MOVES_ON_TREE:
+        exact = InducedGame(game).exploitability(table)
+        summary: dict[str, Any] = {"mean_field_exploitability": exact}
+        rows = [(name, f"{exact:.4f}", "exact")]
+    else:
+        bounds = path_exploitability(game, table, n_paths=settings.n_worlds, seed=settings.seed)
+        summary, rows = {}, []
+        for key, sign, bound in (("lower", ">=", bounds.lower), ("upper", "<=", bounds.upper)):
+            summary[f"mean_field_exploitability_{key}_bound"] = bound.value
+            summary[f"mean_field_exploitability_{key}_bound_95"] = list(bound.interval)
+            rows.append((f"{name} {sign}", f"{bound.value:.4f}", _interval(bound)))
+    caption = (
+        "Exploitability: what an agent could gain by deviating alone, knowing the public states so far, 0 at an"
+        f" equilibrium. {found.caption.removeprefix(MEANING_OF_E)}"
+    )
+    return PolicyMeasures(found.summary | summary, found.rows + rows, caption.strip())
 
 
 def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: MeasurementSettings) -> PolicyMeasures:

@@ -51,6 +51,20 @@ UNION_RULES: dict[str, Callable[[Rule, Rule], Rule]] = {
 """The rules that are written in local states, and what makes the rules of the union of them."""
 OTHER_RULES = ("start", "step", "cell", "weight", "count", "place", "account", "met", "publish", "public_chain")
 """What a game with several populations cannot declare."""
+OF_UNION = {
+    "n_states": "populations",
+    "n_actions": "populations",
+    "n_cells": "populations and counts_actions",
+    "state_names": "populations",
+    "initial": "populations",
+    "initial_distribution": "populations",
+    "initial_by_population": "populations",
+    "agent_dtype": "parameter_dtype",
+    "draw_agents": "draw_parameters",
+    "agent_names": "populations",
+    "policy_shape": "populations",
+}
+"""What the suite makes for the union of the populations, and a game declares by something else."""
 SUM_TOLERANCE = 1e-9
 """Largest distance from one that is allowed for the sum of the populations' shares."""
 
@@ -278,9 +292,14 @@ class PopulationGame(FiniteGame):
 
     def check(self) -> None:
         """Check the populations, the rules in local states, and what follows from them."""
+        kind = type(self)
+        declared = {name for base in kind.__mro__[: kind.__mro__.index(PopulationGame)] for name in vars(base)}
         for name in OTHER_RULES:
-            if any(name in vars(base) for base in type(self).__mro__[: type(self).__mro__.index(PopulationGame)]):
-                raise TypeError(f"{type(self).__name__} has several populations and must not declare {name}")
+            if name in declared:
+                raise TypeError(f"{kind.__name__} has several populations and must not declare {name}")
+        for name, by in OF_UNION.items():
+            if name in declared:
+                raise TypeError(f"{kind.__name__} has several populations and must declare {by} and not {name}")
         self._populations = _checked_populations(self.populations)
         checks.boolean("counts_actions", self.counts_actions)
         n_actions = max(population.n_actions for population in self._populations)
