@@ -149,10 +149,10 @@ def _with_common_noise(
             summary[f"mean_field_exploitability_{key}_bound_95"] = list(bound.interval)
             rows.append((f"{name} {sign}", f"{bound.value:.4f}", _interval(bound)))
     caption = (
-        "Exploitability: what an agent could gain by deviating alone, knowing the public states so far, 0 at an"
-        f" equilibrium. {found.caption.removeprefix(MEANING_OF_E)}"
+        "Exploitability: what an agent could gain by deviating alone, knowing the public states so far; 0 at an"
+        " equilibrium."
     )
-    return PolicyMeasures(found.summary | summary, found.rows + rows, caption.strip())
+    return PolicyMeasures(found.summary | summary, found.rows + rows, caption)
 
 
 def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: MeasurementSettings) -> PolicyMeasures:

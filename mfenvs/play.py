@@ -305,9 +305,6 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
 
 def _refuse_unless_of_own_state(game: FiniteGame, observing: _Observing, name: str, reads_signal: bool) -> None:
     """Raise a TypeError if a policy depends on more than an agent's own state, its identity and the time."""
-    needs = (
-        f"a table needs a policy that observes an agent's own state, its parameters and the time only, but {name}"
-    )
     if not observing.has_laws:
         raise TypeError(
             f"a table needs the probabilities of a policy's actions in its own state, but {name} has none: it has"

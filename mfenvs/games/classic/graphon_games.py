@@ -96,8 +96,12 @@ class GraphonEpidemic(ClassicGraphonGame):
         for name in ("illness_cost", "protection_cost"):
             setattr(self, name, checks.real(name, getattr(self, name), -LARGEST, LARGEST))
         super().check()
-        most = self.infection * float((self._blocks @ self.tables.shares).max())
-        if most > 1.0:
+        sizes = self.tables.sizes
+        degrees = self._blocks @ sizes
+        # Among N agents an agent has N - 1 neighbours, without itself.
+        others = (degrees - self._blocks.diagonal()) / (sizes.sum() - 1.0)
+        most = self.infection * float(max(others.max(), degrees.max() / sizes.sum()))
+        if most > 1.0 + 1e-9:
             raise ValueError(f"infection times the largest degree of the graphon must be at most 1, got {most}")
 
     @property

@@ -282,6 +282,11 @@ def test_graphons():
             {"graphon": 2 * np.ones((10, 10))},
             "largest degree of the graphon must be at most",
         ),
+        (
+            "GraphonEpidemic-v0",
+            {"graphon": ((0, 2), (2, 0)), "n_points": 2, "n_agents": 2, "infection": 1.0},
+            "largest degree of the graphon must be at most 1, got 2",
+        ),
         ("GraphonEpidemic-v0", {"n_points": 0}, "n_points must be an integer"),
     ],
 )
