@@ -209,7 +209,7 @@ def analyse(game: FiniteGame, settings: AnalysisSettings | None = None) -> Analy
 
 
 def check_is_finite(game: Game) -> None:
-    """Raise a ValueError unless a game is finite: only then it has the tables that are analysed."""
+    """Raise a ValueError unless a game is finite, has one population and no common noise, as analyses need."""
     if not isinstance(game, FiniteGame):
         raise ValueError(
             f"{name_of(game) or type(game).__name__} is not a finite game: its agents have other states or actions"
@@ -218,6 +218,11 @@ def check_is_finite(game: Game) -> None:
     if game.public_chain is not None:
         raise ValueError(
             f"{name_of(game) or type(game).__name__} has a public chain: only games without one are analysed"
+        )
+    if game.n_populations > 1:
+        raise ValueError(
+            f"{name_of(game) or type(game).__name__} has {game.n_populations} populations: only games with one are"
+            " analysed"
         )
 
 

@@ -830,6 +830,9 @@ class FiniteGame(Game):
                     f" {told[world]}"
                 )
 
+    def check_members(self, name: str, states: NDArray[Any]) -> None:
+        """Check states of all agents, (n_worlds, n_agents); ValueError if one is of another population."""
+
     def check_states(self, states: NDArray[Any]) -> None:
         """Check states that a game's own ``start`` or ``step`` returned; ValueError if one does not exist."""
         is_own = hasattr(self, "step") or hasattr(self, "start")

@@ -362,12 +362,16 @@ class PopulationGame(FiniteGame):
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.FiniteGame.check_snapshot`; agents must be in states of their population."""
         super().check_snapshot(states, signal)
+        self.check_members("snapshot.states", states)
+
+    def check_members(self, name: str, states: NDArray[Any]) -> None:
+        """Raise a ValueError if agents are in states of another population, (n_worlds, n_agents) of the union."""
         outside = self._tables.population_of[states] != self.population_of_agent
         if outside.any():
             world, agent = (int(i) for i in np.argwhere(outside)[0])
             own = self.states_of(int(self.population_of_agent[agent]))
             raise ValueError(
-                f"snapshot.states[{world}, {agent}] must be in [{own.start}, {own.stop - 1}], as the states of its"
+                f"{name}[{world}, {agent}] must be in [{own.start}, {own.stop - 1}], as the states of its"
                 f" population are, got {states[world, agent]}"
             )
 

@@ -11,6 +11,7 @@ from hunt import ACTIONS, DOVE, HAWK, INITIAL, SIZES, Hunt, Oracle, earned, rand
 
 import mfenvs
 from baselines import OnlineMirrorDescent, StationaryPolicyGradient, mean_field_psro
+from baselines.analysis import analyse
 from baselines.cli.list import game_row
 from baselines.policy_measures import MeasurementSettings, measure_policy
 from mfenvs import (
@@ -27,7 +28,12 @@ from mfenvs import (
 )
 from mfenvs.game import NO_PARAMETERS, cumulative
 from mfenvs.meanfield.black_box import as_black_box
+from mfenvs.meanfield.contraction import contraction_moduli
+from mfenvs.meanfield.dominance import dominance
+from mfenvs.meanfield.lipschitz import lipschitz_constants
+from mfenvs.meanfield.monotonicity import monotonicity
 from mfenvs.meanfield.relative_exploitability import joint_states
+from mfenvs.meanfield.symmetry import approximate_symmetry
 
 
 @pytest.fixture(scope="module")
@@ -516,6 +522,15 @@ def test_agents_of_other_populations_are_refused_in_snapshots(game):
         engine.restore(snapshot)
 
 
+def test_agents_of_other_populations_are_refused_at_the_start(game, induced):
+    starts = np.where(game.population_of_agent == HAWK, 1, 4) * np.ones((2, 1), int)
+    engine = Engine(game, 2)
+    assert (engine.rollout(induced.uniform_policy(), seed=1, starts=starts).states[:, 0] == starts).all()
+    starts[1, 2] = 2
+    with pytest.raises(ValueError, match=r"starts\[1, 2\] must be in \[0, 1\], as the states of its pop.* got 2"):
+        engine.rollout(induced.uniform_policy(), seed=1, starts=starts)
+
+
 def test_what_needs_one_population_is_refused(game):
     with pytest.raises(ValueError, match=r"one population.* to be a black box, got 2 populations"):
         as_black_box(game)
@@ -523,6 +538,35 @@ def test_what_needs_one_population_is_refused(game):
         StationaryPolicyGradient(_Ring(discount=0.9))
     with pytest.raises(ValueError, match=r"correlated equilibria need a game with one population.* got 3"):
         mean_field_psro(_Ring())
+
+
+def test_what_looks_at_any_law_is_refused(game, induced):
+    """In such laws populations would have other shares, and rules probabilities above one."""
+    for look in (lipschitz_constants, monotonicity):
+        with pytest.raises(
+            TypeError, match=f"{look.__name__} looks at arbitrary laws .* one population, got Hunt"
+        ):
+            look(induced)
+    for look in (dominance, approximate_symmetry):
+        with pytest.raises(TypeError, match="is for games with one population, got Hunt with 2"):
+            look(game)
+    with pytest.raises(ValueError, match="Hunt has 2 populations: only games with one are analysed"):
+        analyse(game)
+
+
+def test_moduli_compare_populations_with_the_right_shares():
+    """Agents who do not affect each other answer all populations alike, and move by their policy alone."""
+    seen = []
+    induced = InducedGame(_Alone(n_agents=6))
+    frozen = induced.frozen
+    induced.frozen = lambda law: seen.append(law) or frozen(law)
+    assert contraction_moduli(induced, n_pairs=4).d1 == 0.0
+    for law in seen:
+        masses = law.sum(axis=(0, 2)) / len(law)
+        np.testing.assert_allclose(
+            np.bincount(induced.game.population_of_state, masses), induced.game.tables.shares
+        )
+    assert len(seen) == 8
 
 
 def test_relative_exploitability_starts_in_states_of_the_own_population():

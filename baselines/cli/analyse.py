@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mfenvs.files import write_json
-from mfenvs.game import FiniteGame
+from mfenvs.game import FiniteGame, Game
 from mfenvs.meanfield.lipschitz import Constant
+from mfenvs.populations import PopulationGame
 from mfenvs.registry import registered_games
 
 from ..analysis import Analysis, AnalysisSettings, analyse, check_is_finite
@@ -73,12 +74,19 @@ def run(words: list[str]) -> int:
 
 
 def _usage() -> str:
-    finite = (name for name, kind in registered_games().items() if issubclass(kind, FiniteGame))
+    finite = (name for name, kind in registered_games().items() if _can_be_analysed(kind))
     return (
         "usage: mfenvs analyse GAME [FLAGS]\n"
         f"games: {', '.join(finite)}, or MODULE:GAME for a finite game that a module of yours registers\n"
         "flags: mfenvs analyse GAME --help"
     )
+
+
+def _can_be_analysed(kind: type[Game]) -> bool:
+    """Whether a game of this class is finite, with one population and without common noise."""
+    if not issubclass(kind, FiniteGame) or issubclass(kind, PopulationGame):
+        return False
+    return kind.public_chain is FiniteGame.public_chain
 
 
 def report(found: Analysis, name: str) -> Table:

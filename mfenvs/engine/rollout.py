@@ -61,6 +61,7 @@ def checked_rollout(
     placed = None
     if starts is not None:
         placed = checks.indices("starts", starts, (n_worlds, game.n_agents), 0, game.n_states - 1)
+        game.check_members("starts", placed)
     return Rollout(
         policy=cumulative(law.reshape(-1, *table)),
         seed=checks.integer("seed", seed, 0, MAX_SEED),

@@ -189,12 +189,12 @@ class _FiniteGameAsBlackBox(BlackBoxGame):
     """A finite game's rules at one time, as functions of what every other agent does."""
 
     def __init__(self, game: FiniteGame, time: int) -> None:
-        self._rules = RulesAmongOthers(game)
-        if game.n_populations > 1:
+        if isinstance(game, FiniteGame) and game.n_populations > 1:
             raise ValueError(
                 "game must have one population, whose agents all start alike, to be a black box, got"
                 f" {game.n_populations} populations"
             )
+        self._rules = RulesAmongOthers(game)
         self._time = time = checks.integer("time", time, 0, game.horizon - 1)
 
         def transition(agent: int, state: int, action: int, others: Others) -> Array:

@@ -57,13 +57,18 @@ class RulesAmongOthers:
     Raises
     ------
     TypeError
-        If the game is not finite, or one of its rules does not compile.
+        If the game is not finite, has a public chain or several populations, or one of its rules does not compile.
     """
 
     def __init__(self, game: FiniteGame) -> None:
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {type(game).__name__}")
         refuse_public_chain(game, "an analysis of the rules among N agents")
+        if game.n_populations > 1:
+            raise TypeError(
+                "an analysis of the rules among N agents puts others into any states, and is for games with one"
+                f" population, got {type(game).__name__} with {game.n_populations}"
+            )
         self.game = game
         self._everyone = in_double_precision(game.agents)
         distinct, first, self.kind_of_agent, copies = np.unique(

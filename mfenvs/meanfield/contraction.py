@@ -84,7 +84,7 @@ def contraction_moduli(
     d1 = d2 = d3 = 0.0
     for pair in range(n_pairs):
         distance = DISTANCES[pair % len(DISTANCES)]
-        here, there = _random_pair(rng, induced, distance)
+        here, there = (_with_shares(induced, law) for law in _random_pair(rng, induced, distance))
         policy, other = (law / law.sum(axis=-1, keepdims=True) for law in _random_pair(rng, induced, distance))
         apart, tables_apart = _populations_apart(here, there), _policies_apart(policy, other)
         answers = (respond(induced.optimal_q(induced.frozen(law)), inverse_temperature) for law in (here, there))
@@ -100,6 +100,17 @@ def _random_pair(rng: np.random.Generator, induced: InducedGame, distance: float
     size = induced.n_states * induced.n_actions
     first, goal = rng.dirichlet(np.ones(size), (2, induced.n_times)).reshape(2, *induced.policy_shape)
     return first, (1.0 - distance) * first + distance * goal
+
+
+def _with_shares(induced: InducedGame, laws: Array) -> Array:
+    """Populations (T, S, A) with the mass of each population of the game changed to its share."""
+    n, whose = induced.game.n_populations, induced.game.population_of_state
+    if n == 1:
+        return laws
+    shares = np.bincount(whose, induced.initial, n)
+    masses = np.stack([np.bincount(whose, law, n) for law in laws.sum(axis=-1)])
+    found: Array = laws * (shares / masses)[:, whose, None]
+    return found
 
 
 def _populations_apart(one: Array, other: Array) -> float:

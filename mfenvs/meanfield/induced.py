@@ -615,6 +615,17 @@ def refuse_public_tree(induced: InducedGame, what: str) -> None:
         )
 
 
+def refuse_fixed_masses(induced: InducedGame, what: str) -> None:
+    """Raise a TypeError if a game has several populations or a tree, for which ``what`` is not made."""
+    refuse_public_tree(induced, what)
+    if induced.game.n_populations > 1:
+        raise TypeError(
+            f"{what} looks at arbitrary laws over states, and in a game with several populations the share of each"
+            f" is fixed: it is for games with one population, got {type(induced.game).__name__} with"
+            f" {induced.game.n_populations}"
+        )
+
+
 def _once(table: NDArray[Any]) -> NDArray[Any]:
     """A table (T, ...) for kernels, or (1, ...) if it is the same at all times because it is a view of one."""
     if table.flags.c_contiguous and table.flags.writeable:

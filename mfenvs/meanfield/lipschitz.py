@@ -24,7 +24,7 @@ from mfenvs.meanfield.dependence import (
     proven_dependences,
     times_that_matter,
 )
-from mfenvs.meanfield.induced import InducedGame, refuse_public_tree
+from mfenvs.meanfield.induced import InducedGame, refuse_fixed_masses
 from mfenvs.meanfield.probing import (
     MOST_NUMBERS,
     Tables,
@@ -170,7 +170,7 @@ def lipschitz_constants(induced: InducedGame, *, n_populations: int = 48, seed: 
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {checks.shown(induced)}")
-    refuse_public_tree(induced, "lipschitz_constants")
+    refuse_fixed_masses(induced, "lipschitz_constants")
     n_populations = checks.integer("n_populations", n_populations, 4, MOST_POPULATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
     n = n_affordable(induced, n_populations)

@@ -30,7 +30,7 @@ from scipy.linalg import eigh, helmert, qr
 
 from mfenvs import checks
 from mfenvs.meanfield.dependence import proven_dependences, times_that_matter
-from mfenvs.meanfield.induced import InducedGame, refuse_public_tree
+from mfenvs.meanfield.induced import InducedGame, refuse_fixed_masses
 from mfenvs.meanfield.probing import (
     MOST_TABLES,
     MOST_WORK,
@@ -179,7 +179,7 @@ def monotonicity(
     """
     if not isinstance(induced, InducedGame):
         raise TypeError(f"induced must be an InducedGame, got {checks.shown(induced)}")
-    refuse_public_tree(induced, "monotonicity")
+    refuse_fixed_masses(induced, "monotonicity")
     along_flows = checks.boolean("along_flows", along_flows)
     n_populations = checks.integer("n_populations", n_populations, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
