@@ -34,6 +34,7 @@ from mfenvs.meanfield.lipschitz import lipschitz_constants
 from mfenvs.meanfield.monotonicity import monotonicity
 from mfenvs.meanfield.relative_exploitability import joint_states
 from mfenvs.meanfield.symmetry import approximate_symmetry
+from mfenvs.wrappers import shared_policy
 
 
 @pytest.fixture(scope="module")
@@ -567,6 +568,23 @@ def test_moduli_compare_populations_with_the_right_shares():
             np.bincount(induced.game.population_of_state, masses), induced.game.tables.shares
         )
     assert len(seen) == 8
+
+
+def test_averages_over_agents_are_those_of_their_population(game, induced):
+    """What agents would do in states of another population is never seen, and must not count."""
+    rng = np.random.default_rng(3)
+    kinds = [random_policies(rng) for _ in range(4)]
+    hawks, doves = (1, 1, 1, 0), (2, 2, 2, 3)
+    each = np.stack([game.union_policy(kinds[i % 4]) for i in range(12)])
+    # Three hawks of one kind each, and nine doves, of which three are of the last kind.
+    expected = [np.average([k[p] for k in kinds], axis=0, weights=w) for p, w in ((HAWK, hawks), (DOVE, doves))]
+    found = shared_policy(each, game)
+    np.testing.assert_allclose(found, game.union_policy(expected), atol=1e-15)
+    assert induced.exploitabilities(found).shape == (2,)
+    with pytest.raises(ValueError, match=r"shared_policy\(policy, game\) makes their average"):
+        induced.exploitability(each)
+    with pytest.raises(ValueError, match=r"joint must be a table of shape \(n_agents, T, S, A\), got \(2, 5, 3\)"):
+        shared_policy(found, game)
 
 
 def test_relative_exploitability_starts_in_states_of_the_own_population():

@@ -264,7 +264,7 @@ class InducedGame:
         if law.ndim == 4:
             raise ValueError(
                 f"{name} must be one policy for all, of shape {self.policy_shape}, got one for each agent, of"
-                f" shape {law.shape}: mfenvs.wrappers.shared_policy makes their average"
+                f" shape {law.shape}: mfenvs.wrappers.shared_policy(policy, game) makes their average"
             )
         return law
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.game import FiniteGame
 from mfenvs.models import ObservationPolicy
 from mfenvs.wrappers.observations import Observe, observation_blocks
 
@@ -146,14 +147,18 @@ def joint_policy(policies: Sequence[Any]) -> Any:
     return JointPolicy(policies)
 
 
-def shared_policy(joint: Any) -> Any:
+def shared_policy(joint: Any, game: FiniteGame | None = None) -> Any:
     """Average a joint policy over its agents, to a policy that all agents share.
+
+    In a game with several populations each state's probabilities are averages over the agents of its population.
 
     Parameters
     ----------
     joint:
         A table (n_agents, T, S, A), an object with such a table as its attribute ``probabilities``, or a joint
         policy with ``action_probabilities(observations, agents)``.
+    game:
+        The game, which must be given if it has several populations; ``joint`` must then be a table.
 
     Returns
     -------
@@ -162,9 +167,18 @@ def shared_policy(joint: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If ``joint`` is not a joint policy.
+        If ``joint`` is not a joint policy, or not one of the game.
     """
     table = getattr(joint, "probabilities", joint)
+    if game is not None and game.n_populations > 1:
+        found = game.policy_table("joint", joint)
+        if found.ndim != 4:
+            raise ValueError(f"joint must be a table of shape (n_agents, T, S, A), got {found.shape}")
+        whose = game.population_of_agent
+        means = np.stack([found[whose == p].mean(axis=0) for p in range(game.n_populations)])
+        of_state = game.population_of_state
+        # (S, T, A) at first: the population and the state are two lists of indices.
+        return np.ascontiguousarray(means[of_state, :, np.arange(len(of_state))].transpose(1, 0, 2))
     if isinstance(table, np.ndarray):
         if table.ndim != 4:
             raise ValueError(f"joint must be a table of shape (n_agents, T, S, A), got {table.shape}")
