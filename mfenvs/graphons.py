@@ -55,7 +55,8 @@ def stochastic_block(
     probabilities:
         Probability of an edge between members of two communities, shape (n, n), symmetric.
     """
-    lengths = checks.probabilities("sizes", np.asarray(sizes, np.float64), (len(sizes),))
+    sizes = checks.sequence("sizes", sizes, "hold the length of each community")
+    lengths = checks.probabilities("sizes", sizes, (len(sizes),))
     edges = checks.finite_numbers("probabilities", probabilities, (len(lengths), len(lengths)))
     if not (edges.min() >= 0.0 and edges.max() <= 1.0 and (edges == edges.T).all()):
         raise ValueError(f"probabilities must be symmetric and in [0, 1], got {checks.shown(probabilities)}")

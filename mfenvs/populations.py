@@ -300,6 +300,10 @@ class PopulationGame(FiniteGame):
         for name, by in OF_UNION.items():
             if name in declared:
                 raise TypeError(f"{kind.__name__} has several populations and must declare {by} and not {name}")
+        parameters = () if self.parameter_dtype is None else np.dtype(self.parameter_dtype).names or ()
+        for name in ("population", "first_state", "last_state"):
+            if name in parameters:
+                raise TypeError(f"{kind.__name__} must give its parameter {name!r} another name: agents have one")
         self._populations = _checked_populations(self.populations)
         checks.boolean("counts_actions", self.counts_actions)
         n_actions = max(population.n_actions for population in self._populations)
@@ -562,4 +566,7 @@ def _extended_class(fields: tuple[str, ...]) -> Any:
 def _extended(constants: Any, added: dict[str, Any]) -> Any:
     """The constants of a game with more of them at the end, as a named tuple."""
     fields = getattr(constants, "_fields", None) or tuple(f"constant_{k}" for k in range(len(constants)))
+    for field in added:
+        if field in fields:
+            raise TypeError(f"constants must not have the entry {field!r}, which the suite adds to them")
     return _extended_class((*fields, *added))(*constants, *added.values())

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -482,6 +482,12 @@ def test_wrong_declarations():
         type("Wrong", (_Alone,), branch)()
     with pytest.raises(ValueError, match="every population has an agent, got 2 and no p2"):
         _Ring(n_agents=2)
+    taken = {"parameter_dtype": np.dtype([("population", np.float32)])}
+    with pytest.raises(TypeError, match="must give its parameter 'population' another name"):
+        type("Wrong", (_Alone,), taken)()
+    constants = NamedTuple("Constants", [("populations", float)])(1.0)
+    with pytest.raises(TypeError, match="constants must not have the entry 'populations'"):
+        InducedGame(type("Wrong", (_Alone,), {"constants": constants})())
     with pytest.raises(TypeError, match="must declare draw_parameters"):
         type("Wrong", (_Alone,), {"parameter_dtype": np.dtype([("x", np.float32)])})()
 

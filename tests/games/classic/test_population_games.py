@@ -301,3 +301,8 @@ def test_wrong_constants(name, constants, message):
 def test_wrong_probabilities_of_edges(probabilities):
     with pytest.raises(ValueError, match="probabilities"):
         stochastic_block((0.5, 0.5), probabilities)
+
+
+def test_wrong_sizes_of_communities():
+    with pytest.raises(TypeError, match="sizes must hold the length of each community, got 3"):
+        stochastic_block(3, 4)
