@@ -335,6 +335,8 @@ class InducedGame:
         RuntimeWarning
             As for :meth:`flow`.
         """
+        if self.game.n_populations == 1:
+            return np.array([self.exploitability(policy, temperature=temperature)])
         law, tau = self.policy("policy", policy), _temperature(temperature)
         _warn_unless_stationary(self._flow_in_work(law))
         work = self._work

@@ -122,6 +122,7 @@ def n_player_exploitability(
     deviators_per_world: int | None = None,
     agents: ArrayLike | None = None,
     seed: int = 0,
+    device: Any = "cpu",
 ) -> Exploitability:
     """Measure the exploitability of policies in the N-player game, with its error.
 
@@ -143,6 +144,8 @@ def n_player_exploitability(
         with the N decision problems, but only with the simulation.
     seed:
         Random seed of the simulations, an integer in [0, 2^64 - 1].
+    device:
+        Device of the simulations, as for :class:`mfenvs.Engine`. Best responses are computed on the CPU.
 
     Returns
     -------
@@ -170,7 +173,7 @@ def n_player_exploitability(
     deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, len(who))
     table = game.policy_shape
     law = tabulate(game, policy).reshape(-1, *table)
-    engine = Engine(game, n_worlds)
+    engine = Engine(game, n_worlds, device=device)
 
     played: Array = law[0] if len(law) == 1 else law
 

@@ -138,6 +138,7 @@ class LinearQuadratic(Game):
         self.duration = checks.real("duration", self.duration, 0.0, MOST, exclude_low=True)
         self.dt = checks.real("dt", self.dt, 0.0, self.duration)
         self.horizon = checks.integer("horizon", self.horizon, 0)
+        checks.at_most("horizon", self.horizon, MAX_HORIZON)
         if self.dt > 0.0:
             checks.real("dt", self.dt, self.duration / MAX_HORIZON)
             steps = round(self.duration / self.dt)

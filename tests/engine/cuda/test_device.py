@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dry_cuda import DryDevice
 
-from mfenvs import Engine, FiniteGame, rule
+from mfenvs import Engine, FiniteGame, n_player_exploitability, rule
 from mfenvs.engine.cuda.device import device_index
 from mfenvs.game import NO_PARAMETERS
 
@@ -68,6 +68,8 @@ def test_where_there_is_no_gpu_the_error_says_so(monkeypatch):
     monkeypatch.setattr("numba.cuda.is_available", lambda: False)
     with pytest.raises(RuntimeError, match="needs a GPU of NVIDIA with its driver"):
         Engine(Fading(), device="cuda")
+    with pytest.raises(RuntimeError, match="needs a GPU of NVIDIA with its driver"):
+        n_player_exploitability(Fading(), np.full((2, 2, 2), 0.5), device="cuda")
 
 
 def test_without_a_gpu_nothing_of_cuda_is_imported():
