@@ -83,14 +83,21 @@ class Sensitivity:
         self._size_of_rewards = max(float(np.abs(tables.rewards).max()), np.finfo(float).tiny)
         self.reads = self._found(rng)
         """What the rows of the game read."""
+        self.n_columns = 0
+        """Of how many numbers, if they read the mass in other states or which actions are taken."""
         if self.reads in (Reads.STATES, Reads.PAIRS):
             n_columns = n_states if self.reads is Reads.STATES else n_states * n_actions
             if n_times * n_states * n_actions * n_columns > MOST_SLOPES:
                 raise TooManyDerivatives(
                     f"{n_times} x {n_states} x {n_actions} rows read {self.reads.value}, of {n_columns} numbers"
                 )
-            self._n_columns = n_columns
+            self.n_columns = n_columns
             self._groups = self._grouped(rng)
+
+    @property
+    def n_tabulations(self) -> int:
+        """Number of populations at which the rules are tabulated for all derivatives."""
+        return 2 * len(self._groups) if self.n_columns else 2
 
     def slopes(self, arrays: FlowArrays, values: Array) -> Slopes:
         """Derivatives at a flow, with the values V, shape (T + 1, S), or (1, S) in an infinite game."""
@@ -107,7 +114,7 @@ class Sensitivity:
 
     def _slopes_by_columns(self, arrays: FlowArrays, ahead: Array, discount: float) -> Slopes:
         n_times, n_states, n_actions = self._shape
-        n_columns = self._n_columns
+        n_columns = self.n_columns
         pairs = np.zeros((*self._shape, n_columns))
         shifts = np.zeros((n_times, n_states, n_columns) if self._varies else (0, 1, 1))
         for readers in self._groups:
@@ -154,7 +161,7 @@ class Sensitivity:
 
     def _grouped(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Groups of columns of which no row reads two: the column of each that a state reads, or -1, (S,)."""
-        (_, n_states, n_actions), n_columns = self._shape, self._n_columns
+        (_, n_states, n_actions), n_columns = self._shape, self.n_columns
         laws = rng.dirichlet(np.ones(n_states * n_actions), POPULATIONS).reshape(-1, n_states, n_actions)
         # A row that reads all of a few columns, far from each other, is taken to read every one.
         few = np.linspace(0, n_columns - 1, min(FEW_COLUMNS, n_columns)).astype(int)
@@ -165,7 +172,7 @@ class Sensitivity:
 
     def _reads(self, law: Array, column: int) -> NDArray[np.bool_]:
         """Whether a state's rows read a column, at a population (S, A), (S,)."""
-        moved = np.zeros(self._n_columns)
+        moved = np.zeros(self.n_columns)
         moved[column] = 1.0
         self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
         return self._differences()

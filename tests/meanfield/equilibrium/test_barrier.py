@@ -204,7 +204,7 @@ def test_the_local_equations_are_the_global_ones(game: FiniteGame) -> None:
     local = problem.directions(policy, 0.4, errors)
     sensitivity = problem._sensitivity
     assert sensitivity.reads in (Reads.NOTHING, Reads.OWN_STATE)
-    sensitivity.reads, sensitivity._n_columns = Reads.STATES, game.n_states
+    sensitivity.reads, sensitivity.n_columns = Reads.STATES, game.n_states
     sensitivity._groups = sensitivity._grouped(np.random.default_rng(8))
     np.testing.assert_allclose(problem.directions(policy, 0.4, errors), local, rtol=1e-6, atol=1e-6)
 
