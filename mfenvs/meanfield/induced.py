@@ -200,6 +200,15 @@ class InducedGame:
         check_model(self.game, transitions, rewards, ON_AVERAGE)
         return transitions, rewards
 
+    def table(self, mu: Array, time: int = 0) -> tuple[Array, NDArray[np.int32] | None, Array]:
+        """P, its successors and R at a state-action law mu (S, A), as flows keep them, of one time.
+
+        Returns
+        -------
+        Probabilities (S, A, K), their successors (S, A, K), or None if K counts all states, and R (S, A).
+        """
+        return self._tables.at(mu, time)
+
     def flow(self, policy: Any, *, start: ArrayLike | None = None) -> Flow:
         """The population flow Lambda(policy) and the decision problem in it (Yardim & He, Definition 5).
 

@@ -79,8 +79,8 @@ class Linearised:
         towards:
             Right-hand sides r, shape (T, S, A, 2).
         gained:
-            In an infinite game, the mass that every state gains in a step, shape (S,), which the first column shall
-            make up for; by default there is none.
+            In an infinite game, the mass that every state gains in a step, shape (S,), which the first column
+            makes up for; by default there is none.
 
         Raises
         ------

@@ -77,8 +77,10 @@ class LocalSystem:
             self._solve = self._factorised(*triplets)
 
     def directions(self, towards: Array, gained: Array | None = None) -> tuple[Array, Array]:
-        """Changes of the policy and of mass, as :meth:`~mfenvs.meanfield.equilibrium.directions.Linearised.directions`
-        returns them."""
+        """Changes of the policy, (T, S, A, 2), and in an infinite game those of mass, (S, 2).
+
+        Parameters are those of :meth:`mfenvs.meanfield.equilibrium.directions.Linearised.directions`.
+        """
         known = np.zeros((self._n, 2))
         write_local_rests(self._parts, towards, known)
         if gained is not None:

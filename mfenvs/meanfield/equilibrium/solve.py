@@ -1,7 +1,6 @@
 """Equilibria of finite mean-field games without tuning: several methods in turn, and a certificate."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
-from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity, TooManyDerivatives
+from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
 from mfenvs.meanfield.equilibrium.stationary_barrier import StationaryProblem
 from mfenvs.meanfield.induced import Flow, InducedGame
@@ -32,8 +31,11 @@ SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
 """Names of methods."""
 RATES = 1.0, 10.0, 0.1
 """Learning rates of mirror descent, in units of the inverse of what deviations from uniform play gain at most."""
-TURN, LONGEST_TURN = 0.5, 0.1
-"""Seconds that a method gets in its turn, once the first has failed, and at most as a share of the time limit."""
+FIRST_TURN, TURN, LONGEST_TURN = 0.05, 0.5, 0.1
+"""Seconds that a method gets in its first turn, and at most, absolutely or as a share of the time limit if that is
+more. In between, turns are doubled."""
+SLOW_RULES = 0.02
+"""Where an exploitability takes so many seconds, mirror descent begins before derivatives are looked for."""
 SLICE = 0.05
 """Seconds that compiled iterations run at a time."""
 SAFETY = 0.5
@@ -102,7 +104,8 @@ def solve(
     Games with two states that end are solved by shooting. Of others, the log-barrier path from the uniform policy
     is followed by Newton's method first: it solves most games in some twenty to fifty linear systems. If it breaks
     off, mirror descent with several learning rates, barrier paths from the best policy found so far and barrier
-    paths from random policies take turns until the time is over. Every policy is certified by its exact
+    paths from random policies take turns until the time is over. Where rules jump, as by rounding, there are no
+    derivatives, and mirror descent is left to itself. Every policy is certified by its exact
     exploitability [O].
 
     Parameters
@@ -231,6 +234,10 @@ class _Search:
     def _candidates(self) -> Iterator[tuple[str, _Candidate | None]]:
         """The policies of all methods, with the names of these; None where a step has found no policy."""
         uniform = self.induced.uniform_policy()
+        descents, length = [self._descent(rate) for rate in RATES], FIRST_TURN
+        if self._seconds_to_judge() > SLOW_RULES:
+            for descent in descents:
+                yield from self._turn(DESCENT, descent, length)
         sensitivity = self._sensitivity()
         if sensitivity is not None:
             if can_shoot(self.induced, reads_actions=sensitivity.reads is Reads.PAIRS):
@@ -238,20 +245,32 @@ class _Search:
                 yield SHOOTING, None if found is None else _Candidate(found)
             for candidate in self._barrier(sensitivity, uniform, None):
                 yield BARRIER, candidate
-        descents = itertools.cycle([self._descent(rate) for rate in RATES])
         while True:
-            before = self.best
-            yield from self._turn(DESCENT, next(descents))
+            before, reached = self.best, []
+            for descent in descents:
+                yield from self._turn(DESCENT, descent, length)
+                reached.append(self.history[-1].exploitability)
+            # The best rate gets half of the time.
+            best_rate = int(np.argmin(reached))
+            yield from self._turn(DESCENT, descents[best_rate], (len(RATES) - 2) * length)
             if sensitivity is not None:
                 if self.best < before:
-                    yield from self._turn(POLISH, self._barrier(sensitivity, uniform, self.best_candidate.policy))
-                yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None))
+                    best = self.best_candidate.policy
+                    yield from self._turn(POLISH, self._barrier(sensitivity, uniform, best), length)
+                yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None), length)
+            length = min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
+
+    def _seconds_to_judge(self) -> float:
+        """How long an exploitability takes."""
+        began = self.clock()
+        self.induced.exploitability(self.best_candidate.policy, start=self.best_candidate.law)
+        return self.clock() - began
 
     def _turn(
-        self, method: str, candidates: Iterator[_Candidate | None]
+        self, method: str, candidates: Iterator[_Candidate | None], length: float
     ) -> Iterator[tuple[str, _Candidate | None]]:
-        """What a method finds in its turn."""
-        end = self.clock() + max(TURN, LONGEST_TURN * self.seconds)
+        """What a method finds in a turn of so many seconds."""
+        end = self.clock() + length
         for candidate in candidates:
             yield method, candidate
             if self.clock() >= end:
@@ -261,7 +280,7 @@ class _Search:
         """The derivatives of the game; None if the barrier path cannot be afforded."""
         try:
             sensitivity = Sensitivity(self.induced, self.rng)
-        except TooManyDerivatives:
+        except NoDerivatives:
             return None
         problem = BarrierProblem(self.induced, sensitivity, self.induced.uniform_policy())
         affordable = problem.work * FEWEST_STEPS < self.seconds * OPERATIONS_PER_SECOND
