@@ -167,7 +167,7 @@ class Sensitivity:
                 if _differ(here, there, UNREAD * STEP):
                     return False
                 tables.append(here)
-            do_differ = do_differ or _differ(*tables, UNREAD)
+            do_differ = do_differ or _differ(tables[0], tables[1], UNREAD)
         return do_differ
 
     def _found(self, rng: np.random.Generator) -> Reads:
@@ -231,11 +231,8 @@ class Sensitivity:
 
 def _differ(one: Table, other: Table, atol: float) -> bool:
     """Whether two tables differ, by more than a part of the largest entry."""
-    for x, y in zip(one, other, strict=True):
-        if x is not None and y is not None:
-            if x.shape != y.shape or np.abs(x - y).max() > atol * np.abs(x).max():
-                return True
-    return False
+    pairs = [(x, y) for x, y in zip(one, other, strict=True) if x is not None and y is not None]
+    return any(x.shape != y.shape or np.abs(x - y).max() > atol * np.abs(x).max() for x, y in pairs)
 
 
 @kernel

@@ -249,7 +249,8 @@ class _Search:
             before, reached = self.best, []
             for descent in descents:
                 yield from self._turn(DESCENT, descent, length)
-                reached.append(self.history[-1].exploitability)
+                gap = self.history[-1].exploitability
+                reached.append(np.inf if gap is None else gap)
             # The best rate gets half of the time.
             best_rate = int(np.argmin(reached))
             yield from self._turn(DESCENT, descents[best_rate], (len(RATES) - 2) * length)
