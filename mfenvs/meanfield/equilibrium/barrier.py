@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.meanfield.equilibrium.directions import ALONG, NEWTON, Linearised
 from mfenvs.meanfield.equilibrium.local_directions import local_work
+from mfenvs.meanfield.equilibrium.secants import Secants, can_keep
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity, Slopes
 from mfenvs.meanfield.equilibrium.smoothing import values_of
 from mfenvs.meanfield.induced import InducedGame
@@ -90,6 +91,7 @@ class BarrierProblem:
         """What rounding adds to the errors of the last policy."""
         self._arrays = induced.flow_arrays()
         self._sensitivity = sensitivity
+        self._secants = Secants(induced, sensitivity) if can_keep(induced, sensitivity) else None
         n_times, n_states, _ = shape = induced.policy_shape
         self._q, self._slacks = np.empty(shape), np.empty(shape)
         self._values = np.zeros((1 if self.discount < 1.0 else n_times + 1, n_states))
@@ -189,10 +191,14 @@ class BarrierProblem:
 
     def doubt(self) -> None:
         """Take notice that a Newton step gained little: derivatives that are not exact may be the reason."""
+        if self._secants is not None:
+            self._secants.doubt()
+            if self._secants.is_useless:
+                self._secants = None
 
     def _slopes(self) -> Slopes:
         """Derivatives by the population."""
-        return self._sensitivity.slopes(self._arrays, self._values)
+        return (self._secants or self._sensitivity).slopes(self._arrays, self._values)
 
     def _towards(self, policy: Array, errors: Array) -> Array:
         """Right-hand sides of the linearised conditions."""

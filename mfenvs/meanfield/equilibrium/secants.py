@@ -1,8 +1,8 @@
-"""Derivatives of an infinite game that are computed seldom, and corrected by what changed from step to step.
+"""Derivatives of a game that are computed seldom, and corrected by what changed from step to step.
 
 Where the rules read the mass in every one of many states, derivatives take a tabulation for each of them. Here
-they are kept, and Broyden's method makes them agree with the change of P and R that a step of the population has
-brought about. They are computed anew when steps gain too little.
+they are kept, and Broyden's method makes them agree with the change of P and R, at every time, that a step of the
+population has brought about. They are computed anew when steps gain too little.
 """
 
 import numpy as np
@@ -14,10 +14,12 @@ from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
 
-MANY_TABULATIONS = 16
+MANY_TABULATIONS = 100
 """Number of populations that derivatives need at least, if they shall be kept."""
-STEP = 1e-6
-"""Change of a column's mass, relative to it or to the mean of all columns, whichever is larger."""
+STEP, LEAST_MASS = 1e-6, 1e-4
+"""Change of a column's mass, relative to it or to this share of the mean of all columns, whichever is larger."""
+MOST_RENEWALS = 4
+"""Derivatives that have been computed anew more often than this are no better than exact ones."""
 SMALLEST_MOVE = 1e-12
 """Moves of the population by less, in l1, say nothing about derivatives: rounding is too large a part."""
 YOUNG = 3
@@ -26,14 +28,15 @@ YOUNG = 3
 
 def can_keep(induced: InducedGame, sensitivity: Sensitivity) -> bool:
     """Whether derivatives of a game are worth keeping, and fit into memory."""
-    if not induced.game.is_infinite or induced.is_sparse or not induced.kernels.varies:
+    n_times, n_states, n_actions = induced.policy_shape
+    if sensitivity.n_tabulations < MANY_TABULATIONS or (induced.kernels.varies and induced.is_sparse):
         return False
-    n_entries = induced.n_states**2 * induced.n_actions * sensitivity.n_columns
-    return sensitivity.n_tabulations >= MANY_TABULATIONS and n_entries <= MOST_SLOPES
+    n_entries = n_times * n_states * n_actions * sensitivity.n_columns
+    return n_entries * (n_states if induced.kernels.varies else 1) <= MOST_SLOPES
 
 
 class Secants:
-    """Kept derivatives of the rows of an infinite game with dense tables, by the population.
+    """Kept derivatives of a game's rows by the population; its tables must be dense unless P is always the same.
 
     Parameters
     ----------
@@ -42,53 +45,66 @@ class Secants:
     """
 
     def __init__(self, induced: InducedGame, sensitivity: Sensitivity) -> None:
-        self.reads = sensitivity.reads
         self._induced, self._n_columns = induced, sensitivity.n_columns
+        self._varies = induced.kernels.varies
         self._beside = induced.flow_arrays()
         self._age = -1
         """Number of corrections since derivatives were computed, -1 if they have to be."""
+        self._n_renewals = 0
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether derivatives had to be computed so often that they need not be kept."""
+        return self._n_renewals > MOST_RENEWALS
 
     def doubt(self) -> None:
         """Take notice that a step gained little."""
         if self._age > YOUNG:
-            self._age = -1
+            self._age, self._n_renewals = -1, self._n_renewals + 1
 
     def slopes(self, arrays: FlowArrays, values: Array) -> Slopes:
-        """Derivatives at a flow, with the values V, shape (1, S)."""
+        """Derivatives at a flow, with the values V, shape (T + 1, S), or (1, S) in an infinite game."""
         if self._age < 0:
             self._compute(arrays)
         else:
             self._correct(arrays)
-        n_states, n_actions = arrays.mu.shape[1:]
-        ahead, law = arrays.discount * values[0], arrays.mu[0].ravel()
-        pairs = self._of_rewards + self._of_transitions @ ahead
-        shifts = np.matmul(law, self._of_transitions)
-        for move, (missed, missed_rewards) in self._corrections:
-            pairs += np.outer(move, missed_rewards + missed @ ahead)
-            shifts += np.outer(move, law @ missed)
-        by_columns = np.ascontiguousarray(pairs.T).reshape(1, n_states, n_actions, self._n_columns)
-        none = np.empty((0, n_states, n_actions)), np.empty((0, 1, 1, 1))
-        return Slopes(*none, by_columns, np.ascontiguousarray(shifts.T)[None])
+        n_times, n_states, n_actions = arrays.mu.shape
+        ahead = arrays.discount * values if arrays.discount < 1.0 else values[1:]
+        law = arrays.mu.reshape(n_times, -1)
+        none, pairs = (np.empty((0, n_states, n_actions)), np.empty((0, 1, 1, 1))), self._of_rewards
+        shape = n_times, n_states, n_actions, self._n_columns
+        if not self._varies:
+            return Slopes(*none, pairs.reshape(shape), np.empty((0, 1, 1)))
+        pairs = pairs + np.swapaxes(np.matmul(self._of_rows, ahead[:, None, :, None])[..., 0], 1, 2)
+        shifts = np.swapaxes(np.matmul(law[:, None, None, :], self._of_rows)[:, :, 0], 1, 2)
+        for move, missed in self._corrections:
+            pairs += np.matmul(missed, ahead[..., None]) * move[:, None, :]
+            shifts = shifts + np.matmul(law[:, None, :], missed)[:, 0, :, None] * move[:, None, :]
+        return Slopes(*none, pairs.reshape(shape), np.ascontiguousarray(shifts))
 
     def _compute(self, arrays: FlowArrays) -> None:
         """Compute derivatives by one tabulation for every column."""
-        law, n_columns = arrays.mu[0], self._n_columns
+        n_times, n_columns = len(arrays.mu), self._n_columns
         rows, rewards, columns = self._tabulated(arrays)
-        self._of_transitions = np.empty((n_columns, *rows.shape))
-        self._of_rewards = np.empty((n_columns, len(rewards)))
-        steps = STEP * np.maximum(columns, columns.mean())
-        for column, step in enumerate(steps):
-            moved = law.copy().reshape(n_columns, -1)
-            moved[column] += step / moved.shape[1]
-            population = moved.reshape(1, *law.shape)
-            freeze = self._induced.kernels.freeze
+        self._of_rows = np.zeros((n_times, n_columns, *rows.shape[1:]) if self._varies else (0, 0, 0, 0))
+        self._of_rewards = np.zeros((*rewards.shape, n_columns))
+        least = LEAST_MASS * columns.mean(axis=1, keepdims=True)
+        # Where nobody can be, nothing has to be known.
+        steps = np.where(columns > 0.0, STEP * np.maximum(columns, least), 0.0)
+        for column in range(n_columns):
+            moved = arrays.mu.copy().reshape(n_times, n_columns, -1)
+            moved[:, column] += steps[:, column, None] / moved.shape[2]
+            population, freeze = moved.reshape(arrays.mu.shape), self._induced.kernels.freeze
             _, self._beside = self._induced.filled(lambda tables: freeze(population, tables), self._beside)  # noqa: B023
             there, there_rewards, _ = self._tabulated(self._beside)
-            np.subtract(there, rows, out=self._of_transitions[column])
-            self._of_transitions[column] /= step
-            self._of_rewards[column] = (there_rewards - rewards) / step
+            width = np.where(steps[:, column] > 0.0, steps[:, column], np.inf)[:, None]
+            self._of_rewards[..., column] = (there_rewards - rewards) / width
+            if self._varies:
+                np.subtract(there, rows, out=self._of_rows[:, column])
+                self._of_rows[:, column] /= width[..., None]
         self._last = rows.copy(), rewards.copy(), columns
-        self._corrections: list[tuple[Array, tuple[Array, Array]]] = []
+        self._corrections: list[tuple[Array, Array]] = []
+        """Corrections of the derivatives of P, which are not added to them as they are of low rank."""
         self._age = 0
 
     def _correct(self, arrays: FlowArrays) -> None:
@@ -96,19 +112,23 @@ class Secants:
         rows, rewards, columns = self._tabulated(arrays)
         before, rewards_before, columns_before = self._last
         move = columns - columns_before
-        if np.abs(move).sum() < SMALLEST_MOVE:
-            return
-        missed = rows - before - np.tensordot(move, self._of_transitions, 1)
-        missed_rewards = rewards - rewards_before - move @ self._of_rewards
-        for earlier, (by_rows, by_rewards) in self._corrections:
-            missed -= float(earlier @ move) * by_rows
-            missed_rewards -= float(earlier @ move) * by_rewards
-        self._corrections.append((move / float(move @ move), (missed, missed_rewards)))
+        move[np.abs(move).sum(axis=1) < SMALLEST_MOVE] = 0.0
+        square = (move * move).sum(axis=1, keepdims=True)
+        share = move / np.where(square > 0.0, square, np.inf)
+        missed_rewards = rewards - rewards_before - np.matmul(self._of_rewards, move[..., None])[..., 0]
+        self._of_rewards = self._of_rewards + missed_rewards[..., None] * share[:, None, :]
+        if self._varies:
+            flat = self._of_rows.reshape(*self._of_rows.shape[:2], -1)
+            missed = rows - before - np.matmul(move[:, None, :], flat)[:, 0].reshape(rows.shape)
+            for earlier, by_rows in self._corrections:
+                missed -= (earlier * move).sum(axis=1)[:, None, None] * by_rows
+            self._corrections.append((share, missed))
         self._last = rows.copy(), rewards.copy(), columns
         self._age += 1
 
     def _tabulated(self, arrays: FlowArrays) -> tuple[Array, Array, Array]:
-        """P (S A, S), R (S A,) and the mass of columns (C,)."""
-        n_states = arrays.mu.shape[1]
-        columns = arrays.mu[0].reshape(self._n_columns, -1).sum(axis=-1)
-        return arrays.transitions[0].reshape(-1, n_states), arrays.rewards[0].ravel(), columns
+        """P (T, S A, S), with T = 0 if it is always the same, R (T, S A), and the mass of columns (T, C)."""
+        n_times, n_states, _ = arrays.mu.shape
+        rows = arrays.transitions.reshape(n_times, -1, n_states) if self._varies else np.empty((0, 0, 0))
+        columns = arrays.mu.reshape(n_times, self._n_columns, -1).sum(axis=-1)
+        return rows, arrays.rewards.reshape(n_times, -1), columns

@@ -11,8 +11,7 @@ from scipy.linalg import lapack
 
 from mfenvs.meanfield.equilibrium.barrier import MOST_FALL, BarrierProblem
 from mfenvs.meanfield.equilibrium.directions import ALONG, NEWTON, Linearised
-from mfenvs.meanfield.equilibrium.secants import Secants, can_keep
-from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity, Slopes
+from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity
 from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
@@ -44,7 +43,6 @@ class StationaryProblem(BarrierProblem):
         self.is_unknown = np.concatenate((self.is_free, np.ones((1, induced.n_states, 1), np.bool_)), axis=-1)
         game = induced.game
         self._populations = np.eye(game.n_populations, dtype=np.bool_)[game.population_of_state]
-        self._secants = Secants(induced, sensitivity) if can_keep(induced, sensitivity) else None
         self._gained = np.zeros(induced.n_states)
         self._last: Linearised | None = None
 
@@ -97,14 +95,6 @@ class StationaryProblem(BarrierProblem):
         mass = policy[0, :, -1] * np.exp(np.clip(log_change[0, :, -1], -MOST_FALL, MOST_FALL))
         law = super().moved(self.policy_of(policy), log_change[..., :-1])
         return self._joined(law, self._conserved(np.maximum(mass, LEAST_MASS)))
-
-    def doubt(self) -> None:
-        """Take notice that a Newton step gained little."""
-        if self._secants is not None:
-            self._secants.doubt()
-
-    def _slopes(self) -> Slopes:
-        return (self._secants or self._sensitivity).slopes(self._arrays, self._values)
 
     def _tabulate(self, policy: Array, mass: Array) -> Array:
         """Tabulate a law of states under a policy, and what each state gains in a step; return outflows, (S,)."""

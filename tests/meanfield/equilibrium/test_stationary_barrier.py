@@ -10,6 +10,7 @@ from local_crowd import LocalCrowd
 import mfenvs
 from mfenvs import FiniteGame, InducedGame
 from mfenvs.games.classic.epidemics import DiscountedEpidemic
+from mfenvs.games.classic.linear_quadratic import LinearQuadraticChain
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
 from mfenvs.meanfield.equilibrium.secants import Secants, can_keep
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Sensitivity
@@ -135,6 +136,46 @@ def test_games_are_solved_with_kept_derivatives(monkeypatch: pytest.MonkeyPatch)
     solution = mfenvs.solve("DiscountedEpidemic-v0")
     assert solution.is_solved
     np.testing.assert_allclose(solution.policy, exact.policy, atol=1e-4)
+
+
+def test_kept_derivatives_of_a_game_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the exact ones at first, wherever anybody can be, and then agree with the change of rewards."""
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.secants.MANY_TABULATIONS", 1)
+    for game in (LinearQuadraticChain(pull=0.9), mfenvs.make("GraphonEpidemic-v0", horizon=6)):
+        induced = InducedGame(game)
+        sensitivity = Sensitivity(induced, np.random.default_rng(0))
+        assert can_keep(induced, sensitivity)
+        kept, arrays, rng = Secants(induced, sensitivity), induced.flow_arrays(), np.random.default_rng(1)
+        values = rng.standard_normal((induced.n_times + 1, induced.n_states))
+        weights = rng.exponential(size=(2, *induced.policy_shape))
+        laws, q = [], []
+        for policy in weights / weights.sum(axis=-1, keepdims=True):
+            _, arrays = induced.filled(lambda tables, law=policy: induced.kernels.flow(law, tables), arrays)
+            laws.append(arrays.mu.sum(axis=-1))
+            transitions = np.broadcast_to(arrays.transitions, (*induced.policy_shape, induced.n_states))
+            q.append(arrays.rewards + np.einsum("hsak,hk->hsa", transitions, values[1:]))
+            found, exact = kept.slopes(arrays, values), sensitivity.slopes(arrays, values)
+            assert found.shifts.shape == exact.shifts.shape
+            if len(laws) == 1:
+                for h in range(induced.n_times):
+                    there = laws[0][h] > 0.0
+                    pairs = found.pairs[h][..., there], exact.pairs[h][..., there]
+                    np.testing.assert_allclose(*pairs, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(found.shifts, exact.shifts, rtol=1e-4, atol=1e-5)
+        move = laws[1] - laws[0]
+        np.testing.assert_allclose(np.einsum("hsac,hc->hsa", found.pairs, move), q[1] - q[0], atol=1e-9)
+        assert mfenvs.solve(game).is_solved
+
+
+def test_derivatives_that_never_help_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.secants.MANY_TABULATIONS", 1)
+    _, joint = problems(*GAMES[0])
+    unknowns = joint.unknowns(joint.reference)
+    for _ in range(20):
+        for _ in range(6):
+            joint.directions(unknowns, 1.0, joint.errors(unknowns, 1.0))
+        joint.doubt()
+    assert joint._secants is None
 
 
 def test_a_crowd_that_gets_in_its_own_way() -> None:
