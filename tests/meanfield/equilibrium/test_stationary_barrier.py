@@ -150,7 +150,7 @@ def test_kept_derivatives_of_a_game_that_ends(monkeypatch: pytest.MonkeyPatch) -
         weights = rng.exponential(size=(2, *induced.policy_shape))
         laws, q = [], []
         for policy in weights / weights.sum(axis=-1, keepdims=True):
-            _, arrays = induced.filled(lambda tables, law=policy: induced.kernels.flow(law, tables), arrays)
+            induced.kernels.flow(policy, arrays)
             laws.append(arrays.mu.sum(axis=-1))
             transitions = np.broadcast_to(arrays.transitions, (*induced.policy_shape, induced.n_states))
             q.append(arrays.rewards + np.einsum("hsak,hk->hsa", transitions, values[1:]))
