@@ -101,8 +101,8 @@ class BarrierProblem:
         self._is_reachable = (mass > 0.0) | everything
         self.is_free = self._is_reachable[..., None] & (reference > 0.0)
         """Whether an action is allowed in a state that can be reached at each time, (T, S, A)."""
-        self.is_unknown = self.is_free
-        """Which entries of the unknowns count."""
+        self.n_free = float(self.is_free.sum())
+        """Number of free probabilities."""
 
     @property
     def bound(self) -> float:
@@ -133,7 +133,7 @@ class BarrierProblem:
         return policy
 
     def policy_of(self, unknowns: Array) -> Array:
-        """The policy that is part of unknowns, (T, S, A)."""
+        """The policy that is part of unknowns, (T, S, A), or its changes that are part of those of unknowns."""
         return unknowns
 
     def law_of(self, unknowns: Array) -> Array | None:
@@ -166,7 +166,7 @@ class BarrierProblem:
 
     def size(self, errors: Array) -> float:
         """The root mean square of errors."""
-        return math.sqrt(float((errors * errors).sum()) / float(self.is_unknown.sum()))
+        return math.sqrt(float((errors * errors).sum()) / self.n_free)
 
     def moved(self, policy: Array, log_change: Array) -> Array:
         """The policy after a change of log pi."""
@@ -326,10 +326,10 @@ def _on_path(
     None if it is not found, is another branch's, or if the path turns sharply. Without a direction the path is
     entered at a given eps, towards smaller ones.
     """
-    weight = 1.0 / float(problem.is_unknown.sum())
 
     def product(one: Array, other: Array) -> float:
-        return float((one * other).sum()) * weight  # Both are 0 where actions are not free.
+        # Changes are 0 where actions are not free, and how a law follows is not part of their length.
+        return float((problem.policy_of(one) * problem.policy_of(other)).sum()) / problem.n_free
 
     log_direction = np.zeros_like(predicted) if ahead is None else ahead.log_policy
     towards_smaller = -1.0 if ahead is None else ahead.log_eps
@@ -348,7 +348,7 @@ def _on_path(
             found = _Direction(along / norm, 1.0 / norm)
             if ahead is not None:
                 cosine = product(found.log_policy, log_direction) + found.log_eps * towards_smaller
-                off = np.log(np.where(problem.is_unknown, policy / np.maximum(predicted, TINY), 1.0))
+                off = np.log(np.maximum(policy, TINY) / np.maximum(predicted, TINY))
                 distance = math.sqrt(product(off, off) + (log_eps - predicted_log_eps) ** 2)
                 if cosine < SHARPEST_TURN or distance > FARTHEST_FROM_PREDICTED * length + problem.rounding:
                     return None

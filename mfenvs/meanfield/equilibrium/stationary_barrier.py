@@ -16,10 +16,10 @@ from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]
 
-LEAST_MASS = 1e-14
+LEAST_MASS = 1e-100
 """No mass of a state becomes smaller than this while Newton's method works."""
-LEAST_OUTFLOW = 1e-12
-"""Imbalances of inflow and outflow are relative to the outflow, or to this."""
+LEAST_OUTFLOW = 1e-9
+"""Imbalances of inflow and outflow are relative to the outflow, or to this: what is smaller does not count."""
 MOST_SETTLING_STEPS = 8
 """Number of corrections of the law under a policy that stays as it is."""
 SETTLED = 2e-15
@@ -40,7 +40,6 @@ class StationaryProblem(BarrierProblem):
 
     def __init__(self, induced: InducedGame, sensitivity: Sensitivity, reference: Array) -> None:
         super().__init__(induced, sensitivity, reference)
-        self.is_unknown = np.concatenate((self.is_free, np.ones((1, induced.n_states, 1), np.bool_)), axis=-1)
         game = induced.game
         self._populations = np.eye(game.n_populations, dtype=np.bool_)[game.population_of_state]
         self._gained = np.zeros(induced.n_states)
@@ -51,7 +50,7 @@ class StationaryProblem(BarrierProblem):
         return self._joined(policy, self._flow(policy).mu[0].sum(axis=-1))
 
     def policy_of(self, unknowns: Array) -> Array:
-        """The policy that is part of unknowns, (1, S, A)."""
+        """The policy that is part of unknowns, (1, S, A), or its changes that are part of those of unknowns."""
         return np.ascontiguousarray(unknowns[..., :-1])
 
     def law_of(self, unknowns: Array) -> Array:

@@ -130,6 +130,29 @@ def test_kept_derivatives_agree_with_the_last_change(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(kept.slopes(joint._arrays, values).pairs, exact.pairs, rtol=1e-4, atol=1e-5)
 
 
+def test_corrections_agree_with_the_last_change_of_curved_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After any number of them, also where earlier ones say something else."""
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.secants.MANY_TABULATIONS", 1)
+    induced = InducedGame(mfenvs.make("KineticCongestion-v0", success="exponential"))
+    sensitivity, rng = Sensitivity(induced, np.random.default_rng(0)), np.random.default_rng(7)
+    assert can_keep(induced, sensitivity)
+    kept, arrays = Secants(induced, sensitivity), induced.flow_arrays()
+    values, before = rng.standard_normal((1, induced.n_states)), None
+    for _ in range(4):
+        law = rng.dirichlet(np.ones(induced.n_states))
+        arrays.mu[0] = law[:, None] / induced.n_actions
+        induced.kernels.freeze(arrays.mu, arrays)
+        found, transitions = kept.slopes(arrays, values), arrays.transitions[0].copy()
+        if before is not None:
+            move, change = law - before[0], transitions - before[1]
+            np.testing.assert_allclose(
+                found.pairs[0] @ move, induced.game.discount * change @ values[0], atol=1e-10
+            )
+            arrived = np.einsum("sa,sat->t", arrays.mu[0], change)
+            np.testing.assert_allclose(found.shifts[0] @ move, arrived, atol=1e-10)
+        before = law, transitions
+
+
 def test_games_are_solved_with_kept_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = mfenvs.solve("DiscountedEpidemic-v0")
     monkeypatch.setattr("mfenvs.meanfield.equilibrium.secants.MANY_TABULATIONS", 1)
@@ -187,6 +210,17 @@ def test_a_crowd_that_gets_in_its_own_way() -> None:
     induced = InducedGame(mfenvs.make("KineticCongestion-v0"))
     start = solution.flow.mu[0].sum(axis=-1)
     assert induced.exploitability(solution.policy, start=start) == pytest.approx(solution.exploitability, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "constants"), [("NoInteractionChain-v0", {}), ("Epidemic-v0", {"discount": 0.95})]
+)
+def test_states_that_are_left_for_good_do_not_hold_up_the_path(name: str, constants: dict) -> None:
+    """Their mass falls by orders of magnitude more than the barrier parameter, and decides nothing."""
+    solution = mfenvs.solve(name, **constants)
+    assert solution.is_solved
+    assert solution.flow.mu[0].sum(axis=-1).min() < 1e-12
+    assert solution.iterations < 100
 
 
 def test_rules_that_jump_have_no_derivatives() -> None:
