@@ -22,6 +22,8 @@ MOST_RENEWALS = 4
 """Derivatives that have been computed anew more often than this are no better than exact ones."""
 SMALLEST_MOVE = 1e-12
 """Moves of the population by less, in l1, say nothing about derivatives: rounding is too large a part."""
+MOST_CORRECTIONS = 30
+"""Number of corrections of low rank that are kept apart."""
 YOUNG = 3
 """Derivatives that are not older than so many steps are not to blame for steps that gain little."""
 
@@ -123,8 +125,17 @@ class Secants:
             for earlier, by_rows in self._corrections:
                 missed -= (earlier * move).sum(axis=1)[:, None, None] * by_rows
             self._corrections.append((share, missed))
+            if len(self._corrections) >= MOST_CORRECTIONS:
+                self._add_corrections()
         self._last = rows.copy(), rewards.copy(), columns
         self._age += 1
+
+    def _add_corrections(self) -> None:
+        """Add the corrections to the derivatives of P."""
+        moves = np.stack([move for move, _ in self._corrections], axis=-1)
+        missed = np.stack([rows.reshape(len(rows), -1) for _, rows in self._corrections], axis=1)
+        self._of_rows += np.matmul(moves, missed).reshape(self._of_rows.shape)
+        self._corrections = []
 
     def _tabulated(self, arrays: FlowArrays) -> tuple[Array, Array, Array]:
         """P (T, S A, S), with T = 0 if it is always the same, R (T, S A), and the mass of columns (T, C)."""

@@ -130,8 +130,12 @@ def test_kept_derivatives_agree_with_the_last_change(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(kept.slopes(joint._arrays, values).pairs, exact.pairs, rtol=1e-4, atol=1e-5)
 
 
-def test_corrections_agree_with_the_last_change_of_curved_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept_apart", [30, 1, 2])
+def test_corrections_agree_with_the_last_change_of_curved_rules(
+    kept_apart: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After any number of them, also where earlier ones say something else."""
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.secants.MOST_CORRECTIONS", kept_apart)
     monkeypatch.setattr("mfenvs.meanfield.equilibrium.secants.MANY_TABULATIONS", 1)
     induced = InducedGame(mfenvs.make("KineticCongestion-v0", success="exponential"))
     sensitivity, rng = Sensitivity(induced, np.random.default_rng(0)), np.random.default_rng(7)
