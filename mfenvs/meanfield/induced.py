@@ -203,11 +203,14 @@ class InducedGame:
     def table(self, mu: Array, time: int = 0) -> tuple[Array, NDArray[np.int32] | None, Array]:
         """P, its successors and R at a state-action law mu (S, A), as flows keep them, of one time.
 
+        The law need not sum to 1, so that derivatives can be taken by differences.
+
         Returns
         -------
         Probabilities (S, A, K), their successors (S, A, K), or None if K counts all states, and R (S, A).
         """
-        return self._tables.at(mu, time)
+        law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
+        return self._tables.at(law, checks.integer("time", time, 0, self.n_times - 1))
 
     def flow(self, policy: Any, *, start: ArrayLike | None = None) -> Flow:
         """The population flow Lambda(policy) and the decision problem in it (Yardim & He, Definition 5).

@@ -741,3 +741,16 @@ def test_a_stationary_law_is_searched_from_where_it_is_asked_for() -> None:
     finite = InducedGame(LeftRight())
     with pytest.raises(ValueError, match="start is for infinite games"):
         finite.exploitability(finite.uniform_policy(), start=finite.initial)
+
+
+def test_the_table_of_a_time() -> None:
+    induced = InducedGame(DiscountedEpidemic())
+    mu = np.random.default_rng(0).dirichlet(np.ones(10)).reshape(2, 5)
+    transitions, successors, rewards = induced.table(mu)
+    assert successors is None
+    np.testing.assert_array_equal(transitions, induced.arrays(mu)[0])
+    np.testing.assert_array_equal(rewards, induced.arrays(mu)[1])
+    with pytest.raises(ValueError, match="mu"):
+        induced.table(mu[:1])
+    with pytest.raises(ValueError, match="time"):
+        induced.table(mu, 1)
