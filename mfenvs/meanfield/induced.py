@@ -200,23 +200,40 @@ class InducedGame:
         check_model(self.game, transitions, rewards, ON_AVERAGE)
         return transitions, rewards
 
-    def flow(self, policy: Any) -> Flow:
+    def table(self, mu: Array, time: int = 0) -> tuple[Array, NDArray[np.int32] | None, Array]:
+        """P, its successors and R at a state-action law mu (S, A), as flows keep them, of one time.
+
+        The law need not sum to 1, so that derivatives can be taken by differences.
+
+        Returns
+        -------
+        Probabilities (S, A, K), their successors (S, A, K), or None if K counts all states, and R (S, A).
+        """
+        law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
+        return self._tables.at(law, checks.integer("time", time, 0, self.n_times - 1))
+
+    def flow(self, policy: Any, *, start: ArrayLike | None = None) -> Flow:
         """The population flow Lambda(policy) and the decision problem in it (Yardim & He, Definition 5).
 
         Parameters
         ----------
         policy:
             Probabilities, shape (T, S, A), or an object with these as its attribute ``probabilities``.
+        start:
+            In an infinite game, the law of states, shape (S,), from which the stationary one is searched, such as
+            one that is known to be near; by default the initial law.
 
         Warns
         -----
         RuntimeWarning
             If the search for a stationary flow did not converge: the population may cycle for ever.
         """
-        law, arrays = self.policy("policy", policy), self.flow_arrays()
+        law, arrays = self.policy("policy", policy), self._starting_at(start, self.flow_arrays())
         residual = self.kernels.flow(law, arrays)
         if residual < 0.0:
-            residual, arrays = self.filled(lambda arrays: self.kernels.flow(law, arrays), self.more_room(arrays))
+            residual, arrays = self.filled(
+                lambda arrays: self.kernels.flow(law, self._starting_at(start, arrays)), self.more_room(arrays)
+            )
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         _warn_unless_stationary(residual)
         return flow_of(arrays, residual)
@@ -301,10 +318,19 @@ class InducedGame:
         """Q*_h(s, a) of the decision problem in a frozen flow, shape (T, S, A); -infinity for a masked action."""
         return self._optimise(flow, 0.0)[0]
 
-    def exploitability(self, policy: Any, *, temperature: float = 0.0) -> float:
+    def exploitability(self, policy: Any, *, temperature: float = 0.0, start: ArrayLike | None = None) -> float:
         """E(pi) = max_{pi'} V(Lambda(pi), pi') - V(Lambda(pi), pi) >= 0 (Yardim & He, Definition 5), or E^tau.
 
         In a game with several populations it is the largest of :meth:`exploitabilities`.
+
+        Parameters
+        ----------
+        policy:
+            One policy for all, shape (T, S, A).
+        temperature:
+            The temperature tau of the entropy, >= 0.
+        start:
+            As for :meth:`flow`.
 
         Warns
         -----
@@ -312,15 +338,15 @@ class InducedGame:
             As for :meth:`flow`.
         """
         if self.game.n_populations > 1:
-            return float(self.exploitabilities(policy, temperature=temperature).max())
+            return float(self.exploitabilities(policy, temperature=temperature, start=start).max())
         law, tau = self.policy("policy", policy), _temperature(temperature)
-        _warn_unless_stationary(self._flow_in_work(law))
+        _warn_unless_stationary(self._flow_in_work(law, start))
         work = self._work
         problem = work.initial, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount
         best, own = gap_kernel(law, *problem, self._q, work.values)
         return self._gain(best, own)
 
-    def exploitabilities(self, policy: Any, *, temperature: float = 0.0) -> Array:
+    def exploitabilities(self, policy: Any, *, temperature: float = 0.0, start: ArrayLike | None = None) -> Array:
         """Exploitability of each population, shape (P,): the gain of a best response for one of its agents.
 
         Parameters
@@ -329,6 +355,8 @@ class InducedGame:
             One policy for all, shape (T, S, A).
         temperature:
             As for :meth:`exploitability`.
+        start:
+            As for :meth:`flow`.
 
         Warns
         -----
@@ -338,7 +366,7 @@ class InducedGame:
         if self.game.n_populations == 1:
             return np.array([self.exploitability(policy, temperature=temperature)])
         law, tau = self.policy("policy", policy), _temperature(temperature)
-        _warn_unless_stationary(self._flow_in_work(law))
+        _warn_unless_stationary(self._flow_in_work(law, start))
         work = self._work
         best, own = np.empty(self.n_states), np.empty(self.n_states)
         start_values_kernel(
@@ -461,12 +489,22 @@ class InducedGame:
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         return dataclasses.replace(flow_of(arrays), mu=law.copy())
 
-    def _flow_in_work(self, law: Array) -> float:
+    def _starting_at(self, start: ArrayLike | None, arrays: FlowArrays) -> FlowArrays:
+        """Arrays whose flow begins at a law of states (S,) of an infinite game, if one is given."""
+        if start is None:
+            return arrays
+        if not self.game.is_infinite:
+            raise ValueError("start is for infinite games: the flow of a game that ends begins at its initial law")
+        return arrays._replace(initial=checks.probabilities("start", start, (self.n_states,)))
+
+    def _flow_in_work(self, law: Array, start: ArrayLike | None = None) -> float:
         """Compute the flow of a policy in the scratch arrays; return its residual."""
-        residual: float = self.kernels.flow(law, self._work)
+        residual: float = self.kernels.flow(law, self._starting_at(start, self._work))
         if residual < 0.0:
             arrays = self.more_room(self._work)
-            residual, self._work = self.filled(lambda arrays: self.kernels.flow(law, arrays), arrays)
+            residual, self._work = self.filled(
+                lambda arrays: self.kernels.flow(law, self._starting_at(start, arrays)), arrays
+            )
         work = self._work
         rows = work.transitions.reshape(-1, work.transitions.shape[-1])
         if checks.first_invalid_row(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:

@@ -30,6 +30,8 @@ from shy import Shy
 from mfenvs import Engine, FiniteGame, InducedGame, evaluate, make, n_player_exploitability, rule, tabulate
 from mfenvs.api.population import Population
 from mfenvs.evaluation import deviation_gain
+from mfenvs.games.classic.epidemics import DiscountedEpidemic
+from mfenvs.games.classic.left_right import LeftRight
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 
@@ -718,3 +720,37 @@ def test_patience_costs_no_time(discount):
     expected = flow.rewards[0] + discount * flow.transitions[0] @ v
     assert_allclose(induced.evaluate(policy)[0], expected, rtol=1e-14 / (1 - discount))
     assert induced.exploitability(policy) >= 0.0
+
+
+def test_a_stationary_law_is_searched_from_where_it_is_asked_for() -> None:
+    """Nobody is infected where nobody was; with all contacts, infection m (1 - m) = recovery m where some were."""
+    game = DiscountedEpidemic(infection=0.8, recovery=0.2)
+    induced, policy = InducedGame(game), np.zeros((1, 2, game.n_actions))
+    policy[..., -1] = 1.0
+    healthy = np.array([1.0, 0.0])
+    np.testing.assert_allclose(induced.flow(policy).mu[0].sum(axis=-1), [0.25, 0.75], atol=1e-12)
+    np.testing.assert_allclose(induced.flow(policy, start=healthy).mu[0].sum(axis=-1), healthy, atol=1e-15)
+    # Where nobody else is infected, contacts are free, so that who has them all cannot do better.
+    assert induced.exploitability(policy, start=healthy) == pytest.approx(0.0, abs=1e-12)
+    assert induced.exploitability(policy) > 1e-3
+    np.testing.assert_array_equal(
+        induced.exploitabilities(policy, start=healthy), induced.exploitability(policy, start=healthy)
+    )
+    with pytest.raises(ValueError, match="start"):
+        induced.flow(policy, start=[0.5, 0.6])
+    finite = InducedGame(LeftRight())
+    with pytest.raises(ValueError, match="start is for infinite games"):
+        finite.exploitability(finite.uniform_policy(), start=finite.initial)
+
+
+def test_the_table_of_a_time() -> None:
+    induced = InducedGame(DiscountedEpidemic())
+    mu = np.random.default_rng(0).dirichlet(np.ones(10)).reshape(2, 5)
+    transitions, successors, rewards = induced.table(mu)
+    assert successors is None
+    np.testing.assert_array_equal(transitions, induced.arrays(mu)[0])
+    np.testing.assert_array_equal(rewards, induced.arrays(mu)[1])
+    with pytest.raises(ValueError, match="mu"):
+        induced.table(mu[:1])
+    with pytest.raises(ValueError, match="time"):
+        induced.table(mu, 1)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.meanfield.equilibrium.directions import ALONG, NEWTON, Linearised
 from mfenvs.meanfield.equilibrium.local_directions import local_work
-from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
+from mfenvs.meanfield.equilibrium.secants import Secants, can_keep
+from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity, Slopes
 from mfenvs.meanfield.equilibrium.smoothing import values_of
 from mfenvs.meanfield.induced import InducedGame
 
@@ -27,6 +28,8 @@ FIRST_STEP, LONGEST_STEP, SHORTEST_STEP = 0.3, 2.5, 1e-7
 """Lengths of steps along the path: the root mean square change of log pi, with that of log eps."""
 MOST_CORRECTIONS, MOST_HALVINGS = 10, 4
 """Newton steps for a point of the path, and how often each is halved as long as errors grow."""
+LITTLE = 0.5
+"""A step that leaves more than this share of the errors has gained little."""
 ON_THE_PATH, FARTHEST_OFF = 1e-3, 4e-3
 """Relative error of pi (V - Q) = eps rho on the path, root mean square: relative to the length of the step to it,
 and at most."""
@@ -61,7 +64,7 @@ class Point:
     """A policy near the barrier path."""
 
     policy: Array
-    """Probabilities, shape (T, S, A), all positive."""
+    """Probabilities, shape (T, S, A), all positive; or what :meth:`BarrierProblem.unknowns` makes of them."""
     eps: float
     """Barrier parameter."""
 
@@ -88,6 +91,7 @@ class BarrierProblem:
         """What rounding adds to the errors of the last policy."""
         self._arrays = induced.flow_arrays()
         self._sensitivity = sensitivity
+        self._secants = Secants(induced, sensitivity) if can_keep(induced, sensitivity) else None
         n_times, n_states, _ = shape = induced.policy_shape
         self._q, self._slacks = np.empty(shape), np.empty(shape)
         self._values = np.zeros((1 if self.discount < 1.0 else n_times + 1, n_states))
@@ -97,6 +101,8 @@ class BarrierProblem:
         self._is_reachable = (mass > 0.0) | everything
         self.is_free = self._is_reachable[..., None] & (reference > 0.0)
         """Whether an action is allowed in a state that can be reached at each time, (T, S, A)."""
+        self.n_free = float(self.is_free.sum())
+        """Number of free probabilities."""
 
     @property
     def bound(self) -> float:
@@ -117,14 +123,31 @@ class BarrierProblem:
 
     def first_eps(self) -> float:
         """An eps for which the reference policy is near the path."""
-        self.errors(self.reference, 1.0)
+        self._flow(self.reference)
+        self._policy_errors(self.reference, 1.0)
         gains = 1.0 - self._slacks[self.is_free]
         return max(float(gains.max()), 1e-3 * float(np.abs(self._values).max()), np.finfo(float).tiny)
 
+    def unknowns(self, policy: Array) -> Array:
+        """What Newton's method changes: here the policy, whose population is its flow."""
+        return policy
+
+    def policy_of(self, unknowns: Array) -> Array:
+        """The policy that is part of unknowns, (T, S, A), or its changes that are part of those of unknowns."""
+        return unknowns
+
+    def law_of(self, unknowns: Array) -> Array | None:
+        """In an infinite game, the stationary law of that policy, (S,), if it is known."""
+        return None
+
     def errors(self, policy: Array, eps: float) -> Array:
         """Relative errors of pi (V - Q) = eps reference, shape (T, S, A), with the values V of the policy."""
-        arrays = self._flow(policy)
-        values_of(policy, arrays, eps, self._q, self._values, self._slacks)
+        self._flow(policy)
+        return self._policy_errors(policy, eps)
+
+    def _policy_errors(self, policy: Array, eps: float) -> Array:
+        """The errors in the population that is tabulated."""
+        values_of(policy, self._arrays, eps, self._q, self._values, self._slacks)
         self.rounding = ROUNDING * float(np.abs(self._values).max()) / eps
         shares = np.where(self.is_free, policy * self._slacks / (eps * np.maximum(self.reference, TINY)), 1.0)
         return 1.0 - shares
@@ -137,34 +160,55 @@ class BarrierProblem:
         numpy.linalg.LinAlgError
             If there are none.
         """
-        arrays, self.n_newton = self._arrays, self.n_newton + 1
-        linearised = Linearised(
-            policy,
-            np.where(self.is_free, policy * policy / (eps * np.maximum(self.reference, TINY)), 0.0),
-            arrays.mu.sum(axis=-1),
-            arrays.transitions,
-            arrays.successors,
-            self.discount,
-            self._sensitivity.slopes(arrays, self._values),
-            self._is_reachable,
-            self.induced.game.population_of_state,
-        )
-        towards = policy * errors, np.where(self.is_free, policy, 0.0)
-        changes = linearised.directions(np.stack(towards, axis=-1))
-        if not np.isfinite(changes).all():
-            raise np.linalg.LinAlgError("the smoothed equilibrium conditions are singular")
-        logs = np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)
+        changes, _ = self._linearised(policy, eps).directions(self._towards(policy, errors))
+        logs = self._relative(changes, policy)
         return logs[..., NEWTON], logs[..., ALONG]
 
     def size(self, errors: Array) -> float:
         """The root mean square of errors."""
-        return math.sqrt(float((errors * errors).sum()) / float(self.is_free.sum()))
+        return math.sqrt(float((errors * errors).sum()) / self.n_free)
 
     def moved(self, policy: Array, log_change: Array) -> Array:
         """The policy after a change of log pi."""
         weights = policy * np.exp(np.where(self.is_free, np.clip(log_change, -MOST_FALL, MOST_FALL), 0.0))
         law: Array = weights / weights.sum(axis=-1, keepdims=True)
         return law
+
+    def _linearised(self, policy: Array, eps: float) -> Linearised:
+        """The conditions near a policy whose errors are known."""
+        arrays, self.n_newton = self._arrays, self.n_newton + 1
+        return Linearised(
+            policy,
+            np.where(self.is_free, policy * policy / (eps * np.maximum(self.reference, TINY)), 0.0),
+            arrays.mu.sum(axis=-1),
+            arrays.transitions,
+            arrays.successors,
+            self.discount,
+            self._slopes(),
+            self._is_reachable,
+            self.induced.game.population_of_state,
+        )
+
+    def doubt(self) -> None:
+        """Take notice that a Newton step gained little: derivatives that are not exact may be the reason."""
+        if self._secants is not None:
+            self._secants.doubt()
+            if self._secants.is_useless:
+                self._secants = None
+
+    def _slopes(self) -> Slopes:
+        """Derivatives by the population."""
+        return (self._secants or self._sensitivity).slopes(self._arrays, self._values)
+
+    def _towards(self, policy: Array, errors: Array) -> Array:
+        """Right-hand sides of the linearised conditions."""
+        return np.stack((policy * errors, np.where(self.is_free, policy, 0.0)), axis=-1)
+
+    def _relative(self, changes: Array, policy: Array) -> Array:
+        """Changes of a policy as those of its logarithm."""
+        if not np.isfinite(changes).all():
+            raise np.linalg.LinAlgError("the smoothed equilibrium conditions are singular")
+        return np.where(self.is_free[..., None], changes / np.maximum(policy, TINY)[..., None], 0.0)
 
     def _flow(self, policy: Array) -> FlowArrays:
         kernels = self.induced.kernels
@@ -211,6 +255,8 @@ def descend(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[
                     break
             else:
                 return
+            if gained > LITTLE:
+                problem.doubt()
             # The better Newton's method works, the farther it is relied on.
             most = min(FARTHEST_STEP, 4.0 * most) if gained < 0.03 else max(AFTER_A_STEP, 0.5 * most)
         policy, log_eps, error = there, log_there, problem.size(errors)
@@ -280,10 +326,10 @@ def _on_path(
     None if it is not found, is another branch's, or if the path turns sharply. Without a direction the path is
     entered at a given eps, towards smaller ones.
     """
-    weight = 1.0 / float(problem.is_free.sum())
 
     def product(one: Array, other: Array) -> float:
-        return float((one * other).sum()) * weight  # Both are 0 where actions are not free.
+        # Changes are 0 where actions are not free, and how a law follows is not part of their length.
+        return float((problem.policy_of(one) * problem.policy_of(other)).sum()) / problem.n_free
 
     log_direction = np.zeros_like(predicted) if ahead is None else ahead.log_policy
     towards_smaller = -1.0 if ahead is None else ahead.log_eps
@@ -302,7 +348,7 @@ def _on_path(
             found = _Direction(along / norm, 1.0 / norm)
             if ahead is not None:
                 cosine = product(found.log_policy, log_direction) + found.log_eps * towards_smaller
-                off = np.log(np.where(problem.is_free, policy / np.maximum(predicted, TINY), 1.0))
+                off = np.log(np.maximum(policy, TINY) / np.maximum(predicted, TINY))
                 distance = math.sqrt(product(off, off) + (log_eps - predicted_log_eps) ** 2)
                 if cosine < SHARPEST_TURN or distance > FARTHEST_FROM_PREDICTED * length + problem.rounding:
                     return None
@@ -316,6 +362,8 @@ def _on_path(
             errors = problem.errors(there, math.exp(log_there))
             if problem.size(errors) < error:
                 break
+        if problem.size(errors) > LITTLE * error:
+            problem.doubt()
         policy, log_eps, error = there, log_there, problem.size(errors)
         if not abs(log_eps - predicted_log_eps) < MOST_FALL:
             return None

@@ -71,13 +71,16 @@ class Linearised:
     def _local(self) -> LocalSystem:
         return LocalSystem(self)
 
-    def directions(self, towards: Array) -> Array:
-        """Changes of the policy, (T, S, A, 2).
+    def directions(self, towards: Array, gained: Array | None = None) -> tuple[Array, Array]:
+        """Changes of the policy, (T, S, A, 2), and in an infinite game those of mass, (S, 2).
 
         Parameters
         ----------
         towards:
             Right-hand sides r, shape (T, S, A, 2).
+        gained:
+            In an infinite game, the mass that every state gains in a step, shape (S,), which the first column
+            makes up for; by default there is none.
 
         Raises
         ------
@@ -85,8 +88,32 @@ class Linearised:
             If the conditions are singular.
         """
         if len(self.slopes.pairs) == 0:
-            return self._local.directions(towards)
-        return (self._stationary_directions if self.discount < 1.0 else self._finite_directions)(towards)
+            return self._local.directions(towards, gained)
+        if self.discount < 1.0:
+            return self._stationary_directions(towards, gained)
+        return self._finite_directions(towards), np.empty((0, 2))
+
+    def moves(self) -> Array:
+        """How the mass of states, one step ahead, changes with that of states under the same policy, (S, S).
+
+        In an infinite game. Columns are the states whose mass changes.
+        """
+        policy, slopes = self.policy[0], self.slopes
+        n_states, n_actions, n_kept = self.transitions.shape[1:]
+        everywhere = np.ones((n_states, n_actions, n_kept), np.int64)
+        here = np.arange(n_states)[:, None, None] * everywhere
+        ahead = (np.arange(n_kept) if self.successors is None else self.successors[0]) * everywhere
+        moved = policy[..., None] * self.transitions[0]
+        if len(slopes.own_shifts) > 0:
+            moved = moved + (self.mass[0][:, None] * policy)[..., None] * slopes.own_shifts[0]
+        found = np.zeros((n_states, n_states))
+        np.add.at(found, (ahead, here), moved)
+        if len(slopes.shifts) > 0:
+            shifts = slopes.shifts[0]
+            if shifts.shape[1] != n_states:
+                shifts = (shifts.reshape(n_states, n_states, n_actions) * policy).sum(axis=-1)
+            found += shifts
+        return found
 
     def _finite_directions(self, towards: Array) -> Array:
         """The changes in a game that ends."""
@@ -104,18 +131,20 @@ class Linearised:
             self._write_changes(h, reachable[h], places[h], mass, values, values_ahead, towards, changes)
         return changes
 
-    def _stationary_directions(self, towards: Array) -> Array:
+    def _stationary_directions(self, towards: Array, gained: Array | None) -> tuple[Array, Array]:
         """The changes in an infinite game."""
         n = self.policy.shape[1]
         every = np.arange(n)
-        (v_v, v_m, m_m, m_v), rests = self._equations(0, every, every, every, towards)
+        (v_v, v_m, m_m, m_v), (value_rest, mass_rest) = self._equations(0, every, every, every, towards)
+        if gained is not None:
+            mass_rest[:, NEWTON] += gained
         # The mass of a population does not change. Added to all of its first equations, this makes them regular.
         conserved = (self.population_of[:, None] == self.population_of) / n
         system = np.block([[np.eye(n) - m_m + conserved, -m_v], [-v_m, np.eye(n) - v_v]])
-        found = np.linalg.solve(system, np.concatenate(rests[::-1]))
+        found = np.linalg.solve(system, np.concatenate((mass_rest, value_rest)))
         changes = np.zeros_like(towards)
         self._write_changes(0, every, every, found[:n], found[n:], found[n:], towards, changes)
-        return changes
+        return changes, found[:n]
 
     def _equations(
         self, h: int, here: Indices, ahead: Indices, place: Indices, towards: Array

@@ -49,7 +49,7 @@ class LocalSystem:
     def __init__(self, linearised: "Linearised") -> None:
         is_reachable = linearised.is_reachable
         n_times, n_states, n_actions = linearised.policy.shape
-        is_endless = linearised.discount < 1.0
+        self._is_endless = is_endless = linearised.discount < 1.0
         # Unknowns: changes of mass and of values of a time, time after time.
         self._sizes = is_reachable.sum(axis=1)
         self._starts = 2 * np.cumsum(self._sizes) - 2 * self._sizes
@@ -76,13 +76,18 @@ class LocalSystem:
         else:
             self._solve = self._factorised(*triplets)
 
-    def directions(self, towards: Array) -> Array:
-        """Changes of the policy, (T, S, A, 2), for right-hand sides of that shape."""
+    def directions(self, towards: Array, gained: Array | None = None) -> tuple[Array, Array]:
+        """Changes of the policy, (T, S, A, 2), and in an infinite game those of mass, (S, 2).
+
+        Parameters are those of :meth:`mfenvs.meanfield.equilibrium.directions.Linearised.directions`.
+        """
         known = np.zeros((self._n, 2))
         write_local_rests(self._parts, towards, known)
-        changes = np.zeros_like(towards)
-        write_local_changes(self._parts, towards, self._solve(known), changes)
-        return changes
+        if gained is not None:
+            known[: len(gained), 0] += gained
+        changes, found = np.zeros_like(towards), self._solve(known)
+        write_local_changes(self._parts, towards, found, changes)
+        return changes, found[: self._n // 2 if self._is_endless else 0]
 
     def _factorised_endless(self, rows: Indices, columns: Indices, entries: Array) -> Callable[[Array], Array]:
         system = sparse.coo_array((entries, (rows, columns)), shape=(self._n, self._n)).toarray()

@@ -20,6 +20,8 @@ from mfenvs.meanfield.moving_together import columns_moved_together
 from mfenvs.rules import rule
 
 Array = NDArray[np.float64]
+Table = tuple[Array, NDArray[np.int32] | None, Array]
+"""P, its successors and R at one time."""
 
 STEP = 1e-5
 """Relative change of a mass in central differences: rounding and curvature then cost some ten digits each."""
@@ -37,8 +39,8 @@ MOST_SLOPES = 2**25
 """Largest number of derivatives: a quarter of a gigabyte."""
 
 
-class TooManyDerivatives(ValueError):  # noqa: N818
-    """A game reads so much of its population that the derivatives do not fit into memory."""
+class NoDerivatives(ValueError):  # noqa: N818
+    """Derivatives by the population do not fit into memory, or say nothing about what rows read."""
 
 
 class Reads(enum.Enum):
@@ -72,6 +74,12 @@ class Sensitivity:
         The mean-field game.
     rng:
         Random numbers of the populations at which it is found out what rows read.
+
+    Raises
+    ------
+    NoDerivatives
+        If derivatives do not fit into memory, or are zero although rows change, as where a rule rounds the
+        population to a grid.
     """
 
     def __init__(self, induced: InducedGame, rng: np.random.Generator) -> None:
@@ -79,18 +87,28 @@ class Sensitivity:
         self._varies = induced.kernels.varies
         self._up, self._down = induced.flow_arrays(), induced.flow_arrays()
         n_times, n_states, n_actions = self._shape = induced.policy_shape
-        _, tables = induced.filled(lambda tables: induced.kernels.flow(induced.uniform_policy(), tables), self._up)
+        uniform = induced.uniform_policy()
+        _, tables = induced.filled(lambda tables: induced.kernels.flow(uniform, tables), induced.flow_arrays())
         self._size_of_rewards = max(float(np.abs(tables.rewards).max()), np.finfo(float).tiny)
+        if self._is_stepwise(rng):
+            raise NoDerivatives("rows change with the population, but by jumps only")
         self.reads = self._found(rng)
         """What the rows of the game read."""
+        self.n_columns = 0
+        """Of how many numbers, if they read the mass in other states or which actions are taken."""
         if self.reads in (Reads.STATES, Reads.PAIRS):
             n_columns = n_states if self.reads is Reads.STATES else n_states * n_actions
             if n_times * n_states * n_actions * n_columns > MOST_SLOPES:
-                raise TooManyDerivatives(
+                raise NoDerivatives(
                     f"{n_times} x {n_states} x {n_actions} rows read {self.reads.value}, of {n_columns} numbers"
                 )
-            self._n_columns = n_columns
+            self.n_columns = n_columns
             self._groups = self._grouped(rng)
+
+    @property
+    def n_tabulations(self) -> int:
+        """Number of populations at which the rules are tabulated for all derivatives."""
+        return 2 * len(self._groups) if self.n_columns else 2
 
     def slopes(self, arrays: FlowArrays, values: Array) -> Slopes:
         """Derivatives at a flow, with the values V, shape (T + 1, S), or (1, S) in an infinite game."""
@@ -107,7 +125,7 @@ class Sensitivity:
 
     def _slopes_by_columns(self, arrays: FlowArrays, ahead: Array, discount: float) -> Slopes:
         n_times, n_states, n_actions = self._shape
-        n_columns = self._n_columns
+        n_columns = self.n_columns
         pairs = np.zeros((*self._shape, n_columns))
         shifts = np.zeros((n_times, n_states, n_columns) if self._varies else (0, 1, 1))
         for readers in self._groups:
@@ -128,6 +146,29 @@ class Sensitivity:
     def _factors(self, columns: Array) -> Array:
         """Numbers of states (S,) or pairs (S A,) as numbers of pairs, (S, A) or (S, 1)."""
         return columns.reshape(self._shape[1], -1)
+
+    def _is_stepwise(self, rng: np.random.Generator) -> bool:
+        """Whether rows differ between random populations at some times, and none has a derivative at any."""
+        n_times, n_states, n_actions = self._shape
+        n_pairs, do_differ = n_states * n_actions, False
+        for time in sorted({0, n_times // 2, n_times - 1}):
+            tables = []
+            for law in rng.dirichlet(np.ones(n_pairs), POPULATIONS):
+                # Half of all are in a few places, since what nobody crowds may not change by jumps.
+                few = rng.choice(n_pairs, min(FEW_COLUMNS, n_pairs), replace=False)
+                law *= 0.5
+                law[few] += 0.5 * rng.dirichlet(np.ones(len(few)))
+                law = law.reshape(n_states, n_actions)
+                direction = rng.uniform(0.5, 1.5, law.shape)
+                population = self._induced.at_all_times(law)[time]
+                here, there = (
+                    self._induced.table(population * (1.0 + step * direction), time) for step in (STEP, -STEP)
+                )
+                if _differ(here, there, UNREAD * STEP):
+                    return False
+                tables.append(here)
+            do_differ = do_differ or _differ(tables[0], tables[1], UNREAD)
+        return do_differ
 
     def _found(self, rng: np.random.Generator) -> Reads:
         _, n_states, n_actions = self._shape
@@ -154,7 +195,7 @@ class Sensitivity:
 
     def _grouped(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Groups of columns of which no row reads two: the column of each that a state reads, or -1, (S,)."""
-        (_, n_states, n_actions), n_columns = self._shape, self._n_columns
+        (_, n_states, n_actions), n_columns = self._shape, self.n_columns
         laws = rng.dirichlet(np.ones(n_states * n_actions), POPULATIONS).reshape(-1, n_states, n_actions)
         # A row that reads all of a few columns, far from each other, is taken to read every one.
         few = np.linspace(0, n_columns - 1, min(FEW_COLUMNS, n_columns)).astype(int)
@@ -165,7 +206,7 @@ class Sensitivity:
 
     def _reads(self, law: Array, column: int) -> NDArray[np.bool_]:
         """Whether a state's rows read a column, at a population (S, A), (S,)."""
-        moved = np.zeros(self._n_columns)
+        moved = np.zeros(self.n_columns)
         moved[column] = 1.0
         self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
         return self._differences()
@@ -186,6 +227,12 @@ class Sensitivity:
         """Whether a state's rows differ between the two tabulated populations, (S,)."""
         differ: NDArray[np.bool_] = np.abs(self._changes()).max(axis=1) > UNREAD
         return differ
+
+
+def _differ(one: Table, other: Table, atol: float) -> bool:
+    """Whether two tables differ, by more than a part of the largest entry."""
+    pairs = [(x, y) for x, y in zip(one, other, strict=True) if x is not None and y is not None]
+    return any(x.shape != y.shape or np.abs(x - y).max() > atol * np.abs(x).max() for x, y in pairs)
 
 
 @kernel

@@ -1,7 +1,6 @@
 """Equilibria of finite mean-field games without tuning: several methods in turn, and a certificate."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
-from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity, TooManyDerivatives
+from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
+from mfenvs.meanfield.equilibrium.stationary_barrier import StationaryProblem
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.loop import ANSWER, LoopOptions, loop_kernel
 from mfenvs.meanfield.stopping import Report, Stopped
@@ -31,8 +31,11 @@ SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
 """Names of methods."""
 RATES = 1.0, 10.0, 0.1
 """Learning rates of mirror descent, in units of the inverse of what deviations from uniform play gain at most."""
-TURN, LONGEST_TURN = 0.5, 0.1
-"""Seconds that a method gets in its turn, once the first has failed, and at most as a share of the time limit."""
+FIRST_TURN, TURN, LONGEST_TURN = 0.05, 0.5, 0.1
+"""Seconds that a method gets in its first turn, and at most, absolutely or as a share of the time limit if that is
+more. In between, turns are doubled."""
+SLOW_RULES = 0.02
+"""Where an exploitability takes so many seconds, mirror descent begins before derivatives are looked for."""
 SLICE = 0.05
 """Seconds that compiled iterations run at a time."""
 SAFETY = 0.5
@@ -55,7 +58,8 @@ class Solution:
     """The policy of least exploitability that was found, shape (T, S, A). In a game with a public chain S counts
     pairs of a public history and a local state (:class:`~mfenvs.InducedGame`)."""
     flow: Flow
-    """Its population flow, and the decision problem in it."""
+    """Its population flow, and the decision problem in it. In an infinite game, :meth:`~mfenvs.InducedGame.flow`
+    finds it from ``start=flow.mu[0].sum(axis=-1)``, and may take long from the initial law."""
     exploitability: float
     """Its exploitability in the mean-field game: the certificate. With several populations it is the largest of
     theirs."""
@@ -100,7 +104,8 @@ def solve(
     Games with two states that end are solved by shooting. Of others, the log-barrier path from the uniform policy
     is followed by Newton's method first: it solves most games in some twenty to fifty linear systems. If it breaks
     off, mirror descent with several learning rates, barrier paths from the best policy found so far and barrier
-    paths from random policies take turns until the time is over. Every policy is certified by its exact
+    paths from random policies take turns until the time is over. Where rules jump, as by rounding, there are no
+    derivatives, and mirror descent is left to itself. Every policy is certified by its exact
     exploitability [O].
 
     Parameters
@@ -148,6 +153,16 @@ def solve(
     return search.run()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """What a method has found."""
+
+    policy: Array
+    """Shape (T, S, A)."""
+    law: Array | None = None
+    """In an infinite game, the stationary law of states, (S,), if it is known."""
+
+
 class _Search:
     """One call of :func:`solve`."""
 
@@ -166,27 +181,29 @@ class _Search:
         self.rng = np.random.default_rng(seed)
         self.iterations = 0
         self.history: list[Report] = []
-        self.best, self.best_policy, self.best_method = np.inf, self.induced.uniform_policy(), BARRIER
+        self.best, self.best_method = np.inf, BARRIER
+        self.best_candidate = _Candidate(self.induced.uniform_policy())
 
     def run(self) -> Solution:
         """Let the methods search until there is a reason to stop."""
         try:
-            stopped = self._judge(self.induced.uniform_policy(), BARRIER)
-            for method, policy in self._policies() if stopped is None else ():
-                if stopped := self._judge(policy, method):
+            stopped = self._judge(self.best_candidate, BARRIER)
+            for method, candidate in self._candidates() if stopped is None else ():
+                if stopped := self._judge(candidate, method):
                     break
         except KeyboardInterrupt:
             stopped = Stopped.INTERRUPTED
-        flow, public_policy, public_gap = self.induced.flow(self.best_policy), None, None
+        policy, law = self.best_candidate.policy, self.best_candidate.law
+        flow, public_policy, public_gap = self.induced.flow(policy, start=law), None, None
         if self.induced.tree is not None:
-            public_policy, _ = self.induced.tree.by_public_state(self.best_policy, flow.mu)
+            public_policy, _ = self.induced.tree.by_public_state(policy, flow.mu)
             public_gap = self.induced.exploitability(public_policy)
         return Solution(
-            policy=self.best_policy,
+            policy=policy,
             flow=flow,
             exploitability=self.best,
-            exploitabilities=self.induced.exploitabilities(self.best_policy),
-            policies=self.induced.game.policies_by_population(self.best_policy),
+            exploitabilities=self.induced.exploitabilities(policy, start=law),
+            policies=self.induced.game.policies_by_population(policy),
             method=self.best_method,
             iterations=self.iterations,
             seconds=self._elapsed(),
@@ -199,12 +216,13 @@ class _Search:
     def _elapsed(self) -> float:
         return self.clock() - self.began
 
-    def _judge(self, policy: Array | None, method: str) -> Stopped | None:
+    def _judge(self, candidate: _Candidate | None, method: str) -> Stopped | None:
         """Evaluate a policy, if there is one; say why to stop now, if there is a reason."""
-        if policy is not None:
-            gap = self.induced.exploitability(policy)
+        if candidate is not None:
+            gap = self.induced.exploitability(candidate.policy, start=candidate.law)
             if gap < self.best:
-                self.best, self.best_policy, self.best_method = gap, policy.copy(), method
+                self.best, self.best_method = gap, method
+                self.best_candidate = dataclasses.replace(candidate, policy=candidate.policy.copy())
             report = Report(self.iterations, self._elapsed(), gap)
             self.history.append(report)
             if self.best <= self.tolerance:
@@ -213,29 +231,49 @@ class _Search:
                 return Stopped.CALLBACK
         return Stopped.TIME if self._elapsed() >= self.seconds else None
 
-    def _policies(self) -> Iterator[tuple[str, Array | None]]:
+    def _candidates(self) -> Iterator[tuple[str, _Candidate | None]]:
         """The policies of all methods, with the names of these; None where a step has found no policy."""
         uniform = self.induced.uniform_policy()
+        descents, length = [self._descent(rate) for rate in RATES], FIRST_TURN
+        if self._seconds_to_judge() > SLOW_RULES:
+            for descent in descents:
+                yield from self._turn(DESCENT, descent, length)
         sensitivity = self._sensitivity()
         if sensitivity is not None:
             if can_shoot(self.induced, reads_actions=sensitivity.reads is Reads.PAIRS):
-                yield SHOOTING, shoot(self.induced)
-            for policy in self._barrier(sensitivity, uniform, None):
-                yield BARRIER, policy
-        descents = itertools.cycle([self._descent(rate) for rate in RATES])
+                found = shoot(self.induced)
+                yield SHOOTING, None if found is None else _Candidate(found)
+            for candidate in self._barrier(sensitivity, uniform, None):
+                yield BARRIER, candidate
         while True:
-            before = self.best
-            yield from self._turn(DESCENT, next(descents))
+            before, reached = self.best, []
+            for descent in descents:
+                yield from self._turn(DESCENT, descent, length)
+                gap = self.history[-1].exploitability
+                reached.append(np.inf if gap is None else gap)
+            # The best rate gets half of the time.
+            best_rate = int(np.argmin(reached))
+            yield from self._turn(DESCENT, descents[best_rate], (len(RATES) - 2) * length)
             if sensitivity is not None:
                 if self.best < before:
-                    yield from self._turn(POLISH, self._barrier(sensitivity, uniform, self.best_policy))
-                yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None))
+                    best = self.best_candidate.policy
+                    yield from self._turn(POLISH, self._barrier(sensitivity, uniform, best), length)
+                yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None), length)
+            length = min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
 
-    def _turn(self, method: str, policies: Iterator[Array | None]) -> Iterator[tuple[str, Array | None]]:
-        """What a method finds in its turn."""
-        end = self.clock() + max(TURN, LONGEST_TURN * self.seconds)
-        for policy in policies:
-            yield method, policy
+    def _seconds_to_judge(self) -> float:
+        """How long an exploitability takes."""
+        began = self.clock()
+        self.induced.exploitability(self.best_candidate.policy, start=self.best_candidate.law)
+        return self.clock() - began
+
+    def _turn(
+        self, method: str, candidates: Iterator[_Candidate | None], length: float
+    ) -> Iterator[tuple[str, _Candidate | None]]:
+        """What a method finds in a turn of so many seconds."""
+        end = self.clock() + length
+        for candidate in candidates:
+            yield method, candidate
             if self.clock() >= end:
                 return
 
@@ -243,32 +281,40 @@ class _Search:
         """The derivatives of the game; None if the barrier path cannot be afforded."""
         try:
             sensitivity = Sensitivity(self.induced, self.rng)
-        except TooManyDerivatives:
+        except NoDerivatives:
             return None
         problem = BarrierProblem(self.induced, sensitivity, self.induced.uniform_policy())
         affordable = problem.work * FEWEST_STEPS < self.seconds * OPERATIONS_PER_SECOND
         return sensitivity if affordable else None
 
-    def _barrier(self, sensitivity: Sensitivity, reference: Array, start: Array | None) -> Iterator[Array | None]:
+    def _barrier(
+        self, sensitivity: Sensitivity, reference: Array, start: Array | None
+    ) -> Iterator[_Candidate | None]:
         """Policies on the barrier path of a reference policy, from that policy or another one."""
-        problem = BarrierProblem(self.induced, sensitivity, reference)
+        kind = StationaryProblem if self.induced.game.is_infinite else BarrierProblem
+        problem = kind(self.induced, sensitivity, reference)
         first_eps = problem.first_eps()
         last_eps = max(SAFETY * self.tolerance / problem.bound, SMALLEST * first_eps)
-        point = Point(reference, first_eps)
+        point = Point(problem.unknowns(reference), first_eps)
         if start is not None:
-            point = Point((1.0 - BACK) * start + BACK * reference, max(self.best / problem.bound, last_eps))
+            mixed = (1.0 - BACK) * start + BACK * reference
+            point = Point(problem.unknowns(mixed), max(self.best / problem.bound, last_eps))
+
+        def candidate(found: Point) -> _Candidate:
+            return _Candidate(problem.policy_of(found.policy), problem.law_of(found.policy))
+
         done = 0
         if start is None and problem.is_free.sum() > MANY_UNKNOWNS:
             for near in descend(problem, point, last_eps):
                 self.iterations += problem.n_newton - done
                 done, point = problem.n_newton, near
-                yield near.policy
+                yield candidate(near)
         for found in follow(problem, point, last_eps):
             self.iterations += problem.n_newton - done
             done = problem.n_newton
-            yield None if found is None else found.policy
+            yield None if found is None else candidate(found)
 
-    def _descent(self, rate: float) -> Iterator[Array | None]:
+    def _descent(self, rate: float) -> Iterator[_Candidate | None]:
         """Policies of online mirror descent, after ever more iterations."""
         induced = self.induced
         options = LoopOptions(values=ANSWER, rate=rate / self._largest_gain(), retained=1.0, prior_period=1)
@@ -288,7 +334,7 @@ class _Search:
             self.iterations += chunk
             if not np.isfinite(prior).all():
                 return
-            yield policy
+            yield _Candidate(policy)
             chunk = max(1, min(2 * chunk, int(chunk * SLICE / max(self.clock() - began, 1e-9))))
 
     def _largest_gain(self) -> float:

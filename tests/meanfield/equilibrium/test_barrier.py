@@ -1,15 +1,13 @@
 """The log-barrier path: its equations, Newton's directions for them, and the points that are found."""
 
-import dataclasses
 import math
-from typing import Any, ClassVar
 
 import branching
 import numpy as np
 import pytest
+from local_crowd import LocalCrowd
 
-from mfenvs import FiniteGame, InducedGame, rule, share
-from mfenvs.game import NO_PARAMETERS
+from mfenvs import FiniteGame, InducedGame
 from mfenvs.games.classic.beach_bar import BeachBar
 from mfenvs.games.classic.chains import LasryLionsChain, NoInteractionChain
 from mfenvs.games.classic.crowd_modelling import CrowdModelling
@@ -37,34 +35,6 @@ GAMES = [
     (NoInteractionChain(), False, Reads.NOTHING),
 ]
 IDS = [f"{type(game).__name__}-{game.discount:g}-{'sparse' if sparse else 'dense'}" for game, sparse, _ in GAMES]
-
-
-@dataclasses.dataclass(kw_only=True)
-class LocalCrowd(FiniteGame):
-    """A ring of four states, in which a crowd in the own state pays less and holds back."""
-
-    n_agents: int = 10
-    horizon: int = 4
-    discount: float = 1.0
-    agent_dtype: ClassVar[np.dtype[Any]] = NO_PARAMETERS
-    n_states = 4
-    n_actions = 2
-
-    @staticmethod
-    @rule
-    def transition(next_state, state, action, agent, world):
-        crowd = share(world, 2 * state) + share(world, 2 * state + 1)
-        stays = 0.1 + 0.6 * crowd if action == 1 else 0.8
-        return (stays if next_state == state else 0.0) + (1.0 - stays if next_state == (state + 1) % 4 else 0.0)
-
-    @staticmethod
-    @rule
-    def reward(state, action, agent, world):
-        return 0.3 * state - (share(world, 2 * state) + share(world, 2 * state + 1)) * (1.0 + 0.5 * action)
-
-    @property
-    def initial_distribution(self):
-        return np.array([0.4, 0.3, 0.2, 0.1])
 
 
 def problem_of(game: FiniteGame, sparse: bool | None = None, reference=None) -> BarrierProblem:
@@ -204,7 +174,7 @@ def test_the_local_equations_are_the_global_ones(game: FiniteGame) -> None:
     local = problem.directions(policy, 0.4, errors)
     sensitivity = problem._sensitivity
     assert sensitivity.reads in (Reads.NOTHING, Reads.OWN_STATE)
-    sensitivity.reads, sensitivity._n_columns = Reads.STATES, game.n_states
+    sensitivity.reads, sensitivity.n_columns = Reads.STATES, game.n_states
     sensitivity._groups = sensitivity._grouped(np.random.default_rng(8))
     np.testing.assert_allclose(problem.directions(policy, 0.4, errors), local, rtol=1e-6, atol=1e-6)
 
