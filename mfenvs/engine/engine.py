@@ -1,6 +1,7 @@
 """The engine: ``n_worlds`` copies of one game, stepped as arrays. Every API is a view of this class."""
 
 import functools
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from mfenvs.game import MAX_SEED, FiniteGame, Game, index_dtype, kind_of
 from mfenvs.registry import make
 
 FLOAT32 = np.dtype(np.float32)
+CUDA_MODULE = "mfenvs.engine.cuda.engine"
+"""Where the engine of a GPU is."""
 
 MAX_WORLDS = 2**24
 
@@ -71,9 +74,9 @@ class Engine:
     def __new__(cls, *arguments: Any, device: Any = "cpu", **options: Any) -> "Engine":
         """Make the engine of the device."""
         if cls is Engine and device != "cpu":
-            from mfenvs.engine.cuda.engine import CudaEngine  # Only where it is asked for: it needs numba-cuda.
-
-            return object.__new__(CudaEngine)
+            # By name, and only where it is asked for: the module extends this one, and needs numba-cuda.
+            engine: Engine = object.__new__(importlib.import_module(CUDA_MODULE).CudaEngine)
+            return engine
         return object.__new__(cls)
 
     def __init__(

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
 from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices, Rests
+from mfenvs.meanfield.equilibrium.linear_conditions import LinearConditions
 from mfenvs.meanfield.equilibrium.local_directions import LocalSystem
-from mfenvs.meanfield.equilibrium.sensitivity import Slopes
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -33,39 +33,8 @@ NEWTON, ALONG = 0, 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Linearised:
+class Linearised(LinearConditions):
     """The smoothed equilibrium conditions, linearised at a policy in its own flow."""
-
-    policy: Array
-    """pi, shape (T, S, A)."""
-    ratio: Array
-    """D, shape (T, S, A)."""
-    mass: Array
-    """mu, shape (T, S)."""
-    transitions: Array
-    """Probabilities of successors, (T or 1, S, A, K)."""
-    successors: NDArray[np.int32] | None
-    """The successors, or None for a dense table."""
-    discount: float
-    """gamma."""
-    slopes: Slopes
-    """Derivatives by the population."""
-    is_reachable: NDArray[np.bool_]
-    """The states that can be reached at each time, (T, S); others do not change. In an infinite game all can."""
-    population_of: NDArray[np.int64]
-    """The population to which a state belongs, (S,): no agent ever leaves its population."""
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """What kernels read of it."""
-        return (
-            self.policy,
-            self.ratio,
-            self.mass,
-            self.transitions,
-            self.successors,
-            self.discount,
-        )
 
     @functools.cached_property
     def _local(self) -> LocalSystem:

@@ -7,7 +7,7 @@ where a crowd spreads from a corner, and -log mu has the slope -1 / mu [O].
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from scipy.sparse.linalg import splu
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
 from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices
-
-if TYPE_CHECKING:
-    from mfenvs.meanfield.equilibrium.directions import Linearised
+from mfenvs.meanfield.equilibrium.linear_conditions import LinearConditions
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -46,7 +44,7 @@ class LocalSystem:
         If the conditions are singular.
     """
 
-    def __init__(self, linearised: "Linearised") -> None:
+    def __init__(self, linearised: LinearConditions) -> None:
         is_reachable = linearised.is_reachable
         n_times, n_states, n_actions = linearised.policy.shape
         self._is_endless = is_endless = linearised.discount < 1.0
