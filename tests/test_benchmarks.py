@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.__main__ import main
-from benchmarks.peers import NumpyEpidemic
+from benchmarks.speed_counterparts import NumpyEpidemic
 from benchmarks.reproduce import asymmetric_games, energy, gmf_q, taxi
 from mfenvs import InducedGame, make
 
