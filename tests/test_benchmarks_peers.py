@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.peers import report
+from benchmarks.peers import open_spiel, report
 from benchmarks.peers.runs import FAILED, REACHED, TIME, Contest, Recorder, Run, compete, seconds_to, thinned
 from mfenvs import InducedGame, make
+from mfenvs.peers import to_open_spiel
 
 
 def left_right():
@@ -180,6 +181,32 @@ def test_a_comparison_with_mfglib(tmp_path, capsys):
     if importlib.util.find_spec("benchmfg") is None:
         assert results["missing"] == ["Bench-MFG"]
         assert "Bench-MFG: NOT INSTALLED" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyspiel") is None, reason="OpenSpiel is not installed")
+@pytest.mark.parametrize("name", ["NormalForm-v0", "Garnet-v0", "CrowdAvoidance-v0", "DynamicRouting-v0"])
+def test_policies_of_open_spiel_are_read_as_they_are(name):
+    """OpenSpiel's own exploitability of them is ours."""
+    mirror_descent, nash_conv = (
+        importlib.import_module(f"open_spiel.python.mfg.algorithms.{module}")
+        for module in ("mirror_descent", "nash_conv")
+    )
+    spiel_game, game = open_spiel.both(name)
+    locate = open_spiel.locator(name, spiel_game, game)
+    if name in open_spiel.WITHOUT_LAST_ACTION:
+        spiel_game, locate = to_open_spiel(game), open_spiel.locate_handed_over
+    induced = InducedGame(game)
+    reader = open_spiel.PolicyReader(spiel_game, induced, locate)
+    algorithm = mirror_descent.MirrorDescent(spiel_game, lr=1.0)
+    for _ in range(2):
+        algorithm.iteration()
+        policy = algorithm.get_policy()
+        found = nash_conv.NashConv(spiel_game, policy)
+        expected = [
+            found._br_value.eval_state(root) - found._pi_value.eval_state(root)
+            for root in spiel_game.new_initial_states()
+        ]
+        assert induced.exploitabilities(reader.read(policy)) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(

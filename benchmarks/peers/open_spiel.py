@@ -299,8 +299,9 @@ class PolicyReader:
         if state.current_player() == pyspiel.PlayerId.MEAN_FIELD:
             support = state.distribution_support()
             after = state.clone()
-            uniform = [1.0 / len(support)] * len(support)
-            after.update_distribution(uniform if policy is None else [law.get(name, 0.0) for name in support])
+            after.update_distribution(
+                [1.0 / len(support) if policy is None else law.get(name, 0.0) for name in support]
+            )
             yield after, 1.0
         elif state.is_chance_node():
             for outcome, probability in state.chance_outcomes():

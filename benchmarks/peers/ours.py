@@ -6,7 +6,7 @@ from benchmarks.peers.runs import QUICK, REACHED, REPETITIONS, THRESHOLDS, TIME,
 from mfenvs import FiniteGame, solve
 from mfenvs.meanfield.equilibrium.solve import Solution
 
-COMPILATION = 30.0
+COMPILATION = 20.0
 """Seconds that the first call gets besides, for compilation."""
 
 
