@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.peers import open_spiel, report
+from benchmarks.peers import command, open_spiel, report
 from benchmarks.peers.runs import FAILED, REACHED, TIME, Contest, Recorder, Run, compete, seconds_to, thinned
 from mfenvs import InducedGame, make
 from mfenvs.peers import to_open_spiel
@@ -151,6 +151,34 @@ def test_the_worst_ratio_is_of_all_games():
     assert "reached by theirs only: B (Theirs); else 0.1: A (Theirs)" in page
     assert "| C | Theirs | 1 | 1 | 1 | - | - | - | one | 4.0e-01 | 1.0e-07 |" in page
     assert "Else: not installed, left out" in page
+
+
+def test_an_interrupted_comparison_keeps_what_is_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "installed", lambda peer, python: {"mfglib": "1"})
+
+    def measure(task):
+        if task.game == "LeftRight-v0":
+            raise KeyboardInterrupt
+        return [
+            run(task.game, "mfenvs", "path", 1.0, 2.0, 3.0),
+            run(task.game, "MFGLib", "one", 2.0, None, None, best=5e-3),
+        ]
+
+    monkeypatch.setattr(command, "measure", measure)
+    words = ["peers", "--peers", "MFGLib", "--games", "BeachBar-v0", "LeftRight-v0", "--out", str(tmp_path)]
+    assert main(words) == 130
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["complete"] is False
+    assert [row["game"] for row in results["rows"]] == ["BeachBar-v0"]
+    assert "Interrupted: not all games are here" in (tmp_path / "README.md").read_text()
+
+
+def test_a_process_that_dies_is_a_failure(monkeypatch):
+    monkeypatch.setattr(command, "ONE_THREAD", {"PYTHONHOME": "/no/such/folder"})
+    (found,) = command.measure(command.Task("MFGLib", "BeachBar-v0", sys.executable, 1.0))
+    assert (found["game"], found["solver"], found["ended"]) == ("BeachBar-v0", "MFGLib", FAILED)
+    assert "its process ended with status 1" in found["error"]
+    assert found["best"] is None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mfglib") is None, reason="MFGLib is not installed")
