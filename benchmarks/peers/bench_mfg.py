@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ SEED = 42
 """Bench-MFG's default random seed, of initial policies and swarms."""
 ENOUGH = 10**6
 """Number of iterations that no run completes."""
-ALGORITHMS = {
+ALGORITHMS: dict[str, tuple[str, dict[str, Any]]] = {
     "mirror descent, rate 0.005 (default)": ("omd", {}),
     "mirror descent, rate 0.5": ("omd", {"learning_rate": 0.5}),
     "fictitious play (default)": ("damped_fixed_point", {}),
@@ -55,13 +56,12 @@ HOOKS = {
 
 def contest(name: str) -> Contest:
     """Bench-MFG's game of one of our names, with its algorithms."""
-    import jax
-
+    jax = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)
     benchmfg = importlib.import_module("benchmfg")
     environment, _ = benchmfg.make_environment([f"environment={GAMES[name]}"])
     start = environment.stationary_mean_field.copy()
-    algorithms = {
+    algorithms: dict[str, Callable[[Recorder], None]] = {
         label: functools.partial(_run, GAMES[name], environment, start, kind, parameters)
         for label, (kind, parameters) in ALGORITHMS.items()
     }

@@ -84,8 +84,8 @@ def main(words: list[str]) -> int:
     runs: list[dict[str, Any]] = []
     status = 0
     try:
-        for found in measured(tasks, flags.jobs):
-            runs += found
+        for of_task in measured(tasks, flags.jobs):
+            runs += of_task
             write(flags, runs, versions, is_complete=False)
     except KeyboardInterrupt:
         status = 130

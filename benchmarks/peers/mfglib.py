@@ -1,5 +1,6 @@
 """MFGLib's algorithms on MFGLib's own games, in double precision where they allow it."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,8 @@ GAMES = {
 """Our names of MFGLib's games, and theirs."""
 SEED = 0
 """Random seed of the games that MFGLib draws."""
+HOOKS = (("abc", "expl_score"), ("mf_omo", "exploitability_score"))
+"""Where the algorithms compute the exploitability of every policy: modules of ``mfglib.alg`` and functions."""
 
 
 def contest(name: str) -> Contest:
@@ -62,18 +65,20 @@ def contest(name: str) -> Contest:
 
 def solve(algorithm: Any, environment: Any, record: Recorder) -> None:
     """Let an algorithm iterate. Where it would compute exploitability itself the recorder gets the policy."""
-    from mfglib.alg import abc, mf_omo
 
     def instead(environment: Any, policy: Any) -> float:
         record(lambda: policy.detach().numpy())
         return 1.0
 
-    before = abc.expl_score, mf_omo.exploitability_score
-    abc.expl_score = mf_omo.exploitability_score = instead
+    modules = [(importlib.import_module(f"mfglib.alg.{module}"), name) for module, name in HOOKS]
+    before = [getattr(module, name) for module, name in modules]
+    for module, name in modules:
+        setattr(module, name, instead)
     try:
         algorithm.solve(environment, max_iter=10**9, atol=None, rtol=None)
     finally:
-        abc.expl_score, mf_omo.exploitability_score = before
+        for (module, name), function in zip(modules, before, strict=True):
+            setattr(module, name, function)
 
 
 def our_game(name: str, environment: Any) -> FiniteGame:

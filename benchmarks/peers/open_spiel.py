@@ -144,7 +144,7 @@ def both(name: str) -> tuple[Any, FiniteGame]:
         factory = importlib.import_module(f"{folder}.factory")
         routing = importlib.import_module(f"{folder}.dynamic_routing")
         network, demand = factory.DYNAMIC_ROUTING_NETWORK[theirs.preset[1]]
-        length = game.constants.step_length
+        length = getattr(game, "step_length")  # noqa: B009  # of games of roads only
         parameters = {"max_num_time_step": game.horizon, "time_step_length": length}
         return routing.MeanFieldRoutingGame(parameters, network=network, od_demand=demand), game
     preset = {}

@@ -23,6 +23,8 @@ ALWAYS_MEASURED = 20
 SPACING = 1.02
 SHORTEST = 1e-3
 """Seconds after which it is looked again whether the time is up."""
+COMPILATION = 60.0
+"""Seconds that a warming up gets besides: compiling and importing must not be broken off."""
 QUICK, REPETITIONS = 1.0, 3
 """Runs that take less than so many seconds of CPU time are done so often, and medians are reported."""
 
@@ -181,7 +183,7 @@ def compete(name: str, solver: str, contest: Contest, seconds: float) -> Iterato
     induced.exploitabilities(induced.uniform_policy())  # compiles
     for algorithm, start in contest.algorithms.items():
         if contest.warm_up:
-            Recorder(induced, 10.0 * seconds, contest.warm_up).run(start)
+            Recorder(induced, seconds + COMPILATION, contest.warm_up).run(start)
         recorders: list[Recorder] = []
         while len(recorders) < REPETITIONS:
             recorder = Recorder(induced, seconds)
