@@ -153,7 +153,7 @@ def test_the_worst_ratio_is_of_all_games():
     assert "Else: not installed, left out" in page
 
 
-def test_an_interrupted_comparison_keeps_what_is_complete(tmp_path, monkeypatch):
+def test_an_interrupted_comparison_keeps_what_is_complete(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "installed", lambda peer, python: {"mfglib": "1"})
 
     def measure(task):
@@ -171,6 +171,25 @@ def test_an_interrupted_comparison_keeps_what_is_complete(tmp_path, monkeypatch)
     assert results["complete"] is False
     assert [row["game"] for row in results["rows"]] == ["BeachBar-v0"]
     assert "Interrupted: not all games are here" in (tmp_path / "README.md").read_text()
+    assert main([*words, "--resume", "--seconds", "3"]) == 2
+    assert "resume needs the limit" in capsys.readouterr().err
+    again = []
+
+    def measure_the_rest(task):
+        again.append(task.game)
+        return [run(task.game, "mfenvs", "path", 1.0, 2.0, 3.0), run(task.game, "MFGLib", "one", 2.0, 3.0, 4.0)]
+
+    monkeypatch.setattr(command, "measure", measure_the_rest)
+    assert main([*words, "--resume"]) == 0
+    assert again == ["LeftRight-v0"]
+    assert "TreasureHunting-v0 (MFGLib)" in (tmp_path / "README.md").read_text()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["complete"] is True
+    assert [row["game"] for row in results["rows"]] == ["BeachBar-v0", "LeftRight-v0"]
+    assert [row["ours"]["seconds_to"]["1e-06"] for row in results["rows"]] == [3.0, 3.0]
+    monkeypatch.setattr(command, "installed", lambda peer, python: {"mfglib": "2"})
+    assert main([*words, "--resume"]) == 2
+    assert "resume needs the versions" in capsys.readouterr().err
 
 
 def test_a_process_that_dies_is_a_failure(monkeypatch):

@@ -17,7 +17,7 @@ from benchmarks.peers.child import PEERS
 from benchmarks.peers.figure import draw
 from benchmarks.peers.report import markdown, results
 from benchmarks.peers.runs import FAILED, Run, seconds_to
-from mfenvs.files import write_json
+from mfenvs.files import read_json, write_json
 
 ONE_THREAD = {
     **dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -50,6 +50,8 @@ class Flags:
     """Number of processes at a time; each is single-threaded and its CPU time is measured."""
     out: Path = Path("runs") / "peers"
     """Folder for results.json, README.md and peers.png."""
+    resume: bool = False
+    """Go on where an interrupted comparison stopped: games that results.json holds are not measured again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +76,19 @@ def main(words: list[str]) -> int:
     for peer, found in versions.items():
         text = ", ".join(f"{name} {version}" for name, version in found.items())
         print(f"{peer}: {text or 'NOT INSTALLED, left out'}", flush=True)
+    try:
+        runs = kept(flags, versions) if flags.resume else []
+    except ValueError as error:
+        print(f"python -m benchmarks peers: {error}", file=sys.stderr)
+        return 2
+    done = {(run["solver"], run["game"]) for run in runs}
     tasks = [
         Task(peer, game, pythons[peer], flags.seconds)
         for peer in flags.peers
         if versions[peer]
         for game in PEERS[peer].GAMES
-        if not flags.games or game in flags.games
+        if (not flags.games or game in flags.games) and (peer, game) not in done
     ]
-    runs: list[dict[str, Any]] = []
     status = 0
     try:
         for of_task in measured(tasks, flags.jobs):
@@ -112,6 +119,20 @@ def interpreters(flags: Flags) -> dict[str, str]:
             raise ValueError(f"python must be PEER=PATH, with a path that exists, got {pair!r}")
         found[peer] = path
     return found
+
+
+def kept(flags: Flags, versions: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+    """The runs that an interrupted comparison left, of the same time limit and versions."""
+    path = flags.out / "results.json"
+    if not path.exists():
+        return []
+    before = read_json(path)
+    if before["seconds"] != flags.seconds:
+        raise ValueError(f"resume needs the limit of {path}, {before['seconds']:g} seconds, got {flags.seconds:g}")
+    for peer, found in before["peers"].items():
+        if found and found != versions.setdefault(peer, found):
+            raise ValueError(f"resume needs the versions of {path}, {found}, got {versions[peer]}")
+    return [run for row in before["rows"] for run in (row["ours"], *row["runs"]) if run is not None]
 
 
 def environment() -> dict[str, str]:

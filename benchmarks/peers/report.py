@@ -7,6 +7,7 @@ from typing import Any
 
 from baselines.versions import versions
 from benchmarks.peers import bench_mfg, mfglib
+from benchmarks.peers.child import PEERS
 from benchmarks.peers.runs import FAILED, THRESHOLDS
 
 KEYS = [f"{threshold:g}" for threshold in THRESHOLDS]
@@ -69,9 +70,17 @@ def results(
         "versions": versions(),
         "peers": peers,
         "missing": [peer for peer, found in peers.items() if not found],
+        "left_out": left_out(rows, peers),
         "summary": {key: summary(rows, key) for key in KEYS},
         "rows": rows,
     }
+
+
+def left_out(rows: list[dict[str, Any]], peers: dict[str, dict[str, str]]) -> list[str]:
+    """Games of the installed libraries that were not run."""
+    done = {label(row) for row in rows}
+    games = [f"{game} ({peer})" for peer, module in PEERS.items() if peers.get(peer) for game in module.GAMES]
+    return [each for each in games if each not in done]
 
 
 def best(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -129,10 +138,12 @@ def markdown(found: dict[str, Any]) -> str:
     """The page of a comparison."""
     lines = [PAGE.replace("SECONDS", f"{found['seconds']:g}")]
     if not found["complete"]:
-        lines += ["**Interrupted: not all games are here.**", ""]
+        lines += ["**Interrupted: not all games are here; `--resume` goes on.**", ""]
     for peer, versions_found in found["peers"].items():
         text = ", ".join(f"{name} {version}" for name, version in versions_found.items())
         lines.append(f"- {peer}: {text or 'not installed, left out'}")
+    if found["left_out"]:
+        lines.append(f"- **not run: {', '.join(found['left_out'])}**")
     lines += ["", *summary_lines(found), "", *table(found), ""]
     return "\n".join(lines)
 
