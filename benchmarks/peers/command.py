@@ -1,6 +1,7 @@
 """``python -m benchmarks peers``: solvers of other libraries beside ours; a table, a figure and JSON."""
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -82,13 +83,17 @@ def main(words: list[str]) -> int:
         print(f"python -m benchmarks peers: {error}", file=sys.stderr)
         return 2
     done = {(run["solver"], run["game"]) for run in runs}
-    tasks = [
-        Task(peer, game, pythons[peer], flags.seconds)
+    # The first game of every library, the second one ...: an interrupted comparison has some of each.
+    by_library = [
+        [
+            Task(peer, game, pythons[peer], flags.seconds)
+            for game in PEERS[peer].GAMES
+            if (not flags.games or game in flags.games) and (peer, game) not in done
+        ]
         for peer in flags.peers
         if versions[peer]
-        for game in PEERS[peer].GAMES
-        if (not flags.games or game in flags.games) and (peer, game) not in done
     ]
+    tasks = [task for turn in itertools.zip_longest(*by_library) for task in turn if task is not None]
     status = 0
     try:
         for of_task in measured(tasks, flags.jobs):

@@ -60,6 +60,7 @@ def results(
         rows[-1]["runs"].append(run)
     for row in rows:
         row |= {"rounded": any(run["rounded"] for run in row["runs"]), "best": best(row["runs"])}
+    rows.sort(key=lambda row: list(peers).index(row["peer"]))
     return {
         "complete": is_complete,
         "seconds": seconds,
@@ -67,6 +68,7 @@ def results(
         "thresholds": list(THRESHOLDS),
         "seeds": {"mfenvs": 0, "MFGLib": mfglib.SEED, "Bench-MFG": bench_mfg.SEED},
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread a process",
+        "load": round(os.getloadavg()[2], 1),
         "versions": versions(),
         "peers": peers,
         "missing": [peer for peer, found in peers.items() if not found],
@@ -142,6 +144,7 @@ def markdown(found: dict[str, Any]) -> str:
     for peer, versions_found in found["peers"].items():
         text = ", ".join(f"{name} {version}" for name, version in versions_found.items())
         lines.append(f"- {peer}: {text or 'not installed, left out'}")
+    lines.append(f"- machine: {found['machine']}; load average of the last 15 minutes: {found['load']}")
     if found["left_out"]:
         lines.append(f"- **not run: {', '.join(found['left_out'])}**")
     lines += ["", *summary_lines(found), "", *table(found), ""]
