@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +158,14 @@ def installed(peer: str, python: str) -> dict[str, str]:
 
 
 def measured(tasks: list[Task], jobs: int) -> Iterator[list[dict[str, Any]]]:
-    """The runs of every task, in the order of the tasks."""
+    """The runs of every task, as they come."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(measure, task) for task in tasks]
+        futures = {pool.submit(measure, task): task for task in tasks}
         try:
-            for task, future in zip(tasks, futures, strict=True):
-                print(f"{task.peer}: {task.game}", flush=True)
-                yield future.result()
+            for future in as_completed(futures):
+                found = future.result()
+                print(f"{futures[future].peer}: {futures[future].game}", flush=True)
+                yield found
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

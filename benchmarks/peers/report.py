@@ -60,7 +60,8 @@ def results(
         rows[-1]["runs"].append(run)
     for row in rows:
         row |= {"rounded": any(run["rounded"] for run in row["runs"]), "best": best(row["runs"])}
-    rows.sort(key=lambda row: list(peers).index(row["peer"]))
+    order = {name: place for place, name in enumerate(shared_games(peers))}
+    rows.sort(key=lambda row: order.get(label(row), len(order)))
     return {
         "complete": is_complete,
         "seconds": seconds,
@@ -81,8 +82,12 @@ def results(
 def left_out(rows: list[dict[str, Any]], peers: dict[str, dict[str, str]]) -> list[str]:
     """Games of the installed libraries that were not run."""
     done = {label(row) for row in rows}
-    games = [f"{game} ({peer})" for peer, module in PEERS.items() if peers.get(peer) for game in module.GAMES]
-    return [each for each in games if each not in done]
+    return [each for each in shared_games(peers) if each not in done]
+
+
+def shared_games(peers: dict[str, dict[str, str]]) -> list[str]:
+    """All games of the installed libraries, by the labels of their rows."""
+    return [f"{game} ({peer})" for peer, module in PEERS.items() if peers.get(peer) for game in module.GAMES]
 
 
 def best(runs: list[dict[str, Any]]) -> dict[str, Any]:
