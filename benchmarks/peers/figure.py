@@ -33,9 +33,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
         panel.set_xscale("log")
         panel.set_xlim(right=4.0 * limit)
         panel.set_xlabel("CPU time (s), one thread")
-        panel.set_title(f"exploitability <= {key}", fontsize=10)
+        panel.set_title(f"exploitability ≤ {key}", fontsize=10)
         panel.grid(axis="x", color="0.9", linewidth=0.6)
-    panels[0].set_yticks(range(len(rows)), [row["game"].removesuffix("-v0") for row in rows], fontsize=8)
+    panels[0].set_yticks(range(len(rows)), [row["game"].replace("-v0", "") for row in rows], fontsize=8)
     panels[0].invert_yaxis()
     panels[0].set_ylabel("game")
     shown = ["mfenvs", *dict.fromkeys(row["peer"] for row in rows)]

@@ -152,7 +152,8 @@ def markdown(found: dict[str, Any]) -> str:
     lines.append(f"- machine: {found['machine']}; load average of the last 15 minutes: {found['load']}")
     if found["left_out"]:
         lines.append(f"- **not run: {', '.join(found['left_out'])}**")
-    lines += ["", *summary_lines(found), "", *table(found), "", "![CPU time to each exploitability](peers.png)", ""]
+    lines += ["", *summary_lines(found), "", *table(found), ""]
+    lines += ["![CPU time to each exploitability](peers.png)", ""]
     return "\n".join(lines)
 
 
