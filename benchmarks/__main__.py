@@ -1,4 +1,4 @@
-"""``python -m benchmarks reproduce NAME``, ``python -m benchmarks speed [NAME]``, ``... frameworks NAME``."""
+"""``python -m benchmarks reproduce NAME``, ``... speed [NAME]``, ``... peers``, ``... frameworks NAME``."""
 
 import importlib
 import os
@@ -25,6 +25,7 @@ are imported."""
 USAGE = f"""\
 usage: python -m benchmarks reproduce NAME [FLAGS]   NAME: {", ".join(REPRODUCTIONS)}
        python -m benchmarks speed [NAME ...] [FLAGS]
+       python -m benchmarks peers [FLAGS]               MFGLib, OpenSpiel and Bench-MFG beside mfenvs.solve
        python -m benchmarks frameworks NAME             NAME: a file in examples/frameworks
 """
 
@@ -37,6 +38,8 @@ def main(words: list[str]) -> int:
         case ["speed", *rest]:
             os.environ.update(ONE_THREAD)
             status = importlib.import_module("benchmarks.speed").main(rest)
+        case ["peers", *rest]:
+            status = importlib.import_module("benchmarks.peers.command").main(rest)
         case ["frameworks", *rest]:
             os.environ.update(ONE_THREAD)
             status = importlib.import_module("benchmarks.frameworks").main(rest)

@@ -24,7 +24,7 @@ from baselines.tabular.q_learning import q_learning
 from baselines.tabular.temporal_difference import QEstimate, td_update
 from baselines.versions import versions
 from benchmarks.measuring import N, Row, medians, million_per_second
-from benchmarks.peers import (
+from benchmarks.speed_counterparts import (
     LibraryEpidemic,
     LibraryRockPaperScissors,
     NumpyEpidemic,

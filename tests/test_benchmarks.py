@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.__main__ import main
-from benchmarks.peers import NumpyEpidemic
 from benchmarks.reproduce import asymmetric_games, energy, gmf_q, taxi
+from benchmarks.speed_counterparts import NumpyEpidemic
 from mfenvs import InducedGame, make
 
 

@@ -1,4 +1,4 @@
-"""Environments to compare with: A-SIS in plain numpy, and MFGLib's two games written as games of mfenvs."""
+"""What the speed table compares with: A-SIS in plain numpy, and MFGLib's two games written as games of mfenvs."""
 
 import dataclasses
 from typing import Any, ClassVar

@@ -1,0 +1,1 @@
+"""Solvers of other libraries beside :func:`mfenvs.solve`: time to an exploitability, game by game."""
