@@ -364,7 +364,7 @@ class InducedGame:
             As for :meth:`flow`.
         """
         if self.game.n_populations == 1:
-            return np.array([self.exploitability(policy, temperature=temperature)])
+            return np.array([self.exploitability(policy, temperature=temperature, start=start)])
         law, tau = self.policy("policy", policy), _temperature(temperature)
         _warn_unless_stationary(self._flow_in_work(law, start))
         work = self._work

@@ -1,7 +1,9 @@
 """Equilibria of finite mean-field games without tuning: several methods in turn, and a certificate."""
 
+import contextlib
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +23,8 @@ from mfenvs.registry import make
 
 Array = NDArray[np.float64]
 
-SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
+RESPONSES, SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
+    "best responses",
     "shooting",
     "barrier path",
     "mirror descent",
@@ -31,6 +34,8 @@ SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
 """Names of methods."""
 RATES = 1.0, 10.0, 0.1
 """Learning rates of mirror descent, in units of the inverse of what deviations from uniform play gain at most."""
+PATIENCE = 2
+"""Number of best responses that are not better than an earlier one, after which they are given up."""
 FIRST_TURN, TURN, LONGEST_TURN = 0.05, 0.5, 0.1
 """Seconds that a method gets in its first turn, and at most, absolutely or as a share of the time limit if that is
 more. In between, turns are doubled."""
@@ -101,12 +106,12 @@ def solve(
 ) -> Solution:
     """Find an equilibrium of the mean-field game that a finite game induces, without tuning.
 
-    Games with two states that end are solved by shooting. Of others, the log-barrier path from the uniform policy
-    is followed by Newton's method first: it solves most games in some twenty to fifty linear systems. If it breaks
-    off, mirror descent with several learning rates, barrier paths from the best policy found so far and barrier
-    paths from random policies take turns until the time is over. Where rules jump, as by rounding, there are no
-    derivatives, and mirror descent is left to itself. Every policy is certified by its exact
-    exploitability [O].
+    Best responses come first, as long as they become better. Games with two states that end are then solved by
+    shooting. Of others, the log-barrier path from the uniform policy is followed by Newton's method: it solves most
+    games in some twenty to fifty linear systems. If it breaks off, mirror descent with several learning rates,
+    barrier paths from the best policy found so far and barrier paths from random policies take turns until the time
+    is over. Where rules jump, as by rounding, there are no derivatives, and mirror descent is left to itself. Every
+    policy is certified by its exact exploitability [O].
 
     Parameters
     ----------
@@ -151,6 +156,14 @@ def solve(
         clock,
     )
     return search.run()
+
+
+@contextlib.contextmanager
+def cycles_allowed() -> Iterator[None]:
+    """No warnings of populations that do not settle: against best responses they may cycle for ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +232,8 @@ class _Search:
     def _judge(self, candidate: _Candidate | None, method: str) -> Stopped | None:
         """Evaluate a policy, if there is one; say why to stop now, if there is a reason."""
         if candidate is not None:
-            gap = self.induced.exploitability(candidate.policy, start=candidate.law)
+            with cycles_allowed() if method == RESPONSES else contextlib.nullcontext():
+                gap = self.induced.exploitability(candidate.policy, start=candidate.law)
             if gap < self.best:
                 self.best, self.best_method = gap, method
                 self.best_candidate = dataclasses.replace(candidate, policy=candidate.policy.copy())
@@ -234,6 +248,8 @@ class _Search:
     def _candidates(self) -> Iterator[tuple[str, _Candidate | None]]:
         """The policies of all methods, with the names of these; None where a step has found no policy."""
         uniform = self.induced.uniform_policy()
+        for response in self._responses():
+            yield RESPONSES, response
         descents, length = [self._descent(rate) for rate in RATES], FIRST_TURN
         if self._seconds_to_judge() > SLOW_RULES:
             for descent in descents:
@@ -260,6 +276,19 @@ class _Search:
                     yield from self._turn(POLISH, self._barrier(sensitivity, uniform, best), length)
                 yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None), length)
             length = min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
+
+    def _responses(self) -> Iterator[_Candidate]:
+        """Best responses, each to the flow of the one before, as long as they become better.
+
+        They cost next to nothing, and end at once where an action is the best whatever others do.
+        """
+        policy, n_in_vain = self.induced.uniform_policy(), 0
+        while n_in_vain < PATIENCE:
+            with cycles_allowed():
+                policy = self.induced.best_response(self.induced.flow(policy))
+            before, self.iterations = self.best, self.iterations + 1
+            yield _Candidate(policy)
+            n_in_vain = 0 if self.best < before else n_in_vain + 1
 
     def _seconds_to_judge(self) -> float:
         """How long an exploitability takes."""

@@ -16,7 +16,7 @@ def test_the_report_is_printed_and_written(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     for words in ("K_mu", "= 0.9", "expansive", "alpha, beta", "Theorem 1", "max_i E_i", "not monotone"):
         assert words in printed
-    assert "found by barrier path" in printed  # the first of the methods of mfenvs.solve
+    assert "found by best responses" in printed  # the first of the methods of mfenvs.solve
     assert "not in the report: Theorem 1 as printed" in printed
     report = json.loads(output.read_text())
     assert report["game"] == "Epidemic-v0"
