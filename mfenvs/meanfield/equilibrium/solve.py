@@ -107,11 +107,11 @@ def solve(
     """Find an equilibrium of the mean-field game that a finite game induces, without tuning.
 
     Best responses come first, as long as they become better. Games with two states that end are then solved by
-    shooting. Of others, the log-barrier path from the uniform policy is followed by Newton's method: it solves most
-    games in some twenty to fifty linear systems. If it breaks off, mirror descent with several learning rates,
-    barrier paths from the best policy found so far and barrier paths from random policies take turns until the time
-    is over. Where rules jump, as by rounding, there are no derivatives, and mirror descent is left to itself. Every
-    policy is certified by its exact exploitability [O].
+    shooting. Of others, the log-barrier path from the uniform policy is followed by Newton's method: it solves
+    most games in some twenty to fifty linear systems. If it breaks off, mirror descent with several learning
+    rates, barrier paths from the best policy found so far and barrier paths from random policies take turns until
+    the time is over. Where rules jump, as by rounding, there are no derivatives, and mirror descent is left to
+    itself. Every policy is certified by its exact exploitability [O].
 
     Parameters
     ----------
