@@ -82,12 +82,15 @@ def play_through_apis(name: str, game: Game) -> None:
 
 def solve(game: FiniteGame) -> None:
     """Play tabular policies, and compute exploitability in the game and in its mean-field game."""
+    induced = InducedGame(game)
+    induced.exploitability(induced.uniform_policy())
     law = np.full(game.policy_shape, 1 / game.n_actions)
     for policy in (law, np.broadcast_to(law, (game.n_agents, *law.shape))):
         Engine(game, 2).rollout(policy, seed=0)
         mfenvs.evaluate(game, policy, n_worlds=2)
-        mfenvs.n_player_exploitability(game, policy, n_worlds=2)
-    InducedGame(game).exploitability(law)
+        # Refused under common noise, and where a decision problem of one agent is too large for dense tables.
+        with contextlib.suppress(TypeError, ValueError):
+            mfenvs.n_player_exploitability(game, policy, n_worlds=2)
     if game.discount < 1:
         mfenvs.relative_exploitability(game, law, n_joint_states=2, n_worlds=2)
 

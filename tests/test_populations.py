@@ -424,8 +424,9 @@ def test_solve_certifies_every_population(game, constants):
     assert found.is_solved
     assert found.exploitability <= 1e-6
     each = InducedGame(made).exploitabilities(found.policy)
-    np.testing.assert_array_equal(found.exploitabilities, each)
-    assert found.exploitability == pytest.approx(each.max(), abs=1e-15)
+    # An infinite game's flow is searched from another law here.
+    np.testing.assert_allclose(found.exploitabilities, each, rtol=0.0, atol=1e-12)
+    assert found.exploitability == found.exploitabilities.max()
     np.testing.assert_array_equal(made.union_policy(found.policies), found.policy)
 
 

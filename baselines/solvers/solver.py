@@ -234,14 +234,16 @@ class _Run:
         return SolverResult(
             policy=self.solver._as_policy(law),
             exploitability=self.best,
-            exploitabilities=None if self.best is None else self._exploitabilities(law),
+            exploitabilities=None if self.best is None else self._exploitabilities(law, self.best),
             iterations=self.done,
             seconds=self._elapsed(),
             stopped=stopped,
             history=tuple(self.history),
         )
 
-    def _exploitabilities(self, law: NDArray[np.float64]) -> tuple[float, ...]:
+    def _exploitabilities(self, law: NDArray[np.float64], largest: float) -> tuple[float, ...]:
+        if self.solver.game.n_populations == 1:
+            return (largest,)
         return tuple(self.solver.induced.exploitabilities(law).tolist())
 
     @property
