@@ -194,6 +194,7 @@ def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
         time: Any,
         status: Any,
     ) -> None:
+        """Count in the shared memory of each block first, and add that to the world's counts."""
         here = cuda.shared.array(n_cells, in_sums)
         n_worlds, n_agents = states.shape
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
@@ -228,6 +229,7 @@ def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
         time: Any,
         status: Any,
     ) -> None:
+        """Add every agent to the world's counts at once: for few agents, or too many cells for shared memory."""
         n_worlds, n_agents = states.shape
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
         for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):

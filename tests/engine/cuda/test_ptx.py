@@ -10,6 +10,8 @@ from dry_cuda import DryDevice
 from mfenvs import Engine, FiniteGame, make, registered_games
 
 AMPERE, HOPPER = (8, 0), (9, 0)
+ADDITIONS = {"count_in_blocks": r"\b(red|atom)\.shared\.add\.", "count_at_once": r"\b(red|atom)\.global\.add\."}
+"""Atomic additions by which agents are counted, in the memory in which they are."""
 FEW = ["Epidemic-v0", "Malware-v0", "Taxi-v0"]
 OTHERS = [name for name in registered_games() if name not in FEW]
 
@@ -52,8 +54,13 @@ def assert_compiles(game, capability, monkeypatch):
     assert ("act" in programs) == isinstance(game, FiniteGame)
     target = f".target sm_{capability[0]}{capability[1]}"
     assert all(target in ptx for ptx in device.ptx.values())
-    counted = device.code("count_in_blocks") + device.code("count_at_once")
-    assert re.search(r"\b(red|atom)\.", counted), "agents are not counted atomically"
+    assert_counts_atomically(device)
+
+
+def assert_counts_atomically(device):
+    (used,) = {name for name, _ in device.ptx} & ADDITIONS.keys()
+    assert re.search(ADDITIONS[used], device.code(used)), f"{used}: agents are not counted atomically"
+    return used
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -73,8 +80,7 @@ def test_kernels_compile_for_older_devices(name, monkeypatch):
     assert_compiles(make(name), AMPERE, monkeypatch)
 
 
-def test_weights_are_added_atomically_although_the_rule_is_written_for_one_thread(monkeypatch):
-    for game in (make("Malware-v0"), small("Malware-v0")):  # Counted in shared memory, and in that of the device.
-        device = compiled(game, HOPPER, monkeypatch)
-        code = device.code("count_in_blocks") + device.code("count_at_once")
-        assert re.search(r"\b(red|atom)\.(shared|global)?\.?add\.f64", code) or "atom.shared.cas" in code
+def test_rules_written_for_one_thread_count_atomically(monkeypatch):
+    few, many = small("EnergyMarket-v0"), make("Malware-v0")
+    assert assert_counts_atomically(compiled(few, HOPPER, monkeypatch)) == "count_at_once"
+    assert assert_counts_atomically(compiled(many, HOPPER, monkeypatch)) == "count_in_blocks"
