@@ -5,8 +5,11 @@ to ``NUMBA_CACHE_DIR``. Kernels depend on a game's rules and on the types of its
 agents nor on the horizon: few agents and short episodes are enough.
 """
 
+import concurrent.futures
 import contextlib
 import io
+import multiprocessing
+import os
 import sys
 import time
 import warnings
@@ -25,24 +28,50 @@ HORIZON = 6
 """Longest episode, in steps: at its own horizon, a solver takes minutes for an iteration of the largest game."""
 
 
+MAX_PROCESSES = 4
+"""Largest number of processes, each of which takes up to 4 GB of memory."""
+
+
 def main(names: list[str]) -> int:
+    """Compile for the named games, all if none is named, in several processes."""
+    # Not forked: numba and torch do not survive it. A process that dies ends the build, and is not waited for.
+    with concurrent.futures.ProcessPoolExecutor(
+        min(MAX_PROCESSES, len(os.sched_getaffinity(0))), multiprocessing.get_context("spawn")
+    ) as pool:
+        return compile_games(names, pool)
+
+
+def compile_games(names: list[str], pool: concurrent.futures.Executor) -> int:
     """Compile for the named games, all if none is named; print what was done for each."""
     unused = set(ALGORITHMS)
-    for name in names or mfenvs.registered_games():
-        began = time.perf_counter()
-        own = mfenvs.make(name)
-        game = mfenvs.make(name, n_agents=min(N_AGENTS, own.n_agents), horizon=min(HORIZON, own.horizon))
-        play(game)
-        play_through_apis(name, game)
-        if isinstance(game, FiniteGame):
-            solve(game)
-        trained = [algorithm for algorithm in ALGORITHMS if train(algorithm, game)]
+    compilations = {pool.submit(compile_game, name): name for name in names or mfenvs.registered_games()}
+    for compilation in concurrent.futures.as_completed(compilations):
+        name = compilations[compilation]
+        try:
+            seconds, trained = compilation.result()
+        except Exception as error:
+            pool.shutdown(cancel_futures=True)
+            error.add_note(f"while kernels of {name} were compiled")
+            raise
         unused.difference_update(trained)
-        print(f"{name}: {time.perf_counter() - began:.1f} s; {', '.join(trained)}", flush=True)
+        print(f"{name}: {seconds:.1f} s; {', '.join(trained)}", flush=True)
     if unused and not names:
         print(f"no game could be trained by {', '.join(sorted(unused))}", file=sys.stderr)
         return 1
     return 0
+
+
+def compile_game(name: str) -> tuple[float, list[str]]:
+    """Compile for one game; the seconds that it took, and the algorithms by which it could be trained."""
+    began = time.perf_counter()
+    own = mfenvs.make(name)
+    game = mfenvs.make(name, n_agents=min(N_AGENTS, own.n_agents), horizon=min(HORIZON, own.horizon))
+    play(game)
+    play_through_apis(name, game)
+    if isinstance(game, FiniteGame):
+        solve(game)
+    trained = [algorithm for algorithm in ALGORITHMS if train(algorithm, game)]
+    return time.perf_counter() - began, trained
 
 
 def play(game: Game) -> None:

@@ -1,6 +1,7 @@
 """Kernels are compiled into the images by playing: any registered game must be playable so."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,23 @@ def test_games_are_small_when_they_are_compiled(monkeypatch, capsys):
         monkeypatch.setattr(warm, name, lambda game: None)
     monkeypatch.setattr(warm, "play_through_apis", lambda name, game: played.append(game))
     monkeypatch.setattr(warm, "train", lambda algorithm, game: algorithm == "omd")
-    assert warm.main(["Taxi-v0", "LeftRight-v0"]) == 0
+    assert warm.compile_games(["Taxi-v0", "LeftRight-v0"], ThreadPoolExecutor(1)) == 0
     assert [(game.n_agents, game.horizon) for game in played] == [(20, 6), (20, 2)]
     assert capsys.readouterr().out.count("; omd\n") == 2
     # Of all games, each algorithm must train one.
-    assert warm.main([]) == 1
+    assert warm.compile_games([], ThreadPoolExecutor(1)) == 1
     assert len(played) == 2 + len(mfenvs.registered_games())
     assert "no game could be trained by" in capsys.readouterr().err
+
+
+def test_a_game_that_cannot_be_compiled_is_named_and_ends_the_build(monkeypatch):
+    def fail(game):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(warm, "play", fail)
+    pool = ThreadPoolExecutor(1)
+    with pytest.raises(RuntimeError, match="no such kernel") as caught:
+        warm.compile_games([], pool)
+    assert caught.value.__notes__[0].startswith("while kernels of ")
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(print)
