@@ -7,6 +7,7 @@ import sys
 REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
     "chaos": "benchmarks.reproduce.chaos",
+    "classic-games": "benchmarks.reproduce.classic_games",
     "energy": "benchmarks.reproduce.energy",
     "gmf-q": "benchmarks.reproduce.gmf_q",
     "heterogeneity": "benchmarks.reproduce.heterogeneity",

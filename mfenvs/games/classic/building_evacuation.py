@@ -4,6 +4,9 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mfenvs import checks
 from mfenvs.games.classic.classic_game import LARGEST, MOST_PLACES, StateCountingGame
 from mfenvs.games.classic.line import held
@@ -103,6 +106,13 @@ class BuildingEvacuation(StateCountingGame):
     def n_states(self) -> int:
         """|S|: tiles of all floors."""
         return self.n_floors * self.length * self.width
+
+    @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The tiles by row and column: floors side by side, the lowest first, with a gap in between."""
+        floors = np.arange(self.n_states).reshape(self.n_floors, self.length, self.width)
+        apart = np.pad(floors, ((0, 0), (0, 0), (0, 1)), constant_values=-1)
+        return np.concatenate(list(apart), axis=1)[:, :-1]
 
     def state_name(self, state: int) -> str:
         """Floor, row and column."""

@@ -5,6 +5,7 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mfenvs.game import NO_PARAMETERS, FiniteGame
 from mfenvs.populations import PopulationGame
@@ -32,6 +33,11 @@ class ClassicGame(FiniteGame):
     family: ClassVar[str] = "classic"
     agent_dtype: ClassVar[np.dtype[Any]] = NO_PARAMETERS
 
+    @property
+    def map_of_states(self) -> NDArray[np.int64] | None:
+        """The state in each row and column of the game's map, -1 for none; None for a game without a map."""
+        return None
+
 
 @dataclasses.dataclass(kw_only=True)
 class StateCountingGame(ClassicGame):
@@ -58,3 +64,8 @@ class ClassicPopulationGame(PopulationGame):
 
     family: ClassVar[str] = "classic"
     counts_actions: ClassVar[bool] = False
+
+    @property
+    def map_of_states(self) -> NDArray[np.int64] | None:
+        """The local state in each row and column of the game's map, -1 for none; None for a game without a map."""
+        return None

@@ -150,6 +150,14 @@ class CrowdAvoidance(ClassicPopulationGame):
         ]
 
     @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The cells by row and column, -1 for walls."""
+        found = np.full((len(self.layout), len(self.layout[0])), -1)
+        for (x, y), cell in grid_of(tuple(self.layout)).number.items():
+            found[y, x] = cell
+        return found
+
+    @property
     def constants(self) -> Crossing:
         """The map, the noise and the factors of the reward."""
         return Crossing(

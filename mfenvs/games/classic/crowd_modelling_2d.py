@@ -133,6 +133,14 @@ class CrowdModelling2D(StateCountingGame):
         """Uniform on the cells marked ``S``, or on all."""
         return layout_of(tuple(self.layout)).starts
 
+    @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The cells by row and column, -1 for walls."""
+        layout, text = layout_of(tuple(self.layout)), self.layout
+        found = np.full((len(text), len(text[0])), -1)
+        found[layout.rows, layout.columns] = np.arange(self.n_states)
+        return found
+
     def state_name(self, state: int) -> str:
         """Column and row of a cell."""
         layout = layout_of(tuple(self.layout))

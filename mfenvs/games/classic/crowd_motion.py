@@ -138,6 +138,11 @@ class CrowdMotion(StateCountingGame):
         """|S|: tiles."""
         return self.length * self.width
 
+    @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The tiles by row and column."""
+        return np.arange(self.n_states).reshape(self.length, self.width)
+
     def state_name(self, state: int) -> str:
         """Row and column."""
         return f"{state // self.width}, {state % self.width}"

@@ -118,6 +118,12 @@ class FourRooms(StateCountingGame):
         """|S|: cells."""
         return len(self.layout) * len(self.layout[0])
 
+    @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The cells by row and column, -1 for walls."""
+        numbers = np.arange(self.n_states).reshape(len(self.layout), -1)
+        return np.where([[cell == "#" for cell in row] for row in self.layout], -1, numbers)
+
     def state_name(self, state: int) -> str:
         """Row and column of a cell."""
         return f"{state // len(self.layout[0])}, {state % len(self.layout[0])}"

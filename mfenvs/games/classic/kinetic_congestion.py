@@ -4,6 +4,9 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mfenvs import checks
 from mfenvs.games.classic.classic_game import LARGEST, MOST_PLACES, StateCountingGame
 from mfenvs.games.classic.line import held
@@ -110,6 +113,11 @@ class KineticCongestion(StateCountingGame):
     def n_states(self) -> int:
         """|S|: cells."""
         return self.n_rows * self.n_columns
+
+    @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The cells by row and column."""
+        return np.arange(self.n_states).reshape(self.n_rows, self.n_columns)
 
     def state_name(self, state: int) -> str:
         """Row and column of a cell."""

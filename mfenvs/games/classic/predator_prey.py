@@ -125,6 +125,11 @@ class PredatorPrey(ClassicPopulationGame):
         ]
 
     @property
+    def map_of_states(self) -> NDArray[np.int64]:
+        """The cells by row and column."""
+        return np.arange(self.size**2).reshape(self.size, self.size)
+
+    @property
     def constants(self) -> HuntingGround:
         """The square, the noise and the factors of the reward."""
         neighbours = grid_of((" " * self.size,) * self.size, self.torus).neighbours
