@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mfenvs import checks
+from mfenvs.engine.cuda.device import device_index
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,25 @@ class TrainerConfig:
         for name, kind in _field_types(type(self)).items():
             object.__setattr__(self, name, _plain(name, getattr(self, name), kind))
         checks.integer("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimulationConfig(TrainerConfig):
+    """Hyper-parameters of trainers that learn tables from whole simulated episodes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not of its field's type or not allowed; the message names the field.
+    """
+
+    device: str = "cpu"
+    """Device on which episodes are simulated: cpu, cuda, cuda:1, ... (a GPU of NVIDIA, with the extra cuda).
+    Tables are learned on the CPU: the episodes of an iteration are copied from the device when they have ended."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        device_index(self.device)
 
 
 def _field_types(config_class: type[TrainerConfig]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.engine.cuda.device import device_index
 from mfenvs.engine.engine import Engine
 from mfenvs.evaluation import evaluate
 from mfenvs.game import FiniteGame, Game
@@ -40,6 +41,10 @@ class MeasurementSettings:
     The deviator's gain is a lower bound on the exploitability."""
     seed: int = 0
     """Random seed of the simulations."""
+    device: str = "cpu"
+    """Device on which worlds are simulated: cpu, cuda, cuda:1, ... (a GPU of NVIDIA, with the extra cuda).
+    Everything else is computed on the CPU; sampled public paths, C(pi) and a deviator's training are simulated
+    there too."""
 
     def check(self) -> None:
         """Raise a TypeError or ValueError if a number is not allowed."""
@@ -47,6 +52,7 @@ class MeasurementSettings:
         checks.integer("deviators_per_world", self.deviators_per_world, 1)
         checks.integer("best_response_timesteps", self.best_response_timesteps, 0)
         checks.integer("seed", self.seed, 0, 2**63 - 1)
+        device_index(self.device)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +89,8 @@ def measure_policy(game: Game, policy: Any, settings: MeasurementSettings) -> Po
     ------
     TypeError, ValueError
         If a setting is not allowed or the policy cannot be played in this game.
+    ImportError, RuntimeError
+        If the software for the device is not installed, or there is no such device.
     """
     settings.check()
     table = _table(game, policy)
@@ -109,7 +117,7 @@ def _table(game: Game, policy: Any) -> NDArray[np.float64] | None:
 
 
 def _measure_by_play(game: Game, policy: Any, settings: MeasurementSettings) -> PolicyMeasures:
-    found = evaluate(game, policy, n_worlds=settings.n_worlds, seed=settings.seed)
+    found = evaluate(game, policy, n_worlds=settings.n_worlds, seed=settings.seed, device=settings.device)
     summary = found.summary()
     rows = [("mean return of an agent", f"{found.mean_return.value:.4f}", _interval(found.mean_return))]
     for name, shares in found.region_shares.items():
@@ -162,8 +170,9 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
         n_worlds=settings.n_worlds,
         deviators_per_world=min(settings.deviators_per_world, game.n_agents),
         seed=settings.seed,
+        device=settings.device,
     )
-    worlds = Engine(game, settings.n_worlds).rollout(table, seed=settings.seed)
+    worlds = Engine(game, settings.n_worlds, device=settings.device).rollout(table, seed=settings.seed)
     mean_return = Estimate.of(worlds.returns.mean(axis=1))
     summary: dict[str, Any] = {
         **found.summary(),

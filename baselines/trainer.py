@@ -271,7 +271,7 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         write_arrays(_path(path), state, header)
 
     @classmethod
-    def load(cls, path: str | Path, game: FiniteGame | str | None = None) -> Self:
+    def load(cls, path: str | Path, game: FiniteGame | str | None = None, device: str | None = None) -> Self:
         """Read a trainer that :meth:`save` wrote.
 
         Parameters
@@ -281,9 +281,13 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         game:
             The game to continue with, which must have as many states, actions and times as the saved one; by
             default the saved one is made again from its registered name and constants.
+        device:
+            Device to continue on, for trainers with this hyper-parameter; by default the saved one.
 
         Raises
         ------
+        TypeError
+            If ``device`` is given and the trainer has no such hyper-parameter.
         ValueError
             If the file is not a saved trainer of this class, is damaged, or does not fit ``game``; or if its game
             cannot be made again and none is given. The message names the file.
@@ -300,6 +304,8 @@ class Trainer(abc.ABC, Generic[ConfigT]):
                 iteration = checks.integer("iteration", header["iteration"], 0, MOST_ITERATIONS)
                 num_timesteps = checks.integer("num_timesteps", header["num_timesteps"], 0)
                 config = cls.config_class(**_exactly("config", header["config"], cls.config_class))
+                if device is not None:
+                    config = _override(config, {"device": device})
                 learnable = cls._check_game(made)
                 state = saved.arrays(cls._state_specification(learnable, config, iteration))
                 trainer = cls(learnable, config)  # type: ignore[arg-type]

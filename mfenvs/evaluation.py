@@ -51,6 +51,7 @@ def evaluate(
     observe: Observe | None = None,
     n_worlds: int = 8,
     seed: int = 0,
+    device: Any = "cpu",
     **constants: Any,
 ) -> Evaluation:
     """Play one episode in each of ``n_worlds`` worlds in which all agents follow ``policy``.
@@ -72,6 +73,9 @@ def evaluate(
         Number of independent worlds, at least 2.
     seed:
         Random seed of the simulations.
+    device:
+        Where the worlds are simulated: ``"cpu"``, or ``"cuda"`` or ``"cuda:<number>"`` for a GPU of NVIDIA (extra
+        ``cuda``). Every step copies the rewards, and what the policy sees, from there, and the actions there.
     constants:
         The game's constants, if the game is given by name.
 
@@ -84,13 +88,15 @@ def evaluate(
     TypeError, ValueError
         If an argument is not allowed, the policy cannot be played (:class:`mfenvs.play.Player`), or a return is
         not finite.
+    ImportError, RuntimeError
+        If the software for the device is not installed, or there is no such device.
     """
     made = make(game, **constants)
     n_worlds, seed = checks.integer("n_worlds", n_worlds, 2), checks.integer("seed", seed, 0)
     player = Player(made, policy, observe, "policy")
     returns = np.zeros((n_worlds, made.n_agents))
     shares = {f"share_{name}": np.zeros((n_worlds, made.horizon + 1)) for name in made.regions}
-    for worlds, population in _batches(made, n_worlds, player.width):
+    for worlds, population in _batches(made, n_worlds, player.width, device):
         for earned in _episode(population, seed, player.actions):
             for name, now in population.region_shares().items():
                 shares[name][worlds, population.engine.time] = now
@@ -187,12 +193,12 @@ BATCH_FEATURES = 2**24
 """Number of features that are observed at a time: 64 MB."""
 
 
-def _batches(game: Game, n_worlds: int, width: int) -> Iterator[tuple[slice, Population]]:
+def _batches(game: Game, n_worlds: int, width: int, device: Any = "cpu") -> Iterator[tuple[slice, Population]]:
     """Worlds that are simulated together, and their population; results do not depend on the grouping."""
     size = max(1, BATCH_FEATURES // (game.n_agents * width))
     for first in range(0, n_worlds, size):
         worlds = slice(first, min(first + size, n_worlds))
-        yield worlds, Population(game, {}, worlds.stop - first, first_world=first)
+        yield worlds, Population(game, {}, worlds.stop - first, first_world=first, device=device)
 
 
 def _episode(

@@ -126,15 +126,16 @@ def simulate_compiled_arithmetic():
     EnergyMarket.audit = lambda self, accounts, signal: None
 
 
-def main():
-    from numba import cuda
-
-    simulate_compiled_arithmetic()
-    # Every simulated thread is a thread of Python. With so few, each goes through several agents and worlds.
+def use_few_threads():
+    """Launch kernels on few threads: a simulated one is a thread of Python, and is to take several agents."""
     device_module.WARP = device_module.THREADS_IN_BLOCK = 4
     device_module.MOST_BLOCKS = 3
     device_module.MOST_BLOCKS_OF_WORLDS = 2
-    engine_module.open_device = lambda index: device_module.CudaDevice(cuda, index)
+
+
+def main():
+    simulate_compiled_arithmetic()
+    use_few_threads()
     out, *names = sys.argv[1:]
     Path(out).write_bytes(pickle.dumps({name: play(small(name), "cuda") for name in names}))
 

@@ -9,6 +9,7 @@ from mfenvs.files import write_json
 
 from ..policy_measures import MeasurementSettings, measure_policy
 from ..runs import read_run
+from .devices import check_simulation_device
 from .saved_run import SavedRunFlags, read_command_line
 
 
@@ -17,9 +18,10 @@ class EvaluateFlags(MeasurementSettings, SavedRunFlags):
     """How to evaluate the policy of a run."""
 
     def check(self) -> None:
-        """Raise a TypeError or ValueError if a number is not allowed."""
+        """Raise a TypeError or ValueError if a setting is not allowed, or this machine has no such device."""
         SavedRunFlags.check(self)
         MeasurementSettings.check(self)
+        check_simulation_device(self.device)
 
 
 def run(words: list[str]) -> int:

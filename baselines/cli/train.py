@@ -18,8 +18,11 @@ from mfenvs.game import Game
 from mfenvs.registry import registered_games
 
 from ..callbacks import EvaluationCallback, ExploitabilityCallback, SaveEvery, StopOnInterrupt
+from ..config import SimulationConfig
 from ..logging import configure, continue_from
 from ..named_games import game_class_and_module, plain_name
+from ..neural.config import NetworkConfig, RiskAversePPOConfig
+from ..neural.hyper_parameters import environment_device
 from ..neural.trainers import PPOTrainer
 from ..run_folders import RUN_FILES, check_is_unused, locked, make_folder
 from ..runs import (
@@ -33,6 +36,7 @@ from ..runs import (
     save_results,
     write_config,
 )
+from .devices import check_network_device, check_simulation_device
 from .measures import describe
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -104,10 +108,20 @@ def run(words: list[str]) -> int:
     flags.run.check()
     if flags.run.folder is not None and not flags.run.resume:
         check_is_unused(flags.run.folder)  # Early: the game may take long to make.
-    _check_device(getattr(flags.algorithm, "device", "auto"))
+    _check_device(flags.algorithm)
     if flags.run.resume:
         return _resume(words[0], flags.game, flags.algorithm, flags.run, module)
     return _begin(trainer_class(flags.game, flags.algorithm), flags.run, module)
+
+
+def _check_device(config: Any) -> None:
+    """Raise a ValueError if this machine does not have the device of a config, or not the software for it."""
+    if isinstance(config, SimulationConfig):
+        check_simulation_device(config.device)
+    elif hasattr(config, "device"):
+        check_network_device(config.device)
+        if isinstance(config, NetworkConfig) and not isinstance(config, RiskAversePPOConfig):
+            check_simulation_device(environment_device(config.device))
 
 
 def _usage() -> str:
@@ -193,19 +207,6 @@ def _settings_to_resume(words: list[str]) -> tuple[Game, Any]:
             f"{folder} holds a run of {config['algorithm']} on {config['game']}, not {asked[0]} on {asked[1]}"
         )
     return make_game(folder, config), make_hyper_parameters(folder, config)
-
-
-def _check_device(device: str) -> None:
-    """Raise a ValueError if networks cannot be trained on a device of this name on this machine."""
-    import torch
-
-    try:
-        torch.zeros(1, device="cpu" if device == "auto" else device).item()
-    except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: it depends on torch's build.
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"device must be auto, cpu, cuda or another one that torch can use here, got {device!r}: {reason}"
-        ) from None
 
 
 @contextlib.contextmanager

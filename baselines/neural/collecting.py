@@ -18,7 +18,9 @@ from mfenvs.api.sb3 import PopulationVecEnv
 from mfenvs.engine.snapshot import Snapshot
 from mfenvs.wrappers.rewards import ScaledRewards
 
+from .device_rollout import DeviceRollout
 from .finite import check_observations, check_rewards, check_rollout
+from .hyper_parameters import cuda_number
 from .perceptrons import PolicyAndValue
 from .rollout import TensorRollout
 
@@ -27,8 +29,10 @@ class RolloutCollector(stable_baselines3.PPO):
     """Stable-Baselines3's PPO with rollouts made for many agents: a base class of :class:`baselines.PPO`.
 
     Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
-    truncated episodes are bootstrapped in one batch. A rollout that is not completed, because a callback or an
-    exception stopped it or a number in it is not finite, is undone on our VecEnvs: nothing of it is kept.
+    truncated episodes are bootstrapped in one batch. Where the environment is on the training device too
+    (``vec_env(game, device="cuda")``), nothing is copied to the host in a step. A rollout that is not completed,
+    because a callback or an exception stopped it or a number in it is not finite, is undone on our VecEnvs:
+    nothing of it is kept.
     """
 
     rollout_buffer: TensorRollout  # type: ignore[assignment]
@@ -36,6 +40,8 @@ class RolloutCollector(stable_baselines3.PPO):
     """The policy's networks as compiled code takes them, or None where torch runs the policy."""
     _returns: NDArray[np.float64]
     """Total reward of each environment's current episode so far, shape (n_envs,)."""
+    _on_device: DeviceRollout | None = None
+    """The rollout that is being collected, if its environment is on the training device."""
     _rollout_start: dict[str, Any]
     """The training position (counters and environment) at the start of the rollout that is being collected or
     trained on, or that a loaded run is to begin with; empty between updates."""
@@ -71,13 +77,18 @@ class RolloutCollector(stable_baselines3.PPO):
         with self._own_randomness(0):
             self.policy.set_training_mode(False)
             self._networks = self._build_networks()
+            self._on_device = self._device_rollout(env, rollout)
             callback.on_rollout_start()
             for step in range(n_steps):
                 if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
                     self.policy.reset_noise(env.num_envs)
                 if not self._collect_step(env, callback, rollout, step):
+                    self._on_device = None
                     self._return_to_rollout_start(env)
                     return False
+            if self._on_device is not None:
+                self._leave_device(self._on_device, env, rollout)
+                self._on_device = None
             self._estimate_advantages(rollout)
         last = torch.as_tensor(self._last_obs, device=self.device)
         check_rollout(rollout, last, env, self._first_time(), self.policy.named_parameters())
@@ -85,12 +96,52 @@ class RolloutCollector(stable_baselines3.PPO):
         callback.on_rollout_end()
         return True
 
+    def _device_rollout(self, env: VecEnv, rollout: TensorRollout) -> DeviceRollout | None:
+        """The rollout of an environment on the networks' device; None where arrays of NumPy are exchanged."""
+        population = env.tensors if isinstance(env, PopulationVecEnv) else None
+        if population is None or not is_same_device(population.tensor_device, self.device):
+            return None
+        # All environments begin and end their episodes together.
+        begins = bool(np.all(self._last_episode_starts))  # type: ignore[arg-type]
+        return DeviceRollout(population, rollout, self._returns, begins)
+
+    def _leave_device(self, on_device: DeviceRollout, env: VecEnv, rollout: TensorRollout) -> None:
+        """Copy to the host what the next rollout begins with; ValueError if a reward was not finite."""
+        step = on_device.first_wrong_step()
+        if step is not None:
+            check_rewards(rollout.rewards[step].cpu().numpy(), rollout, step, env, self._first_time())
+        self._last_obs = on_device.observations()
+        self._last_episode_starts = np.full(env.num_envs, on_device.begins)
+        self._returns = on_device.returns
+        if on_device.mean_return is not None:
+            self.logger.record("rollout/ep_rew_mean", on_device.mean_return)
+
+    def _collect_device_step(
+        self, on_device: DeviceRollout, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, step: int
+    ) -> bool:
+        """As :meth:`_collect_step`, on a device; callbacks see tensors as ``rewards``, and empty ``infos``."""
+        on_device.observe(step)
+        rewards = on_device.advance(step, self._played_tensors(self._act(env, rollout, step)))
+        dones, infos = np.full(env.num_envs, on_device.begins), [{}] * env.num_envs
+        self.num_timesteps += env.num_envs
+        callback.update_locals(locals())
+        if not callback.on_step():
+            return False
+        if on_device.begins:
+            last = on_device.last_observations()
+            if last is not None:
+                rewards += self.gamma * self._values(last, range(env.num_envs))
+            on_device.begin_episode()
+        return True
+
     def _collect_step(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, step: int) -> bool:
+        if self._on_device is not None:
+            return self._collect_device_step(self._on_device, env, callback, rollout, step)
         assert self._last_obs is not None
         observations = rollout.observations[step]
         observations.copy_(torch.from_numpy(self._last_obs))
         rollout.episode_starts[step] = torch.from_numpy(self._last_episode_starts)
-        actions = self._act(env, rollout, step)
+        actions = self._played(self._act(env, rollout, step))
         new_obs, rewards, dones, infos = env.step(actions)
         normalised = self._vec_normalize_env
         paid = rewards if normalised is None else normalised.get_original_reward()
@@ -111,19 +162,19 @@ class RolloutCollector(stable_baselines3.PPO):
         self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
         return True
 
-    def _act(self, env: VecEnv, rollout: TensorRollout, step: int) -> NDArray[Any]:
-        """Draw the actions of a step; write them, their log-probabilities and the values to the rollout."""
+    def _act(self, env: VecEnv, rollout: TensorRollout, step: int) -> torch.Tensor:
+        """Draw the networks' actions; write them, their log-probabilities and the values to the rollout."""
         observations = rollout.observations[step]
         if self._networks is not None:
             actions: NDArray[np.int64] = rollout.actions[step].numpy()
             log_probs, values = rollout.log_probs[step].numpy(), rollout.value_estimates[step].numpy()
             self._networks.act(observations, actions, log_probs, values)
-            return actions
+            return rollout.actions[step]
         try:
             with torch.no_grad():
                 chosen, value, log_prob = self.policy(observations)
             # Some libraries switch torch's own checks of distributions off when they are imported.
-            if not bool(torch.isfinite(log_prob).all()):
+            if self._on_device is None and not bool(torch.isfinite(log_prob).all()):
                 raise ValueError(f"the log-probabilities of actions {INVALID}")
         except (ValueError, RuntimeError) as error:
             if is_refusal_of_torch(error):
@@ -132,12 +183,26 @@ class RolloutCollector(stable_baselines3.PPO):
             raise
         rollout.actions[step] = chosen.reshape(rollout.actions[step].shape)
         rollout.value_estimates[step], rollout.log_probs[step] = value.flatten(), log_prob
+        return chosen
+
+    def _played(self, chosen: torch.Tensor) -> NDArray[Any]:
+        """The actions that are played for those of the networks: within the bounds of a Box."""
         played: NDArray[Any] = chosen.cpu().numpy()
         if self.policy.squash_output:
             played = self.policy.unscale_action(played)
         elif isinstance(self.action_space, spaces.Box):
             played = np.clip(played, self.action_space.low, self.action_space.high)
         return played
+
+    def _played_tensors(self, chosen: torch.Tensor) -> torch.Tensor:
+        """As :meth:`_played`, on the training device."""
+        if not isinstance(self.action_space, spaces.Box):
+            return chosen
+        space = self.action_space
+        low, high = (torch.as_tensor(bound, device=chosen.device) for bound in (space.low, space.high))
+        if self.policy.squash_output:
+            chosen = low + 0.5 * (chosen + 1.0) * (high - low)
+        return torch.minimum(torch.maximum(chosen, low), high)
 
     def _estimate_advantages(self, rollout: TensorRollout) -> None:
         """Finish a rollout that has been collected."""
@@ -219,6 +284,13 @@ class RolloutCollector(stable_baselines3.PPO):
         """The time within the episode at which the rollout began; None if it is not known."""
         snapshot: Snapshot | None = self._rollout_start.get("snapshot")
         return None if snapshot is None else snapshot.time
+
+
+def is_same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether two devices of torch are the same, which have several names: ``"cuda"`` may be ``"cuda:0"``."""
+    if one.type != "cuda" or other.type != "cuda":
+        return one.type == other.type
+    return cuda_number(one) == cuda_number(other)
 
 
 def population_env(env: VecEnv) -> PopulationVecEnv | None:

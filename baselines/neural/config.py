@@ -51,7 +51,8 @@ class NetworkConfig(TrainerConfig):
     activation: Literal["leaky-relu", "relu", "tanh"] = "leaky-relu"
     """Activation function of the hidden layers."""
     device: str = "auto"
-    """Device on which the networks are trained: auto, cpu, cuda, cuda:1, ..."""
+    """Device on which the networks are trained and the worlds simulated: auto, cpu, cuda, cuda:1, ... (risk-ppo
+    simulates on the CPU). auto is a GPU if torch finds one, for the worlds if numba-cuda finds it too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

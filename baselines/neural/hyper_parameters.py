@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import LinearSchedule, get_device
 from torch import nn
 
 from mfenvs import checks
+from mfenvs.engine.cuda.device import is_available
 
 LARGEST_SEED = 2**63 - 1
 
@@ -186,6 +187,23 @@ def checked_device(device: Any) -> str | torch.device:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device must be one that this machine has, got {device!r}: {reason}") from None
     return found
+
+
+def environment_device(device: Any) -> str:
+    """Device of the worlds that are made for networks on ``device``: the same GPU, else ``"cpu"``.
+
+    With "auto" it is the CPU where numba-cuda is not installed or finds no GPU. Where torch finds none, networks
+    for "cuda" are on the CPU (:func:`checked_device`), and so are the worlds.
+    """
+    found = get_device(checked_device(device))
+    if found.type != "cuda" or (device == "auto" and not is_available()):
+        return "cpu"
+    return f"cuda:{cuda_number(found)}"
+
+
+def cuda_number(device: torch.device) -> int:
+    """The number of a CUDA device of torch: of ``"cuda"``, that of the current one."""
+    return int(torch.cuda.current_device() if device.index is None else device.index)
 
 
 def checked_callback(callback: Any) -> MaybeCallback:

@@ -36,6 +36,7 @@ from .hyper_parameters import (
     checked_device,
     checked_hyper_parameters,
     checked_seed,
+    environment_device,
 )
 from .perceptrons import PolicyAndValue
 from .rollout import TensorRollout
@@ -83,7 +84,9 @@ class PPO(RolloutLearner):
         Random seed of the networks, the environment and the training, in [0, 2^63 - 1]; by default drawn by
         chance.
     device:
-        Device on which networks are trained: "auto", "cpu", "cuda", ...
+        Device on which networks are trained: "auto", "cpu", "cuda", ... If ``env`` is a game, its worlds are
+        simulated there too: on a GPU with "cuda", which needs numba-cuda, and with "auto" where numba-cuda finds
+        the GPU. A VecEnv has its own ``device``; on the same one a rollout copies nothing to the host in a step.
     hyper_parameters:
         The other arguments of SB3's PPO, except those of its rollout buffer. ``learning_rate`` may also be a
         :class:`baselines.WassersteinSchedule`.
@@ -92,6 +95,9 @@ class PPO(RolloutLearner):
     ------
     TypeError, ValueError
         If an argument is not allowed.
+    ImportError, RuntimeError
+        If ``device`` is "cuda", ``env`` is a game and numba-cuda is not installed or finds no GPU, though torch
+        does.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -113,7 +119,7 @@ class PPO(RolloutLearner):
         **hyper_parameters: Any,
     ) -> None:
         self._check_policy(policy)
-        given = self._environment(env, n_worlds, observe) if _init_setup_model else env
+        given = self._environment(env, n_worlds, observe, device) if _init_setup_model else env
         game = getattr(given, "game", None)
         if isinstance(game, Game) and game.is_infinite:
             hyper_parameters = {"gamma": game.discount, **hyper_parameters}
@@ -292,7 +298,7 @@ class PPO(RolloutLearner):
             model = super().load(path, None, device, *args, **kwargs)
             game = make(env)
             worlds = max(1, int(model.n_envs) // game.n_agents)
-            model.set_env(cls._vec_env(game, worlds, model.observe))
+            model.set_env(cls._vec_env(game, worlds, model.observe, environment_device(device)))
         is_averse = any(block.name == "risk-budget" for block in observation_blocks(model.observe))
         if is_averse and cls._vec_env is PPO._vec_env:
             raise ValueError(f"{path} holds a model that is averse to risk (RiskAversePPO), not a {cls.__name__}")
@@ -335,9 +341,9 @@ class PPO(RolloutLearner):
                     )
 
     @staticmethod
-    def _vec_env(game: Game | str, n_worlds: int, observe: Observe) -> PopulationVecEnv:
+    def _vec_env(game: Game | str, n_worlds: int, observe: Observe, device: str = "cpu") -> PopulationVecEnv:
         """Make the environment for a game that was given in place of a VecEnv."""
-        return vec_env(game, n_worlds, observe=observe)
+        return vec_env(game, n_worlds, observe=observe, device=device)
 
     def _setup_model(self) -> None:
         with self._own_randomness(2):
@@ -370,7 +376,7 @@ class PPO(RolloutLearner):
         """Do nothing: SB3 warns against GPUs, which pay with rollouts of thousands of rows."""
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_networks", "_backup", "after_update"]
+        return [*super()._excluded_save_params(), "_networks", "_on_device", "_backup", "after_update"]
 
     @classmethod
     def _check_policy(cls, policy: Any) -> None:
@@ -383,12 +389,12 @@ class PPO(RolloutLearner):
             raise TypeError(f"policy must be one of {names}, or a class of policies, got {policy!r}")
 
     @classmethod
-    def _environment(cls, env: Any, n_worlds: int | None, observe: Observe) -> Any:
-        """The environment of the training; it is made if ``env`` is one of our games."""
+    def _environment(cls, env: Any, n_worlds: int | None, observe: Observe, device: Any = "cpu") -> Any:
+        """The environment of the training; if ``env`` is a game, it is made for networks on ``device``."""
         is_name = isinstance(env, str) and (env.startswith(f"{NAMESPACE}/") or env not in gymnasium.registry)
         if isinstance(env, Game) or is_name:
             worlds = 1 if n_worlds is None else checks.integer("n_worlds", n_worlds, 1, LARGEST_COUNT)
-            return cls._vec_env(env, worlds, observe)
+            return cls._vec_env(env, worlds, observe, environment_device(device))
         if not isinstance(env, VecEnv | gymnasium.Env | str):
             raise TypeError(f"env must be a VecEnv, a game or the name of a registered one, got {env!r}")
         for name, value, default in (("n_worlds", n_worlds, None), ("observe", observe, ())):

@@ -101,7 +101,8 @@ class RiskAversePPO(PPO):
         self._share_budget(env)
 
     @staticmethod
-    def _vec_env(game: Game | str, n_worlds: int, observe: Observe) -> RiskAverseVecEnv:
+    def _vec_env(game: Game | str, n_worlds: int, observe: Observe, device: str = "cpu") -> RiskAverseVecEnv:
+        # Its budgets and rewards are computed by NumPy: the worlds are simulated on the CPU.
         return RiskAverseVecEnv(game, n_worlds, observe=observe)
 
     def _setup_model(self) -> None:

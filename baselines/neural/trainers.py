@@ -20,6 +20,7 @@ from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import NetworkConfig, PPOConfig, RiskAversePPOConfig
+from .hyper_parameters import environment_device
 from .independent_ppo import IndependentPPO
 from .population_policy import population_policy
 from .ppo import MAX_TIMESTEPS, PPO
@@ -69,7 +70,7 @@ class PPOTrainer:
     @classmethod
     def make_env(cls, game: Game, config: Any) -> PopulationVecEnv:
         """Make the environment of the training."""
-        return vec_env(game, config.n_worlds, observe=config.observe)
+        return vec_env(game, config.n_worlds, observe=config.observe, device=environment_device(config.device))
 
     @classmethod
     def load(cls, path: str | Path, game: Game, config: NetworkConfig) -> Self:

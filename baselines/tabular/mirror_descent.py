@@ -14,7 +14,7 @@ from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
-from ..config import TrainerConfig
+from ..config import SimulationConfig
 from ..exploitability_measures import exploitability_measures
 from ..policies import TabularPolicy
 from ..trainer import MOST_EPISODES, Trainer
@@ -28,7 +28,7 @@ impossible for ever."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PMDConfig(TrainerConfig):
+class PMDConfig(SimulationConfig):
     """Hyper-parameters of policy mirror descent.
 
     Yardim & He publish neither tau, nor M, nor the scale of rewards: the defaults are our own choice [O].
@@ -120,7 +120,7 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
         shape = (self.n_tables, self.game.horizon, self.game.n_states, self.game.n_actions)
         self._law = np.full(shape, 1.0 / self.game.n_actions)
         self._sum = self._law.copy()
-        self._engine = Engine(self.game, self.config.episodes)
+        self._engine = Engine(self.game, self.config.episodes, device=self.config.device)
 
     def _iterate(self) -> dict[str, float]:
         config, law = self.config, self._law

@@ -15,7 +15,7 @@ from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
-from ..config import TrainerConfig
+from ..config import SimulationConfig
 from ..policies import TabularPolicy
 from ..trainer import LARGEST, MOST_EPISODES, Trainer
 
@@ -149,7 +149,7 @@ def _check_rewards(run: Trajectories) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TDConfig(TrainerConfig):
+class TDConfig(SimulationConfig):
     """Hyper-parameters of TD learning."""
 
     temperature: float = 0.0
@@ -217,7 +217,7 @@ class TDLearning(Trainer[TDConfig]):
         evaluated = getattr(self._evaluated, "probabilities", self._evaluated)
         self._law = checks.probabilities("evaluated", uniform if evaluated is None else evaluated, shape).copy()
         self._estimate = QEstimate.zeros((1, *shape))
-        self._engine = Engine(self.game, self.config.episodes)
+        self._engine = Engine(self.game, self.config.episodes, device=self.config.device)
         self._exact = InducedGame(self.game).evaluate(self._law, temperature=self.config.temperature)
 
     def _iterate(self) -> dict[str, float]:

@@ -46,11 +46,14 @@ class PopulationVectorEnv(PopulationView, gymnasium.vector.VectorEnv[Observation
     {render_mode}
     {debug}
     {max_episode_steps}
+    {device}
+        Arrays are NumPy's all the same: actions are copied to the device, and what is returned from there.
     {constants}
 
     Raises
     ------
     {argument errors}
+    {device errors}
     """
 
     metadata: dict[str, Any] = {
@@ -71,6 +74,7 @@ class PopulationVectorEnv(PopulationView, gymnasium.vector.VectorEnv[Observation
         render_mode: str | None = None,
         debug: bool = False,
         max_episode_steps: int | None = None,
+        device: Any = "cpu",
         **constants: Any,
     ) -> None:
         self.copy = checks.boolean("copy", copy)
@@ -83,6 +87,7 @@ class PopulationVectorEnv(PopulationView, gymnasium.vector.VectorEnv[Observation
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         self._show(population)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)

@@ -24,6 +24,8 @@ COMMON_PARAMETERS = {
     by
         default they are not.""",
     "debug": "Whether to check the results of the game's rules in every step (slower; :class:`mfenvs.Engine`).",
+    "device": """Where the worlds are simulated: ``"cpu"``, or ``"cuda"`` or ``"cuda:<number>"`` for a
+        GPU of NVIDIA (extra ``cuda``).""",
     "constants": "The game's constants, such as ``n_agents=100``, if the game is given by name.",
 }
 """The description of each common parameter in numpydoc's format, by the parameter's name."""
@@ -36,6 +38,10 @@ COMMON_PASSAGES = {
     "argument errors": """
         TypeError, ValueError
             If an argument is not allowed.
+        """,
+    "device errors": """
+        ImportError, RuntimeError
+            If the software for the device is not installed, or there is no such device.
         """,
     "action errors": """
         ValueError, TypeError

@@ -43,15 +43,18 @@ class Population:
         Name of the argument ``max_steps`` in the API, for error messages.
     render_mode:
         None, ``"ansi"``, ``"rgb_array"`` or ``"human"``.
-    debug, first_world:
-        Passed on to :class:`mfenvs.Engine`.
+    debug, first_world, device:
+        Passed on to :class:`mfenvs.Engine`. On a CUDA device actions are copied there, and everything that is
+        returned is copied from there.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not allowed, or ``observe`` or ``render_mode`` does not fit the game.
     ImportError
-        If ``render_mode`` needs a package that is not installed.
+        If ``render_mode`` or ``device`` needs a package that is not installed.
+    RuntimeError
+        If there is no such device.
     """
 
     def __init__(
@@ -66,9 +69,11 @@ class Population:
         render_mode: str | None = None,
         debug: bool = False,
         first_world: int = 0,
+        device: Any = "cpu",
     ) -> None:
         self.game = make(game, **constants)
-        self.engine = Engine(self.game, n_worlds, debug=debug, first_world=first_world)
+        self._engine_on_device = Engine(self.game, n_worlds, debug=debug, first_world=first_world, device=device)
+        self.engine = self._engine_on_device.on_host
         self.n_rows = n_worlds * self.game.n_agents
         self._max_steps_name = max_steps_name
         self.max_steps = max_steps
@@ -165,12 +170,8 @@ class Population:
         chosen = checks.array("actions", actions)
         if chosen.shape != self._actions_shape:
             raise ValueError(f"actions must have shape {self._actions_shape}, got {chosen.shape}")
-        engine = self.engine
-        rewards = engine.step(chosen.reshape(self._world_actions_shape), rewards)
-        is_at_horizon = engine.time >= self.game.horizon
-        self.terminated = is_at_horizon and not self.game.is_infinite
-        self.truncated = not self.terminated and (is_at_horizon or engine.time >= self._max_steps)
-        self._record()
+        rewards = self.engine.step(chosen.reshape(self._world_actions_shape), rewards)
+        self._notice_end()
         return rewards.reshape(-1)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -264,6 +265,13 @@ class Population:
         if self.render_mode == "human":
             return None
         return self._recorder.ansi() if self.render_mode == "ansi" else self._recorder.rgb_array()
+
+    def _notice_end(self) -> None:
+        """Set after a step whether the episode has ended, and record what is rendered."""
+        is_at_horizon = self.engine.time >= self.game.horizon
+        self.terminated = is_at_horizon and not self.game.is_infinite
+        self.truncated = not self.terminated and (is_at_horizon or self.engine.time >= self._max_steps)
+        self._record()
 
     def _record(self, begins: bool = False) -> None:
         """Record the agents' places for :meth:`render`, if there is a render mode; ``begins`` forgets the past."""

@@ -18,6 +18,8 @@ from mfenvs.wrappers.observations import Observe
 try:
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+    from mfenvs.api.tensors import TensorPopulation  # Needs torch, which Stable-Baselines3 needs too.
 except ModuleNotFoundError as error:
     raise ImportError("vec_env needs stable-baselines3: pip install 'mfenvs[baselines]'") from error
 
@@ -187,6 +189,11 @@ class PopulationVecEnv(LockstepVecEnv):
     The next episode begins in the same step. The infos then hold each agent's ``terminal_observation`` and
     ``TimeLimit.truncated``. Within an episode all agents of a world share one dict of infos.
 
+    Stable-Baselines3 wants NumPy arrays. With ``device="cuda"`` the worlds are stepped on the device; each step
+    copies actions there, and one array of observations and one of rewards from there.
+    :class:`mfenvs.baselines.PPO` goes without these copies: its networks on the same device read and write
+    :attr:`tensors`.
+
     Parameters
     ----------
     {game}
@@ -195,12 +202,16 @@ class PopulationVecEnv(LockstepVecEnv):
     {render_mode}
     {debug}
     {max_episode_steps}
+    {device}
     {constants}
 
     Raises
     ------
     {argument errors}
+    {device errors}
     """
+
+    _population: TensorPopulation
 
     def __init__(
         self,
@@ -211,9 +222,10 @@ class PopulationVecEnv(LockstepVecEnv):
         render_mode: str | None = None,
         debug: bool = False,
         max_episode_steps: int | None = None,
+        device: Any = "cpu",
         **constants: Any,
     ) -> None:
-        population = Population(
+        population = TensorPopulation(
             game,
             constants,
             n_worlds,
@@ -221,8 +233,18 @@ class PopulationVecEnv(LockstepVecEnv):
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         super().__init__(population, population.n_rows)
+
+    @property
+    def tensors(self) -> TensorPopulation | None:
+        """The population as tensors on a CUDA device; None on the CPU.
+
+        What is done to the one is done to the other. Episodes do not begin by themselves there: call its
+        ``reset``.
+        """
+        return None if self._population.is_on_cpu else self._population
 
     def snapshot(self) -> Snapshot:
         """Copy the state of the environments, from which :meth:`restore` can continue."""

@@ -1,6 +1,7 @@
 """TorchRL: the worlds of a game as the batch of one native environment, with the agents as an axis of its tensors.
 
-Tensors on the CPU share the memory of arrays that the engine has just made, and that nobody writes to again.
+Tensors share the memory of arrays that the engine has just written, on the CPU and on a CUDA device, and that
+nobody writes to again.
 """
 
 import collections
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.api.parameters import with_common_parameters
-from mfenvs.api.population import Population, checked_seed, drawn_seed
+from mfenvs.api.population import checked_seed, drawn_seed
 from mfenvs.api.view import PopulationView
 from mfenvs.game import Game
 from mfenvs.registry import name_of
@@ -26,6 +27,8 @@ try:
     from torchrl.data import Binary, Bounded, Categorical, Composite, TensorSpec, Unbounded
     from torchrl.envs import EnvBase
     from torchrl.envs.utils import MarlGroupMapType
+
+    from mfenvs.api.tensors import TensorPopulation
 except ModuleNotFoundError as error:
     raise ImportError("torchrl_env needs torchrl: pip install torchrl") from error
 
@@ -94,7 +97,9 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
     seed:
         Random seed of the episodes, as of ``set_seed``; None for a random one.
     device:
-        Device of the tensors. The game is simulated on the CPU; on another device, tensors are copied there.
+        Device of the tensors. On ``"cpu"``, and on ``"cuda"`` or ``"cuda:<number>"`` (a GPU of NVIDIA, with the
+        extra ``cuda``), the worlds are simulated there too, and no tensor is copied. For another device of torch
+        they are simulated on the CPU, and tensors are copied.
     {render_mode}
     {debug}
     {max_episode_steps}
@@ -103,7 +108,10 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
     Raises
     ------
     {argument errors}
+    {device errors}
     """
+
+    _population: TensorPopulation
 
     def __init__(
         self,
@@ -121,7 +129,8 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         max_episode_steps: int | None = None,
         **constants: Any,
     ) -> None:
-        population = Population(
+        of_tensors = _checked_device(device)
+        population = TensorPopulation(
             game,
             constants,
             n_worlds,
@@ -129,9 +138,12 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
+            device=of_tensors if of_tensors.type == "cuda" else "cpu",
         )
         n_worlds = population.engine.n_worlds
-        super().__init__(device=device, batch_size=torch.Size([n_worlds]))
+        if of_tensors.type == "cuda":
+            of_tensors = population.tensor_device
+        super().__init__(device=of_tensors, batch_size=torch.Size([n_worlds]))
         self._show(population)
         self.n_agents = self.game.n_agents
         self.agent_names = self.game.agent_names
@@ -200,8 +212,8 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         chosen = tensordict.get("_step", None)
         if chosen is not None:
             self._are_all(chosen, "_step")
-        rewards = self._population.step(self._actions_of(tensordict))
-        return self._output(rewards.reshape(self.n_worlds, self.n_agents, 1))
+        rewards = self._population.step_tensors(self._actions_of(tensordict))
+        return self._output(rewards.view(self.n_worlds, self.n_agents, 1))
 
     def _step_proc_data(self, next_tensordict_out: TensorDictBase) -> TensorDictBase:
         """Complete what ``_step`` returned, which is complete: TorchRL's own search for gaps takes half a step."""
@@ -219,35 +231,31 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
             )
         return number > 0
 
-    def _actions_of(self, tensordict: TensorDictBase) -> NDArray[Any]:
-        """Actions of all rows, in the order of the agents."""
-        actions = [_as_numpy(tensordict[name, "action"]) for name in self.group_map]
-        chosen = actions[0]
-        if len(actions) > 1:
-            chosen = np.concatenate(actions, axis=1)
+    def _actions_of(self, tensordict: TensorDictBase) -> torch.Tensor:
+        """Actions of all rows, in the order of the agents, where the worlds are simulated."""
+        actions = [tensordict[name, "action"] for name in self.group_map]
+        chosen = actions[0] if len(actions) == 1 else torch.cat(actions, dim=1)
         if self._places is not None:
             chosen = chosen[:, self._places]
-        return chosen.reshape(-1, *chosen.shape[2:])
+        return chosen.to(self._population.tensor_device).reshape(-1, *chosen.shape[2:])
 
-    def _output(self, rewards: NDArray[np.float32] | None) -> TensorDictBase:
+    def _output(self, rewards: torch.Tensor | None) -> TensorDictBase:
         """What is seen now, and after a step the rewards, shape (n_worlds, n_agents, 1)."""
         population, batch_size, device = self._population, self.batch_size, self.device
-        everyone: dict[str, NDArray[Any]] = {
-            "observation": population.observe().reshape(self.n_worlds, self.n_agents, -1)
-        }
+        everyone = {"observation": population.observe_tensors().view(self.n_worlds, self.n_agents, -1)}
         if population.has_masks:
-            everyone["action_mask"] = self.engine.action_masks()
+            everyone["action_mask"] = population.mask_tensors()
         if rewards is not None:
             everyone["reward"] = rewards
         output: dict[str, Any] = {}
         for name, members, size in self._groups:
-            own = {key: _as_tensor(values[:, members], device) for key, values in everyone.items()}
+            own = {key: values[:, members].to(device) for key, values in everyone.items()}
             output[name] = new_tensordict(own, batch_size=size, device=device)
         if self.return_state:
-            output["state"] = _as_tensor(population.state(), device)
+            output["state"] = population.state_tensors().to(device)
         if self._told:
-            told = population.reports()
-            columns = {key: _as_tensor(told[key].astype(np.float32)[:, None], device) for key in self._told}
+            told = population.report_tensors()
+            columns = {key: told[key][:, None].to(device) for key in self._told}
             output["info"] = new_tensordict(columns, batch_size=batch_size, device=device)
         flags = population.is_over, population.terminated, population.truncated
         for key, flag in zip(DONE_KEYS, flags, strict=True):
@@ -337,13 +345,11 @@ def _places(members: Sequence[slice | NDArray[np.int64]], n_agents: int) -> NDAr
     return None if np.array_equal(order, everyone) else np.argsort(order)
 
 
-def _as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """The numbers of a tensor on any device: a view where they are in the memory of the CPU."""
-    found: NDArray[Any] = tensor.detach().cpu().numpy()
-    return found
-
-
-def _as_tensor(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """A tensor on a device: on the CPU it shares the memory of ``values``."""
-    tensor = torch.from_numpy(values)
-    return tensor if device.type == "cpu" else tensor.to(device)
+def _checked_device(device: Any) -> torch.device:
+    """A device of torch by its name; ValueError if there is none of this name."""
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f'device must be "cpu", "cuda", "cuda:<number>" or another device of torch, got {checks.shown(device)}'
+        ) from None

@@ -145,6 +145,16 @@ class Engine:
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
 
     @property
+    def device(self) -> str:
+        """Where the worlds are: ``"cpu"`` or ``"cuda:<number>"``."""
+        return "cpu"
+
+    @property
+    def on_host(self) -> "Engine":
+        """The engine with methods that take and return arrays of NumPy, whatever the device."""
+        return self
+
+    @property
     def states(self) -> NDArray[Any]:
         """Current local states, shape (n_worlds, n_agents): a view, overwritten by the second next step."""
         return self._states

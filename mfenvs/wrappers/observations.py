@@ -241,10 +241,14 @@ class Observer:
             write(out[..., place], engine)
         return out
 
+    def parts(self) -> list[tuple[ObservationBlock, slice, Write]]:
+        """Each block, the places of its features in an observation, and the function that writes them."""
+        return list(zip(self.blocks, self._places, self._writes, strict=True))
+
     def fixed_features(self) -> NDArray[np.float32]:
         """The blocks' features of every agent, shape (n_agents, any), if all blocks are fixed."""
         everyone = np.zeros((1, self._game.n_agents, self.width), np.float32)
-        for block, place, write in zip(self.blocks, self._places, self._writes, strict=True):
+        for block, place, write in self.parts():
             assert block.is_fixed, block
             write(everyone[..., place], Engine(self._game))
         return everyone[0, :, self._game.n_features :]

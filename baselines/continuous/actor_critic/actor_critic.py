@@ -122,7 +122,8 @@ class ActorCritic(PPO):
         if checks.boolean("check_steps", check_steps):
             check_timescales(learning_rate, self.critic_steps)
         self._check_policy(policy)
-        given = self._environment(env, n_worlds, observe) if _init_setup_model else env
+        device = hyper_parameters.get("device", "auto")
+        given = self._environment(env, n_worlds, observe, device) if _init_setup_model else env
         game = getattr(given, "game", None)
         gamma = game.discount if isinstance(game, Game) else TABLE_2["gamma"]
         super().__init__(
@@ -134,14 +135,14 @@ class ActorCritic(PPO):
         )
 
     @classmethod
-    def _environment(cls, env: Any, n_worlds: int | None, observe: Observe | None) -> Any:
+    def _environment(cls, env: Any, n_worlds: int | None, observe: Observe | None, device: Any = "cpu") -> Any:
         if observe is None:
             observe = ()
             with contextlib.suppress(TypeError, ValueError):  # what is no game of ours is checked below
                 env = make(env)
             if isinstance(env, Game):
                 observe = population_blocks(env)
-        return super()._environment(env, n_worlds, observe)
+        return super()._environment(env, n_worlds, observe, device)
 
     def _setup_model(self) -> None:
         if not isinstance(self.learning_rate, WassersteinSchedule):  # as in a file of another class

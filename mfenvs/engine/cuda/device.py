@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import config
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
@@ -37,6 +38,15 @@ def device_index(device: Any) -> int | None:
     if found is None:
         raise ValueError(f'device must be "cpu", "cuda" or "cuda:<number>", got {checks.shown(device)}')
     return int(found[1] or 0)
+
+
+def is_available() -> bool:
+    """Whether numba-cuda is installed and finds a GPU."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return False
+    from numba import cuda
+
+    return bool(cuda.is_available())
 
 
 def open_device(index: int) -> "CudaDevice":
@@ -76,9 +86,22 @@ class CudaDevice:
         Number of the device.
     """
 
+    is_simulated = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+    """Whether the device is numba's simulator, whose arrays are in the memory of the host."""
+
     def __init__(self, cuda: Any, index: int = 0) -> None:
         self._cuda, self.index = cuda, index
         self._compiled: dict[Callable[..., None], Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The device's name, ``"cuda:<number>"``."""
+        return f"cuda:{self.index}"
+
+    @property
+    def tensor_device(self) -> str:
+        """Name of torch's device whose tensors share memory with arrays here; of the simulator, the CPU."""
+        return "cpu" if self.is_simulated else self.name
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of zeros on the device, with at least one entry along every axis."""
@@ -114,6 +137,36 @@ class CudaDevice:
         with self._cuda.gpus[self.index]:
             onto.copy_to_device(np.ascontiguousarray(array))
 
+    def borrow(self, name: str, array: Any) -> Any | None:
+        """An array that is on the device already, as one of numba's and without a copy; None for one of the host.
+
+        Parameters
+        ----------
+        name:
+            What error messages call it.
+        array:
+            Any object. On the device are arrays with ``__cuda_array_interface__``: of torch, CuPy, numba.
+
+        Raises
+        ------
+        ValueError
+            If it is on another CUDA device.
+        """
+        if getattr(array, "__cuda_ndarray__", False):
+            return array
+        if hasattr(
+            array, "detach"
+        ):  # A tensor of torch, whose interface refuses to be asked if it has a gradient.
+            array = array.detach()
+            if self.is_simulated:
+                return simulated_array(array.numpy())
+            if array.device.type == "cuda" and array.device.index != self.index:
+                raise ValueError(f"{name} must be on {self.name}, got a tensor on {array.device}")
+        if not hasattr(array, "__cuda_array_interface__"):
+            return None
+        with self._cuda.gpus[self.index]:
+            return self._cuda.as_cuda_array(array)
+
     def view(self, name: str, array: Any, shape: tuple[int, ...], kinds: str) -> Any:
         """An array on the device without a copy, or a copy of a host's array.
 
@@ -122,7 +175,7 @@ class CudaDevice:
         name:
             What error messages call it.
         array:
-            An array that is on the device (``__cuda_array_interface__``: of torch, CuPy, numba), or array-like.
+            An array that is on the device (:meth:`borrow`), or array-like.
         shape:
             The shape that it must have.
         kinds:
@@ -131,20 +184,15 @@ class CudaDevice:
         Raises
         ------
         TypeError, ValueError
-            If it has another shape or kind.
+            If it has another shape or kind, or is on another device.
         """
-        is_here = hasattr(array, "__cuda_array_interface__")
-        if not is_here:
-            array = checks.array(name, array)
-        with self._cuda.gpus[self.index]:
-            found = self._cuda.as_cuda_array(array) if is_here else array
-            if tuple(found.shape) != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {tuple(found.shape)}")
-            if np.dtype(found.dtype).kind not in kinds:
-                raise TypeError(
-                    f"{name} must be {'integers' if 'i' in kinds else 'numbers'}, got dtype {found.dtype}"
-                )
-            return found if is_here else self._cuda.to_device(np.ascontiguousarray(found))
+        borrowed = self.borrow(name, array)
+        found = checks.array(name, array) if borrowed is None else borrowed
+        if tuple(found.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(found.shape)}")
+        if np.dtype(found.dtype).kind not in kinds:
+            raise TypeError(f"{name} must be {'integers' if 'i' in kinds else 'numbers'}, got dtype {found.dtype}")
+        return self.upload(found) if borrowed is None else borrowed
 
     def launch(self, kernel: Callable[..., None], n_worlds: int, n_items: int, *arguments: Any) -> None:
         """Launch a kernel on a grid for ``n_worlds`` (along y) times ``n_items`` (along x) pieces of work."""
@@ -156,3 +204,10 @@ class CudaDevice:
             if kernel not in self._compiled:
                 self._compiled[kernel] = self._cuda.jit(kernel)
             self._compiled[kernel][(blocks, blocks_of_worlds), threads](*arguments)
+
+
+def simulated_array(array: NDArray[Any]) -> Any:
+    """An array of the host as one of the simulator's, which shares its memory."""
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+    return FakeCUDAArray(array)

@@ -1,7 +1,7 @@
 """The engine on a CUDA device: the worlds of a game as arrays that stay there."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from mfenvs.engine.cuda.kernels import (
     CudaKernels,
     build_cuda_kernels,
 )
+from mfenvs.engine.cuda.on_host import EngineOnHost
 from mfenvs.engine.diagnose import COMPILE_ERRORS, shortened
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.layout import Layout
@@ -88,6 +89,28 @@ class CudaEngine(Engine):
         self._bounds = tuple(device.upload(np.ravel(bound)) for bound in bounds)
         self._status = device.upload(np.array(ALL_WELL))
         self._chosen: Any = None
+
+    @property
+    def device(self) -> str:
+        """Where the worlds are: ``"cuda:<number>"``."""
+        return self._device.name
+
+    @property
+    def tensor_device(self) -> str:
+        """Name of torch's device whose tensors share memory with the engine's arrays.
+
+        That is :attr:`device`, and in numba's simulator of a GPU the CPU.
+        """
+        return self._device.tensor_device
+
+    @property
+    def on_host(self) -> Engine:
+        """The engine with methods that take and return arrays of NumPy."""
+        return cast(Engine, EngineOnHost(self))
+
+    def copied_to_host(self, array: Any) -> NDArray[Any]:
+        """A copy of an array on the device as one of NumPy; the device is waited for."""
+        return self._device.download(array) if array.size else np.zeros(array.shape, array.dtype)
 
     @property
     def signal(self) -> Any:
@@ -176,8 +199,8 @@ class CudaEngine(Engine):
         Raises
         ------
         ValueError
-            If an action was out of range, or a rule returned a state that does not exist. The engine is then as it
-            was before that step.
+            If an action was out of range, or a rule returned a state or a place that does not exist. The engine is
+            then as it was before that step.
         """
         wrong, time = (int(n) for n in self._device.download(self._status))
         if wrong == NO_ERROR:
@@ -187,7 +210,7 @@ class CudaEngine(Engine):
         n_vain = self.time - time
         if n_vain % 2:
             self._states, self._next_states = self._next_states, self._states
-        self.time, self.is_playing, self._last_actions = time, True, None
+        self.time, self.is_playing, self._last_actions = time, time < self.game.horizon, None
         if wrong < self._n_rows:
             got = divmod(wrong, self.game.n_agents)
             value = f", got {self._device.download(self._chosen)[got]}" if n_vain == 1 else ""
@@ -197,7 +220,13 @@ class CudaEngine(Engine):
             raise ValueError(
                 f"actions[{got[0]}, {got[1]}] at time {time} must be {allowed}{value or ', which it was not'}"
             )
-        self._refuse_next_state(wrong - self._n_rows, time)
+        world, agent = divmod(wrong % self._n_rows, self.game.n_agents)
+        if wrong < 2 * self._n_rows:
+            self._refuse_next_state((world, agent), time)
+        raise ValueError(
+            f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents, which"
+            f" it is not for agent {agent} of world {world} at time {time}"
+        )
 
     def observe(self, out: Any = None) -> Any:
         """Every agent's observation now, (n_worlds, n_agents, n_features), on the device; written to ``out``."""
@@ -205,19 +234,20 @@ class CudaEngine(Engine):
         self._launch(self._programs.observe, self.game.n_agents, out, *self._public())
         return out
 
-    def action_masks(self) -> Any:
-        """Action masks of all agents now, (n_worlds, n_agents, n_actions), on the device.
+    def action_masks(self, out: Any = None) -> Any:
+        """Action masks of all agents now, (n_worlds, n_agents, n_actions), on the device; written to ``out``.
 
         As :meth:`mfenvs.Engine.action_masks`: False for an action of no use.
         """
         if self._n_actions is None:
             raise TypeError(f"action_masks() needs discrete actions, got {self.game.action_space}")
         shape = *self._shape, self._n_actions
+        out = self._buffer("out", out, shape, np.bool_)
         if self._programs.masks is None:
-            return self._device.upload(np.ones(shape, np.bool_))
-        masks = self._device.empty(shape, np.bool_)
-        self._launch(self._programs.masks, self.game.n_agents, masks, *self._public())
-        return masks
+            self._device.copy(np.ones(shape, np.bool_), onto=out)
+        else:
+            self._launch(self._programs.masks, self.game.n_agents, out, *self._public())
+        return out
 
     def accounts(self) -> NDArray[np.float64]:
         """Every agent's account of the last step, as :meth:`mfenvs.Engine.accounts`: computed on the CPU."""
@@ -232,24 +262,17 @@ class CudaEngine(Engine):
     def occupancy(self, out: Any = None) -> Any:
         """Share of all N agents in each place now, (n_worlds, n_places), on the device; written to ``out``.
 
-        As :meth:`mfenvs.Engine.occupancy`. It waits for the device.
+        As :meth:`mfenvs.Engine.occupancy`. A place that does not exist is reported by the next method that looks.
         """
         if self._programs.count_places is None:
             raise TypeError(
                 f"occupancy() needs a game with a rule place, which {type(self.game).__name__} has not"
             )
-        self.synchronize()
         out = self._buffer("out", out, (self.n_worlds, self.game.n_places), np.float32)
+        counted = out, self._states, self.time, self._status
         self._launch(self._programs.clear, self.game.n_places, out)
-        self._launch(self._programs.count_places, self.game.n_agents, out, self._states, self._status)
+        self._launch(self._programs.count_places, self.game.n_agents, *counted)
         self._launch(self._programs.divide, self.game.n_places, out, np.float32(self.game.n_agents))
-        wrong = self._found()
-        if wrong >= 0:
-            world, agent = divmod(wrong, self.game.n_agents)
-            raise ValueError(
-                f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents,"
-                f" which it is not for agent {agent} of world {world}"
-            )
         return out
 
     def snapshot(self) -> Snapshot:
@@ -389,7 +412,7 @@ class CudaEngine(Engine):
             self._advance(*moved, h, *when)
         wrong = self._found()
         if wrong >= 0:
-            self._refuse_next_state(wrong - n_worlds * n, None)
+            self._refuse_next_state(divmod(wrong - n_worlds * n, n), None)
 
         def on_host(array: Any) -> NDArray[Any]:
             return np.ascontiguousarray(device.download(array).swapaxes(0, 1))
@@ -480,8 +503,9 @@ class CudaEngine(Engine):
         self._device.copy(np.array(ALL_WELL), onto=self._status)
         return wrong
 
-    def _refuse_next_state(self, row: int, time: int | None) -> None:
-        world, agent = divmod(row, self.game.n_agents)
+    def _refuse_next_state(self, whose: tuple[int, int], time: int | None) -> None:
+        """Raise the error that an agent (world, agent) is led to a state that does not exist."""
+        world, agent = whose
         when, game = "" if time is None else f" at time {time}", self._finite_game("step")
         raise ValueError(
             f"the rules of {type(game).__name__} must return states in [0, {game.n_states - 1}], which they do not"
@@ -492,7 +516,7 @@ class CudaEngine(Engine):
         """An array on the device for kernels to write to: the caller's, which is checked, or a new one."""
         if array is None:
             return self._device.empty(shape, dtypes[0])
-        if not hasattr(array, "__cuda_array_interface__"):
+        if self._device.borrow(name, array) is None:
             raise TypeError(f"{name} must be an array on the device, got {checks.shown(array)}")
         found = self._device.view(name, array, shape, np.dtype(dtypes[0]).kind + "u")
         if np.dtype(found.dtype) not in [np.dtype(dtype) for dtype in dtypes]:

@@ -29,8 +29,8 @@ from mfenvs.rules import Public, World
 NO_ERROR = 2**62
 """What ``status[WRONG]`` holds as long as there was no error."""
 WRONG, TIME = 0, 1
-"""Entries of ``status``: flat index of an agent (plus the number of all agents if its next state does not exist),
-and time of the step."""
+"""Entries of ``status``: flat index of an agent (plus the number of all agents if its next state does not exist,
+or twice that number if its place does not), and time of the step, which is -1 as long as there was no error."""
 
 MAX_SHARED_CELLS = 4096
 """Largest number of cells that a block of threads counts in its shared memory (32 KB in double precision)."""
@@ -38,6 +38,14 @@ AGENTS_PER_SHARED_CELL = 4
 """Number of agents per cell of a world from which blocks count by themselves, before they add to the world."""
 
 Kernel = Callable[..., None]
+
+
+@cuda.jit(device=True)  # type: ignore[untyped-decorator]
+def note_error(status: Any, time: Any, index: Any) -> None:
+    """Note an error of this time. One of an earlier time is kept: what was computed since is void."""
+    if status[TIME] == -1 or status[TIME] == time:
+        cuda.atomic.min(status, WRONG, index)
+        cuda.atomic.max(status, TIME, time)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +215,7 @@ def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
                 if is_valid(actions[w, i], low, high):
                     tally(here, states[w, i], actions[w, i], agents[i], world)
                 else:
-                    cuda.atomic.min(status, WRONG, w * n_agents + i)
-                    cuda.atomic.max(status, TIME, time)
+                    note_error(status, time, w * n_agents + i)
             cuda.syncthreads()
             for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
                 if here[c] != 0:
@@ -238,8 +245,7 @@ def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
                 if is_valid(actions[w, i], low, high):
                     tally(sums[w], states[w, i], actions[w, i], agents[i], world)
                 else:
-                    cuda.atomic.min(status, WRONG, w * n_agents + i)
-                    cuda.atomic.max(status, TIME, time)
+                    note_error(status, time, w * n_agents + i)
 
     return count_in_blocks if in_blocks else count_at_once
 
@@ -297,8 +303,9 @@ def _advance_kernel(rules: Rules, layout: Layout) -> Kernel:
                     store(next_states[w], i, next_state)
                     rewards[w, i] = reward
                     if has_branches and (next_states[w, i] < 0 or next_states[w, i] >= n_states):
-                        cuda.atomic.min(status, WRONG, (n_worlds + w) * n_agents + i)
-                        cuda.atomic.max(status, TIME, time)
+                        note_error(status, time, (n_worlds + w) * n_agents + i)
+                        # A state that exists, since kernels that follow use states as indices.
+                        next_states[w, i] = state
 
     return advance
 
@@ -386,8 +393,7 @@ def draw(
             if is_row(law, ROW_TOLERANCE, 0.0):
                 actions[w, i] = draw_from_row(law, uniform(agent_key(key, i), 0))
             else:
-                cuda.atomic.min(status, WRONG, w * n_agents + i)
-                cuda.atomic.max(status, TIME, time)
+                note_error(status, time, w * n_agents + i)
 
 
 def draw_box(low: Any, high: Any, actions: Any, time: Any, seed: Any, episode: Any, world_ids: Any) -> None:
@@ -400,8 +406,8 @@ def draw_box(low: Any, high: Any, actions: Any, time: Any, seed: Any, episode: A
 
 
 def _count_places_kernel(place: Callable[..., Any]) -> Kernel:
-    def count_places(out: Any, states: Any, status: Any) -> None:
-        """Add 1 / N to the entry of every agent's place in ``out`` (n_worlds, n_places), which holds zeros."""
+    def count_places(out: Any, states: Any, time: Any, status: Any) -> None:
+        """Count every agent at its place in ``out`` (n_worlds, n_places), which holds zeros."""
         n_worlds, n_agents = states.shape
         for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
             for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
@@ -409,7 +415,7 @@ def _count_places_kernel(place: Callable[..., Any]) -> Kernel:
                 if where >= 0 and where < out.shape[1]:
                     cuda.atomic.add(out, (w, where), float32(1.0))
                 else:
-                    cuda.atomic.min(status, WRONG, w * n_agents + i)
+                    note_error(status, time, (2 * n_worlds + w) * n_agents + i)
 
     return count_places
 

@@ -8,8 +8,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from dry_cuda import DryDevice
 
+import mfenvs
+from baselines import OnlineMirrorDescent, SymmPMD
+from baselines.cli.main import main as command_line
+from baselines.neural.collecting import is_same_device
+from baselines.neural.hyper_parameters import environment_device
+from baselines.policy_measures import MeasurementSettings, measure_policy
+from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, n_player_exploitability, rule
 from mfenvs.engine.cuda.device import device_index
 from mfenvs.game import NO_PARAMETERS
@@ -70,6 +78,76 @@ def test_where_there_is_no_gpu_the_error_says_so(monkeypatch):
         Engine(Fading(), device="cuda")
     with pytest.raises(RuntimeError, match="needs a GPU of NVIDIA with its driver"):
         n_player_exploitability(Fading(), np.full((2, 2, 2), 0.5), device="cuda")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda device: mfenvs.vec_env(Fading(), device=device),
+        lambda device: mfenvs.vector_env(Fading(), device=device),
+        lambda device: mfenvs.torchrl_env(Fading(), device=device),
+        lambda device: mfenvs.evaluate(Fading(), n_worlds=2, device=device),
+        lambda device: SymmPMD(Fading(), device=device),
+        lambda device: TDLearning(Fading(), device=device),
+        lambda device: measure_policy(Fading(), None, MeasurementSettings(device=device)),
+    ],
+)
+def test_every_way_to_a_device_says_what_is_missing(make, monkeypatch):
+    for wrong in ("gpu", "cuda:x"):
+        with pytest.raises(ValueError, match=f'device must be "cpu", "cuda".*got {wrong!r}'):
+            make(wrong)
+    monkeypatch.setattr("numba.cuda.is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="needs a GPU of NVIDIA with its driver"):
+        make("cuda:1")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba_cuda" else found(name))
+    with pytest.raises(ImportError, match=r'device="cuda" needs numba-cuda: pip install "mfenvs\[cuda\]"'):
+        make("cuda")
+
+
+def test_the_command_line_refuses_a_device_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("numba.cuda.is_available", lambda: False)
+    folder = tmp_path / "run"
+    words = ["train", "symm-pmd", "Epidemic-v0", "--folder", str(folder), "--device"]
+    for device, message in (("cuda", "needs a GPU of NVIDIA"), ("gpu", 'device must be "cpu", "cuda"')):
+        assert command_line([*words, device]) == 2
+        assert message in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_worlds_are_where_the_networks_are(monkeypatch):
+    assert environment_device("cpu") == "cpu"
+    for there, expected in ((True, "cuda:1"), (False, "cpu")):
+        monkeypatch.setattr("baselines.neural.hyper_parameters.is_available", lambda there=there: there)
+        monkeypatch.setattr("baselines.neural.hyper_parameters.get_device", lambda name: torch.device("cuda:1"))
+        assert environment_device("auto") == expected
+        # Who asks for a GPU is told if the worlds cannot be on it.
+        assert environment_device("cuda") == "cuda:1"
+
+
+def test_a_device_of_torch_has_several_names(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    cpu, current, first, second = map(torch.device, ("cpu", "cuda", "cuda:0", "cuda:1"))
+    assert is_same_device(cpu, cpu)
+    assert is_same_device(current, second)
+    assert not is_same_device(current, first)
+    assert not is_same_device(cpu, first)
+
+
+def test_a_trainer_of_another_device_can_be_loaded_here(tmp_path, monkeypatch):
+    trainer = SymmPMD(Fading(), episodes=1).learn(1)
+    trainer.config = dataclasses.replace(trainer.config, device="cuda")
+    trainer.save(tmp_path / "trainer.npz")
+    monkeypatch.setattr("numba.cuda.is_available", lambda: False)
+    with pytest.raises((ValueError, RuntimeError), match="needs a GPU of NVIDIA"):
+        SymmPMD.load(tmp_path / "trainer.npz", Fading())
+    loaded = SymmPMD.load(tmp_path / "trainer.npz", Fading(), device="cpu")
+    assert loaded.config.device == "cpu"
+    assert loaded.iteration == 1
+    trainer = OnlineMirrorDescent(Fading())
+    trainer.save(tmp_path / "solver.npz")
+    with pytest.raises((TypeError, ValueError), match="unknown hyper-parameter 'device'"):
+        OnlineMirrorDescent.load(tmp_path / "solver.npz", Fading(), device="cpu")
 
 
 def test_without_a_gpu_nothing_of_cuda_is_imported():

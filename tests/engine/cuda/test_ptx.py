@@ -84,3 +84,14 @@ def test_rules_written_for_one_thread_count_atomically(monkeypatch):
     few, many = small("EnergyMarket-v0"), make("Malware-v0")
     assert assert_counts_atomically(compiled(few, HOPPER, monkeypatch)) == "count_at_once"
     assert assert_counts_atomically(compiled(many, HOPPER, monkeypatch)) == "count_in_blocks"
+
+
+def test_observations_compile_into_a_part_of_a_larger_tensor(monkeypatch):
+    """As where observation blocks follow: the array is not contiguous."""
+    device = DryDevice(HOPPER)
+    monkeypatch.setattr("mfenvs.engine.cuda.engine.open_device", lambda index: device)
+    game = make("Epidemic-v0")
+    engine = Engine(game, 2, device="cuda")
+    wide = np.zeros((2, game.n_agents, game.n_features + 2), np.float32)
+    engine._launch(engine._programs.observe, game.n_agents, wide[..., 1:-1], *engine._public())
+    assert ".visible .entry" in device.code("observe_all")

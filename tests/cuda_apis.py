@@ -1,0 +1,282 @@
+"""What APIs and trainers do on a device; run as a script in numba's simulator.
+
+``python cuda_apis.py OUT`` plays on a simulated CUDA device, and pickles what it saw to OUT.
+"""
+
+import dataclasses
+import math
+import pickle
+import sys
+from pathlib import Path
+
+import cuda_plays
+import numpy as np
+import torch
+from cuda_plays import on_host
+
+import mfenvs
+from baselines import PPO, SymmPMD
+from baselines.policy_measures import MeasurementSettings, measure_policy
+from baselines.tabular.temporal_difference import TDLearning
+from mfenvs import Engine, FiniteGame, rule
+from mfenvs.engine import model
+from mfenvs.engine.cuda.device import CudaDevice
+from mfenvs.engine.tensors import as_torch
+from mfenvs.game import NO_PARAMETERS
+
+EPIDEMIC = mfenvs.make("Epidemic-v0", n_agents=5, horizon=3)
+TAXI = mfenvs.make("Taxi-v0", n_agents=6, horizon=4)
+TRACKING = mfenvs.make("LinearQuadratic-v0", n_agents=6, horizon=3)
+SMALL = {"policy_kwargs": {"net_arch": {"pi": [4], "vf": [4]}}, "n_epochs": 1, "batch_size": 8, "seed": 0}
+
+
+@dataclasses.dataclass(kw_only=True)
+class Paying(FiniteGame):
+    """The reward of action 1 is infinite."""
+
+    n_agents: int = 4
+    horizon: int = 5
+    agent_dtype = NO_PARAMETERS
+    n_states = 2
+    n_actions = 2
+    n_branches = 1
+
+    @staticmethod
+    @rule
+    def branch(branch, state, action, agent, world):
+        return action, 1.0
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return math.inf if action == 1 else 0.5
+
+
+@dataclasses.dataclass(kw_only=True)
+class Leaving(Paying):
+    """Action 1 leads to a state that does not exist."""
+
+    @staticmethod
+    @rule
+    def branch(branch, state, action, agent, world):
+        return 7 * action, 1.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Misplaced(Paying):
+    """Action 1 leads to a state whose place does not exist."""
+
+    n_places = 1
+
+
+def tensordicts(device, game, steps, **options):
+    """Episodes of random actions in TorchRL."""
+    env = mfenvs.torchrl_env(game, 2, seed=0, device=device, return_state=True, **options)
+    torch.manual_seed(0)
+    run = env.rollout(steps, break_when_any_done=False)
+    return {".".join(key) if isinstance(key, tuple) else key: run[key].numpy() for key in run.keys(True, True)}
+
+
+def arrays(device):
+    """Steps of our VecEnv for Stable-Baselines3 and of our VectorEnv for gymnasium, over the end of an episode."""
+    found = {}
+    rng = np.random.default_rng(1)
+    env = mfenvs.vec_env(TAXI, 2, device=device, observe="mean-field")
+    env.seed(4)
+    found["reset"] = env.reset()
+    for h in range(5):
+        found[f"masks {h}"] = env.action_masks()
+        observations, rewards, dones, infos = env.step(rng.integers(0, TAXI.action_space.n, 12))
+        found |= {f"observed {h}": observations, f"rewards {h}": rewards, f"dones {h}": dones}
+        for name in infos[0]:
+            found[f"{name} {h}"] = np.array([info[name] for info in infos])
+    message = error_of(lambda: env.step(np.full(12, 99)))
+    found["error"] = np.array([part in message for part in ("actions[0, 0]", "must be in [0, 4], got 99")])
+    vector = mfenvs.vector_env(EPIDEMIC, 2, device=device, observe=["integer-identity", "mean-field"])
+    found["vector"], _ = vector.reset(seed=5)
+    for h in range(4):
+        observations, rewards, *_ = vector.step(rng.integers(0, 2, 10))
+        found |= {f"vector observed {h}": observations, f"vector rewards {h}": rewards}
+    found["state"] = vector._population.state()
+    return found
+
+
+def trained(device):
+    """Networks, tables and Q values after some learning."""
+    found = {}
+    cut = mfenvs.vec_env(EPIDEMIC, 2, device=device, observe="mean-field", max_episode_steps=2)
+    box = mfenvs.vec_env(TRACKING, 2, device=device, observe=["own-parameters", "type-means"])
+    for name, policy, env in (("discrete", "MlpPolicy", cut), ("box", "UnitBoxPolicy", box)):
+        model = PPO(policy, env, n_steps=5, device="cpu", **SMALL).learn(2 * 5 * env.num_envs)
+        found |= {f"{name} {key}": value.numpy() for key, value in model.policy.state_dict().items()}
+        found |= {f"{name} {key}": np.array(value) for key, value in model.measured.items() if "time" not in key}
+        found[f"{name} returns"], found[f"{name} last"] = model._returns, model._last_obs
+    for name, trainer in (("pmd", SymmPMD), ("td", TDLearning)):
+        learner = trainer(EPIDEMIC, episodes=3, device=device)
+        learner.learn(2 * learner.timesteps_per_iteration)
+        found |= {f"{name} {key}": value for key, value in learner._state().items()}
+    return found
+
+
+def evaluated(device):
+    """Measures of policies of three kinds."""
+    model = PPO("MlpPolicy", mfenvs.vec_env(EPIDEMIC, observe="mean-field"), device="cpu", **SMALL)
+    table = np.full(EPIDEMIC.policy_shape, 0.5)
+    found = {
+        name: mfenvs.evaluate(EPIDEMIC, policy, n_worlds=3, device=device).returns
+        for name, policy in (("network", model), ("table", table), ("random", None))
+    }
+    settings = MeasurementSettings(n_worlds=3, deviators_per_world=2, device=device)
+    measured = measure_policy(EPIDEMIC, table, settings).summary
+    return found | {f"measured {key}": np.array(value) for key, value in measured.items()}
+
+
+def refused(device):
+    """Errors of rewards that are infinite."""
+    env = mfenvs.vec_env(Paying(), 2, device=device)
+    model = PPO("MlpPolicy", env, n_steps=4, device="cpu", **SMALL)
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    message = error_of(lambda: model.learn(64))
+    kept = all(torch.equal(before[name], value) for name, value in model.policy.state_dict().items())
+    return {"message": np.array(message), "kept": np.array(kept)}
+
+
+def error_of(call):
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def late_errors():
+    """Errors of wrong steps that nobody looks at until later steps, wrong themselves, have been taken in vain."""
+    found = {}
+    valid, wrong = np.zeros((2, 4), np.int32), np.ones((2, 4), np.int32)
+    for name, game in (("state", Leaving()), ("place", Misplaced())):
+        for n_later in (1, 2):
+            engine = Engine(game, 2, device="cuda")
+            engine.reset(0)
+            engine.step(valid)
+            before = on_host(engine.states)
+            chosen = valid.copy()
+            chosen[1, 2] = 1
+            engine.step(chosen)
+            if name == "place":
+                before = on_host(engine.states)
+                engine.occupancy()
+            for _ in range(n_later):
+                engine.step(wrong)
+            found[f"{name} {n_later}"] = error_of(engine.synchronize)
+            found[f"{name} {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+    for n_later in (1, 2):
+        engine = Engine(EPIDEMIC, 2, device="cuda")
+        engine.reset(0)
+        before = on_host(engine.states)
+        chosen = np.zeros((2, 5), np.int32)
+        chosen[1, 3] = 9
+        engine.step(chosen)
+        for _ in range(n_later):
+            engine.step(np.full((2, 5), 8))
+        found[f"action {n_later}"] = error_of(engine.synchronize)
+        found[f"action {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+    return found
+
+
+def copies():
+    """Number of copies to and from the device in steps of TorchRL, and in rollouts of PPO by their length."""
+    number = [0]
+
+    def counting(method):
+        def counted(*arguments, **named):
+            number[0] += 1
+            return method(*arguments, **named)
+
+        return counted
+
+    kept = {name: getattr(CudaDevice, name) for name in ("upload", "download", "copy")}
+    game = dataclasses.replace(EPIDEMIC, horizon=20)
+    env = mfenvs.torchrl_env(game, 2, seed=0, device="cuda", observe=["one-hot-identity", "mean-field"])
+    now = env.rand_action(env.reset())
+    models = {
+        n: PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=n, device="cpu", **SMALL)
+        for n in (2, 6)
+    }
+    found = {}
+    try:
+        for name, method in kept.items():
+            setattr(CudaDevice, name, counting(method))
+        env.step(now)
+        found["torchrl"] = number[0]
+        for n, learner in models.items():
+            _, callback = learner._setup_learn(100)
+            number[0] = 0
+            assert learner.collect_rollouts(learner.env, callback, learner.rollout_buffer, n)
+            found[f"ppo {n}"] = number[0]
+    finally:
+        for name, method in kept.items():
+            setattr(CudaDevice, name, method)
+    return found
+
+
+def shared_memory():
+    """Whether tensors and the engine's arrays are the same memory, both ways."""
+    engine = Engine(EPIDEMIC, 2, device="cuda")
+    engine.reset(0)
+    states = as_torch(engine.states, engine.tensor_device)
+    states.fill_(1)
+    out = torch.zeros(2, 5, EPIDEMIC.n_features)
+    engine.observe(out)
+    wide = torch.zeros(2, 5, EPIDEMIC.n_features + 3)
+    engine.observe(wide[..., 1:-2])
+    return {
+        "states": bool((on_host(engine.states) == 1).all()),
+        "out": out.numpy(),
+        "wide": wide.numpy(),
+        "records": type_error(lambda: as_torch(np.zeros(2, [("a", "i4")]))),
+    }
+
+
+def type_error(call):
+    try:
+        call()
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+COMPARED = {
+    "torchrl_blocks": lambda device: tensordicts(device, EPIDEMIC, 7, observe=["one-hot-identity", "mean-field"]),
+    "torchrl_masks": lambda device: tensordicts(device, TAXI, 5),
+    "torchrl_box": lambda device: tensordicts(device, TRACKING, 4, observe=["own-parameters", "type-means"]),
+    "arrays": arrays,
+    "trained": trained,
+    "evaluated": evaluated,
+    "refused": refused,
+}
+"""Functions that play on a device and return arrays by name, the same on all devices."""
+
+
+def read_fields_by_name():
+    """Let kernels of the mean-field side, which are Python functions in the simulator, read fields of records."""
+
+    def widened(records):
+        return widen(records).view(np.recarray)
+
+    widen = model.in_double_precision
+    for module in list(sys.modules.values()):
+        if getattr(module, "in_double_precision", None) is widen:
+            module.in_double_precision = widened
+
+
+def main():
+    read_fields_by_name()
+    cuda_plays.simulate_compiled_arithmetic()
+    cuda_plays.use_few_threads()
+    found = {name: play("cuda") for name, play in COMPARED.items()}
+    found |= {"errors": late_errors(), "copies": copies(), "memory": shared_memory()}
+    Path(sys.argv[1]).write_bytes(pickle.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Environments and trainers on a device, in numba's simulator: what they do on the CPU, without copies."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torchrl")
+
+import cuda_apis
+from numpy.testing import assert_allclose, assert_array_equal
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """What was seen on the simulated device."""
+    out = tmp_path_factory.mktemp("cuda") / "simulated.pickle"
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONWARNINGS": "ignore"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, cuda_apis.__file__, str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return pickle.loads(out.read_bytes())
+
+
+@pytest.mark.parametrize("name", cuda_apis.COMPARED)
+def test_what_is_seen_on_the_device_is_what_is_seen_on_the_cpu(simulated, name):
+    expected, found = cuda_apis.COMPARED[name]("cpu"), simulated[name]
+    assert expected.keys() == found.keys()
+    assert expected
+    for what, array in expected.items():
+        assert (found[what].shape, found[what].dtype) == (array.shape, array.dtype), what
+        if array.dtype.kind == "f":
+            # Python computes in double precision where compiled rules compute in single precision.
+            assert_allclose(found[what], array, rtol=1e-4, atol=1e-4, err_msg=what)
+        else:
+            assert_array_equal(found[what], array, err_msg=what)
+
+
+def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(simulated):
+    errors = simulated["errors"]
+    for later in (1, 2):
+        assert "actions[1, 3] at time 0 must be in [0, 1]" in errors[f"action {later}"]
+        assert errors[f"action {later} kept"] == (True, 0)
+        assert "states in [0, 1], which they do not for agent 2 of world 1 at time 1" in errors[f"state {later}"]
+        assert errors[f"state {later} kept"] == (True, 1)
+        expected = (
+            "place of Misplaced must be in [0, 0] for all agents, which it is not for agent 2 of world 1 at time 2"
+        )
+        assert expected in errors[f"place {later}"]
+        assert errors[f"place {later} kept"] == (True, 2)
+
+
+def test_a_step_copies_nothing(simulated):
+    copies = simulated["copies"]
+    assert copies["torchrl"] == 0
+    # What a rollout copies (a snapshot before it, observations and returns after it) does not grow with its length.
+    assert copies["ppo 2"] == copies["ppo 6"] > 0
+
+
+def test_tensors_are_the_memory_of_the_device(simulated):
+    memory = simulated["memory"]
+    assert memory["states"]
+    game = cuda_apis.EPIDEMIC
+    assert memory["out"].shape == (2, 5, game.n_features)
+    assert memory["out"].any()
+    assert_array_equal(memory["wide"][..., 1:-2], memory["out"])
+    assert not memory["wide"][..., 0].any()
+    assert not memory["wide"][..., -2:].any()
+    assert memory["records"] == "array must hold numbers, got records with the fields a"
