@@ -37,6 +37,17 @@ def around(coordinate: Any, side: Any) -> Any:
     return coordinate - side if coordinate >= side else coordinate + side if coordinate < 0 else coordinate
 
 
+@rule
+def moved(branch: Any, state: Any, action: Any, side: Any) -> Any:
+    """The place to which an action and a push of the noise lead."""
+    x, y = state // side, state % side
+    x += (action == FORTH) - (action == BACK)
+    y += (action == UP) - (action == DOWN)
+    x = around(x, side) + (branch == FORTH) - (branch == BACK)
+    y = around(y, side) + (branch == UP) - (branch == DOWN)
+    return around(x, side) * side + around(y, side)
+
+
 @dataclasses.dataclass(kw_only=True)
 class CrowdOnTorus(FiniteGame):
     """Agents on a ``side`` x ``side`` torus move or stay, are pushed by noise, and avoid each other.
@@ -92,12 +103,7 @@ class CrowdOnTorus(FiniteGame):
         """Move by the action, and by the noise of this branch."""
         constants = world.constants
         side, noise = constants.side, constants.noise
-        x, y = state // side, state % side
-        x += (action == FORTH) - (action == BACK)
-        y += (action == UP) - (action == DOWN)
-        x = around(x, side) + (branch == FORTH) - (branch == BACK)
-        y = around(y, side) + (branch == UP) - (branch == DOWN)
-        return around(x, side) * side + around(y, side), 1.0 - noise if branch == STAY else 0.25 * noise
+        return moved(branch, state, action, side), 1.0 - noise if branch == STAY else 0.25 * noise
 
     @staticmethod
     @rule
@@ -108,3 +114,21 @@ class CrowdOnTorus(FiniteGame):
         away = abs(state // side - side // 2) + abs(state % side - side // 2)
         moving = 0.0 if action == STAY else constants.cost
         return 1.0 - away / side - moving - constants.aversion * math.log(crowd(world, state) + SMALLEST)
+
+
+@dataclasses.dataclass(kw_only=True)
+class JostlingCrowdOnTorus(CrowdOnTorus):
+    """The same where a crowd jostles: an agent's own move succeeds the less, the more others are in its place.
+
+    The noise is 1 - (1 - ``noise``) / (1 + S mu(place)), with S places: the table of transitions depends on the
+    population, and is another one at every time.
+    """
+
+    @staticmethod
+    @rule
+    def branch(branch: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """Move by the action, and by the noise of this branch."""
+        constants = world.constants
+        side = constants.side
+        noise = 1.0 - (1.0 - constants.noise) / (1.0 + side * side * crowd(world, state))
+        return moved(branch, state, action, side), 1.0 - noise if branch == STAY else 0.25 * noise

@@ -135,6 +135,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.cumulated import cumulative as cumulative
+from mfenvs.distinct_records import distinct_records
 from mfenvs.field_values import as_python, in_kind
 from mfenvs.finite_rules import (
     aggregate_beside_public_state,
@@ -692,7 +693,7 @@ class FiniteGame(Game):
 
         Averages over these are averages over all agents of a population.
         """
-        distinct, copies = np.unique(self.agents.view(np.ndarray), return_counts=True)
+        distinct, copies = distinct_records(self.agents.view(np.ndarray))
         return distinct, copies / self.n_agents
 
     @property

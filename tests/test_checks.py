@@ -77,6 +77,31 @@ def test_shaped_makes_contiguous_what_has_the_right_kind_already(dtype):
     assert (found == given).all()
 
 
+def test_shaped_aligns_but_does_not_copy_what_must_not_be_written_to():
+    odd = np.zeros(33, np.uint8)[1:].view(np.float64)
+    assert not odd.flags.aligned
+    found = checks.shaped("m", odd, (4,), np.float64)
+    assert found.flags.carray
+    odd.flags.writeable = False
+    kept = np.zeros(4)
+    kept.flags.writeable = False
+    assert checks.shaped("m", kept, (4,), np.float64).base is kept
+    odd = np.zeros(17, np.uint8)[1:].view(np.int32)
+    assert checks.actions(odd, (4,)).flags.carray
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 9)])
+def test_numbers_that_are_not_finite_are_found_in_arrays_of_any_layout(wrong, shape):
+    numbers = np.full(shape, 1.5e308)
+    checks.finite("the sum", numbers)
+    numbers[(-1,) * len(shape)] = wrong
+    single = np.where(np.isfinite(numbers), 1.0, numbers).astype(np.float32)
+    for array in (numbers, numbers.T, single, numbers.tolist()):
+        with pytest.raises(ValueError, match=r"^the sum must be finite, got (nan|-?inf): the rewards add up"):
+            checks.finite("the sum", array)
+
+
 def test_shaped_converts_and_makes_contiguous():
     found = checks.shaped("m", np.arange(6).reshape(3, 2).T, (2, 3), np.float32)
     assert found.dtype == np.float32

@@ -9,11 +9,13 @@ code, and an edited rule is compiled again. The files are those of :mod:`mfenvs.
 import itertools
 import os
 import secrets
+import weakref
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 from numba import config
+from numba._dispatcher import compute_fingerprint
 from numba.core.bytecode import FunctionIdentity
 
 from mfenvs.engine.kernel_cache import KernelCache
@@ -52,6 +54,36 @@ def solver(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that may allocate arrays (solvers, not simulation), cached on disk."""
     options: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
     return _cached(function, numba.njit(nogil=True, **options))
+
+
+def for_types_of(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
+    """The machine code of a kernel for arguments of the types of these, to be called without looking at types.
+
+    A call of a kernel itself finds out the type of every argument, which takes a microsecond where there are many
+    arrays, and may take longer than the kernel. The caller of what this returns must pass arguments of the same
+    types: arrays of the same dtype and number of axes, aligned and C-contiguous where these are (they may be
+    read-only), and float and int where these are.
+
+    Parameters
+    ----------
+    function:
+        A compiled kernel. If it is not yet compiled for these types, it is now.
+    arguments:
+        All its arguments, which are not used but for their types.
+    """
+    if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
+        return function
+    dispatcher: Any = function
+    known = _machine_code.setdefault(dispatcher, {})
+    # numba's own digest of types, by which it finds compiled code too, takes far less time than the types.
+    types = compute_fingerprint(arguments)
+    if types not in known:
+        known[types] = dispatcher.compile(tuple(dispatcher.typeof_pyval(argument) for argument in arguments))
+    return cast(Callable[P, R], known[types])
+
+
+_machine_code: weakref.WeakKeyDictionary[Any, dict[bytes, Callable[..., Any]]] = weakref.WeakKeyDictionary()
+"""What :func:`for_types_of` found for each kernel."""
 
 
 def _cached(function: Callable[P, R], compile_: Callable[..., Any]) -> Callable[P, R]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.acting import draw_actions, draw_box_actions, first_invalid_action, first_invalid_table_row
+from mfenvs.engine.compile import for_types_of
 from mfenvs.engine.counting import new_sums
 from mfenvs.engine.cpu import build_kernels
 from mfenvs.engine.debug import RuleChecks, check_rows
@@ -108,7 +109,10 @@ class Engine:
         first_world = checks.integer("first_world", first_world, 0)
         checks.at_most("first_world", first_world, 2**64 - self.n_worlds)
         self._world_ids = np.uint64(first_world) + np.arange(self.n_worlds, dtype=np.uint64)
-        self._kernels = build_kernels(game.rules, Layout.of(game))
+        self._rules, layout = game.rules, Layout.of(game)
+        self._kernels = build_kernels(self._rules, layout)
+        self._step_of_types: Callable[..., Any] = self._kernels.step
+        self._stepped_dtype: np.dtype[Any] | None = None
         if checks.boolean("keep_accounts", keep_accounts) and self._kernels.accounts is None:
             raise TypeError(f"keep_accounts needs a game with a rule account, got {type(game).__name__}")
         self._keeps_accounts = keep_accounts or (debug and self._kernels.accounts is not None)
@@ -119,7 +123,8 @@ class Engine:
         self._agents = game.agents.view(np.ndarray)
         self._constants, self._initial = game.constants, game.initial
         self._shape = self.n_worlds, game.n_agents
-        self._n_actions, self._states_of_chain = Layout.of(game).n_actions, Layout.of(game).states_of_chain
+        self._observed_shape = *self._shape, game.n_features
+        self._n_actions, self._states_of_chain = layout.n_actions, layout.states_of_chain
         self._action_shape = self._shape + (() if self._n_actions is not None else game.action_space.shape or ())
         if self._n_actions is None:
             assert isinstance(game.action_space, gymnasium.spaces.Box)
@@ -139,7 +144,7 @@ class Engine:
         self._counts = np.zeros((self.n_worlds, game.n_cells), np.float32)
         self._signal = np.zeros((self.n_worlds, game.n_signals), np.float32)
         # The arguments that all steps' kernel calls have in common, put together once: a step takes microseconds.
-        sums = new_sums(game.rules, self.n_worlds, game.n_cells)
+        sums = new_sums(self._rules, self.n_worlds, game.n_cells)
         self._fixed = (self._agents, self._constants, self._counts, sums, self._signal, self._world_ids)
         self._no_rows = np.zeros(self.n_worlds, np.int64)
         self._step_threads = self._threads_for(self.n_worlds, game.n_agents)
@@ -263,10 +268,12 @@ class Engine:
             checked = checks.actions(actions, self._action_shape)
         else:
             checked = checks.box_actions(actions, self._action_shape, *self._action_bounds)
+        has_known_types = checked.dtype is self._stepped_dtype
         if rewards is None:
             rewards = np.empty(self._shape, np.float32)
         else:
             rewards = _buffer("rewards", rewards, self._shape)
+            has_known_types &= rewards.flags.carray
         if self._n_actions is not None and (self._step_threads > 1 or self.debug):
             # A thread that finds a bad action must not find that the other has already moved its worlds.
             self._refuse_action(checked, first_invalid_action(checked, self._n_actions, 0, self.n_worlds))
@@ -276,12 +283,10 @@ class Engine:
         if self._keeps_accounts:
             signal_before, actions_now = self._signal.copy(), checked.copy()
         if self._step_threads == 1:
-            try:
-                wrong = self._kernels.step(
-                    before, checked, after, rewards, *fixed, self.time, self._seed, self._episode, 0, self.n_worlds
-                )
-            except COMPILE_ERRORS as error:
-                raise explained(self.game, error) from None
+            step = self._step_of_types if has_known_types else self._step_for(checked, rewards)
+            wrong = step(
+                before, checked, after, rewards, *fixed, self.time, self._seed, self._episode, 0, self.n_worlds
+            )
         else:
             arguments = before, checked, after, rewards, *fixed, self.time, self._seed, self._episode
             wrong = self._for_worlds(self.n_worlds, self._kernels.step, *arguments)
@@ -306,9 +311,21 @@ class Engine:
         self.is_playing = self.time < self.game.horizon
         return rewards
 
+    def _step_for(self, actions: NDArray[Any], rewards: NDArray[np.float32]) -> Callable[..., Any]:
+        """The compiled step for arrays of the types of these, which is kept if they are of the usual form."""
+        when = self.time, self._seed, self._episode, 0, self.n_worlds
+        arrays = self._states, actions, self._next_states, rewards
+        try:
+            step = for_types_of(self._kernels.step, *arrays, *self._fixed, *when)
+        except COMPILE_ERRORS as error:
+            raise explained(self.game, error) from None
+        if rewards.flags.carray:
+            self._step_of_types, self._stepped_dtype = step, actions.dtype
+        return step
+
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Every agent's observation now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
-        out = _buffer("out", out, (*self._states.shape, self.game.n_features))
+        out = _buffer("out", out, self._observed_shape)
         if self._rule_checks is not None:
             states, _, _, signal, time, elapsed = self._public()
             self._run(self._rule_checks.check_observations, states, signal, time, elapsed)
@@ -604,7 +621,7 @@ class Engine:
             self._kernels.rollout,
             *(plan.policy, plan.deviators, plan.deviations),
             *(run.states, run.actions, run.rewards, self._agents, self._constants, self._initial, run.counts),
-            *(new_sums(game.rules, n_worlds, game.n_cells), np.empty((n_worlds, game.n_signals), np.float32)),
+            *(new_sums(self._rules, n_worlds, game.n_cells), np.empty((n_worlds, game.n_signals), np.float32)),
             np.empty((0, 0), np.int32) if run.public_states is None else run.public_states,
             *(signed(plan.seed), plan.episode, plan.world_ids, plan.starts is not None),
             steps=h,

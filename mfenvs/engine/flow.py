@@ -105,7 +105,16 @@ def move(present: Any, moves: Any, ahead: Any) -> Any:
     """
     n_states = len(present)
     ahead[:] = 0.0
-    for s in range(n_states):
+    # Four rows at a time, added in their order: a law is then read and written a quarter as often.
+    n_in_fours = n_states - n_states % 4
+    for s in range(0, n_in_fours, 4):
+        p, q, u, v = present[s], present[s + 1], present[s + 2], present[s + 3]
+        for t in range(n_states):
+            total = ahead[t] + p * moves[s, t]
+            total += q * moves[s + 1, t]
+            total += u * moves[s + 2, t]
+            ahead[t] = total + v * moves[s + 3, t]
+    for s in range(n_in_fours, n_states):
         for t in range(n_states):
             ahead[t] += present[s] * moves[s, t]
     distance = 0.0

@@ -57,9 +57,8 @@ def check_model(
             f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
             f" {checks.shown(transitions[where].tolist())}{whose} in state {where[-2]} with action {where[-1]}"
         )
-    finite = np.isfinite(rewards)
-    if not finite.all():
-        where = tuple(np.argwhere(~finite)[0])
+    if not checks.are_finite(rewards.reshape(-1)):
+        where = tuple(np.argwhere(~np.isfinite(rewards))[0])
         raise ValueError(
             f"{type(game).__name__}.reward must return finite numbers, got {rewards[where]}{whose} in state"
             f" {where[-2]} with action {where[-1]}"
@@ -128,7 +127,11 @@ def _build(
     is_infinite: bool,
 ) -> ModelKernels:
     count = _count_mean_field_rule(rules, n_states, n_actions, counts_state_actions)
-    fill = rows_rule(transition, reward) if branch is None else branches_rule(branch, reward, n_branches)
+    fill = (
+        rows_rule(transition, reward, n_states, n_actions)
+        if branch is None
+        else branches_rule(branch, reward, n_branches)
+    )
     varies = reads_population(transition if branch is None else branch)
     dynamics = dynamics_rule(count, fill, earn_rule(reward), varies)
     flow = (stationary_flow_rule if is_infinite else flow_rule)(dynamics)

@@ -102,8 +102,11 @@ def earn_rule(reward: Rule) -> Rule:
 
 
 @functools.cache
-def rows_rule(transition: Rule, reward: Rule) -> Rule:
-    """Make the rule that tabulates a game's rules ``transition`` and ``reward``."""
+def rows_rule(transition: Rule, reward: Rule, n_states: int, n_actions: int) -> Rule:
+    """Make the rule that tabulates a game's rules ``transition`` and ``reward``.
+
+    The numbers of states and actions are known to the compiler.
+    """
     earn = earn_rule(reward)
 
     @rule
@@ -127,7 +130,7 @@ def rows_rule(transition: Rule, reward: Rule) -> Rule:
         total: Any,
     ) -> Any:
         """Ask for all states that are not yet known as successors of s and a, and keep those that are."""
-        n_states, n_kept = len(transitions), transitions.shape[2]
+        n_kept = transitions.shape[2]
         known = room.n_found[s, a]
         for k in range(known):
             room.places[successors[s, a, k]] = 1
@@ -162,7 +165,7 @@ def rows_rule(transition: Rule, reward: Rule) -> Rule:
         rewards: Any,
     ) -> Any:
         """Write P(mu) and R(mu), averaged over ``agents`` by their ``shares``; return whether there was room."""
-        n_states, n_actions, n_kept = transitions.shape
+        n_kept = transitions.shape[2]
         if successors is None:
             # In one loop, in which the compiler finds what the two rules have in common.
             for s in range(n_states):

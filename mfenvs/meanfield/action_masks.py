@@ -30,9 +30,10 @@ def allowed_actions(game: FiniteGame) -> NDArray[np.bool_] | None:
     ValueError
         If it allows different agents different actions, or none at all in some state.
     """
-    kernel = build_kernels(game.rules, Layout.of(game)).masks
-    if kernel is None:
+    if game.allowed is None:
         return None
+    kernel = build_kernels(game.rules, Layout.of(game)).masks
+    assert kernel is not None
     kind, (n_times, n_states, n_actions) = type(game).__name__, game.policy_shape
     distinct = np.unique(game.agents.view(np.ndarray))
     states = np.arange(n_states, dtype=game.state_dtype)[None]

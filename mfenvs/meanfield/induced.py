@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.engine.compile import for_types_of
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
@@ -25,6 +26,7 @@ from mfenvs.meanfield.dynamic_programming import (
 )
 from mfenvs.meanfield.public_tree import public_tree
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
+from mfenvs.meanfield.recomputed_tables import RecomputedTables, is_too_large
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES, TransitionTables
 from mfenvs.play import tabulate
 from mfenvs.rules import World
@@ -37,6 +39,9 @@ NUMBERS_AT_A_TIME = 2**22
 
 MASKED_GAIN = 1e-9
 """Value, relative to that of the policy, above which masked actions count as better than allowed ones."""
+N_INPUTS = FlowArrays._fields.index("mu")
+"""Number of the arrays of a compiled flow before its results."""
+
 NEARLY_STATIONARY = 1e-8
 """Residual of a stationary flow above which a warning is given."""
 
@@ -162,13 +167,22 @@ class InducedGame:
         self.allowed = allowed_actions(game)
         """Whether the rule ``allowed`` allows an action, shape (T, S, A), or (1, S, A) if that is the same at all
         times; None if all are allowed. Best and soft responses take no others."""
-        # Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again.
-        self._work = self.flow_arrays()
-        self._q = np.empty(self.policy_shape)
+        self._flow_kernel: Callable[..., float] | None = None
+        self._gap_kernel: Callable[..., tuple[float, float]] | None = None
         self._check_every_agent()
         if game.is_infinite:
             self._check_no_time()
-        _warn_unless_stationary(self._flow_in_work(self.uniform_policy()))
+        self._work: FlowArrays
+        """Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again."""
+        self._recomputed: RecomputedTables | None = None
+        """What exploitability() uses in the place of :attr:`_work` where that would be too large."""
+        if is_too_large(self._tables):
+            self._recomputed = RecomputedTables(self._tables, self.initial, self.allowed, ON_AVERAGE)
+            self._recomputed.laws(self.uniform_policy())
+        else:
+            self._q = np.empty(self.policy_shape)
+            self._work_in(self.flow_arrays())
+            _warn_unless_stationary(self._flow_in_work(self.uniform_policy()))
 
     @property
     def is_sparse(self) -> bool:
@@ -228,8 +242,8 @@ class InducedGame:
         RuntimeWarning
             If the search for a stationary flow did not converge: the population may cycle for ever.
         """
-        law, arrays = self.policy("policy", policy), self._starting_at(start, self.flow_arrays())
-        residual = self.kernels.flow(law, arrays)
+        law, arrays = self.policy("policy", policy), self._starting_at(start, self._new_results())
+        residual = self._fill_flow(law, arrays)
         if residual < 0.0:
             residual, arrays = self.filled(
                 lambda arrays: self.kernels.flow(law, self._starting_at(start, arrays)), self.more_room(arrays)
@@ -337,14 +351,13 @@ class InducedGame:
         RuntimeWarning
             As for :meth:`flow`.
         """
-        if self.game.n_populations > 1:
+        if self._recomputed is not None or self.game.n_populations > 1:
             return float(self.exploitabilities(policy, temperature=temperature, start=start).max())
         law, tau = self.policy("policy", policy), _temperature(temperature)
         _warn_unless_stationary(self._flow_in_work(law, start))
-        work = self._work
-        problem = work.initial, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount
-        best, own = gap_kernel(law, *problem, self._q, work.values)
-        return self._gain(best, own)
+        if self._gap_kernel is None:
+            self._gap_kernel = for_types_of(gap_kernel, law, *self._problem, tau, *self._in_values)
+        return self._gain(*self._gap_kernel(law, *self._problem, tau, *self._in_values))
 
     def exploitabilities(self, policy: Any, *, temperature: float = 0.0, start: ArrayLike | None = None) -> Array:
         """Exploitability of each population, shape (P,): the gain of a best response for one of its agents.
@@ -363,16 +376,16 @@ class InducedGame:
         RuntimeWarning
             As for :meth:`flow`.
         """
-        if self.game.n_populations == 1:
+        if self.game.n_populations == 1 and self._recomputed is None:
             return np.array([self.exploitability(policy, temperature=temperature, start=start)])
         law, tau = self.policy("policy", policy), _temperature(temperature)
-        _warn_unless_stationary(self._flow_in_work(law, start))
-        work = self._work
-        best, own = np.empty(self.n_states), np.empty(self.n_states)
-        start_values_kernel(
-            *(law, work.transitions, work.successors, work.rewards, self.allowed, tau, work.discount),
-            *(self._q, work.values, best, own),
-        )
+        if self._recomputed is not None:
+            self._refuse_start(start)
+            best, own = self._recomputed.start_values(law, tau)
+        else:
+            _warn_unless_stationary(self._flow_in_work(law, start))
+            best, own = np.empty(self.n_states), np.empty(self.n_states)
+            start_values_kernel(law, *self._problem[1:], tau, *self._in_values, best, own)
         laws = self.game.initial_by_population
         # States in which nobody starts may have values that are not finite.
         starts = [np.flatnonzero(row) for row in laws]
@@ -383,7 +396,8 @@ class InducedGame:
     def _gain(self, best: float, own: float) -> float:
         """The gain of a best response, whose value is checked, over the policy."""
         if not math.isfinite(best - own):
-            check_model(self.game, self._work.transitions, self._work.rewards, ON_AVERAGE)
+            if self._recomputed is None:
+                check_model(self.game, self._work.transitions, self._work.rewards, ON_AVERAGE)
             checks.finite("the values of the best response and of the policy", (best, own))
         if self.allowed is not None and best - own < -MASKED_GAIN * max(1.0, abs(own)):
             raise ValueError(
@@ -489,27 +503,56 @@ class InducedGame:
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
         return dataclasses.replace(flow_of(arrays), mu=law.copy())
 
+    def _refuse_start(self, start: ArrayLike | None) -> None:
+        if start is not None and not self.game.is_infinite:
+            raise ValueError("start is for infinite games: the flow of a game that ends begins at its initial law")
+
+    def _new_results(self) -> FlowArrays:
+        """Arrays for a flow that is kept; the others are those of :attr:`_work`."""
+        if self._recomputed is not None:
+            return self.flow_arrays()
+        work, (transitions, successors, room) = self._work, self._tables.new()
+        mu, rewards = np.empty(self.policy_shape), np.empty(self.policy_shape)
+        return FlowArrays._make((*work[:N_INPUTS], mu, transitions, successors, room, work.status, rewards))
+
+    def _fill_flow(self, law: Array, arrays: FlowArrays) -> float:
+        """Call the kernel of the flow of a policy; return what it returns.
+
+        ``arrays`` must be of the form in which this game keeps its tables.
+        """
+        if self._flow_kernel is None:
+            try:
+                self._flow_kernel = for_types_of(self.kernels.flow, law, arrays)
+            except COMPILE_ERRORS as error:
+                raise explained(self.game, error) from None
+        return self._flow_kernel(law, arrays)
+
     def _starting_at(self, start: ArrayLike | None, arrays: FlowArrays) -> FlowArrays:
         """Arrays whose flow begins at a law of states (S,) of an infinite game, if one is given."""
         if start is None:
             return arrays
-        if not self.game.is_infinite:
-            raise ValueError("start is for infinite games: the flow of a game that ends begins at its initial law")
+        self._refuse_start(start)
         return arrays._replace(initial=checks.probabilities("start", start, (self.n_states,)))
 
     def _flow_in_work(self, law: Array, start: ArrayLike | None = None) -> float:
         """Compute the flow of a policy in the scratch arrays; return its residual."""
-        residual: float = self.kernels.flow(law, self._starting_at(start, self._work))
+        residual = self._fill_flow(law, self._starting_at(start, self._work))
         if residual < 0.0:
-            arrays = self.more_room(self._work)
-            residual, self._work = self.filled(
-                lambda arrays: self.kernels.flow(law, self._starting_at(start, arrays)), arrays
+            residual, arrays = self.filled(
+                lambda arrays: self.kernels.flow(law, self._starting_at(start, arrays)),
+                self.more_room(self._work),
             )
-        work = self._work
-        rows = work.transitions.reshape(-1, work.transitions.shape[-1])
-        if checks.first_invalid_row(rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
-            check_model(self.game, work.transitions, work.rewards, ON_AVERAGE)
+            self._work_in(arrays)
+        if checks.first_invalid_row(self._rows, checks.PROBABILITY_TOLERANCE, -checks.PROBABILITY_TOLERANCE) >= 0:
+            check_model(self.game, self._work.transitions, self._work.rewards, ON_AVERAGE)
         return residual
+
+    def _work_in(self, arrays: FlowArrays) -> None:
+        """Take arrays as :attr:`_work`, and put together what every call of a kernel has of them."""
+        self._work, table = arrays, arrays.transitions
+        self._rows = table.reshape(-1, table.shape[-1])
+        self._problem = arrays.initial, table, arrays.successors, arrays.rewards, self.allowed
+        self._in_values = arrays.discount, self._q, arrays.values
 
     def _scratch_for(self, flow: Flow) -> Array:
         return value_scratch(self.n_states, self.game.discount, is_sparse=flow.successors is not None)
@@ -531,8 +574,12 @@ class InducedGame:
         n_kept = self.n_states
         if flow.successors is not None and np.ndim(flow.transitions):
             n_kept = np.shape(flow.transitions)[-1]
-        for name, shape in (("transitions", (*self.policy_shape, n_kept)), ("rewards", self.policy_shape)):
-            found = getattr(flow, name)
+        for name, found, shape in (
+            ("transitions", flow.transitions, (*self.policy_shape, n_kept)),
+            ("rewards", flow.rewards, self.policy_shape),
+        ):
+            if type(found) is np.ndarray and found.shape == shape and found.dtype is checks.FLOAT64:
+                continue  # The usual case, kept short: solving a small game takes microseconds.
             if np.shape(found) != shape or np.asarray(found).dtype != np.float64:
                 raise ValueError(
                     f"flow.{name} must be float64 of shape {shape}, as this game's flows are, got shape"
@@ -639,11 +686,20 @@ def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
 
     Tables that are the same at all times are read-only views of one that several flows have in common.
     """
-    tables, n_times = [arrays.transitions, arrays.successors], len(arrays.mu)
-    for i, table in enumerate(tables):
-        if table is not None and len(table) == 1:
-            tables[i] = np.broadcast_to(table, (n_times, *table.shape[1:]))
-    return Flow(arrays.mu, tables[0], arrays.rewards, residual, tables[1])
+    transitions, successors, n_times = arrays.transitions, arrays.successors, len(arrays.mu)
+    if len(transitions) == 1:
+        transitions = _repeated(transitions, n_times)
+    if successors is not None and len(successors) == 1:
+        successors = _repeated(successors, n_times)
+    return Flow(arrays.mu, transitions, arrays.rewards, residual, successors)
+
+
+def _repeated(table: NDArray[Any], n_times: int) -> NDArray[Any]:
+    """A read-only view (T, ...) of a table (1, ...), as np.broadcast_to makes it in four times the time."""
+    shape, strides = (n_times, *table.shape[1:]), (0, *table.strides[1:])
+    view: NDArray[Any] = np.ndarray(shape, table.dtype, table, 0, strides)
+    view.flags.writeable = False
+    return view
 
 
 def refuse_public_tree(induced: InducedGame, what: str) -> None:

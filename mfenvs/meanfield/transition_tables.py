@@ -90,6 +90,11 @@ class TransitionTables:
             self.check_dense()
 
     @property
+    def varies(self) -> bool:
+        """Whether P may depend on the population or the time."""
+        return self.kernels.varies
+
+    @property
     def _is_affordable(self) -> bool:
         return self.game.n_states**2 * self.game.n_actions <= MOST_DENSE_ENTRIES
 

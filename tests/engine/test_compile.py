@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from mfenvs.engine.compile import for_types_of, kernel
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
@@ -19,6 +21,32 @@ def test_kernels_are_shared_by_games_of_equal_rules():
     assert a is b
     c = RockPaperScissors(n_agents=3)
     assert build_kernels(c.rules, Layout.of(c)) is not a
+
+
+@kernel
+def add_up(numbers, factor, out):
+    total = 0.0
+    for x in numbers:
+        total += factor * x
+    out[0] = total
+
+
+def test_machine_code_for_known_types():
+    """It is compiled once for equal types, whatever the values; for other types it is other code."""
+    out, numbers = np.zeros(1), np.arange(3.0)
+    found = for_types_of(add_up, numbers, 2.0, out)
+    assert found is for_types_of(add_up, np.ones(9), 0.5, np.ones(4))
+    for one in (numbers, np.ones(7)):
+        found(one, 3.0, out)
+        assert out[0] == 3.0 * one.sum()
+    single = numbers.astype(np.float32)
+    other = for_types_of(add_up, single, 2.0, out)
+    assert other is not found
+    other(single, 2.0, out)
+    assert out[0] == 6.0
+    assert len(add_up.overloads) == 2
+    with pytest.raises(TypeError, match="Signature mismatch"):
+        for_types_of(add_up, numbers, out)
 
 
 SCRIPT = """

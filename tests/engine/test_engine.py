@@ -107,6 +107,27 @@ class TestTheSameWhoeverAsks:
             assert np.array_equal(again[0], states)
             assert np.array_equal(again[1], rewards)
 
+    @by_game()
+    def test_of_arrays_of_any_layout(self, game):
+        """One engine is given arrays of all layouts by turns, of which each is compiled or copied for itself."""
+        actions, worlds = actions_of(game, 2).astype(np.int32), (2, game.n_agents)
+        states, rewards = play(Engine(game, 2), actions, seed=1)
+        odd = np.empty(1 + 4 * actions[0].size, np.uint8)[1:].view(np.int32).reshape(worlds)
+        wide, turned = np.full((2, 2 * game.n_agents), np.nan, np.float32), np.empty(worlds[::-1], np.float32)
+        engine = Engine(game, 2)
+        for round_ in range(3):
+            engine.reset(seed=1)
+            for h, wanted in enumerate(actions):
+                odd[...] = wanted
+                kept = wanted.copy()
+                kept.flags.writeable = False
+                chosen = (wanted, odd, kept, wanted.astype(np.int64), np.asfortranarray(wanted))[(h + round_) % 5]
+                out = (None, wide[:, ::2], turned.T, np.empty(worlds, np.float32))[(h // 2 + round_) % 4]
+                assert np.array_equal(engine.step(chosen, out), rewards[h])
+                assert out is None or np.array_equal(out, rewards[h])
+                assert np.array_equal(engine.states, states[h + 1])
+        assert np.isnan(wide[:, 1::2]).all()
+
     def test_by_the_ids_of_worlds(self):
         policy = random_policy(np.random.default_rng(0), *table(TINY))
         run = Engine(TINY, 6).rollout(policy, seed=2)

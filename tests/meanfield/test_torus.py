@@ -82,10 +82,10 @@ def test_what_is_too_large_for_dense_arrays_is_refused():
 SCALE = """
 from pathlib import Path
 import numpy as np
-from benchmarks.crowd_on_torus import CrowdOnTorus
+from benchmarks.crowd_on_torus import {kind}
 from mfenvs import InducedGame
 
-induced = InducedGame(CrowdOnTorus(side={side}))
+induced = InducedGame({kind}(side={side}))
 policy = induced.uniform_policy()
 flow = induced.flow(policy)
 answer = induced.best_response(flow)
@@ -98,13 +98,21 @@ print(int(status["VmHWM"].split()[0]) / 2**20)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("side", "gigabytes"), [(100, 1.0), (316, 4.0)])
-def test_memory(side, gigabytes):
+@pytest.mark.parametrize(
+    ("kind", "side", "gigabytes"),
+    [("CrowdOnTorus", 100, 1.0), ("CrowdOnTorus", 316, 4.0), ("JostlingCrowdOnTorus", 316, 4.0)],
+)
+def test_memory(kind, side, gigabytes):
     """Peak memory of a process that computes a flow of 50 steps, its best response and its exploitability.
 
-    That of ``resource.getrusage`` would be at least that of the process which started it.
+    The jostling crowd's table of transitions is another one at every time. The peak of ``resource.getrusage``
+    would be at least that of the process which started it.
     """
     found = subprocess.run(
-        [sys.executable, "-c", SCALE.format(side=side)], capture_output=True, text=True, check=True, timeout=600
+        [sys.executable, "-c", SCALE.format(kind=kind, side=side)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
     )
     assert float(found.stdout) < gigabytes
