@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One thread each: the machines that test this are small, and threads that spin beside each other crawl.
-ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=agg
+# One thread each: the machines that test this are small, and threads that spin beside each other crawl. Bytecode is kept,
+# whatever the environment says: tests start processes, which would all compile every module anew.
+ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=agg PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test test-slow test-all lint docker-lint setup clean
 

@@ -1,5 +1,6 @@
 """One thread for everything, and hypothesis without clocks or chance: set before numba and torch load."""
 
+import gc
 import os
 import sys
 
@@ -16,3 +17,13 @@ if "torch" in sys.modules:
 
 settings.register_profile("mfenvs", deadline=None, derandomize=True)
 settings.load_profile("mfenvs")
+
+# The search for garbage goes through all that numba, torch and the tests hold: a tenth of a run, with Python's own
+# thresholds.
+gc.set_threshold(20_000, 10, 50)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()

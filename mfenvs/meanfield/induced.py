@@ -198,9 +198,9 @@ class InducedGame:
         """The policy that takes every allowed action with the same probability, shape (T, S, A)."""
         if self.allowed is None:
             return np.full(self.policy_shape, 1.0 / self.n_actions)
-        return np.array(
-            np.broadcast_to(self.allowed / self.allowed.sum(axis=-1, keepdims=True), self.policy_shape)
-        )
+        # In the order of other policies, for which kernels are compiled: a copy keeps the order of strides.
+        law = self.allowed / self.allowed.sum(axis=-1, keepdims=True)
+        return np.array(np.broadcast_to(law, self.policy_shape), order="C")
 
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
         """P(., ., mu), shape (S, A, S), and R(., ., mu), shape (S, A), at a state-action law mu (S, A).

@@ -139,7 +139,7 @@ def test_gymnasiums_wrappers_work(case):
     np.testing.assert_allclose(infos["episode"]["r"], total, rtol=1e-5)
 
 
-@pytest.mark.parametrize("agent", [None, 1])
+@pytest.mark.parametrize("agent", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_representative_agent(case, observe, agent):
     single = gymnasium.make(case.id, agent=agent, observe=observe, **case.constants)
     check_env(single.unwrapped)
@@ -162,7 +162,9 @@ def test_gymnasium_vectorises_representative_agents(case):
         assert vector.observation_space.contains(observations)
 
 
+@pytest.mark.slow
 def test_narrow_actions_are_actions(case):
+    """The step is compiled for each type; in ``make test``, tests of the engine have one game for all types."""
     vector = mfenvs.vector_env(case.game())
     space = case.game().action_space
     if not isinstance(space, gymnasium.spaces.Discrete):

@@ -52,7 +52,16 @@ def at_home(**constants):
     return Tabulated(**{**defaults, "first": (1, 0, 0), **constants})
 
 
-@pytest.mark.parametrize("constants", [{}, {"discount": 0.5, "horizon": 6}], ids=["one step", "for ever"])
+once_and_for_ever = pytest.mark.parametrize(
+    "constants",
+    [
+        pytest.param({}, id="one step"),
+        pytest.param({"discount": 0.5, "horizon": 6}, id="for ever", marks=pytest.mark.slow),
+    ],
+)
+
+
+@once_and_for_ever
 def test_mirror_descent_finds_the_equilibrium_of_one_state(constants):
     """Each iteration shrinks the distance of the log-odds from those of the equilibrium by about a half."""
     options = LINEAR | {"n_updates": 300, "munchausen": 1.0, "temperature": 1.0}
@@ -62,7 +71,7 @@ def test_mirror_descent_finds_the_equilibrium_of_one_state(constants):
     assert trainer.policy.probabilities.shape == trainer.game.policy_shape
 
 
-@pytest.mark.parametrize("constants", [{}, {"discount": 0.5, "horizon": 6}], ids=["one step", "for ever"])
+@once_and_for_ever
 def test_fictitious_play_finds_the_equilibrium_of_one_state(constants):
     options = LINEAR | {"n_updates": 150, "n_average_updates": 150, "average_learning_rate": 0.02}
     trainer = AverageNetworkFictitiousPlay(at_home(**constants), **options)
@@ -109,7 +118,12 @@ def test_it_is_mirror_descent():
     ("trainer_class", "options", "share"),
     [
         (DeepMirrorDescent, {"temperature": 0.5}, 0.25),
-        (AverageNetworkFictitiousPlay, {"n_average_updates": 300, "average_learning_rate": 5e-3}, 0.15),
+        pytest.param(
+            AverageNetworkFictitiousPlay,
+            {"n_average_updates": 300, "average_learning_rate": 5e-3},
+            0.15,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_policies_approach_the_equilibrium_of_the_beach_bar(trainer_class, options, share):

@@ -69,6 +69,7 @@ def test_networks_are_those_of_the_population():
         np.testing.assert_allclose(found[k], law / law.sum(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_lowers_every_population_s_exploitability(tmp_path):
     game = Bold(n_agents=400, hunger=6.0, horizon=3)
     model = PPO(

@@ -1,4 +1,4 @@
-"""Every classic game through PettingZoo and Stable-Baselines3, and, slowly, gymnasium and all checks."""
+"""Every classic game through PettingZoo, Stable-Baselines3 and gymnasium, and with all checks."""
 
 import contextlib
 import io
@@ -7,6 +7,7 @@ import re
 import gymnasium
 import numpy as np
 import pytest
+from classic_names import NAMES, by_name
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import parallel_api_test
 
@@ -22,14 +23,12 @@ SMALL = {
 }
 """Constants with which large games are small."""
 
-NAMES = list(registered_games("classic"))
-
 
 def small(name, **constants):
     return make(name, **SMALL.get(name, {}), **constants)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@by_name
 def test_apis(name):
     game = small(name, n_agents=6)
     with contextlib.redirect_stdout(io.StringIO()):

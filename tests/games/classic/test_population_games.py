@@ -172,7 +172,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "constants", "oracle"), CASES, ids=[f"{c[0]}-{k}" for k, c in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("name", "constants", "oracle"),
+    [
+        # Many constants that differ from the default ones need kernels of their own.
+        pytest.param(*case, id=f"{case[0]}-{k}", marks=pytest.mark.slow if len(case[1]) > 2 else ())
+        for k, case in enumerate(CASES)
+    ],
+)
 def test_exploitabilities(name, constants, oracle):
     # Whole numbers of agents in every population, so that no rounding changes how large they are.
     game = make(name, **{"n_agents": 1200, **constants})

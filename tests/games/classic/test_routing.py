@@ -137,8 +137,14 @@ def random_policy(induced, seed):
     return weights / weights.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("rounding", ["down", "random"])
-@pytest.mark.parametrize("town", [TOWN, {"step_length": 0.131, "horizon": 37}], ids=["town", "braess"])
+@pytest.mark.parametrize("rounding", [pytest.param("down", marks=pytest.mark.slow), "random"])
+@pytest.mark.parametrize(
+    "town",
+    [
+        pytest.param(TOWN, id="town"),
+        pytest.param({"step_length": 0.131, "horizon": 37}, id="braess", marks=pytest.mark.slow),
+    ],
+)
 def test_values_are_those_of_vehicles_followed_by_name(town, rounding):
     game = make("DynamicRouting-v0", rounding=rounding, **town)
     induced = InducedGame(game)
@@ -160,6 +166,7 @@ def table_of(game, shares):
     return policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_length", [0.05, 0.25])
 def test_a_link_more_makes_everybody_slower(step_length):
     """Equilibria of Braess's network in closed form: 3.75 on all ways with the link B-C, 3.5 without it.

@@ -106,7 +106,9 @@ def expected_settlement(retail, feed_in, need, made, scale, nu):
     return mean_of(stats.t(nu), settled, -1 / scale, 0, 1 / scale)
 
 
-@pytest.mark.parametrize("orders", ["interpolated", "step", "linear"])
+@pytest.mark.parametrize(
+    "orders", ["interpolated", *(pytest.param(orders, marks=pytest.mark.slow) for orders in ("step", "linear"))]
+)
 @pytest.mark.parametrize("hour", [3, 12])
 def test_the_mean_field_is_that_of_the_specification(orders, hour):
     """Price, rewards and transitions at a random population, of all that is played in it."""
@@ -155,6 +157,7 @@ def test_the_end_of_the_day_settles_the_charge():
     assert gained == pytest.approx(game.feed_in * half * game.efficiency, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_simulated_steps_draw_what_the_mean_field_averages():
     """By the draws themselves: bins by a uniform number, errors by a Student-t one."""
     game = binned(orders="step")
@@ -211,6 +214,7 @@ def test_groups_have_the_degrees_of_freedom_of_the_markets_law(monkeypatch):
     assert_allclose(game.groups["degrees_of_freedom"], np.where(game.groups["type"] == 3, 20, 6))
 
 
+@pytest.mark.slow
 def test_mirror_descent_finds_its_equilibrium():
     game = binned(n_agents=1000)
     trainer = OnlineMirrorDescent(game, learning_rate=0.5)

@@ -130,10 +130,11 @@ def simulate(game, states, actions, time, signal, errors):
 @pytest.mark.parametrize(
     ("orders", "actions"),
     [
-        *((orders, "box") for orders in ORDERS),
-        ("interpolated", "discrete"),
-        pytest.param("step", "discrete", marks=pytest.mark.slow),
-        pytest.param("linear", "discrete", marks=pytest.mark.slow),
+        (orders, actions)
+        if (orders, actions) == ("interpolated", "box")
+        else pytest.param(orders, actions, marks=pytest.mark.slow)
+        for actions in ("box", "discrete")
+        for orders in ORDERS
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"dynamic_tariffs": True, "fee": 0.01, "step_minutes": 15, "horizon": 96}])

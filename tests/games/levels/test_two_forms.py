@@ -136,7 +136,7 @@ class Pond(LevelGame):
 
 
 class TestOwnGames:
-    @pytest.mark.parametrize("states", ["grid", "continuous"])
+    @pytest.mark.parametrize("states", [pytest.param("grid", marks=pytest.mark.slow), "continuous"])
     def test_of_levels(self, states):
         engine = Engine(Pond(states=states), debug=True)
         first = engine.game.levels_of(engine.reset(seed=0))[0, :, 0]

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from oracles import best_forever, chain, deterministic_policies, forever, stationary
 from shy import Shy
 from small_games import auction, auction_arrays, crowd
+from stationary_models import busy, malware
 from tabulated import Tabulated, random_tabulated, tabulated_arrays
 
 from mfenvs import InducedGame, make
@@ -14,12 +15,9 @@ from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.meanfield.stationary import Equilibrium, find_equilibrium, threshold_search
 
-MALWARE = InducedGame(make("Malware-v0"))
-BUSY = Tabulated(discount=0.8, pull=0.7, crowding=0.6)
-
 
 def test_malware_mixes_at_one_level():
-    found = find_equilibrium(MALWARE)
+    found = find_equilibrium(malware())
     assert found.converged
     assert found.largest_gap <= 1e-9
     (mixed,) = np.flatnonzero(found.policy[0].max(axis=1) < 1.0)
@@ -28,12 +26,12 @@ def test_malware_mixes_at_one_level():
     value, law, _, largest = malware_value(share * repair_from(48) + (1 - share) * repair_from(49))
     assert_allclose([found.value, largest], [value, 0.0], atol=1e-7)
     assert_allclose(found.state_law, law, atol=1e-10)
-    (exact,) = threshold_search(MALWARE).equilibria
+    (exact,) = threshold_search(malware()).equilibria
     assert_allclose(found.value, exact.value, atol=1e-8)
 
 
 def test_the_damped_iteration_alone_is_slow_and_says_so():
-    found = find_equilibrium(MALWARE, max_iterations=30, polish=False)
+    found = find_equilibrium(malware(), max_iterations=30, polish=False)
     assert not found.converged
     assert found.reason == "no policy with a gap within 1e-09 in 30 iterations"
     assert found.iterations == len(found.gaps) == 30
@@ -143,4 +141,4 @@ def test_without_interaction_it_is_the_best_policy_of_all():
 )
 def test_bad_arguments_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
-        find_equilibrium(InducedGame(BUSY), **arguments)
+        find_equilibrium(busy(), **arguments)

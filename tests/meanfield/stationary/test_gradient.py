@@ -1,25 +1,28 @@
 """Derivatives of social welfare against difference quotients of values along random directions."""
 
+import functools
+
 import numpy as np
 import pytest
 from malware_arrays import repair_from
 from numpy.testing import assert_allclose
 from oracles import chain, deterministic_policies, forever, stationary
 from small_games import auction
+from stationary_models import BUSY, busy, malware
 from tabulated import Tabulated, tabulated_arrays
 
-from mfenvs import InducedGame, make
+from mfenvs import InducedGame
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.meanfield.stationary import NotDifferentiableError, welfare_gradient
 
-BUSY = Tabulated(discount=0.8, pull=0.7, crowding=0.6)
-MALWARE = InducedGame(make("Malware-v0"))
-GAMES = {
-    "malware": MALWARE,
-    "auction": InducedGame(auction(discount=0.8, heterogeneity=0.25)),
-    "busy": InducedGame(BUSY),
-}
-by_game = pytest.mark.parametrize("name", GAMES)
+by_game = pytest.mark.parametrize("name", ["malware", "auction", "busy"])
+
+
+@functools.cache
+def induced_game(name):
+    if name == "auction":
+        return InducedGame(auction(discount=0.8, heterogeneity=0.25))
+    return {"malware": malware, "busy": busy}[name]()
 
 
 def a_policy(rng, induced):
@@ -39,7 +42,7 @@ def forward(f, step=2e-4):
 @by_game
 @pytest.mark.parametrize("seed", range(3))
 def test_the_derivatives_at_random_policies(name, seed):
-    induced, rng = GAMES[name], np.random.default_rng(seed)
+    induced, rng = induced_game(name), np.random.default_rng(seed)
     # Away from the edges, so that steps of a few thousandths lead to policies.
     policy = 0.9 * a_policy(rng, induced) + 0.1 * induced.uniform_policy()
     found, own = welfare_gradient(induced, policy), induced.flow(policy)
@@ -56,7 +59,7 @@ def test_the_derivatives_at_random_policies(name, seed):
 @by_game
 def test_the_derivatives_at_corners(name):
     """Counts are at the ends of their ranges there."""
-    induced, rng = GAMES[name], np.random.default_rng(1)
+    induced, rng = induced_game(name), np.random.default_rng(1)
     eye = np.eye(induced.n_actions)
     for _ in range(3):
         policy = eye[rng.integers(0, induced.n_actions, induced.n_states)][None]
@@ -92,7 +95,7 @@ def test_against_plain_numpy():
             law = stationary(chain(table, p))
         return np.array(BUSY.first) @ forever(table, p, r, 0.8)
 
-    found = welfare_gradient(GAMES["busy"], policy)
+    found = welfare_gradient(busy(), policy)
     for _ in range(3):
         direction = rng.dirichlet(np.ones(2), 3) - policy
         expected = central(lambda t, d=direction: value(policy + t * d))
@@ -147,7 +150,7 @@ def test_a_class_that_an_unplayed_action_leaves():
     """Malware that is repaired below a level only: level 0 is never left, and neither is level 1."""
     policy = np.ascontiguousarray(repair_from(50)[:, ::-1])
     with pytest.raises(NotDifferentiableError, match=r"jumps at this policy: .* action 0 in state 0"):
-        welfare_gradient(MALWARE, policy)
+        welfare_gradient(malware(), policy)
 
 
 def test_an_epidemic_at_its_threshold_has_no_derivative():
@@ -167,7 +170,7 @@ def test_an_epidemic_at_its_threshold_has_no_derivative():
 
 
 def test_every_deterministic_policy_of_a_small_game():
-    induced = GAMES["busy"]
+    induced = busy()
     for (policy,) in deterministic_policies(1, 3, 2):
         found = welfare_gradient(induced, policy)
         direction = (induced.uniform_policy() - policy)[0]

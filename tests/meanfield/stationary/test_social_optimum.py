@@ -8,6 +8,7 @@ from malware_arrays import malware_value, repair_from
 from numpy.testing import assert_allclose
 from oracles import deterministic_policies, forever
 from small_games import crowd
+from stationary_models import busy, malware
 from tabulated import Tabulated, random_tabulated, tabulated_arrays
 
 from mfenvs import InducedGame, make
@@ -15,15 +16,12 @@ from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.meanfield.stationary import find_equilibrium, find_social_optimum, welfare_gradient
 from mfenvs.meanfield.stationary.social_optimum import project
 
-MALWARE = InducedGame(make("Malware-v0"))
-BUSY = Tabulated(discount=0.8, pull=0.7, crowding=0.6)
-
 
 def test_malwares_optimum_is_a_threshold_from_every_start():
     """Random restarts find nothing better among stochastic policies."""
     rng = np.random.default_rng(0)
-    starts = [MALWARE.uniform_policy(), *rng.dirichlet(np.ones(2), (3, 101))]
-    found = find_social_optimum(MALWARE, starts)
+    starts = [malware().uniform_policy(), *rng.dirichlet(np.ones(2), (3, 101))]
+    found = find_social_optimum(malware(), starts)
     assert found.converged
     assert round(found.value, 4) == -3.7809
     assert_allclose(found.policy[0], repair_from(21), atol=1e-9)
@@ -70,7 +68,7 @@ def test_without_interaction_it_is_the_best_policy_and_the_equilibrium():
 
 
 def test_an_equilibrium_is_not_better_than_the_optimum():
-    induced = InducedGame(BUSY)
+    induced = busy()
     equilibrium = find_equilibrium(induced)
     assert find_social_optimum(induced).value > equilibrium.value + 0.01
     # From the equilibrium the ascent reaches it, too.
@@ -100,14 +98,14 @@ def test_an_ascent_that_gets_nowhere_ends():
 
 
 def test_an_ascent_that_is_cut_short_says_so():
-    found = find_social_optimum(InducedGame(BUSY), [np.full((3, 2), 0.5)], max_iterations=1)
+    found = find_social_optimum(busy(), [np.full((3, 2), 0.5)], max_iterations=1)
     assert not found.converged
     assert "above 1e-07 after 1 iterations" in found.reason
     assert found.projected_gradient > 1e-7
 
 
 def test_the_gradient_vanishes_at_the_optimum():
-    induced = InducedGame(BUSY)
+    induced = busy()
     policy = find_social_optimum(induced).policy
     total = welfare_gradient(induced, policy).total
     best = total.max(axis=1, keepdims=True)
@@ -139,4 +137,4 @@ def test_projection_on_the_simplex():
 )
 def test_bad_arguments_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
-        find_social_optimum(InducedGame(BUSY), **arguments)
+        find_social_optimum(busy(), **arguments)

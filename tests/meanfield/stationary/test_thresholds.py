@@ -1,12 +1,14 @@
 """All threshold policies, against plain numpy and against the slow way."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 from malware_arrays import LEVELS, malware_value, repair_from
 from numpy.testing import assert_allclose
 from small_games import auction
+from stationary_models import malware
 from tabulated import Tabulated
 
 from mfenvs import InducedGame, make
@@ -17,8 +19,10 @@ from mfenvs.meanfield.stationary import (
     threshold_search,
 )
 
-MALWARE = InducedGame(make("Malware-v0"))
-FOUND = threshold_search(MALWARE)
+
+@functools.cache
+def malwares_thresholds():
+    return threshold_search(malware())
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -32,11 +36,13 @@ class Lined(Tabulated):
         return np.array(self.levels)
 
 
-LINED = InducedGame(Lined(discount=0.8, pull=0.7, crowding=0.6))
+@functools.cache
+def lined():
+    return InducedGame(Lined(discount=0.8, pull=0.7, crowding=0.6))
 
 
 def test_malwares_equilibrium_and_social_optimum_to_four_decimals():
-    pure, best = FOUND.best_pure_candidate, FOUND.social_optimum
+    pure, best = malwares_thresholds().best_pure_candidate, malwares_thresholds().social_optimum
     assert (pure.threshold, pure.upper_action, round(pure.value, 4)) == (0.49, 1, -3.9105)
     assert (best.threshold, best.upper_action, round(best.value, 4)) == (0.21, 1, -3.7809)
     value, _, gap, largest = malware_value(repair_from(49))
@@ -44,7 +50,7 @@ def test_malwares_equilibrium_and_social_optimum_to_four_decimals():
 
 
 def test_malwares_exact_equilibrium_mixes_at_one_level():
-    (exact,) = FOUND.equilibria
+    (exact,) = malwares_thresholds().equilibria
     assert exact.threshold == 0.48
     assert 0.05 < exact.probability < 0.1
     policy = exact.probability * repair_from(48) + (1 - exact.probability) * repair_from(49)
@@ -63,33 +69,37 @@ def test_no_pure_threshold_of_malware_is_an_equilibrium():
 
 
 def test_every_value_is_that_of_the_policy():
-    assert_allclose(FOUND.thresholds, np.append(LEVELS, np.inf))
+    assert_allclose(malwares_thresholds().thresholds, np.append(LEVELS, np.inf))
     for level in range(0, 102, 3):
-        assert_allclose(FOUND.values[1, level], malware_value(repair_from(level))[0], atol=1e-7)
+        assert_allclose(malwares_thresholds().values[1, level], malware_value(repair_from(level))[0], atol=1e-7)
     for k in range(0, 102, 7):
         other = repair_from(k)[:, ::-1]
-        assert_allclose(FOUND.values[0, k], MALWARE.value(np.ascontiguousarray(other)[None]), atol=1e-9)
+        assert_allclose(
+            malwares_thresholds().values[0, k], malware().value(np.ascontiguousarray(other)[None]), atol=1e-9
+        )
 
 
 def test_the_gap_is_bounded_by_one_step_gains():
     for upper in (0, 1):
         for k in range(0, 102, 10):
-            gap = social_welfare(MALWARE, threshold_policy(MALWARE, FOUND.thresholds[k], upper)).largest_gap
-            step = FOUND.one_step_gains[upper, k]
+            gap = social_welfare(
+                malware(), threshold_policy(malware(), malwares_thresholds().thresholds[k], upper)
+            ).largest_gap
+            step = malwares_thresholds().one_step_gains[upper, k]
             assert step * (1 - 1e-9) <= gap <= 10 * step + 1e-9
 
 
 def test_a_population_that_affects_transitions_is_followed():
     """The rows of P change with every threshold, so that nothing can be kept from the last one."""
-    found = threshold_search(LINED)
+    found = threshold_search(lined())
     order = [1, 0, 2]
     for upper in (0, 1):
         for k in range(4):
             policy = np.empty((1, 3, 2))
             for place, state in enumerate(order):
                 policy[0, state] = np.eye(2)[upper if place >= k else 1 - upper]
-            assert_allclose(found.values[upper, k], LINED.value(policy), atol=1e-10)
-            gain = LINED.evaluate(policy)[0]
+            assert_allclose(found.values[upper, k], lined().value(policy), atol=1e-10)
+            gain = lined().evaluate(policy)[0]
             gain = (gain.max(axis=1) - (policy[0] * gain).sum(axis=1)).max()
             assert_allclose(found.one_step_gains[upper, k], gain, atol=1e-10)
     assert_allclose(found.thresholds, [0.0, 0.5, 1.0, np.inf])
@@ -142,7 +152,7 @@ def test_without_interaction_equilibrium_and_social_optimum_are_the_same_thresho
     assert_allclose([equilibrium.value, best.value], max(values), atol=1e-7)
     assert 20 < 20 + np.argmax(values) == round(100 * best.threshold) < 79
     # With interaction they are not.
-    assert FOUND.best_pure_candidate.threshold != FOUND.social_optimum.threshold
+    assert malwares_thresholds().best_pure_candidate.threshold != malwares_thresholds().social_optimum.threshold
 
 
 def investments(n_levels):
@@ -221,9 +231,9 @@ def test_never_to_invest_is_no_equilibrium_of_the_paper():
             lambda: threshold_search(InducedGame(Lined(discount=0.8, levels=((0.0,), (0.5,), (0.5,))))),
             "different levels in all states",
         ),
-        (lambda: threshold_search(LINED, tolerance=0.0), "tolerance must be"),
-        (lambda: threshold_policy(LINED, np.nan), "threshold must be"),
-        (lambda: threshold_policy(LINED, 0.5, 2), "upper_action must be"),
+        (lambda: threshold_search(lined(), tolerance=0.0), "tolerance must be"),
+        (lambda: threshold_policy(lined(), np.nan), "threshold must be"),
+        (lambda: threshold_policy(lined(), 0.5, 2), "upper_action must be"),
     ],
 )
 def test_bad_arguments_are_named(call, words):
@@ -232,6 +242,6 @@ def test_bad_arguments_are_named(call, words):
 
 
 def test_threshold_policies_by_level():
-    assert_allclose(threshold_policy(LINED, 0.5)[0], [[0, 1], [1, 0], [0, 1]])
-    assert_allclose(threshold_policy(LINED, 0.6, 0)[0], [[0, 1], [0, 1], [1, 0]])
-    assert_allclose(threshold_policy(LINED, np.inf)[0, :, 0], 1.0)
+    assert_allclose(threshold_policy(lined(), 0.5)[0], [[0, 1], [1, 0], [0, 1]])
+    assert_allclose(threshold_policy(lined(), 0.6, 0)[0], [[0, 1], [0, 1], [1, 0]])
+    assert_allclose(threshold_policy(lined(), np.inf)[0, :, 0], 1.0)
