@@ -407,6 +407,21 @@ class InducedGame:
         # Rounding can take the difference of two equal values below zero.
         return max(0.0, float(best - own))
 
+    def last_population(self) -> Array:
+        """The flow of the policy whose exploitability was computed last, (T, S, A): scratch, for a look only."""
+        mu: Array = self._work.mu
+        return mu
+
+    def last_best_response(self) -> Array:
+        """A best response to the flow of the policy whose exploitability was computed last, shape (T, S, A).
+
+        It comes from the values that the exploitability needs anyhow. Ties go to the lowest action.
+        """
+        best = self._q.argmax(axis=-1)[..., None]
+        policy = np.zeros(self.policy_shape)
+        np.put_along_axis(policy, best, 1.0, axis=-1)
+        return policy
+
     def response_values(self, policy: Any, flow: Flow) -> tuple[float, float]:
         """Values of a best response and of a policy (T, S, A) against a frozen flow, from the initial law."""
         law, flow = self.policy("policy", policy), self._checked_flow(flow)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.reachable import ReachableDescent, can_list
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
 from mfenvs.meanfield.equilibrium.stationary_barrier import StationaryProblem
@@ -34,6 +35,10 @@ RESPONSES, SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
 """Names of methods."""
 RATES = 1.0, 10.0, 0.1
 """Learning rates of mirror descent, in units of the inverse of what deviations from uniform play gain at most."""
+REACHABLE_RATES = 2.0, 0.5, 8.0
+"""The same for mirror descent over what can be reached. The first is tried before all else."""
+REACHABLE_TURN = 3.0
+"""Seconds of that trial at most, or :data:`LONGEST_TURN` of the time limit if that is more."""
 PATIENCE = 2
 """Number of best responses that are not better than an earlier one, after which they are given up."""
 FIRST_TURN, TURN, LONGEST_TURN = 0.05, 0.5, 0.1
@@ -195,6 +200,7 @@ class _Search:
         self.iterations = 0
         self.history: list[Report] = []
         self.best, self.best_method = np.inf, BARRIER
+        self.best_gaps = np.full(game.n_populations, np.inf)
         self.best_candidate = _Candidate(self.induced.uniform_policy())
 
     def run(self) -> Solution:
@@ -215,7 +221,7 @@ class _Search:
             policy=policy,
             flow=flow,
             exploitability=self.best,
-            exploitabilities=self.induced.exploitabilities(policy, start=law),
+            exploitabilities=self.best_gaps,
             policies=self.induced.game.policies_by_population(policy),
             method=self.best_method,
             iterations=self.iterations,
@@ -233,9 +239,10 @@ class _Search:
         """Evaluate a policy, if there is one; say why to stop now, if there is a reason."""
         if candidate is not None:
             with cycles_allowed() if method == RESPONSES else contextlib.nullcontext():
-                gap = self.induced.exploitability(candidate.policy, start=candidate.law)
+                gaps = self.induced.exploitabilities(candidate.policy, start=candidate.law)
+            gap = float(gaps.max())
             if gap < self.best:
-                self.best, self.best_method = gap, method
+                self.best, self.best_method, self.best_gaps = gap, method, gaps
                 self.best_candidate = dataclasses.replace(candidate, policy=candidate.policy.copy())
             report = Report(self.iterations, self._elapsed(), gap)
             self.history.append(report)
@@ -247,10 +254,15 @@ class _Search:
 
     def _candidates(self) -> Iterator[tuple[str, _Candidate | None]]:
         """The policies of all methods, with the names of these; None where a step has found no policy."""
-        uniform = self.induced.uniform_policy()
-        for response in self._responses():
-            yield RESPONSES, response
-        descents, length = [self._descent(rate) for rate in RATES], FIRST_TURN
+        uniform, length = self.induced.uniform_policy(), FIRST_TURN
+        response = self.induced.last_best_response()
+        if can_list(self.induced):
+            descents = [self._reachable_descent(rate) for rate in REACHABLE_RATES]
+            yield from self._turn(DESCENT, descents[0], max(REACHABLE_TURN, LONGEST_TURN * self.seconds))
+        else:
+            descents = [self._descent(rate) for rate in RATES]
+        for answer in self._responses(response):
+            yield RESPONSES, answer
         if self._seconds_to_judge() > SLOW_RULES:
             for descent in descents:
                 yield from self._turn(DESCENT, descent, length)
@@ -277,18 +289,18 @@ class _Search:
                 yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None), length)
             length = min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
 
-    def _responses(self) -> Iterator[_Candidate]:
+    def _responses(self, response: Array) -> Iterator[_Candidate]:
         """Best responses, each to the flow of the one before, as long as they become better.
 
         They cost next to nothing, and end at once where an action is the best whatever others do.
         """
-        policy, n_in_vain = self.induced.uniform_policy(), 0
+        n_in_vain = 0
         while n_in_vain < PATIENCE:
-            with cycles_allowed():
-                policy = self.induced.best_response(self.induced.flow(policy))
             before, self.iterations = self.best, self.iterations + 1
-            yield _Candidate(policy)
+            yield _Candidate(response)
             n_in_vain = 0 if self.best < before else n_in_vain + 1
+            # The certificate's own values tell the best response.
+            response = self.induced.last_best_response()
 
     def _seconds_to_judge(self) -> float:
         """How long an exploitability takes."""
@@ -365,6 +377,13 @@ class _Search:
                 return
             yield _Candidate(policy)
             chunk = max(1, min(2 * chunk, int(chunk * SLICE / max(self.clock() - began, 1e-9))))
+
+    def _reachable_descent(self, rate: float) -> Iterator[_Candidate | None]:
+        """Policies of mirror descent over what can be reached, and what is left of them without bad actions."""
+        descent = ReachableDescent(self.induced)
+        for n, policy in descent.candidates(rate, SAFETY * self.tolerance, self.clock):
+            self.iterations += n
+            yield None if policy is None else _Candidate(policy)
 
     def _largest_gain(self) -> float:
         """The largest gain of a single action over the uniform policy: the scale of learning rates."""
