@@ -409,7 +409,7 @@ class InducedGame:
 
     def last_population(self) -> Array:
         """The flow of the policy whose exploitability was computed last, (T, S, A): scratch, for a look only."""
-        mu: Array = self._work.mu
+        mu: Array = (self._work if self._recomputed is None else self._recomputed).mu
         return mu
 
     def last_best_response(self) -> Array:
@@ -417,9 +417,9 @@ class InducedGame:
 
         It comes from the values that the exploitability needs anyhow. Ties go to the lowest action.
         """
-        best = self._q.argmax(axis=-1)[..., None]
+        best = self._q.argmax(axis=-1) if self._recomputed is None else self._recomputed.best_actions
         policy = np.zeros(self.policy_shape)
-        np.put_along_axis(policy, best, 1.0, axis=-1)
+        np.put_along_axis(policy, best[..., None], 1.0, axis=-1)
         return policy
 
     def response_values(self, policy: Any, flow: Flow) -> tuple[float, float]:

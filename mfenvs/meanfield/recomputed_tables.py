@@ -100,10 +100,15 @@ class RecomputedTables:
     ) -> None:
         self._tables, self._initial, self._allowed, self._whose = tables, initial, allowed, whose
         self._game: FiniteGame = tables.game
+        self.mu: Array
+        """The flow of the policy that was evaluated last, shape (T, S, A)."""
+        self.best_actions: NDArray[np.int64]
+        """The best response to it: an action for each time and state, shape (T, S); the lowest of equal ones."""
 
     def laws(self, policy: Array) -> Array:
         """State-action laws of the flow of a policy, shape (T, S, A); ValueError if the rules are wrong in it."""
         mu, present = np.empty(policy.shape), self._initial.copy()
+        self.mu = mu
         for time, law in enumerate(policy):
             _occupy(present, law, mu[time])
             transitions, successors, rewards = self._tables.at(mu[time], time)
@@ -115,8 +120,10 @@ class RecomputedTables:
         """Values at the beginning of the best response to the flow of a policy, and of the policy, (S,) each."""
         mu = self.laws(policy)
         n_times, n_states, n_actions = policy.shape
+        self.best_actions = np.empty((n_times, n_states), np.int64)
         best, own, q = np.zeros(n_states), np.zeros(n_states), np.empty((n_states, n_actions))
         for time in reversed(range(n_times)):
             tables = self._tables.at(mu[time], time)
             _step_back(policy[time], *tables, self._allowed, time, temperature, q, best, own)
+            q.argmax(axis=-1, out=self.best_actions[time])
         return best, own

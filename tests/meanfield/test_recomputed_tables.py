@@ -46,6 +46,9 @@ def test_values_are_those_of_kept_tables(name, temperature, monkeypatch):
         )
         flow = recomputed.flow(policy)
         assert_array_equal(flow.mu, kept.flow(policy).mu)
+        assert_array_equal(recomputed.last_population(), flow.mu)
+        if temperature == 0.0:
+            assert_array_equal(recomputed.last_best_response(), kept.best_response(flow))
 
 
 def test_no_table_of_all_times_is_made(monkeypatch):
