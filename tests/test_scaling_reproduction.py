@@ -156,12 +156,12 @@ def test_every_route_takes_steps_and_begins_new_episodes(route):
 def test_every_game_is_made_and_stepped_at_any_size(game):
     made = scaling_tasks.game_of(game, 100)
     assert made.n_agents == 100
-    ROUTES["engine, observed"](made, 1, "cpu", 0)(2)
+    ROUTES["engine with observations"](made, 1, "cpu", 0)(2)
 
 
 def test_memory_is_at_least_that_of_the_arrays():
     n = 300_000
-    found = measure(Task("memory", "Epidemic-v0", "engine, observed", sizes=((n, 1),)))
+    found = measure(Task("memory", "Epidemic-v0", "engine with observations", sizes=((n, 1),)))
     n_features = scaling_tasks.make("Epidemic-v0").n_features
     # Actions, rewards and observations in 4 bytes each, and two states of a byte.
     assert found["peak"] - found["before"] > 0.9 * n * (4 + 4 + 4 * n_features + 2)

@@ -16,7 +16,7 @@ from mfenvs.files import replacing
 
 COLOURS = {
     "engine": "#1f3b73",
-    "engine, observed": "#4f86c6",
+    "engine with observations": "#4f86c6",
     "gymnasium vector": "#2b8a3e",
     "SB3 vec_env": "#c2571a",
     "TorchRL": "#7b4fa3",
@@ -269,7 +269,7 @@ def _dict_wall(content: dict[str, Any], game: str) -> list[str]:
         for task, measured in costs(content, game=game, device="cpu")
         if by_agents(task)
     }
-    arrays, dicts = (found.get(name, {}) for name in ("engine, observed", "PettingZoo parallel"))
+    arrays, dicts = (found.get(name, {}) for name in ("engine with observations", "PettingZoo parallel"))
     both = sorted(arrays.keys() & dicts.keys())
     if not both:
         return []

@@ -118,7 +118,7 @@ def pettingzoo_parallel(game: Game, n_worlds: int, device: str, seed: int) -> St
 
 ROUTES: dict[str, Callable[[Game, int, str, int], Stepper]] = {
     "engine": engine,
-    "engine, observed": observed_engine,
+    "engine with observations": observed_engine,
     "gymnasium vector": gymnasium_vector,
     "SB3 vec_env": stable_baselines,
     "TorchRL": torchrl,
