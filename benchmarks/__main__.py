@@ -16,6 +16,7 @@ REPRODUCTIONS = {
     "malware": "benchmarks.reproduce.malware",
     "modulation": "benchmarks.reproduce.modulation",
     "population-size": "benchmarks.reproduce.population_size",
+    "scaling": "benchmarks.reproduce.scaling",
     "taxi": "benchmarks.reproduce.taxi",
 }
 

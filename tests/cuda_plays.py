@@ -1,6 +1,7 @@
 """What an engine does in a few steps of a game, for comparisons of devices; run as a script in numba's simulator.
 
-``python cuda_plays.py OUT NAME...`` plays the games on a simulated CUDA device, and pickles what it saw to OUT.
+``python cuda_plays.py OUT MOST NAME...`` plays the games on a simulated CUDA device, where one block steps a world
+of at most MOST agents, and pickles what it saw to OUT.
 """
 
 import dataclasses
@@ -128,7 +129,7 @@ def simulate_compiled_arithmetic():
 
 def use_few_threads():
     """Launch kernels on few threads: a simulated one is a thread of Python, and is to take several agents."""
-    device_module.WARP = device_module.THREADS_IN_BLOCK = 4
+    device_module.WARP = device_module.THREADS_IN_BLOCK = device_module.THREADS_IN_BLOCK_OF_WORLD = 4
     device_module.MOST_BLOCKS = 3
     device_module.MOST_BLOCKS_OF_WORLDS = 2
 
@@ -136,7 +137,8 @@ def use_few_threads():
 def main():
     simulate_compiled_arithmetic()
     use_few_threads()
-    out, *names = sys.argv[1:]
+    out, most_agents_of_block, *names = sys.argv[1:]
+    engine_module.MOST_AGENTS_OF_BLOCK = int(most_agents_of_block)
     Path(out).write_bytes(pickle.dumps({name: play(small(name), "cuda") for name in names}))
 
 

@@ -46,6 +46,9 @@ class DryDevice(CudaDevice):
                 for module, function in kept:
                     module.get_current_device = function
 
+    def launch_by_world(self, kernel, n_worlds, n_items, *arguments):
+        self.launch(kernel, n_worlds, n_items, *arguments)
+
     def code(self, name):
         """The PTX of all kernels of this name."""
         return "\n".join(ptx for (kernel, _), ptx in self.ptx.items() if kernel == name)

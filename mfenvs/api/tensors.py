@@ -58,6 +58,8 @@ class TensorPopulation(Population):
         RuntimeError, TypeError, ValueError
             As in :meth:`mfenvs.api.population.Population.step`; on a CUDA device, wrong actions by a later call.
         """
+        if self.is_on_cpu and rewards is None:
+            return torch.from_numpy(self.step(actions.detach().cpu().numpy()))
         if rewards is None:
             rewards = torch.empty(self.n_rows, device=self.tensor_device)
         by_world = rewards.view(self._world_actions_shape[:2])
@@ -73,11 +75,10 @@ class TensorPopulation(Population):
 
     def observe_tensors(self, out: torch.Tensor | None = None) -> torch.Tensor:
         """Every agent's observation now, shape (n_rows, n_features); written to ``out`` on the device if given."""
+        if self.is_on_cpu:
+            return torch.from_numpy(self.observe(None if out is None else out.numpy()))
         if out is None:
             out = torch.empty(self._rows_shape, device=self.tensor_device)
-        if self.is_on_cpu:
-            self.observe(out.numpy())
-            return out
         by_world = out.view(self._observations_shape)
         own = by_world if not self.observer.blocks else by_world[..., : self.game.n_features]
         self._engine_on_device.observe(own)

@@ -212,7 +212,10 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         chosen = tensordict.get("_step", None)
         if chosen is not None:
             self._are_all(chosen, "_step")
-        rewards = self._population.step_tensors(self._actions_of(tensordict))
+        actions = self._actions_of(tensordict)
+        if self._is_elsewhere:
+            actions = actions.to(self._population.tensor_device)
+        rewards = self._population.step_tensors(actions)
         return self._output(rewards.view(self.n_worlds, self.n_agents, 1))
 
     def _step_proc_data(self, next_tensordict_out: TensorDictBase) -> TensorDictBase:
@@ -237,7 +240,7 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         chosen = actions[0] if len(actions) == 1 else torch.cat(actions, dim=1)
         if self._places is not None:
             chosen = chosen[:, self._places]
-        return chosen.to(self._population.tensor_device).reshape(-1, *chosen.shape[2:])
+        return chosen.reshape(-1, *chosen.shape[2:])
 
     def _output(self, rewards: torch.Tensor | None) -> TensorDictBase:
         """What is seen now, and after a step the rewards, shape (n_worlds, n_agents, 1)."""
@@ -247,20 +250,30 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
             everyone["action_mask"] = population.mask_tensors()
         if rewards is not None:
             everyone["reward"] = rewards
+        copies = self._is_elsewhere
+
+        def here(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(device) if copies else tensor
+
         output: dict[str, Any] = {}
         for name, members, size in self._groups:
-            own = {key: values[:, members].to(device) for key, values in everyone.items()}
+            own = {key: here(values[:, members]) for key, values in everyone.items()}
             output[name] = new_tensordict(own, batch_size=size, device=device)
         if self.return_state:
-            output["state"] = population.state_tensors().to(device)
+            output["state"] = here(population.state_tensors())
         if self._told:
             told = population.report_tensors()
-            columns = {key: told[key][:, None].to(device) for key in self._told}
+            columns = {key: here(told[key][:, None]) for key in self._told}
             output["info"] = new_tensordict(columns, batch_size=batch_size, device=device)
         flags = population.is_over, population.terminated, population.truncated
         for key, flag in zip(DONE_KEYS, flags, strict=True):
             output[key] = torch.full((self.n_worlds, 1), flag, device=device)
         return new_tensordict(output, batch_size=batch_size, device=device)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the worlds are simulated on another device than that of the tensors."""
+        return bool(self.device != self._population.tensor_device)
 
 
 def torchrl_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationTorchRLEnv:

@@ -15,6 +15,8 @@ from mfenvs import checks
 DEVICE_NAME = re.compile(r"cuda(?::(\d+))?")
 THREADS_IN_BLOCK = 256
 """Largest number of threads of a block."""
+THREADS_IN_BLOCK_OF_WORLD = 512
+"""Largest number of threads of a block that steps a whole world."""
 WARP = 32
 """Number of threads that a device runs together."""
 MOST_BLOCKS = 8192
@@ -196,14 +198,27 @@ class CudaDevice:
 
     def launch(self, kernel: Callable[..., None], n_worlds: int, n_items: int, *arguments: Any) -> None:
         """Launch a kernel on a grid for ``n_worlds`` (along y) times ``n_items`` (along x) pieces of work."""
-        threads = min(THREADS_IN_BLOCK, WARP * math.ceil(max(1, n_items) / WARP))
+        threads = _threads(n_items, THREADS_IN_BLOCK)
         blocks_of_worlds = min(max(1, n_worlds), MOST_BLOCKS_OF_WORLDS)
         most = max(1, MOST_BLOCKS // blocks_of_worlds)
         blocks = min(math.ceil(max(1, n_items) / threads), most)
+        self._launch(kernel, (blocks, blocks_of_worlds), threads, *arguments)
+
+    def launch_by_world(self, kernel: Callable[..., None], n_worlds: int, n_items: int, *arguments: Any) -> None:
+        """Launch a kernel with one block for each of ``n_worlds``, which does ``n_items`` pieces of work."""
+        blocks = 1, min(max(1, n_worlds), MOST_BLOCKS_OF_WORLDS)
+        self._launch(kernel, blocks, _threads(n_items, THREADS_IN_BLOCK_OF_WORLD), *arguments)
+
+    def _launch(self, kernel: Callable[..., None], blocks: tuple[int, int], threads: int, *arguments: Any) -> None:
         with self._cuda.gpus[self.index]:
             if kernel not in self._compiled:
                 self._compiled[kernel] = self._cuda.jit(kernel)
-            self._compiled[kernel][(blocks, blocks_of_worlds), threads](*arguments)
+            self._compiled[kernel][blocks, threads](*arguments)
+
+
+def _threads(n_items: int, most: int) -> int:
+    """Number of threads of a block for some pieces of work: whole warps."""
+    return min(most, WARP * math.ceil(max(1, n_items) / WARP))
 
 
 def simulated_array(array: NDArray[Any]) -> Any:

@@ -28,6 +28,8 @@ from mfenvs.game import MAX_SEED, Game, index_dtype
 
 INTEGERS, FLOATS = "iu", "f"
 """Kinds of dtypes."""
+MOST_AGENTS_OF_BLOCK = 4096
+"""Largest number of agents of a world that one block of threads steps by itself."""
 ALL_WELL = (NO_ERROR, -1)
 """What ``status`` holds on the device as long as there was no error."""
 
@@ -436,10 +438,13 @@ class CudaEngine(Engine):
         """Launch a kernel on all worlds of the engine."""
         self._launch_for(kernel, self.n_worlds, n_items, *arguments)
 
-    def _launch_for(self, kernel: Any, n_worlds: int, n_items: int, *arguments: Any) -> None:
-        """Launch a kernel on worlds; TypeError if a rule does not compile for the device."""
+    def _launch_for(
+        self, kernel: Any, n_worlds: int, n_items: int, *arguments: Any, by_world: bool = False
+    ) -> None:
+        """Launch a kernel on worlds, if ``by_world`` one block for each; TypeError if a rule does not compile."""
+        launch = self._device.launch_by_world if by_world else self._device.launch
         try:
-            self._device.launch(kernel, n_worlds, n_items, *arguments)
+            launch(kernel, n_worlds, n_items, *arguments)
         except COMPILE_ERRORS as error:
             raise TypeError(
                 f"a rule of {type(self.game).__name__} does not compile for CUDA: {shortened(str(error))}\n"
@@ -474,6 +479,12 @@ class CudaEngine(Engine):
         programs, n_worlds, game = self._programs, len(ids), self.game
         launch, status = self._launch_for, self._status
         added = counts if sums is None else sums
+        if game.n_agents <= MOST_AGENTS_OF_BLOCK:
+            launch(programs.check, n_worlds, game.n_agents, actions, *self._bounds, time, status)
+            given = states, actions, after, rewards, *self._bounds, self._agents, self._constants, counts, added
+            moved = *given, signal, ids, time, seed, episode, status
+            launch(programs.step, n_worlds, game.n_agents, *moved, by_world=True)
+            return
         launch(programs.clear, n_worlds, game.n_cells, added)
         counted = states, actions, *self._bounds, self._agents, self._constants, counts, added, signal
         launch(programs.count, n_worlds, game.n_agents, *counted, time, status)

@@ -4,6 +4,10 @@ Each kernel is launched on a grid of two axes: blocks of threads along the agent
 both in strides, so that any grid does all the work. Arrays have the worlds first, as on the CPU
 (:mod:`mfenvs.engine.cpu`), and every agent draws the same random numbers there and here.
 
+The parts of a step wait for each other: agents are counted before they move. Blocks can wait for each other only
+by the end of a launch, so that a step of a large world is a launch for each part. A small world is stepped by one
+block, whose threads can wait within a launch: a step is two launches then.
+
 Nothing is copied to the host in a step, and so errors are kept on the device. ``status`` holds the smallest flat
 index of an agent with an error, or :data:`NO_ERROR`, and the time of the step. As soon as it holds an error all
 later steps do nothing, until the host looks: the states before the wrong step are then still there.
@@ -55,6 +59,10 @@ class CudaKernels:
     start: Kernel
     clear: Kernel
     """Kernel that sets an array (n_worlds, n) to zero."""
+    check: Kernel
+    """Kernel that checks actions, before ``step``."""
+    step: Kernel
+    """Kernel of a whole step of small worlds, in the place of the next ones up to ``publish``."""
     count: Kernel
     round_sums: Kernel | None
     """Kernel that copies sums of weights to the counts; None if the game has no weights."""
@@ -87,13 +95,16 @@ def build_cuda_kernels(rules: Rules, layout: Layout, in_blocks: bool) -> CudaKer
         Whether every block of threads first counts its own agents, in shared memory.
     """
     is_discrete = layout.n_actions is not None
+    count, advance = _count_function(rules, layout, in_blocks), _advance_function(rules, layout)
     return CudaKernels(
         start=_start_kernel(rules, layout),
         clear=clear,
-        count=_count_kernel(rules, layout, in_blocks),
+        check=_check_kernel(layout),
+        step=_step_kernel(rules, count, advance),
+        count=_count_kernel(count),
         round_sums=None if rules.weight is None and rules.count is None else round_sums,
         aggregate=None if rules.aggregate is None else _aggregate_kernel(rules.aggregate),
-        advance=_advance_kernel(rules, layout),
+        advance=_advance_kernel(advance),
         publish=None if rules.publish is None else _publish_kernel(rules.publish),
         observe=_observe_kernel(rules.observe),
         masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
@@ -180,16 +191,21 @@ def _valid(n_actions: int | None) -> Callable[..., Any]:
     return is_in_box  # type: ignore[no-any-return]
 
 
-def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
-    """Make the kernel that checks all actions and counts all agents.
+def _count_function(rules: Rules, layout: Layout, in_blocks: bool) -> Callable[..., Any]:
+    """Make the function by which a thread checks and counts every ``stride``-th agent of a world from ``first``.
 
-    ``sums`` (n_worlds, n_cells) must be zero. It is the counts themselves, or in a game with weights an array in
-    double precision: sums of many weights in single precision would be rounded in every addition.
+    All threads of a block must call it. ``sums`` (n_worlds, n_cells) must be zero. It is the counts themselves, or
+    in a game with weights an array in double precision: sums of many weights in single precision would be rounded
+    in every addition.
     """
     tally, is_valid, n_cells = _tally(rules), _valid(layout.n_actions), layout.n_cells
     in_sums = float64 if rules.weight is not None or rules.count is not None else int32
 
-    def count_in_blocks(
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def count_into_block(
+        w: Any,
+        first: Any,
+        stride: Any,
         states: Any,
         actions: Any,
         low: Any,
@@ -202,28 +218,31 @@ def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
         time: Any,
         status: Any,
     ) -> None:
-        """Count in the shared memory of each block first, and add that to the world's counts."""
+        """Count in the shared memory of the block first, and add that to the world's counts."""
         here = cuda.shared.array(n_cells, in_sums)
-        n_worlds, n_agents = states.shape
+        n_agents = states.shape[1]
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
-        for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
-            for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
-                here[c] = 0
-            cuda.syncthreads()
-            world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
-            for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
-                if is_valid(actions[w, i], low, high):
-                    tally(here, states[w, i], actions[w, i], agents[i], world)
-                else:
-                    note_error(status, time, w * n_agents + i)
-            cuda.syncthreads()
-            for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
-                if here[c] != 0:
-                    cuda.atomic.add(sums, (w, c), sums.dtype.type(here[c]))
-            # Before the next world's zeros are written.
-            cuda.syncthreads()
+        for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
+            here[c] = 0
+        cuda.syncthreads()
+        world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
+        for i in range(first, n_agents, stride):
+            if is_valid(actions[w, i], low, high):
+                tally(here, states[w, i], actions[w, i], agents[i], world)
+            else:
+                note_error(status, time, w * n_agents + i)
+        cuda.syncthreads()
+        for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
+            if here[c] != 0:
+                cuda.atomic.add(sums, (w, c), sums.dtype.type(here[c]))
+        # Before the next world's zeros are written.
+        cuda.syncthreads()
 
-    def count_at_once(
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def count_into_world(
+        w: Any,
+        first: Any,
+        stride: Any,
         states: Any,
         actions: Any,
         low: Any,
@@ -237,17 +256,66 @@ def _count_kernel(rules: Rules, layout: Layout, in_blocks: bool) -> Kernel:
         status: Any,
     ) -> None:
         """Add every agent to the world's counts at once: for few agents, or too many cells for shared memory."""
-        n_worlds, n_agents = states.shape
+        n_agents = states.shape[1]
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
-        for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
-            world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
-            for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
-                if is_valid(actions[w, i], low, high):
-                    tally(sums[w], states[w, i], actions[w, i], agents[i], world)
-                else:
-                    note_error(status, time, w * n_agents + i)
+        world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
+        for i in range(first, n_agents, stride):
+            if is_valid(actions[w, i], low, high):
+                tally(sums[w], states[w, i], actions[w, i], agents[i], world)
+            else:
+                note_error(status, time, w * n_agents + i)
 
-    return count_in_blocks if in_blocks else count_at_once
+    return count_into_block if in_blocks else count_into_world  # type: ignore[no-any-return]
+
+
+def _count_kernel(count: Callable[..., Any]) -> Kernel:
+    def count_all(
+        states: Any,
+        actions: Any,
+        low: Any,
+        high: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        sums: Any,
+        signal: Any,
+        time: Any,
+        status: Any,
+    ) -> None:
+        """Check all actions and count all agents."""
+        first, stride = cuda.grid(1), cuda.gridsize(1)
+        for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
+            count(
+                w,
+                first,
+                stride,
+                states,
+                actions,
+                low,
+                high,
+                agents,
+                constants,
+                counts,
+                sums,
+                signal,
+                time,
+                status,
+            )
+
+    return count_all
+
+
+def _check_kernel(layout: Layout) -> Kernel:
+    is_valid = _valid(layout.n_actions)
+
+    def check_actions(actions: Any, low: Any, high: Any, time: Any, status: Any) -> None:
+        """Check the actions of all worlds, before one of them moves."""
+        for w in range(cuda.blockIdx.y, actions.shape[0], cuda.gridDim.y):
+            for i in range(cuda.grid(1), actions.shape[1], cuda.gridsize(1)):
+                if not is_valid(actions[w, i], low, high):
+                    note_error(status, time, w * actions.shape[1] + i)
+
+    return check_actions
 
 
 def round_sums(sums: Any, counts: Any) -> None:
@@ -269,11 +337,50 @@ def _aggregate_kernel(aggregate: Callable[..., Any]) -> Kernel:
     return aggregate_all
 
 
-def _advance_kernel(rules: Rules, layout: Layout) -> Kernel:
+def _advance_function(rules: Rules, layout: Layout) -> Callable[..., Any]:
+    """Make the function by which a thread steps every ``stride``-th agent of world ``w`` from ``first`` on."""
     step, store = rules.step, store_rule(layout.state_fields)
     cell, own_weight = own_count_rules(rules)
     has_branches, n_states = layout.n_states is not None, layout.n_states or 0
 
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def advance_agents(
+        w: Any,
+        first: Any,
+        stride: Any,
+        states: Any,
+        actions: Any,
+        next_states: Any,
+        rewards: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        signal: Any,
+        world_ids: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        status: Any,
+    ) -> None:
+        n_worlds, n_agents = states.shape
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        key = step_key(seed, world_ids[w], episode, time, ADVANCE)
+        for i in range(first, n_agents, stride):
+            state, action, agent = states[w, i], actions[w, i], agents[i]
+            own, weight = cell(state, action, agent), float32(own_weight(state, action, agent))
+            world = World(counts[w], signal[w], constants, time, own, weight, per_other, per_agent)
+            next_state, reward = step(state, action, agent, world, agent_key(key, i))
+            store(next_states[w], i, next_state)
+            rewards[w, i] = reward
+            if has_branches and (next_states[w, i] < 0 or next_states[w, i] >= n_states):
+                note_error(status, time, (n_worlds + w) * n_agents + i)
+                # A state that exists, since kernels that follow use states as indices.
+                next_states[w, i] = state
+
+    return advance_agents  # type: ignore[no-any-return]
+
+
+def _advance_kernel(advance_agents: Callable[..., Any]) -> Kernel:
     def advance(
         states: Any,
         actions: Any,
@@ -290,24 +397,132 @@ def _advance_kernel(rules: Rules, layout: Layout) -> Kernel:
         status: Any,
     ) -> None:
         """Take every agent through one step in the world as it was counted."""
-        n_worlds, n_agents = states.shape
-        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        first, stride = cuda.grid(1), cuda.gridsize(1)
         if status[WRONG] == NO_ERROR:
-            for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
-                key = step_key(seed, world_ids[w], episode, time, ADVANCE)
-                for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
-                    state, action, agent = states[w, i], actions[w, i], agents[i]
-                    own, weight = cell(state, action, agent), float32(own_weight(state, action, agent))
-                    world = World(counts[w], signal[w], constants, time, own, weight, per_other, per_agent)
-                    next_state, reward = step(state, action, agent, world, agent_key(key, i))
-                    store(next_states[w], i, next_state)
-                    rewards[w, i] = reward
-                    if has_branches and (next_states[w, i] < 0 or next_states[w, i] >= n_states):
-                        note_error(status, time, (n_worlds + w) * n_agents + i)
-                        # A state that exists, since kernels that follow use states as indices.
-                        next_states[w, i] = state
+            for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
+                advance_agents(
+                    w,
+                    first,
+                    stride,
+                    states,
+                    actions,
+                    next_states,
+                    rewards,
+                    agents,
+                    constants,
+                    counts,
+                    signal,
+                    world_ids,
+                    time,
+                    seed,
+                    episode,
+                    status,
+                )
 
     return advance
+
+
+@cuda.jit(device=True)  # type: ignore[untyped-decorator]
+def aggregate_nothing(world: Any, signal: Any) -> None:
+    """Stand for the rule ``aggregate`` in a game without one."""
+
+
+@cuda.jit(device=True)  # type: ignore[untyped-decorator]
+def publish_nothing(signal: Any, constants: Any, time: Any, key: Any) -> None:
+    """Stand for the rule ``publish`` in a game without one."""
+
+
+def _step_kernel(rules: Rules, count: Callable[..., Any], advance_agents: Callable[..., Any]) -> Kernel:
+    """Make the kernel of a whole step of small worlds, each of which is one block's."""
+    has_weights = rules.weight is not None or rules.count is not None
+    has_aggregate, has_publish = rules.aggregate is not None, rules.publish is not None
+    aggregate, publish = rules.aggregate or aggregate_nothing, rules.publish or publish_nothing
+
+    def step_worlds(
+        states: Any,
+        actions: Any,
+        next_states: Any,
+        rewards: Any,
+        low: Any,
+        high: Any,
+        agents: Any,
+        constants: Any,
+        counts: Any,
+        sums: Any,
+        signal: Any,
+        world_ids: Any,
+        time: Any,
+        seed: Any,
+        episode: Any,
+        status: Any,
+    ) -> None:
+        """Count, aggregate, step every agent and publish, one after the other."""
+        n_worlds, n_agents = states.shape
+        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        first, stride = cuda.threadIdx.x, cuda.blockDim.x
+        goes_on = cuda.shared.array(1, int32)
+        if first == 0:
+            # Once for all threads: other blocks may note errors meanwhile, and all must reach the same barriers.
+            goes_on[0] = 1 if status[WRONG] == NO_ERROR else 0
+        cuda.syncthreads()
+        if goes_on[0] == 1:
+            for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+                for c in range(first, sums.shape[1], stride):
+                    sums[w, c] = 0
+                cuda.syncthreads()
+                count(
+                    w,
+                    first,
+                    stride,
+                    states,
+                    actions,
+                    low,
+                    high,
+                    agents,
+                    constants,
+                    counts,
+                    sums,
+                    signal,
+                    time,
+                    status,
+                )
+                cuda.syncthreads()
+                if has_weights:
+                    for c in range(first, sums.shape[1], stride):
+                        counts[w, c] = sums[w, c]
+                    cuda.syncthreads()
+                if has_aggregate:
+                    if first == 0:
+                        world = World(
+                            counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent
+                        )
+                        aggregate(world, signal[w])
+                    cuda.syncthreads()
+                advance_agents(
+                    w,
+                    first,
+                    stride,
+                    states,
+                    actions,
+                    next_states,
+                    rewards,
+                    agents,
+                    constants,
+                    counts,
+                    signal,
+                    world_ids,
+                    time,
+                    seed,
+                    episode,
+                    status,
+                )
+                if has_publish:
+                    cuda.syncthreads()
+                    if first == 0:
+                        key = step_key(seed, world_ids[w], episode, time, ADVANCE)
+                        publish(signal[w], constants, time + 1, agent_key(key, NOBODY))
+
+    return step_worlds
 
 
 def _publish_kernel(publish: Callable[..., Any]) -> Kernel:

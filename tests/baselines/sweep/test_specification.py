@@ -67,6 +67,7 @@ def test_all_combinations_are_cells_the_first_seed_first(tmp_path) -> None:
         "deviators_per_world": 16,
         "best_response_timesteps": 0,
         "seed": 0,
+        "device": "cpu",
     }
     assert len({cell.name for cell in cells}) == 16
 

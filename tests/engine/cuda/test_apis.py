@@ -46,17 +46,15 @@ def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(simulat
         assert errors[f"action {later} kept"] == (True, 0)
         assert "states in [0, 1], which they do not for agent 2 of world 1 at time 1" in errors[f"state {later}"]
         assert errors[f"state {later} kept"] == (True, 1)
-        expected = (
-            "place of Misplaced must be in [0, 0] for all agents, which it is not for agent 2 of world 1 at time 2"
-        )
-        assert expected in errors[f"place {later}"]
+        wrong_place = "in [0, 0] for all agents, which it is not for agent 2 of world 1 at time 2"
+        assert f"place of Misplaced must be {wrong_place}" in errors[f"place {later}"]
         assert errors[f"place {later} kept"] == (True, 2)
 
 
 def test_a_step_copies_nothing(simulated):
     copies = simulated["copies"]
     assert copies["torchrl"] == 0
-    # What a rollout copies (a snapshot before it, observations and returns after it) does not grow with its length.
+    # What a rollout copies (a snapshot before it, observations and returns after it) hangs not on its length.
     assert copies["ppo 2"] == copies["ppo 6"] > 0
 
 

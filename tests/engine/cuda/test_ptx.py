@@ -10,16 +10,24 @@ from dry_cuda import DryDevice
 from mfenvs import Engine, FiniteGame, make, registered_games
 
 AMPERE, HOPPER = (8, 0), (9, 0)
-ADDITIONS = {"count_in_blocks": r"\b(red|atom)\.shared\.add\.", "count_at_once": r"\b(red|atom)\.global\.add\."}
-"""Atomic additions by which agents are counted, in the memory in which they are."""
+ADDITIONS = {memory: rf"\b(red|atom)\.{memory}\.add\." for memory in ("shared", "global")}
+"""Atomic additions by which agents are counted, by the memory in which they are."""
 FEW = ["Epidemic-v0", "Malware-v0", "Taxi-v0"]
 OTHERS = [name for name in registered_games() if name not in FEW]
 
 
 def compiled(game, capability, monkeypatch):
-    """The device after all that an engine launches."""
+    """The device after all that an engine launches, for a step in parts too."""
     device = DryDevice(capability)
     monkeypatch.setattr("mfenvs.engine.cuda.engine.open_device", lambda index: device)
+    launch_everything(game)
+    with monkeypatch.context() as in_parts:
+        in_parts.setattr("mfenvs.engine.cuda.engine.MOST_AGENTS_OF_BLOCK", 0)
+        launch_everything(game)
+    return device
+
+
+def launch_everything(game):
     engine = Engine(game, 2, device="cuda")
     engine.keep_returns()
     engine.reset(0)
@@ -40,27 +48,27 @@ def compiled(game, capability, monkeypatch):
     if isinstance(game, FiniteGame):
         policy = np.full(game.policy_shape, 1.0 / game.n_actions)
         engine.rollout(policy, seed=0)
-    return device
 
 
 def assert_compiles(game, capability, monkeypatch):
     device = compiled(game, capability, monkeypatch)
     programs = {name for name, _ in device.ptx}
-    assert {"start", "clear", "advance", "observe_all"} < programs
-    assert programs & {"count_in_blocks", "count_at_once"}
+    assert {"start", "clear", "count_all", "advance", "check_actions", "step_worlds", "observe_all"} < programs
     assert ("publish_all" in programs) == (game.rules.publish is not None)
     assert ("aggregate_all" in programs) == (game.rules.aggregate is not None)
     assert ("count_places" in programs) == (game.rules.place is not None)
     assert ("act" in programs) == isinstance(game, FiniteGame)
     target = f".target sm_{capability[0]}{capability[1]}"
     assert all(target in ptx for ptx in device.ptx.values())
-    assert_counts_atomically(device)
+    assert_counts_atomically(device, game)
 
 
-def assert_counts_atomically(device):
-    (used,) = {name for name, _ in device.ptx} & ADDITIONS.keys()
-    assert re.search(ADDITIONS[used], device.code(used)), f"{used}: agents are not counted atomically"
-    return used
+def assert_counts_atomically(device, game):
+    """Both kernels that count do it where they should; return where."""
+    memory = "shared" if game.n_agents >= 4 * game.n_cells and game.n_cells <= 4096 else "global"
+    for name in ("count_all", "step_worlds"):
+        assert re.search(ADDITIONS[memory], device.code(name)), f"{name}: agents are not counted atomically"
+    return memory
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -82,8 +90,8 @@ def test_kernels_compile_for_older_devices(name, monkeypatch):
 
 def test_rules_written_for_one_thread_count_atomically(monkeypatch):
     few, many = small("EnergyMarket-v0"), make("Malware-v0")
-    assert assert_counts_atomically(compiled(few, HOPPER, monkeypatch)) == "count_at_once"
-    assert assert_counts_atomically(compiled(many, HOPPER, monkeypatch)) == "count_in_blocks"
+    assert assert_counts_atomically(compiled(few, HOPPER, monkeypatch), few) == "global"
+    assert assert_counts_atomically(compiled(many, HOPPER, monkeypatch), many) == "shared"
 
 
 def test_observations_compile_into_a_part_of_a_larger_tensor(monkeypatch):

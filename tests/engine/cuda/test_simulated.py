@@ -17,10 +17,14 @@ FEW = ["Epidemic-v0", "Malware-v0", "LinearQuadratic-v0", "CrowdModelling2D-v0"]
 OTHERS = [name for name in registered_games() if name not in FEW]
 
 
-def assert_same(names, tmp_path):
+IN_PARTS, BY_ONE_BLOCK = 0, 4096
+"""Largest numbers of agents that are stepped by one block, so that a step is several launches, or two."""
+
+
+def assert_same(names, tmp_path, most=IN_PARTS):
     out = tmp_path / "simulated.pickle"
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, cuda_plays.__file__, str(out), *names]
+    command = [sys.executable, cuda_plays.__file__, str(out), str(most), *names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     simulated = pickle.loads(out.read_bytes())
@@ -44,6 +48,16 @@ def compare(expected, found, name):
 
 def test_trajectories_and_errors_are_those_of_the_cpu(tmp_path):
     assert_same(FEW, tmp_path)
+
+
+def test_trajectories_of_worlds_that_are_stepped_by_one_block_are_those_of_the_cpu(tmp_path):
+    assert_same(["Malware-v0"], tmp_path, BY_ONE_BLOCK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in registered_games() if name != "Malware-v0"])
+def test_trajectories_of_all_other_games_by_one_block_are_those_of_the_cpu(name, tmp_path):
+    assert_same([name], tmp_path, BY_ONE_BLOCK)
 
 
 @pytest.mark.slow

@@ -1,0 +1,178 @@
+"""The scaling report, on small cases and on numbers whose tables are worked out by hand."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from benchmarks.reproduce import scaling, scaling_tasks
+from benchmarks.reproduce.scaling_routes import ON_A_GPU, PETTINGZOO, ROUTES
+from benchmarks.reproduce.scaling_tasks import Task, measure, run_in_process
+
+
+def invented(task):
+    """A microsecond a step and 10 nanoseconds an agent, 50 in dicts; 24 bytes an agent; 3 seconds to compile."""
+    if task.kind == "memory":
+        ((n, _),) = task.sizes
+        return {"n_agents": n, "n_worlds": 1, "before": 10**6, "peak": 10**6 + 24 * n}
+    if task.kind == "compile":
+        stages = dict.fromkeys(scaling_tasks.COMPILE_STAGES, 1.0)
+        return {"first": stages, "later": dict.fromkeys(stages, 0.25)}
+    each = 50e-9 if task.route == PETTINGZOO else 10e-9
+    rows = [
+        {
+            "n_agents": n,
+            "n_worlds": w,
+            "n_steps": 7,
+            "set_up": 0.0,
+            "seconds": [0.9e-6 + each * n * w, 1e-6 + each * n * w, 1.5e-6 + each * n * w],
+        }
+        for n, w in task.sizes
+    ]
+    ended = "time" if task.route == PETTINGZOO else "done"
+    return {"rows": rows, "ended": ended}
+
+
+def read(folder):
+    return json.loads((folder / "results.json").read_text()), (folder / "README.md").read_text()
+
+
+def test_the_page_says_what_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "cuda_device", lambda: {"name": None, "reason": "no GPU is here"})
+    assert scaling.main(["--quick", "--seed", "3", "--out", str(tmp_path)], invented) == 0
+    results, page = read(tmp_path)
+    assert results["complete"]
+    assert results["seed"] == 3
+    assert "numba" in results["versions"]
+    # (1 us + N 10 ns) / N is 20 ns at N = 100, and 11 at 1000; in dicts 60 and 51.
+    assert "| engine | 20 | 11 |" in page
+    assert "| PettingZoo parallel | 60 | 51 |" in page
+    # 4 worlds of 100 agents: (1 us + 400 * 10 ns) / 400.
+    assert "| TorchRL | 20 | 12 |" in page
+    assert "3.0 at N = 100, 4.6 at N = 1,000" in page
+    assert "| SB3 vec_env | 24 |" in page
+    assert "| Epidemic | 1.00 (0.25) | 1.00 (0.25) | 1.00 (0.25) |" in page
+    assert "CUDA did not run here: no GPU is here" in page
+    assert "PettingZoo parallel after N = 1,000, as a step took longer than the limit" in page
+    for name in ("scaling.png", "games.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_an_interrupted_report_is_finished(tmp_path):
+    done = []
+
+    def interrupted(task):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(task)
+        return invented(task)
+
+    out = ["--quick", "--out", str(tmp_path)]
+    assert scaling.main(out, interrupted) == 130
+    assert not json.loads((tmp_path / "results.json").read_text())["complete"]
+    assert not (tmp_path / "README.md").exists()
+    more = []
+    assert scaling.main([*out, "--resume"], lambda task: more.append(task) or invented(task)) == 0
+    assert not set(done) & set(more)
+    assert {*done, *more} == set(scaling.all_tasks(scaling.QUICK, 0, has_gpu=False))
+    assert read(tmp_path)[0]["complete"]
+    with pytest.raises(ValueError, match=r"--resume needs the seed of .*, 0, got 1"):
+        scaling.main([*out, "--resume", "--seed", "1"], invented)
+
+
+def test_what_fails_is_told(tmp_path):
+    def failing(task):
+        return (
+            {"error": "MemoryError: no room"}
+            if task.kind == "time" and task.route == "TorchRL"
+            else invented(task)
+        )
+
+    assert scaling.main(["--quick", "--out", str(tmp_path)], failing) == 0
+    assert "- time, Epidemic, TorchRL on cpu: MemoryError: no room" in read(tmp_path)[1]
+
+
+def test_tasks_of_a_machine_with_a_gpu():
+    protocol = scaling.Protocol()
+    tasks = scaling.all_tasks(protocol, 0, has_gpu=True)
+    on_gpu = {task.route for task in tasks if task.device == "cuda" and task.kind == "time"}
+    assert on_gpu == set(ON_A_GPU) == set(ROUTES) - {PETTINGZOO}
+    assert {task.route for task in tasks if task.device == "cpu" and task.kind == "time"} == set(ROUTES)
+    by_worlds = [task for task in tasks if task.kind == "time" and task.sizes[-1] == (1000, 1024)]
+    assert PETTINGZOO not in {task.route for task in by_worlds}
+    assert len(tasks) == len(set(tasks))
+
+
+class Clock:
+    """A clock that steps of a known length move."""
+
+    def __init__(self, seconds_per_agent):
+        self.now, self.per_agent = 0.0, seconds_per_agent
+
+    def route(self, game, n_worlds, device, seed):
+        def take(n_steps):
+            self.now += n_steps * self.per_agent * game.n_agents * n_worlds
+
+        return take
+
+
+SIZES = ((10, 1), (100, 1), (1000, 1))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock(0.01)
+    monkeypatch.setitem(ROUTES, "engine", clock.route)
+    monkeypatch.setattr(scaling_tasks, "time", types.SimpleNamespace(process_time=lambda: clock.now))
+    return clock
+
+
+def test_a_route_stops_after_the_first_step_that_takes_too_long(clock):
+    found = measure(Task("time", "Epidemic-v0", sizes=SIZES, repetitions=3, seconds=0.5, longest_step=0.9))
+    assert found["ended"] == "time"
+    assert [row["n_agents"] for row in found["rows"]] == [10, 100]
+    np.testing.assert_allclose([row["seconds"] for row in found["rows"]], [[0.1] * 3, [1.0] * 3])
+    assert [row["n_steps"] for row in found["rows"]] == [5, 1]
+
+
+def test_a_route_stops_where_memory_would_not_suffice(clock, monkeypatch):
+    peaks = iter([1000, 3000])
+    monkeypatch.setattr(scaling_tasks, "peak_memory", lambda: next(peaks))
+    # Ten agents took 2000 bytes: a hundred would take 20,000.
+    monkeypatch.setattr(scaling_tasks, "free_memory", lambda: 20_000 / scaling_tasks.SHARE_OF_MEMORY - 1)
+    found = measure(Task("time", "Epidemic-v0", sizes=SIZES, repetitions=1, longest_step=99.0))
+    assert found["ended"] == "memory"
+    assert [row["n_agents"] for row in found["rows"]] == [10]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_takes_steps_and_begins_new_episodes(route):
+    take = ROUTES[route](scaling_tasks.make("Epidemic-v0", n_agents=6, horizon=3), 1, "cpu", 0)
+    take(8)
+
+
+@pytest.mark.parametrize("game", scaling.GAMES)
+def test_every_game_is_made_and_stepped_at_any_size(game):
+    made = scaling_tasks.game_of(game, 100)
+    assert made.n_agents == 100
+    ROUTES["engine with observations"](made, 1, "cpu", 0)(2)
+
+
+def test_memory_is_at_least_that_of_the_arrays():
+    n = 300_000
+    found = measure(Task("memory", "Epidemic-v0", "engine with observations", sizes=((n, 1),)))
+    n_features = scaling_tasks.make("Epidemic-v0").n_features
+    # Actions, rewards and observations in 4 bytes each, and two states of a byte.
+    assert found["peak"] - found["before"] > 0.9 * n * (4 + 4 + 4 * n_features + 2)
+
+
+@pytest.mark.slow
+def test_a_first_use_takes_longer_than_a_later_one():
+    found = run_in_process(Task("compile", "Epidemic-v0"))
+    assert found["first"]["reset and step"] > 2 * found["later"]["reset and step"]
+
+
+def test_a_process_that_fails_says_why():
+    found = run_in_process(Task("time", "NoSuchGame-v0", sizes=((10, 1),)))
+    assert "NoSuchGame-v0" in found["error"]
