@@ -136,6 +136,10 @@ class Engine:
         self._seed, self._episode = 0, -1
         self._allocate()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: everything but machine code."""
+        return {**self.__dict__, "_step_of_types": self._kernels.step, "_stepped_dtype": None}
+
     def _allocate(self) -> None:
         """Make the arrays of all worlds."""
         game, shape = self.game, self._shape
@@ -496,12 +500,12 @@ class Engine:
         ValueError
             If the rule ``allowed`` allows an agent nothing.
         """
-        self._check_playing("random_actions")
-        if self._n_actions is not None:
-            if self._kernels.masks is not None:
-                return self.draw_actions(self._uniform_over(self.action_masks()))
+        if self._n_actions is not None and self._kernels.masks is None:
             law = np.full(self._n_actions, 1.0 / self._n_actions, np.float32)
             return self.draw_actions(np.broadcast_to(law, (*self._shape, self._n_actions)))
+        self._check_playing("random_actions")
+        if self._n_actions is not None:
+            return self.draw_actions(self._uniform_over(self.action_masks()))
         low, high = (bound.reshape(-1) for bound in self._action_bounds)
         actions = np.empty((*self._shape, low.size), np.float32)
         when = self.time, self._seed, self._episode, self._world_ids
