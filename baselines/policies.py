@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 from mfenvs.game import FiniteGame
+from mfenvs.play import tabulate
 
 NUMBERS_AT_A_TIME = 2**20
 """Number of differences of levels that are computed at a time: 8 MB."""
@@ -76,10 +77,10 @@ class TabularPolicy:
 
     @classmethod
     def uniform(cls, game: FiniteGame) -> TabularPolicy:
-        """The policy that plays all actions with equal probability; TypeError if the game is not finite."""
+        """The policy that plays all allowed actions equally often; TypeError unless the game is finite."""
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {game!r}")
-        return cls.for_game(game, np.full(game.policy_shape, 1.0 / game.n_actions))
+        return cls.for_game(game, tabulate(game, None))
 
     @classmethod
     def for_game(cls, game: FiniteGame, probabilities: ArrayLike, seed: int = 0) -> TabularPolicy:

@@ -81,7 +81,8 @@ def measure_policy(game: Game, policy: Any, settings: MeasurementSettings) -> Po
     game:
         The game.
     policy:
-        A policy of any kind that :class:`mfenvs.play.Player` takes; None for uniformly random actions.
+        A policy of any kind that :class:`mfenvs.play.Player` takes; None for uniformly random
+        actions among those that are allowed.
     settings:
         Numbers of simulations, and their seed.
 
@@ -97,9 +98,7 @@ def measure_policy(game: Game, policy: Any, settings: MeasurementSettings) -> Po
     if isinstance(game, FiniteGame) and game.public_chain is None and table is not None:
         return _measure_table(game, table, settings)
     found = _measure_by_play(game, policy, settings)
-    # Random actions may be masked ones, whose gains are not what an agent could gain.
-    takes_masked = policy is None and game.rules.allowed is not None
-    if isinstance(game, FiniteGame) and table is not None and table.ndim == 3 and not takes_masked:
+    if isinstance(game, FiniteGame) and table is not None and table.ndim == 3:
         return _with_common_noise(game, table, settings, found)
     return found
 
@@ -108,8 +107,6 @@ def _table(game: Game, policy: Any) -> NDArray[np.float64] | None:
     """A policy as a table of probabilities; None if it has none, as it depends on what the others do."""
     if not isinstance(game, FiniteGame):
         return None
-    if policy is None:
-        return np.full(game.policy_shape, 1.0 / game.n_actions)
     try:
         return tabulate(game, policy)
     except TypeError:

@@ -56,8 +56,8 @@ def evaluate(
 ) -> Evaluation:
     """Play one episode in each of ``n_worlds`` worlds in which all agents follow ``policy``.
 
-    The same seed gives the same result, unless the policy draws random numbers of its own (models of Box actions,
-    recurrent ones, and objects that only ``predict``).
+    The same seed gives the same result, unless the policy draws random numbers from a generator of its own
+    (:class:`mfenvs.play.Player`).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def evaluate(
         A registered name, or a game.
     policy:
         One policy for all agents, or one for each: of any kind that :class:`mfenvs.play.Player` takes, models of
-        Stable-Baselines3 among them. None for uniformly random actions.
+        Stable-Baselines3 among them. None for uniformly random actions among those that are allowed.
     observe:
         Observation blocks that the policy sees beside agents' own observations. By default its attribute
         ``observe``, or the blocks of a model's training environment; a loaded model does not know them.
@@ -122,8 +122,8 @@ def deviation_gain(
     If ``agent`` is given, the mean difference of its returns is an unbiased estimate of J_i(deviation, pi^{-i}) -
     J_i(pi), and so of a lower bound on E_i(pi), whatever ``deviation`` is. With agents drawn uniformly, it
     estimates a lower bound on the mean of E_i over the agents. ``deviation`` must not have been chosen by looking
-    at simulations with the same seed. With policies that draw random numbers of their own (:func:`evaluate`), the
-    estimate is unbiased too, but neither paired nor the same in every call.
+    at simulations with the same seed. With policies that draw random numbers from a generator of their own
+    (:func:`evaluate`), the estimate is unbiased too, but neither paired nor the same in every call.
 
     Parameters
     ----------

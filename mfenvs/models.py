@@ -5,8 +5,10 @@ the memory of a recurrent network. This module rebuilds these inputs from the mo
 environment changed observations or actions in a way that it cannot rebuild. Neither package is imported here.
 """
 
+import contextlib
 import inspect
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -220,7 +222,8 @@ class Predictions:
     """Actions of a policy's ``predict``, which is called as in training.
 
     ``predict`` is given ``action_masks`` if it takes them, and ``state`` and ``episode_start`` if it takes those:
-    the state that it returns is kept from step to step of an episode.
+    the state that it returns is kept from step to step of an episode. What it draws from the global generators of
+    torch and NumPy follows from the engine's seed, episode, first world and time, and from the policy's name.
 
     Parameters
     ----------
@@ -271,7 +274,8 @@ class Predictions:
             asked["state"], has_gap = self._recalled(engine)
         if self._takes_start:
             asked["episode_start"] = np.full(len(observations), engine.time == 0)
-        answer = self._predict(self._trained_on.normalised(observations), **asked)
+        with _seeded(*engine.drawing_key, zlib.crc32(self._name.encode())):
+            answer = self._predict(self._trained_on.normalised(observations), **asked)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TypeError(f"predict of {self._name} must return (actions, state), got {answer!r}")
         actions, state = answer
@@ -307,6 +311,29 @@ class Predictions:
         goes_on = is_here and time == engine.time - 1
         self._before = self._after if goes_on else None
         return self._before, engine.time > 0 and not goes_on
+
+
+@contextlib.contextmanager
+def _seeded(*entropy: int) -> Iterator[None]:
+    """Seed the global generators of NumPy, and of torch if it is loaded; in the end they are as they were."""
+    words = np.random.SeedSequence(entropy).generate_state(2)
+    torch = sys.modules.get("torch")
+    generators: list[Any] = []
+    if torch is not None:
+        # torch.manual_seed() would also queue a call for GPUs that are not in use.
+        generators = [torch.default_generator]
+        generators += torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    before = np.random.get_state()  # noqa: NPY002 - it is others who draw from it
+    states = [generator.get_state() for generator in generators]
+    try:
+        np.random.seed(words[0])  # noqa: NPY002
+        for generator in generators:
+            generator.manual_seed(int(words[1]))
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 def _refuse_unknown(layer: Any, name: str) -> None:

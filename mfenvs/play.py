@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs.engine.engine import Engine
 from mfenvs.game import FiniteGame, Game, cumulative, kind_of
+from mfenvs.meanfield.action_masks import uniform_table
 from mfenvs.models import NetworkLaws, ObservationPolicy, Predictions, TrainedOn, observed_blocks, stock_network
 from mfenvs.rules import Public
 from mfenvs.wrappers.observations import Observe, Observer
@@ -24,7 +25,7 @@ class Player:
     policy:
         Policy of all agents, one of
 
-        * None: uniformly random actions;
+        * None: uniformly random actions among those that the game's rule ``allowed`` allows;
         * a table, for a finite game: probabilities of its ``policy_shape`` (T, S, A), or (n_agents, T, S, A) for a
           policy each, or an object with these as its attribute ``probabilities``;
         * an :class:`ObservationPolicy`: an object with ``action_probabilities``, which is given ``action_masks``
@@ -38,7 +39,9 @@ class Player:
 
         Most policies are played with the engine's own random numbers, so that two runs that differ in one agent's
         actions share everything else. Models of Box actions, recurrent models and objects that only ``predict``
-        draw random numbers of their own.
+        draw their own from the global generators of torch and NumPy, which are seeded for each of their calls
+        from the engine's seed, episode, first world and time, and are left as they were. Only what they draw from
+        other generators does not follow from the seed.
     observe:
         Observation blocks that the policy sees beside agents' own observations; by default its attribute
         ``observe``, if it has one, or the blocks of a model's training environment. A loaded model does not know
@@ -241,7 +244,8 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
         A finite game.
     policy:
         A table, an :class:`mfenvs.models.ObservationPolicy`, or a model of Stable-Baselines3 or sb3-contrib with
-        discrete actions and without memory (:class:`mfenvs.play.Player`); None for uniformly random actions.
+        discrete actions and without memory (:class:`mfenvs.play.Player`); None for uniformly random actions among
+        those that are allowed.
         Action probabilities may depend on the agent's own state, the time, and the agent (its parameters or its
         identity). A policy with an attribute ``n_agents`` is a joint policy, whose ``action_probabilities`` takes
         the rows' ``agents``.
@@ -255,15 +259,15 @@ def tabulate(game: FiniteGame, policy: Any, name: str = "policy") -> NDArray[np.
     Raises
     ------
     TypeError
-        If the game is not finite, or the policy cannot be tabulated because it depends on the other agents (by a
-        mean-field observation or a public signal) or on the past.
+        If the game is not finite, or the policy cannot be tabulated because it depends on the past or on the other
+        agents: by a mean-field observation, or a public signal, as None does where that decides what is allowed.
     ValueError
         If the policy does not fit the game.
     """
     if not isinstance(game, FiniteGame):
         raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
     if policy is None:
-        return np.full(game.policy_shape, 1.0 / game.n_actions)
+        return uniform_table(game)
     if _is_table(policy):
         return game.policy_table(name, policy)
     _check_agents(game, policy, name)

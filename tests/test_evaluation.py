@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from line import Line
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import random_policy
 from scipy import stats
@@ -127,6 +129,51 @@ def observing(table, seen=None):
         return table[(observations[:, 2] * 4).round().astype(int), observations[:, :2].argmax(axis=1)]
 
     return Laws(law)
+
+
+class Noisy:
+    """Draws its actions from the global generators of torch and NumPy, as models of Box actions do."""
+
+    def __init__(self):
+        self.chosen = []
+
+    def predict(self, observations):
+        noise = torch.randn((len(observations), 1)).numpy()
+        noise = noise + np.random.normal(size=noise.shape)  # noqa: NPY002
+        self.chosen.append(np.clip(0.3 * noise, -1.0, 1.0).astype(np.float32))
+        return self.chosen[-1], None
+
+
+def test_what_a_policy_draws_from_global_generators_follows_from_the_seed():
+    game, found = Line(n_agents=4, horizon=3), []
+    for others in (0, 1):
+        torch.manual_seed(others)
+        np.random.seed(others)  # noqa: NPY002
+        state = np.random.get_state()[1].copy()  # noqa: NPY002
+        first = torch.initial_seed()
+        found.append(evaluate(game, Noisy(), n_worlds=3, seed=5).returns)
+        assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+        assert torch.initial_seed() == first
+        after = torch.randn(3)
+        torch.manual_seed(others)
+        assert_array_equal(after, torch.randn(3))
+    assert_array_equal(*found)
+    assert not np.array_equal(evaluate(game, Noisy(), n_worlds=3, seed=6).returns, found[0])
+    policy = Noisy()
+    evaluate(game, policy, n_worlds=3, seed=5)
+    assert len({chosen.tobytes() for chosen in policy.chosen}) == 3  # other draws in every step
+
+
+def test_a_deviator_changes_nothing_that_others_draw_from_global_generators():
+    policy, deviation = Noisy(), Noisy()
+    game = Line(n_agents=4, horizon=3)
+    gain = deviation_gain(game, policy, deviation, agent=0, n_worlds=2, seed=5)
+    without, beside = policy.chosen[:3], policy.chosen[3:]
+    assert_array_equal(without, beside)
+    for all_chosen, own in zip(beside, deviation.chosen, strict=True):
+        assert own.shape == (2, 1)
+        assert not np.isin(own, all_chosen).any()
+    assert gain == deviation_gain(game, Noisy(), Noisy(), agent=0, n_worlds=2, seed=5)
 
 
 @pytest.mark.parametrize("population", ["table", "observing"])

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import stable_baselines3
 import torch
+from hunt import Hunt
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import random_policy
+from weather import Weather
 
 from baselines import PPO
 from baselines.policies import TabularPolicy
 from mfenvs import (
+    Engine,
     InducedGame,
     evaluate,
     make,
@@ -159,6 +162,64 @@ def test_tables_and_nothing_are_policies_too():
     assert_array_equal(tabulate(GAME, None), np.full((4, 2, 2), 0.5))
 
 
+def test_nothing_is_uniform_over_what_is_allowed():
+    """Careful: whoever is infected (state 0) may only do 1, but in the first step."""
+    expected = np.full((4, 2, 2), 0.5)
+    expected[1:, 0] = [0.0, 1.0]
+    game = Careful(n_agents=5, horizon=4)
+    assert_array_equal(tabulate(game, None), expected)
+    assert_array_equal(TabularPolicy.uniform(game).probabilities, expected)
+    assert_array_equal(InducedGame(game).policy("policy", None), expected)
+    assert_array_equal(evaluate(game, None, seed=3).returns, evaluate(game, expected, seed=3).returns)
+
+
+def test_nothing_in_games_of_other_kinds():
+    """Weather allows going only in fine weather (public state 0) to those at home (state 0); doves have no third
+    action."""
+    table = tabulate(Weather(), None).reshape(3, 2, 2, 2)
+    assert_array_equal(table[:, 1, 0], np.broadcast_to([1.0, 0.0], (3, 2)))
+    assert_array_equal(table[:, 0], 0.5)
+    assert_array_equal(table[:, 1, 1], 0.5)
+    hunt = InducedGame(Hunt())
+    assert_array_equal(hunt.policy("policy", None), hunt.uniform_policy())
+    assert (hunt.uniform_policy()[:, 2:, 2] == 0.0).all()
+
+
+def test_agents_who_are_allowed_different_actions_have_a_table_each():
+    game = Reckless(n_agents=5, horizon=4)
+    table = tabulate(game, None)
+    assert table.shape == (5, 4, 2, 2)
+    for own, aversion in zip(table, game.agents.aversion, strict=True):
+        assert_array_equal(own, np.full((4, 2, 2), 0.5) if aversion > 0.5 else np.full((4, 2, 2), [0.0, 1.0]))
+    assert len(np.unique(table, axis=0)) == 2
+    with pytest.raises(TypeError, match="rule allowed of Signalled reads the public signal, which a table does"):
+        tabulate(Signalled(n_agents=5, horizon=4), None)
+    with pytest.raises(ValueError, match="the rule allowed of Stuck must allow an action in state 1 at time 2"):
+        tabulate(Stuck(n_agents=5, horizon=4), None)
+
+
+def test_random_actions_are_uniform_over_what_is_allowed():
+    engine = Engine(Careful(n_agents=1000, horizon=4), 4)
+    engine.reset(seed=1)
+    for time in range(4):
+        actions = engine.random_actions()
+        is_bound = (engine.states == 0) & (time > 0)
+        assert is_bound.sum() > 100 or time == 0
+        assert (actions[is_bound] == 1).all()
+        n_free = (~is_bound).sum()
+        # Six standard deviations: exceeded with a probability of 2e-9 a step.
+        assert abs(actions[~is_bound].sum() - n_free / 2) <= 3 * n_free**0.5
+        engine.step(actions)
+    with pytest.raises(RuntimeError, match=r"random_actions\(\) was called outside an episode"):
+        engine.random_actions()
+    stuck = Engine(Stuck(n_agents=5, horizon=4), 2)
+    stuck.reset(seed=0)
+    for _ in range(2):
+        stuck.step(stuck.random_actions())
+    with pytest.raises(ValueError, match=r"allowed of Stuck must allow an action, but allows none for agent \d"):
+        stuck.random_actions()
+
+
 class Aware(Epidemic):
     """Agents observe their state and how much they mind distance: no signal."""
 
@@ -178,6 +239,35 @@ class Careful(Epidemic):
     @rule
     def allowed(action, state, agent, public):
         return action == 1 or state == 1 or public.time == 0
+
+
+class Reckless(Epidemic):
+    """Whoever does not mind distance much is always to keep it (action 1)."""
+
+    @staticmethod
+    @rule
+    def allowed(action, state, agent, public):
+        return action == 1 or agent.aversion > 0.5
+
+
+class Stuck(Epidemic):
+    """In state 1 nothing is allowed at time 2."""
+
+    @staticmethod
+    @rule
+    def allowed(action, state, agent, public):
+        return state == 0 or public.time != 2
+
+
+class Signalled(Epidemic):
+    """A public signal, which nobody writes, tells whether action 0 is allowed."""
+
+    n_signals = 1
+
+    @staticmethod
+    @rule
+    def allowed(action, state, agent, public):
+        return action == 1 or public.signal[0] > 0.5
 
 
 class Told(Aware):

@@ -24,6 +24,7 @@ from mfenvs import checks
 from mfenvs.api.sb3 import PopulationVecEnv
 from mfenvs.engine.snapshot import Snapshot
 from mfenvs.files import HEADER, ArraySpecification, SavedArrays, replacing
+from mfenvs.game import MAX_SEED
 from mfenvs.wrappers.risk import RiskSnapshot
 
 from .collecting import RolloutCollector, population_env
@@ -35,7 +36,7 @@ FORMAT = 1
 COUNTERS = {
     "num_timesteps": 2**63 - 1,
     "n_updates": 2**63 - 1,
-    "seed": 2**64 - 1,
+    "seed": MAX_SEED,
     "episode": 2**63 - 1,
     "time": 2**63 - 1,
 }

@@ -12,6 +12,7 @@ from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.loop import FLOW, GIVEN, LoopOptions, keeps_population, loop_kernel, weight_of_population
+from mfenvs.meanfield.net import fixed_masses
 
 from ..trainer import LARGEST
 from .solver import MeanFieldSolver
@@ -36,7 +37,7 @@ class LoopSolver(MeanFieldSolver):
             self._population = self._first_population() * weight_of_population(options, 0)
         self._answer = self._law.copy() if options.averages else unused
         self._exact_q = np.empty(shape) if options.values == GIVEN else unused
-        self._remainders = np.empty(self._law[0].size)
+        self._fixed = fixed_masses(self.induced.game)
 
     def _first_population(self) -> NDArray[np.float64]:
         """The population before the first iteration, shape (T, S, A): the flow of the first policy."""
@@ -56,7 +57,7 @@ class LoopSolver(MeanFieldSolver):
             q, arrays = self._work
             n_before, has_answered, error = iterate(
                 *(n_before, last, has_answered, error, options, self._law, answer, self._prior),
-                *(population, flat, q, self._exact_q, self._remainders, arrays),
+                *(population, flat, q, self._exact_q, self._fixed, arrays),
             )
             if n_before == last:
                 return float(error)

@@ -45,7 +45,8 @@ class GMFVConfig(TrainerConfig):
     """Inverse temperature c > 0 of the policy softmax_c(Q), with softmax_c(x)_i = exp(c x_i) / sum_j exp(c x_j)
     [O]."""
     net: int = 10_000
-    """Resolution m of the eps-net: populations are projected to multiples of 1/m [O]; 0 for no projection."""
+    """Resolution m of the eps-net: populations are projected to multiples of 1/m [O]; 0 for no projection. Where
+    there are several populations, or public histories, the law within each is projected, and keeps its mass."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,6 +14,7 @@ from mfenvs.engine.trajectories import Trajectories
 from mfenvs.files import ArraySpecification
 from mfenvs.game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
+from mfenvs.play import tabulate
 
 from ..config import SimulationConfig
 from ..policies import TabularPolicy
@@ -213,9 +214,9 @@ class TDLearning(Trainer[TDConfig]):
 
     def _set_up(self) -> None:
         shape = (self.game.horizon, self.game.n_states, self.game.n_actions)
-        uniform = np.full(shape, 1.0 / self.game.n_actions)
-        evaluated = getattr(self._evaluated, "probabilities", self._evaluated)
-        self._law = checks.probabilities("evaluated", uniform if evaluated is None else evaluated, shape).copy()
+        evaluated = tabulate(self.game, None) if self._evaluated is None else self._evaluated
+        given = getattr(evaluated, "probabilities", evaluated)
+        self._law = checks.probabilities("evaluated", given, shape).copy()
         self._estimate = QEstimate.zeros((1, *shape))
         self._engine = Engine(self.game, self.config.episodes, device=self.config.device)
         self._exact = InducedGame(self.game).evaluate(self._law, temperature=self.config.temperature)

@@ -11,10 +11,10 @@ COMMON_PARAMETERS = {
     "n_worlds": "Number of independent copies of the game, which are simulated together.",
     "observe": """Observation blocks that agents see beside their own observation: names or objects, as in
         ``["one-hot-identity", "mean-field"]`` (:mod:`mfenvs.wrappers.observations`).""",
-    "population_policy": """Policy of all other agents: None for uniformly random actions, a table of
-    probabilities,
-        a model of Stable-Baselines3, or an object with ``action_probabilities`` or ``predict``; one policy for all
-        agents or one for each (:class:`mfenvs.play.Player`).""",
+    "population_policy": """Policy of all other agents: None for uniformly random actions among
+        those that are allowed, a table of probabilities, a model of Stable-Baselines3, or an object with
+        ``action_probabilities`` or ``predict``; one policy for all agents or one for each
+        (:class:`mfenvs.play.Player`).""",
     "agent": "Index of the agent that acts; None draws the acting agents uniformly in each episode.",
     "render_mode": """How world 0 is shown since its last reset. None: not at all; ``"ansi"``: ``render()`` returns
     a

@@ -115,7 +115,7 @@ def record_days(
         The market.
     policy:
         Policy that all agents play, of any kind that :class:`mfenvs.play.Player` takes; None for uniformly random
-        actions.
+        actions among those that are allowed.
     observe:
         Blocks that the policy sees beside agents' own observations; by default its attribute ``observe``, if any.
     n_worlds:

@@ -136,6 +136,10 @@ class Engine:
         self._seed, self._episode = 0, -1
         self._allocate()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: everything but machine code."""
+        return {**self.__dict__, "_step_of_types": self._kernels.step, "_stepped_dtype": None}
+
     def _allocate(self) -> None:
         """Make the arrays of all worlds."""
         game, shape = self.game, self._shape
@@ -206,6 +210,11 @@ class Engine:
     def episode(self) -> int:
         """Number of this episode since the last seed, from 0; -1 before the first."""
         return self._episode
+
+    @property
+    def drawing_key(self) -> tuple[int, int, int, int]:
+        """Seed, episode, first world and time: what random numbers that are drawn now follow from."""
+        return self._seed % 2**64, max(self._episode, 0), int(self._world_ids[0]), self.time
 
     def reset(self, seed: int | None = None) -> NDArray[Any]:
         """Begin an episode in all worlds.
@@ -488,7 +497,7 @@ class Engine:
         return actions
 
     def random_actions(self) -> NDArray[Any]:
-        """Draw every agent's action uniformly, at the current time.
+        """Draw every agent's action uniformly from those that are allowed, at the current time.
 
         Returns
         -------
@@ -498,11 +507,15 @@ class Engine:
         ------
         RuntimeError
             Outside an episode.
+        ValueError
+            If the rule ``allowed`` allows an agent nothing.
         """
-        if self._n_actions is not None:
+        if self._n_actions is not None and self._kernels.masks is None:
             law = np.full(self._n_actions, 1.0 / self._n_actions, np.float32)
             return self.draw_actions(np.broadcast_to(law, (*self._shape, self._n_actions)))
         self._check_playing("random_actions")
+        if self._n_actions is not None:
+            return self.draw_actions(self._uniform_over(self.action_masks()))
         low, high = (bound.reshape(-1) for bound in self._action_bounds)
         actions = np.empty((*self._shape, low.size), np.float32)
         when = self.time, self._seed, self._episode, self._world_ids
@@ -631,6 +644,18 @@ class Engine:
             self._refuse_branch((world, agent), run.states[:, time], run.actions[:, time], time)
         game.check_states(run.states)
         return run
+
+    def _uniform_over(self, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Equal probabilities of the actions that masks (n_worlds, n_agents, n_actions) allow."""
+        n_allowed = masks.sum(axis=2, keepdims=True, dtype=np.float32)
+        if not n_allowed.all():
+            world, agent, _ = (int(i) for i in np.argwhere(n_allowed == 0)[0])
+            raise ValueError(
+                f"the rule allowed of {type(self.game).__name__} must allow an action, but allows none for agent"
+                f" {agent} at time {self.time} of world {world}"
+            )
+        laws: NDArray[np.float32] = masks / n_allowed
+        return laws
 
     def _shares(self, out: NDArray[np.float32], states: NDArray[Any], whose: str = "") -> NDArray[np.float32]:
         """Write the share of agents in each place to ``out``; error messages call the states ``whose``."""

@@ -1,4 +1,7 @@
-"""The actions that a finite game allows, as the mean-field side knows them."""
+"""The actions that a finite game allows, as tables know them, and the policy that None stands for."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,20 +11,23 @@ from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.layout import Layout
 from mfenvs.game import FiniteGame
 
+Masks = NDArray[np.bool_]
+
 SIGNALS = (0.0, 1.0, np.nan)
 """Values of the public signal at which the rule ``allowed`` is asked, to see whether it reads it."""
 
 
-def allowed_actions(game: FiniteGame) -> NDArray[np.bool_] | None:
+def allowed_actions(game: FiniteGame) -> Masks | None:
     """Tabulate the rule ``allowed`` of a game.
 
     On the mean-field side, where a policy is a function of time and state for all agents, the rule may read the
-    state, the time and the constants. It may not read the public signal, and must allow all agents the same.
+    state, the time, the constants and the state of a public chain. It may not read the public signal otherwise,
+    and must allow all agents the same.
 
     Returns
     -------
-    Whether each action is allowed, shape (T, S, A), or (1, S, A) if that does not depend on the time. None if the
-    game has no such rule, or allows everything.
+    Whether each action is allowed, of the game's ``policy_shape`` (T, S, A), or (1, S, A) if that does not depend
+    on the time. None if the game has no such rule, or allows everything.
 
     Raises
     ------
@@ -32,43 +38,88 @@ def allowed_actions(game: FiniteGame) -> NDArray[np.bool_] | None:
     """
     if game.allowed is None:
         return None
-    kernel = build_kernels(game.rules, Layout.of(game)).masks
-    assert kernel is not None
-    kind, (n_times, n_states, n_actions) = type(game).__name__, game.policy_shape
     distinct = np.unique(game.agents.view(np.ndarray))
-    states = np.arange(n_states, dtype=game.state_dtype)[None]
-    found = np.empty((n_times, n_states, n_actions), np.bool_)
-
-    def ask(agent: NDArray[np.void], signal: float, time: int) -> NDArray[np.bool_]:
-        masks = np.empty((1, n_states, n_actions), np.bool_)
-        agents, told = np.full(n_states, agent, distinct.dtype), np.full((1, game.n_signals), signal, np.float32)
-        try:
-            kernel(masks, states, agents, game.constants, told, time, np.float32(time / game.horizon), 0, 1)
-        except COMPILE_ERRORS as error:
-            raise explained(game, error) from None
-        return masks.reshape(n_states, n_actions)
-
-    for time in range(n_times):
-        found[time] = ask(distinct[0], SIGNALS[0], time)
-        for signal in SIGNALS[1:] if game.n_signals else ():
-            if not np.array_equal(ask(distinct[0], signal, time), found[time]):
-                raise TypeError(
-                    f"the rule allowed of {kind} reads the public signal, which is not known on the mean-field"
-                    " side: there it may read the state, the time and the constants"
-                )
-        for agent in distinct[1:]:
-            other = ask(agent, SIGNALS[0], time)
-            if not np.array_equal(other, found[time]):
-                state, action = (int(i) for i in np.argwhere(other != found[time])[0])
-                raise ValueError(
-                    f"the rule allowed of {kind} must allow all agents the same on the mean-field side, where they"
-                    f" have one policy: agents with parameters {distinct[0]} and {agent} differ in action {action}"
-                    f" of state {state} at time {time}"
-                )
-    stuck = ~found.any(axis=-1)
-    if stuck.any():
-        time, state = (int(i) for i in np.argwhere(stuck)[0])
-        raise ValueError(f"the rule allowed of {kind} must allow an action in state {state} at time {time}")
+    ask = _asker(game)
+    found = ask(distinct[0])
+    for agent in distinct[1:]:
+        other = ask(agent)
+        if not np.array_equal(other, found):
+            time, row, action = (int(i) for i in np.argwhere(other != found)[0])
+            raise ValueError(
+                f"the rule allowed of {type(game).__name__} must allow all agents the same on the mean-field side,"
+                f" where they have one policy: agents with parameters {distinct[0]} and {agent} differ in action"
+                f" {action} of state {row % game.n_states} at time {time}"
+            )
     if found.all():
         return None
     return found[:1].copy() if (found == found[0]).all() else found
+
+
+def uniform_table(game: FiniteGame) -> NDArray[np.float64]:
+    """The policy that takes every allowed action with the same probability: what None stands for.
+
+    Returns
+    -------
+    Probabilities of the game's ``policy_shape`` (T, S, A), or (n_agents, T, S, A) if the rule ``allowed`` allows
+    agents with different parameters different actions.
+
+    Raises
+    ------
+    TypeError
+        If the rule ``allowed`` reads the public signal, which a table does not know.
+    ValueError
+        If it allows no action in some state.
+    """
+    if game.allowed is None:
+        return np.full(game.policy_shape, 1.0 / game.n_actions)
+    distinct, kind_of_agent = np.unique(game.agents.view(np.ndarray), return_inverse=True)
+    ask = _asker(game)
+    masks = [ask(agent) for agent in distinct]
+    tables = [mask / mask.sum(axis=-1, keepdims=True) for mask in masks]
+    is_for_all = all(np.array_equal(mask, masks[0]) for mask in masks)
+    found: NDArray[np.float64] = tables[0] if is_for_all else np.stack(tables)[kind_of_agent.reshape(-1)]
+    return found
+
+
+def _asker(game: FiniteGame) -> Callable[[NDArray[np.void]], Masks]:
+    """A function of an agent's parameters that tells which actions the agent is allowed, (T, S, A)."""
+    kernel = build_kernels(game.rules, Layout.of(game)).masks
+    assert kernel is not None
+    kind, (n_times, n_rows, n_actions) = type(game).__name__, game.policy_shape
+    n_states, n_public = game.n_states, game.n_public_states
+    states = np.tile(np.arange(n_states, dtype=game.state_dtype), (n_public, 1))
+    has_chain = game.public_chain is not None
+    values = SIGNALS if game.n_signals > has_chain else SIGNALS[:1]
+
+    def ask_at(agent: NDArray[np.void], time: int, value: float) -> Masks:
+        masks = np.empty((n_public, n_states, n_actions), np.bool_)
+        signal = np.full((n_public, game.n_signals), value, np.float32)
+        if has_chain:
+            signal[:, -1] = np.arange(n_public)
+        agents, elapsed = np.full(n_states, agent, agent.dtype), np.float32(time / game.horizon)
+        try:
+            kernel(masks, states, agents, game.constants, signal, time, elapsed, 0, n_public)
+        except COMPILE_ERRORS as error:
+            raise explained(game, error) from None
+        return masks.reshape(n_rows, n_actions)
+
+    def ask(agent: Any) -> Masks:
+        found = np.empty((n_times, n_rows, n_actions), np.bool_)
+        for time in range(n_times):
+            found[time] = ask_at(agent, time, values[0])
+            for value in values[1:]:
+                if not np.array_equal(ask_at(agent, time, value), found[time]):
+                    raise TypeError(
+                        f"the rule allowed of {kind} reads the public signal, which a table does not know: on the"
+                        " mean-field side it may read the state, the time, the constants and the state of a public"
+                        " chain"
+                    )
+            stuck = ~found[time].any(axis=-1)
+            if stuck.any():
+                raise ValueError(
+                    f"the rule allowed of {kind} must allow an action in state"
+                    f" {int(stuck.argmax()) % n_states} at time {time}"
+                )
+        return found
+
+    return ask

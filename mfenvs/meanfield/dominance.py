@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.game import MAX_SEED, FiniteGame
 from mfenvs.meanfield.bounds import dominance_moduli
 from mfenvs.meanfield.closed_path import RulesAmongOthers
 from mfenvs.meanfield.lipschitz import Constant, largest_distance
@@ -94,7 +94,7 @@ def dominance(game: FiniteGame, *, n_points: int = 6, seed: int = 0) -> Dominanc
     """
     rules = RulesAmongOthers(game)
     n_points = checks.integer("n_points", n_points, 2)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     found = [_at_one_time(rules, time, n_points, rng) for time in rules.times]
     c_1, c_2, sparsity = (
         Constant(max(one.value for one in values), all(one.is_exact for one in values))

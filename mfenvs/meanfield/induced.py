@@ -184,6 +184,10 @@ class InducedGame:
             self._work_in(self.flow_arrays())
             _warn_unless_stationary(self._flow_in_work(self.uniform_policy()))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: everything but machine code."""
+        return {**self.__dict__, "_flow_kernel": None, "_gap_kernel": None}
+
     @property
     def is_sparse(self) -> bool:
         """Whether flows keep the possible successors of states only (:attr:`Flow.successors`)."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
 from mfenvs import checks
+from mfenvs.game import MAX_SEED
 from mfenvs.meanfield.dependence import (
     ProvenDependence,
     ProvenDependences,
@@ -172,7 +173,7 @@ def lipschitz_constants(induced: InducedGame, *, n_populations: int = 48, seed: 
         raise TypeError(f"induced must be an InducedGame, got {checks.shown(induced)}")
     refuse_fixed_masses(induced, "lipschitz_constants")
     n_populations = checks.integer("n_populations", n_populations, 4, MOST_POPULATIONS)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     n = n_affordable(induced, n_populations)
     times, proof = times_that_matter(induced.game), proven_dependences(induced.game, in_mean_field=True)
     budget = n_tables(induced, len(times))

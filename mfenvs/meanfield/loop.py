@@ -22,7 +22,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import follow
 from mfenvs.engine.model import ModelKernels
 from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, forbid, is_open, optimise
-from mfenvs.meanfield.net import round_to_net
+from mfenvs.meanfield.net import round_within_blocks
 from mfenvs.meanfield.responses import respond_rule
 from mfenvs.rules import rule
 
@@ -65,7 +65,7 @@ class LoopOptions(NamedTuple):
     """Whether the average is kept as a sum, in which each answer weighs 1: step size 1 / (k + step_delay), without
     the rounding that would break ties."""
     net: int = 0
-    """Resolution m of the eps-net of populations; 0 for none."""
+    """Resolution m of the eps-net of populations; 0 for none. Each of several populations keeps its mass."""
 
 
 def keeps_population(options: LoopOptions) -> bool:
@@ -203,7 +203,7 @@ def _average(options: Any, k: Any, arrays: Any, answer: Any, population: Any, po
 
 @rule
 def _be_the_answer(
-    options: Any, k: Any, answer: Any, policy: Any, population: Any, flat: Any, remainders: Any, arrays: Any
+    options: Any, k: Any, answer: Any, policy: Any, population: Any, flat: Any, fixed: Any, arrays: Any
 ) -> Any:
     """Leave the policy, which is the answer; return True."""
     return True
@@ -211,7 +211,7 @@ def _be_the_answer(
 
 @rule
 def _average_policies(
-    options: Any, k: Any, answer: Any, policy: Any, population: Any, flat: Any, remainders: Any, arrays: Any
+    options: Any, k: Any, answer: Any, policy: Any, population: Any, flat: Any, fixed: Any, arrays: Any
 ) -> Any:
     """Move the policy towards the answer by the mass of a single agent in the frozen flow; return True."""
     follow(answer, arrays)
@@ -252,7 +252,7 @@ def _move_rule(move: Callable[..., Any], population: int) -> Callable[..., Any]:
             policy: Any,
             population: Any,
             flat: Any,
-            remainders: Any,
+            fixed: Any,
             arrays: Any,
         ) -> Any:
             """Move the population towards the flow of the answer; return whether that could be tabulated."""
@@ -271,7 +271,7 @@ def _move_rule(move: Callable[..., Any], population: int) -> Callable[..., Any]:
         policy: Any,
         population: Any,
         flat: Any,
-        remainders: Any,
+        fixed: Any,
         arrays: Any,
     ) -> Any:
         """Move the population by one step under the answer, and project it to the net; return whether it could."""
@@ -279,7 +279,7 @@ def _move_rule(move: Callable[..., Any], population: int) -> Callable[..., Any]:
             return False
         if options.net > 0:
             for h in range(len(flat)):
-                round_to_net(flat[h], options.net, remainders)
+                round_within_blocks(flat[h], options.net, fixed)
         return True
 
     return take_a_step
@@ -318,13 +318,14 @@ def _iterate_kernel(
         flat: Any,
         q: Any,
         exact_q: Any,
-        remainders: Any,
+        fixed: Any,
         arrays: Any,
     ) -> Any:
         """Do the iterations first <= k < last on policy, answer, prior and population (T, S, A) in place.
 
         ``policy`` and ``answer`` are one array unless answers are averaged; ``flat`` is the population again, as
-        (T, S A). ``q`` is scratch, or the given values. Returns ``last``, False and the distance of given values
+        (T, S A), and ``fixed`` are :class:`mfenvs.meanfield.net.FixedMasses` where it is projected to a net. ``q``
+        is scratch, or the given values. Returns ``last``, False and the distance of given values
         to the exact ones; where a table could not be filled, the iteration's number and whether it has answered
         already, with which to go on.
         """
@@ -334,7 +335,7 @@ def _iterate_kernel(
                     return k, False, error
                 error = find_values(answer, q, exact_q, options.temperature, arrays)
                 respond(options, k, q, prior, answer, arrays.allowed)
-            if not move_on(options, k, answer, policy, population, flat, remainders, arrays):
+            if not move_on(options, k, answer, policy, population, flat, fixed, arrays):
                 return k, True, error
         return last, False, error
 

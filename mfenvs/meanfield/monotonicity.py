@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, helmert, qr
 
 from mfenvs import checks
+from mfenvs.game import MAX_SEED
 from mfenvs.meanfield.dependence import proven_dependences, times_that_matter
 from mfenvs.meanfield.induced import InducedGame, refuse_fixed_masses
 from mfenvs.meanfield.probing import (
@@ -182,7 +183,7 @@ def monotonicity(
     refuse_fixed_masses(induced, "monotonicity")
     along_flows = checks.boolean("along_flows", along_flows)
     n_populations = checks.integer("n_populations", n_populations, 1)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     search = _Search(induced, along_flows, rng)
     n_coordinates = search.n_cells * (induced.n_times if along_flows else 1)
     if n_coordinates > MOST_DIMENSIONS or (along_flows and search.transitions_depend):

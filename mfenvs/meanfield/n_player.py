@@ -37,7 +37,7 @@ from mfenvs.engine.engine import Engine
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import FiniteGame, kind_of
+from mfenvs.game import MAX_SEED, FiniteGame, kind_of
 from mfenvs.meanfield.dynamic_programming import solve_each
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate
@@ -166,7 +166,7 @@ def n_player_exploitability(
         raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
     refuse_public_chain(game, "n_player_exploitability")
     n_worlds = checks.integer("n_worlds", n_worlds, 2)
-    seed = checks.integer("seed", seed, 0, 2**64 - 1)
+    seed = checks.integer("seed", seed, 0, MAX_SEED)
     who = _checked_agents(game, agents)
     if deviators_per_world is None:
         deviators_per_world = min(16, len(who))

@@ -1,12 +1,18 @@
-"""The eps-net of GMF-Q, a grid of populations: projection to it, and the largest distance from it."""
+"""The eps-net of GMF-Q, a grid of populations: projection to it, and the largest distance from it.
 
-from typing import Any
+Some states have a mass that no policy changes: those of one of several populations, or of a node in a tree of
+public histories. There the law within each block of such states is projected, and the block keeps its mass [O].
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
+from mfenvs.game import FiniteGame
+from mfenvs.meanfield.public_tree_game import PublicTreeGame
 from mfenvs.rules import rule
 
 ON_THE_NET = 1e-9
@@ -34,6 +40,42 @@ def round_to_net(law: Any, m: Any, remainders: Any) -> None:
         remainders[largest] = -1.0
     for i in range(len(law)):
         law[i] /= m
+
+
+class FixedMasses(NamedTuple):
+    """Blocks of pairs of a state and an action whose mass no policy changes, as compiled projections need them."""
+
+    firsts: Any
+    """The first pair of each block, and at the end the number of pairs, shape (number of blocks + 1,)."""
+    remainders: Any
+    """Scratch, (number of pairs,)."""
+
+
+def fixed_masses(game: FiniteGame) -> FixedMasses:
+    """The blocks of a game: its populations, the nodes of its tree of public histories, or all pairs."""
+    blocks = np.asarray(game.population_of_state)
+    if isinstance(game, PublicTreeGame):
+        blocks = np.arange(game.n_states) // game.game.n_states
+    inner = np.flatnonzero(np.diff(blocks)) + 1
+    firsts = np.concatenate([[0], inner, [game.n_states]]) * game.n_actions
+    return FixedMasses(firsts, np.empty(game.n_states * game.n_actions))
+
+
+@rule
+def round_within_blocks(law: Any, m: Any, fixed: Any) -> None:
+    """Project a law (n,) to the net: within each block to multiples of 1/m of the block's mass."""
+    firsts, remainders = fixed.firsts, fixed.remainders
+    if len(firsts) == 2:
+        round_to_net(law, m, remainders)
+        return
+    for k in range(len(firsts) - 1):
+        block, mass = law[firsts[k] : firsts[k + 1]], 0.0
+        for p in block:
+            mass += p
+        if mass > 0.0:
+            round_to_net(block, m, remainders)
+            for i in range(len(block)):
+                block[i] *= mass
 
 
 round_kernel = kernel(round_to_net.py_func)  # type: ignore[attr-defined]

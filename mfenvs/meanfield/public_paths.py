@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame, kind_of
+from mfenvs.game import MAX_SEED, FiniteGame, kind_of
 from mfenvs.meanfield.action_masks import allowed_actions
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.n_player import Estimate
@@ -94,7 +94,7 @@ def path_exploitability(
         other that :func:`mfenvs.tabulate` takes; or a function of the history (z_0, ..., z_h) that returns the
         probabilities (S, A) of the actions at time h.
     n_paths:
-        Number of fresh paths, at least 2. A few more may be drawn.
+        Number of fresh paths, at least 2.
     n_training_paths:
         Number of paths on which the deviation is found, at least 1; fewer are taken if memory is short.
     seed:
@@ -117,12 +117,12 @@ def path_exploitability(
         )
     n_paths = checks.integer("n_paths", n_paths, 2)
     n_training_paths = checks.integer("n_training_paths", n_training_paths, 1)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     sampler = _Sampler(game, game.public_chain, policy, max(n_paths, n_training_paths), rng)
     trained = sampler.trained_on(n_training_paths)
     charge, own_charge = (_Charge(game, game.public_chain, w) for w in (trained.values, trained.own_values))
     columns: list[list[Array]] = [[], [], [], []]
-    for paths, induced, law, flow in sampler.batches(n_paths):
+    for n_fresh, paths, induced, law, flow in sampler.batches(n_paths):
         fair = charge.flow(paths, flow)
         answer = np.ascontiguousarray(trained.deviation[np.arange(game.horizon)[:, None], paths.T])
         own = sampler.values(induced, law, own_charge.flow(paths, flow))
@@ -131,7 +131,7 @@ def path_exploitability(
         # Both without charges: what a path is worth to everybody cancels.
         looser = sampler.best_values(induced, flow) - sampler.values(induced, law, flow)
         for column, found in zip(columns, (own, answered - own, bound, looser), strict=True):
-            column.append(found)
+            column.append(found[:n_fresh])
     value, lower, upper, clairvoyant = (Estimate.of(np.concatenate(column)) for column in columns)
     return PathExploitability(value, lower, upper, clairvoyant, trained.deviation)
 
@@ -170,14 +170,19 @@ class _Sampler:
                     f" shape {self._table.shape}"
                 )
 
-    def batches(self, n_paths: int) -> Iterator[tuple[NDArray[np.int64], InducedGame, Array, Flow]]:
-        """Paths (size, T), the mean-field game along them, the policy there and its flow."""
-        for _ in range(-(-n_paths // self.size)):
-            paths = self.chain.paths(self.size, self.game.horizon, self.rng)
+    def batches(self, n_paths: int) -> Iterator[tuple[int, NDArray[np.int64], InducedGame, Array, Flow]]:
+        """Paths (size, T), the mean-field game along them, the policy there and its flow.
+
+        The first number of each batch says how many of its paths are fresh. The others, behind them, repeat one.
+        """
+        for first in range(0, n_paths, self.size):
+            n_fresh = min(self.size, n_paths - first)
+            fresh = self.chain.paths(n_fresh, self.game.horizon, self.rng)
+            paths = fresh[np.minimum(np.arange(self.size), n_fresh - 1)]
             tree = tree_of_paths(self.chain, paths)
             induced = InducedGame(PublicTreeGame(game=self.game, tree=tree), sparse=True)
             law = self._along(paths) if self._table is None else tree.per_node(self._table)
-            yield paths, induced, law, induced.flow(law)
+            yield n_fresh, paths, induced, law, induced.flow(law)
 
     def values(self, induced: InducedGame, law: Array, flow: Flow) -> Array:
         """Value of a policy against a flow on every path, shape (size,)."""
@@ -196,7 +201,8 @@ class _Sampler:
         game, (n_times, _, n_states, n_actions) = self.game, self.n_sizes
         n_public = self.chain.n_states
         found = list(self.batches(min(n_paths, self.most_in_training)))
-        paths = np.concatenate([some for some, *_ in found])
+        paths = np.concatenate([some for _, some, *_ in found])
+        is_fresh = np.concatenate([np.arange(self.size) < n_fresh for n_fresh, *_ in found])
         allowed, shape = _allowed(game, self.chain), (len(paths), n_states, n_actions)
         ahead, own_ahead = np.zeros((2, *shape[:2]))
         deviation = np.zeros((n_times, n_public, n_states, n_actions))
@@ -206,19 +212,20 @@ class _Sampler:
                 np.concatenate(
                     [
                         flow.rewards[h] + _expected(flow, h, then.reshape(-1))
-                        for (_, _, _, flow), then in zip(found, np.split(later, len(found)), strict=True)
+                        for (*_, flow), then in zip(found, np.split(later, len(found)), strict=True)
                     ]
                 ).reshape(shape)
                 for later in (ahead, own_ahead)
             )
-            mean, here = _mean_by_state(q, paths[:, h], n_public), paths[:, h]
+            here = paths[:, h]
+            mean = _mean_by_state(q[is_fresh], here[is_fresh], n_public)
             best = np.where(allowed[h], mean, -np.inf).argmax(axis=-1)
             deviation[h] = np.eye(n_actions)[best]
             values[h] = np.take_along_axis(mean, best[..., None], axis=-1)[..., 0]
             ahead = np.take_along_axis(q, best[here][..., None], axis=-1)[..., 0]
-            laws = np.concatenate([law[h] for _, _, law, _ in found]).reshape(shape)
+            laws = np.concatenate([law[h] for *_, law, _ in found]).reshape(shape)
             own_ahead = (laws * own_q).sum(axis=-1)
-            own_values[h] = _mean_by_state(own_ahead, here, n_public)
+            own_values[h] = _mean_by_state(own_ahead[is_fresh], here[is_fresh], n_public)
         return _Trained(deviation, values, own_values)
 
     def _from_start(self, values: Array) -> Array:
@@ -282,10 +289,7 @@ def _mean_by_state(numbers: Array, states: NDArray[np.int64], n_states: int) -> 
 def _allowed(game: FiniteGame, chain: PublicChain) -> NDArray[np.bool_]:
     """Whether actions are allowed, by time and public state, (T, M, S, A)."""
     shape = game.horizon, chain.n_states, game.n_states, game.n_actions
-    found = None
-    if game.allowed is not None:
-        everywhere = np.repeat(np.arange(chain.n_states)[:, None], game.horizon, axis=1)
-        found = allowed_actions(PublicTreeGame(game=game, tree=tree_of_paths(chain, everywhere)))
+    found = allowed_actions(game)
     if found is None:
         return np.ones(shape, np.bool_)
-    return np.broadcast_to(found, (game.horizon, *found.shape[1:])).reshape(shape)
+    return np.broadcast_to(found, game.policy_shape).reshape(shape)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from mfenvs import checks
-from mfenvs.game import MAX_AGENTS, MAX_CELLS
+from mfenvs.game import MAX_AGENTS, MAX_CELLS, MAX_SEED
 from mfenvs.meanfield.lattice import (
     Counts,
     in_order,
@@ -124,7 +124,7 @@ def symmetrise_by_sampling(
     """
     _check_callable(function)
     n_samples = checks.integer("n_samples", n_samples, 2, MOST_EVALUATIONS)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     distinct, codes = _coded(x)
     return Estimates.of(_table(function, distinct, (rng.permutation(codes) for _ in range(n_samples))))
 

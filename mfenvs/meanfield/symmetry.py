@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.game import MAX_SEED, FiniteGame
 from mfenvs.meanfield.black_box import (
     BlackBoxGame,
     as_black_box,
@@ -189,7 +189,7 @@ def approximate_symmetry(
     """
     n_points = checks.integer("n_points", n_points, 1, MOST_EVALUATIONS)
     n_permutations = checks.integer("n_permutations", n_permutations, 2, MOST_EVALUATIONS)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0, 2**64 - 1))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     if isinstance(game, FiniteGame):
         rules = RulesAmongOthers(game)
         if rules.counts_everyone_alike:

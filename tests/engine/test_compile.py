@@ -2,12 +2,14 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from mfenvs import Engine, InducedGame
 from mfenvs.engine.compile import for_types_of, kernel
 from mfenvs.engine.cpu import Layout, build_kernels
 from mfenvs.games.epidemic import Epidemic
@@ -178,3 +180,16 @@ def test_no_two_processes_number_their_functions_alike() -> None:
     assert len(set(numbers)) == len(numbers) == 6
     assert abs(parent - child) > 2**20
     assert min(abs(parent - number) for number in others) > 2**20
+
+
+def test_engines_and_induced_games_that_were_used_can_be_pickled():
+    game = Epidemic(n_agents=3, horizon=4)
+    engine, induced = Engine(game, 2), InducedGame(game)
+    engine.reset(seed=1)
+    actions, policy = np.zeros((2, 3), np.int32), induced.uniform_policy()
+    engine.step(actions)
+    expected = induced.exploitability(policy)
+    again, same = pickle.loads(pickle.dumps((engine, induced)))
+    assert np.array_equal(again.step(actions), engine.step(actions))
+    assert np.array_equal(again.states, engine.states)
+    assert same.exploitability(policy) == expected

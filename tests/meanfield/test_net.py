@@ -4,11 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from hunt import Hunt
 from hypothesis import given
 from hypothesis import strategies as st
+from local_crowd import LocalCrowd
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mfenvs.meanfield.net import net_radius, project_to_net
+from mfenvs.meanfield.net import fixed_masses, net_radius, project_to_net, round_within_blocks
 
 sizes = st.integers(1, 5)
 resolutions = st.integers(1, 6)
@@ -145,3 +147,28 @@ def test_arguments_that_are_not_allowed(law, m, error, message):
 def test_sizes_that_are_not_allowed(n, m, name):
     with pytest.raises(ValueError, match=f"^{name} must be an integer >= 1, got 0"):
         net_radius(n, m)
+
+
+@pytest.mark.parametrize("m", [1, 4, 1000])
+def test_each_population_keeps_its_mass(m):
+    """Hunt has 2 states of hawks and 3 of doves, with 3 actions each: 6 and 9 pairs."""
+    fixed = fixed_masses(Hunt())
+    assert fixed.firsts.tolist() == [0, 6, 15]
+    hawks, doves = (np.random.default_rng(m).dirichlet(np.ones(n)) for n in (6, 9))
+    law = np.concatenate([0.3 * hawks, 0.7 * doves])
+    round_within_blocks(law, m, fixed)
+    assert_allclose(law[:6], 0.3 * project_to_net(hawks, m), rtol=1e-15)
+    assert_allclose(law[6:], 0.7 * project_to_net(doves, m), rtol=1e-15)
+    empty = np.concatenate([np.zeros(6), doves])
+    round_within_blocks(empty, m, fixed)
+    assert_allclose(empty[:6], 0.0)
+    assert_allclose(empty[6:], project_to_net(doves, m), rtol=1e-15)
+
+
+def test_one_population_is_one_block():
+    fixed = fixed_masses(LocalCrowd())
+    assert fixed.firsts.tolist() == [0, 8]
+    law = np.random.default_rng(0).dirichlet(np.ones(8))
+    projected = project_to_net(law, 30)
+    round_within_blocks(law, 30, fixed)
+    assert_array_equal(law, projected)

@@ -12,6 +12,7 @@ from weather import Weather
 
 from mfenvs import FiniteGame, InducedGame, PublicChain, make, path_exploitability, public_state, rule
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.meanfield import public_paths
 
 SIGMAS = 6
 """Bounds, in standard errors: exceeded with a probability below 1e-8 at several hundred paths. Seeds are fixed."""
@@ -66,6 +67,38 @@ class Guess(FiniteGame):
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
         return 1.0 if state == public_state(world) and world.time > 0 else 0.0
+
+
+@pytest.mark.parametrize(("n_paths", "n_training_paths"), [(2, 5), (7, 5), (5, 1)])
+def test_as_many_paths_are_drawn_as_are_asked_for(n_paths, n_training_paths, monkeypatch):
+    drawn, draw = [], PublicChain.paths
+
+    def count(chain, number, *arguments):
+        drawn.append(number)
+        return draw(chain, number, *arguments)
+
+    monkeypatch.setattr(PublicChain, "paths", count)
+    if n_paths == 7:  # in batches of 5, of which the last is not full
+        monkeypatch.setattr(public_paths, "NUMBERS_AT_A_TIME", 5 * 3 * 2 * 2 * 2)
+    found = path_exploitability(
+        Guess(), np.full((3, 2, 2, 2), 0.5), n_paths=n_paths, n_training_paths=n_training_paths
+    )
+    assert sum(drawn) == n_paths + n_training_paths
+    for estimate in (found.value, found.lower, found.upper, found.clairvoyant):
+        assert estimate.n_samples == n_paths
+
+
+def test_repeated_paths_that_fill_a_batch_count_for_nothing(monkeypatch):
+    """Two paths part after the first coin, so that no first guess is better, and the first action is taken.
+
+    If the second path counted more than once, guessing its side would be better.
+    """
+    paths = np.array([[0, 0, 0], [0, 1, 1], [0, 0, 0], [0, 1, 1]])
+    monkeypatch.setattr(PublicChain, "paths", lambda chain, number, *_: paths[:number])
+    for n_paths in (2, 4):  # Two training paths do not fill a batch of four.
+        found = path_exploitability(Guess(), np.full((3, 2, 2, 2), 0.5), n_paths=n_paths, n_training_paths=2)
+        assert found.deviation[0, 0, 0].tolist() == [1.0, 0.0]
+        assert found.deviation[1, 1, 0].tolist() == [0.0, 1.0]
 
 
 def test_knowing_the_coin_is_worth_more_than_guessing():

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from branching import A, ByBranches, ByRows, S
+from hunt import Hunt
 from numpy.testing import assert_allclose, assert_array_equal
+from weather import Weather
 
 from mfenvs import InducedGame
 from mfenvs.meanfield import recomputed_tables
-from tests.branching import A, ByBranches, ByRows, S
-from tests.hunt import Hunt
-from tests.weather import Weather
 
 GAMES = {
     "branches": lambda: ByBranches(),

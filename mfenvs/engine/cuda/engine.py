@@ -327,6 +327,9 @@ class CudaEngine(Engine):
 
     def random_actions(self) -> Any:
         """Draw every agent's action uniformly, on the device; as :meth:`mfenvs.Engine.random_actions`."""
+        if self._n_actions is not None and self._programs.masks is not None:
+            self._check_playing("random_actions")
+            return self.draw_actions(self._uniform_over(self._device.download(self.action_masks())))
         if self._n_actions is not None:
             return self.draw_actions(np.full((*self._shape, self._n_actions), 1.0 / self._n_actions, np.float32))
         assert self._programs.draw_box is not None

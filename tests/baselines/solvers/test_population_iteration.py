@@ -5,11 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
+from hunt import Hunt
 from numpy.testing import assert_allclose, assert_array_equal
 from oracles import chain, epidemic_reward, epidemic_row, mean_arrays
 from scipy import optimize
 from small_games import auction, auction_arrays, crowd, epidemic
 from tabulated import Tabulated, optimal_q, softmax, tabulated_arrays
+from weather import Weather
 
 from baselines.solvers.population_iteration import GMFV, ThreeStepFixedPoint
 from baselines.tabular.gmf_q import GMFQ, NaiveQ
@@ -118,6 +120,32 @@ def test_populations_lie_on_the_net(trainer_class, net, game) -> None:
         numerators = trainer.population * net
         assert_allclose(numerators, np.rint(numerators), atol=1e-9)
         assert_allclose(trainer.population.sum(axis=(1, 2)), 1.0, atol=1e-12)
+
+
+def test_each_population_keeps_its_mass_on_the_net() -> None:
+    """Hawks are a quarter of all. Shares of the whole population on the net would be 0.285714 and 0.714286."""
+    game = Hunt(n_agents=4)
+    trainer = GMFV(game, net=7)
+    for _ in range(3):
+        trainer.run(1)
+        hawks = trainer.population[:, game.population_of_state == 0]
+        doves = trainer.population[:, game.population_of_state == 1]
+        for law, share in ((hawks, 0.25), (doves, 0.75)):
+            assert_allclose(law.sum(axis=(1, 2)), share, atol=1e-14)
+            numerators = law / share * 7
+            assert_allclose(numerators, np.rint(numerators), atol=1e-9)
+
+
+def test_each_public_history_keeps_its_probability_on_the_net() -> None:
+    game = InducedGame(Weather()).game
+    trainer = GMFV(game, net=7)
+    trainer.run(2)
+    tree = game.tree
+    laws = trainer.population.reshape(game.horizon, tree.width, -1)
+    assert_allclose(laws.sum(axis=-1), tree.probability, atol=1e-14)
+    there = tree.probability > 0.0
+    numerators = laws[there] / tree.probability[there][:, None] * 7
+    assert_allclose(numerators, np.rint(numerators), atol=1e-9)
 
 
 # The three-step fixed point.

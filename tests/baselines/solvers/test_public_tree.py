@@ -41,7 +41,10 @@ def test_policies_are_measured_by_play_and_on_the_tree():
     assert found.summary["mean_field_exploitability"] == InducedGame(game).exploitability(POLICY) > 0.1
     assert found.rows[-1][1:] == (f"{InducedGame(game).exploitability(POLICY):.4f}", "exact")
     everyone = measure_policy(game, np.stack([POLICY.reshape(game.policy_shape)] * 6), MeasurementSettings())
-    assert len(everyone.rows) == len(measure_policy(game, None, MeasurementSettings()).rows) == 1
+    assert len(everyone.rows) == 1
+    induced, at_random = InducedGame(game), measure_policy(game, None, MeasurementSettings(n_worlds=8))
+    expected = induced.exploitability(induced.uniform_policy())
+    assert at_random.summary["mean_field_exploitability"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_large_trees_are_measured_by_paths():
