@@ -228,6 +228,7 @@ def test_the_auctions_reproduction_writes_results_and_figures(tmp_path, capsys) 
     assert "Delta Q" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_auction_keeps_what_is_done(tmp_path, monkeypatch) -> None:
     def interrupted(*arguments):
         raise KeyboardInterrupt

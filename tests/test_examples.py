@@ -35,12 +35,14 @@ def test_payoffs_of_rock_paper_scissors_are_found_from_play_alone() -> None:
     assert exploitability < 1e-6
 
 
+@pytest.mark.slow
 def test_pursuers_learn_to_follow_evaders() -> None:
     pytest.importorskip("pygame", reason="PettingZoo's environments need pygame")
     at_random, solved = load_example("black_box_pettingzoo").pursuit(n_episodes=8, n_steps=10)
     assert solved > 1.15 * at_random > 0
 
 
+@pytest.mark.slow
 def test_predators_learn_to_tag_prey() -> None:
     """Who does not tag earns 0; random tagging costs .2 each; prey beside a predator is worth .8 a step."""
     pytest.importorskip("magent2")

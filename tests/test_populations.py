@@ -340,7 +340,7 @@ class _One(PopulationGame):
         return state - 2.0 * share_in(world, 0, state, 0) - 0.2 * action
 
 
-@pytest.mark.parametrize("discount", [1.0, 0.9])
+@pytest.mark.parametrize("discount", [1.0, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_one_population_is_the_plain_game(discount):
     plain, one = _Plain(discount=discount), _One(discount=discount)
     policy = np.random.default_rng(9).dirichlet([1, 1], plain.policy_shape[:2])
@@ -416,7 +416,14 @@ def test_kernels_that_do_not_read_the_population_are_tabulated_once():
 
 
 @pytest.mark.parametrize(
-    ("game", "constants"), [(_Ring, {}), (_Ring, {"discount": 0.8}), (Hunt, {}), (_Alone, {})], ids=str
+    ("game", "constants"),
+    [
+        pytest.param(_Ring, {}, marks=pytest.mark.slow),
+        pytest.param(_Ring, {"discount": 0.8}, marks=pytest.mark.slow),
+        (Hunt, {}),
+        (_Alone, {}),
+    ],
+    ids=str,
 )
 def test_solve_certifies_every_population(game, constants):
     made = game(**constants)
@@ -430,7 +437,7 @@ def test_solve_certifies_every_population(game, constants):
     np.testing.assert_array_equal(made.union_policy(found.policies), found.policy)
 
 
-@pytest.mark.parametrize("kind", [Hunt, _Ring])
+@pytest.mark.parametrize("kind", [Hunt, pytest.param(_Ring, marks=pytest.mark.slow)])
 def test_conformance(kind):
     """Rules against plain Python, and all APIs that are installed."""
     report = mfenvs.check(kind(n_agents=8), quiet=True)

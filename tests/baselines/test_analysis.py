@@ -67,6 +67,7 @@ def test_problems_that_are_too_large_are_not_measured(monkeypatch):
     assert report(found, "Epidemic-v0").row_count > 10
 
 
+@pytest.mark.slow
 def test_games_without_an_end_have_no_bound():
     game = make("Auction-v0", n_budgets=3, n_bids=3, n_bidders=3, n_agents=6, horizon=4)
     found = analyse(game, FAST)

@@ -24,6 +24,11 @@ PLAYERS = ["symm-pmd", "ipmd", "td"]
 LEARNERS = ["independent-q", "mf-q"]
 
 
+def quickly(quick: list[str], names: list[str]) -> list[Any]:
+    """Names as parameters; those that are not quick are for ``make test-slow``."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def assert_as_before(trainer: Trainer[Any], before: dict[str, np.ndarray]) -> None:
     assert trainer.iteration == trainer.num_timesteps == 0
     for name, array in trainer._state().items():
@@ -34,7 +39,7 @@ def copy_of(trainer: Trainer[Any]) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in trainer._state().items()}
 
 
-@pytest.mark.parametrize("name", PLAYERS + LEARNERS)
+@pytest.mark.parametrize("name", quickly(["ipmd", "independent-q"], PLAYERS + LEARNERS))
 def test_a_reward_that_is_infinite_in_the_simulation_is_refused(name: str, tmp_path) -> None:
     """1e39 is a number in double precision, but none in single precision, in which rewards are simulated."""
     game = Tabulated(pay=((0.0, 0.0), (0.0, 0.0), (0.0, 1e39)))
@@ -54,7 +59,7 @@ def test_a_reward_that_is_infinite_in_the_simulation_is_refused(name: str, tmp_p
 
 @pytest.mark.filterwarnings("ignore:overflow")
 @pytest.mark.filterwarnings("ignore:invalid value")
-@pytest.mark.parametrize("name", MODEL_BASED + FROZEN)
+@pytest.mark.parametrize("name", quickly(["omd", "naive-q"], MODEL_BASED + FROZEN))
 def test_values_that_overflow_are_refused(name: str) -> None:
     """Each reward of 1e308 is a number, two of them are not."""
     trainer = ALGORITHMS[name](Tabulated(pay=((1e308, 1e308),) * 3), **FEW.get(name, {}))

@@ -97,6 +97,7 @@ class TestKnownAnswers:
         assert_allclose(flow.mu[0].sum(axis=1), law, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_products_do_not_affect_each_other():
     """Values and best responses of the game of two products are the sums of those of each alone."""
     whole = Investment(states="grid", n_levels=4, n_agents=8, **TWO)

@@ -135,6 +135,7 @@ def test_the_best_that_is_allowed():
         assert ((soft > 0) == mask).all()
 
 
+@pytest.mark.slow
 def test_solvers_take_no_masked_action():
     for solver in (OnlineMirrorDescent, FictitiousPlay):
         trained = solver(JourneyByBranches())

@@ -16,6 +16,7 @@ def of_history(induced, seed):
     return law.reshape(induced.policy_shape)
 
 
+@pytest.mark.slow
 def test_agents_earn_what_the_policy_is_worth():
     """4000 agents in 200 worlds, given the public states of each world: within 6 standard errors.
 

@@ -63,8 +63,16 @@ def case(name, same):
     return chain, given_policy, policies, exact, limit
 
 
+LARGE = ("epidemic-3", "epidemic-4", "rps-3")
+"""Chains of which the exact gains take long to enumerate."""
 by_case = pytest.mark.parametrize(
-    ("name", "same"), [(name, same) for name in CHAINS for same in (True, False)], ids=str
+    ("name", "same"),
+    [
+        pytest.param(name, same, marks=pytest.mark.slow if name in LARGE else ())
+        for name in CHAINS
+        for same in (True, False)
+    ],
+    ids=str,
 )
 
 

@@ -101,6 +101,7 @@ def test_repeated_paths_that_fill_a_batch_count_for_nothing(monkeypatch):
         assert found.deviation[1, 1, 0].tolist() == [0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_knowing_the_coin_is_worth_more_than_guessing():
     """Hand-worked: a guess is right half of the time, whatever one does; who knows the coins gains .5 a throw."""
     game = Guess()
@@ -116,6 +117,7 @@ def test_knowing_the_coin_is_worth_more_than_guessing():
     assert trained.upper.value < 0.03 < found.clairvoyant.value
 
 
+@pytest.mark.slow
 def test_where_the_future_is_known_the_bounds_meet():
     """A coin that alternates: adapted and clairvoyant best responses gain .5 a throw, exactly."""
     found = path_exploitability(Guess(fair=False), np.full((3, 2, 2, 2), 0.5), n_paths=50, seed=0)
@@ -161,6 +163,7 @@ def test_policy_may_be_a_function_of_the_history():
         path_exploitability(game, lambda z: np.ones(2), n_paths=30, n_training_paths=30)
 
 
+@pytest.mark.slow
 def test_trees_that_are_too_large():
     """2^40 histories: bounds are near each other, and repeat with the seed."""
     game = Weather(first=(0.6, 0.4), horizon=40)
@@ -189,6 +192,7 @@ def test_wrong_arguments():
         path_exploitability(game, np.stack([policy.reshape(game.policy_shape)] * 50))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_pairs_of_public_states():
     """Values of each public state are kept, (T, M, S), and none of pairs of them, (T, M, M, S)."""
     n, horizon = 400, 40

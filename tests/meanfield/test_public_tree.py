@@ -152,7 +152,11 @@ class Free(Weather):
 
 
 @pytest.mark.parametrize(
-    ("first", "moves", "period"), [((1.0,), ((1.0,),), 1000), ((1.0, 0.0), ((0.0, 1.0), (1.0, 0.0)), 2)]
+    ("first", "moves", "period"),
+    [
+        pytest.param((1.0,), ((1.0,),), 1000, marks=pytest.mark.slow),
+        ((1.0, 0.0), ((0.0, 1.0), (1.0, 0.0)), 2),
+    ],
 )
 def test_a_chain_without_chance_is_a_game_that_reads_the_time(first, moves, period):
     """A chain with one state is the plain game, and one that alternates is a game whose rules read the time."""
@@ -337,6 +341,7 @@ class Weighted(Counted):
         return crowd(world, state)
 
 
+@pytest.mark.slow
 def test_games_that_count_by_cells_and_weights():
     """Hand-worked: sizes are 2 on average, in the state 2 agents count twice, and all mix both actions."""
     induced = InducedGame(Weighted())
@@ -349,6 +354,7 @@ def test_games_that_count_by_cells_and_weights():
             np.testing.assert_allclose(found, [1.0, 1.0, 0.0] if z == 0 else [0.0, 1.0, 2.0], atol=1e-15)
 
 
+@pytest.mark.slow
 def test_branches_that_lead_nowhere_are_refused():
     @dataclasses.dataclass(kw_only=True)
     class Lost(Counted):
@@ -409,6 +415,7 @@ class Pushed(Counted):
         return int(2.0 * crowd(world, 0)) + (1 if crowd(world, 1) > 1.5 else 0) * 3, 1.0 if k == action else 0.0
 
 
+@pytest.mark.slow
 def test_rules_are_asked_about_populations_only():
     """A node of small probability never seems to hold a crowd of its own; solving looks at random populations."""
     game = Pushed(horizon=3)

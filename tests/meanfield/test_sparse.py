@@ -111,9 +111,10 @@ def test_successors_that_only_a_crowd_makes_possible(kind, sparse, shift):
 
 
 @pytest.mark.parametrize(
-    ("solver", "options"), [(OnlineMirrorDescent, {"learning_rate": 0.3}), (FictitiousPlay, {})]
+    ("solver", "options"),
+    [(OnlineMirrorDescent, {"learning_rate": 0.3}), pytest.param(FictitiousPlay, {}, marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("kind", [ByBranches, ByRows])
+@pytest.mark.parametrize("kind", [pytest.param(ByBranches, marks=pytest.mark.slow), ByRows])
 def test_tables_grow_within_the_iterations_of_a_solver(kind, solver, options, monkeypatch):
     """Action 0 pays 2.5 more in state 0: the crowd there passes .6 after some iterations, not at the first."""
     game = kind(tables=17, crowd=0.6, first=0, shift=2)
@@ -133,6 +134,7 @@ def test_tables_grow_within_the_iterations_of_a_solver(kind, solver, options, mo
     assert_allclose(sparse.policy.probabilities, dense.policy.probabilities, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_agents_are_simulated_alike():
     """With branches in the order of their states the same draws lead to the same states."""
     for seed in range(3):
@@ -184,6 +186,7 @@ class TestErrors:
         ):
             InducedGame(kind(leak=0.1), sparse=sparse)
 
+    @pytest.mark.slow
     def test_a_simulated_branch_to_no_state(self):
         game = ByBranches(tables=11, crowd=0.9, first=0, beyond=100)
         engine, policy = Engine(game, 2), all_in_zero(game)

@@ -154,6 +154,7 @@ def test_compiled_projections_are_those_in_numpy():
         assert sorted_[0] == sorted_[-1] == 7.0
 
 
+@pytest.mark.slow
 def test_the_symmetrised_game_is_its_own_symmetrisation():
     """Among N agents too it has the rules of Definition 6, the agent itself not being one of the others."""
     p, r = random_tables(np.random.default_rng(2), 3, 2, 2)

@@ -26,6 +26,7 @@ def test_the_report_is_printed_and_written(tmp_path, capsys, monkeypatch):
     assert report["equilibrium"]["n_iterations"] <= 20
 
 
+@pytest.mark.slow
 def test_what_is_seen_but_not_proven_is_not_certain(tmp_path, capsys, monkeypatch):
     """Curved costs: nothing speaks against monotonicity and a potential, at the populations that were tried."""
     monkeypatch.setenv("COLUMNS", "200")

@@ -142,6 +142,7 @@ def test_groups_are_parts_of_a_type_by_what_flexible_load_is_worth(binned):
             assert abs((groups == groups.min()).sum() * 2 - len(members)) <= 1
 
 
+@pytest.mark.slow
 def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):
     """The return of a random policy in the market, and in the mean-field game of its image."""
     alike = ProsumerLaw(

@@ -28,7 +28,7 @@ def two_roads() -> SymmetrisedGame:
     return SymmetrisedGame(black_box=box)
 
 
-@pytest.mark.parametrize("solver", [OnlineMirrorDescent, FictitiousPlay])
+@pytest.mark.parametrize("solver", [OnlineMirrorDescent, pytest.param(FictitiousPlay, marks=pytest.mark.slow)])
 def test_solvers_find_the_equilibrium_of_a_black_box(solver):
     trainer = solver(two_roads())
     trainer.run(4000)

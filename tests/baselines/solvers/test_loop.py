@@ -191,7 +191,7 @@ CORNERS = {
 }
 
 
-@pytest.mark.parametrize("discount", [1.0, 0.8])
+@pytest.mark.parametrize("discount", [1.0, pytest.param(0.8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CORNERS)
 def test_a_corner_is_its_source(name, discount) -> None:
     solver_class, options, formula, arguments = CORNERS[name]

@@ -12,7 +12,7 @@ from baselines.solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
 from mfenvs import InducedGame
 
 
-@pytest.mark.parametrize("solver", [OnlineMirrorDescent, FictitiousPlay])
+@pytest.mark.parametrize("solver", [OnlineMirrorDescent, pytest.param(FictitiousPlay, marks=pytest.mark.slow)])
 def test_solvers_take_the_game_on_the_tree(solver):
     induced = InducedGame(Weather(horizon=4))
     trained = solver(induced.game)
@@ -47,6 +47,7 @@ def test_policies_are_measured_by_play_and_on_the_tree():
     assert at_random.summary["mean_field_exploitability"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_large_trees_are_measured_by_paths():
     game = Weather(n_agents=6, horizon=30, first=(0.6, 0.4))
     found = measure_policy(game, np.tile(POLICY[:1], (30, 1, 1, 1)), MeasurementSettings(n_worlds=50))

@@ -50,9 +50,9 @@ class Spreading(FiniteGame):
     ("solver_class", "options"),
     [
         (OnlineMirrorDescent, {"learning_rate": 2.0}),
-        (FictitiousPlay, {}),
-        (SmoothPolicyIteration, {}),
-        (GMFV, {"net": 0}),
+        pytest.param(FictitiousPlay, {}, marks=pytest.mark.slow),
+        pytest.param(SmoothPolicyIteration, {}, marks=pytest.mark.slow),
+        pytest.param(GMFV, {"net": 0}, marks=pytest.mark.slow),
     ],
 )
 def test_sparse_tables_give_the_same_and_grow(solver_class, options, monkeypatch) -> None:
@@ -96,9 +96,9 @@ class Masked(Spreading):
     ("solver_class", "options"),
     [
         (OnlineMirrorDescent, {}),
-        (FictitiousPlay, {}),
-        (SmoothPolicyIteration, {}),
-        (GMFV, {"net": 0}),
+        pytest.param(FictitiousPlay, {}, marks=pytest.mark.slow),
+        pytest.param(SmoothPolicyIteration, {}, marks=pytest.mark.slow),
+        pytest.param(GMFV, {"net": 0}, marks=pytest.mark.slow),
         (OccupationMeasureInclusion, {}),
         (MFOMO, {"learning_rate": 0.02}),
         (MFOMO, {"learning_rate": 0.02, "parameterised": True}),

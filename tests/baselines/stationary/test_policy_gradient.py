@@ -73,7 +73,13 @@ def test_the_games() -> None:
     )
 
 
-@pytest.mark.parametrize("name", finite_discounted_games())
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "Epidemic-v0" else pytest.param(name, marks=pytest.mark.slow)
+        for name in finite_discounted_games()
+    ],
+)
 @pytest.mark.parametrize("objective_", ["equilibrium", "social-welfare"])
 def test_every_finite_discounted_game_can_be_learned(name, objective_) -> None:
     trainer = new(name, objective=objective_, n_runs=2, evaluation_interval=0)

@@ -14,6 +14,7 @@ from baselines.sweep.results import CELLS
 from baselines.sweep.sweep import SweepSettings, run_sweep
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_noticed_and_its_cell_run_again(game_in_cwd, tmp_path) -> None:
     """The first cell kills its process once, the second raises an exception, the third does neither."""
     pytest.importorskip("pyarrow", reason="sweeps write parquet files")

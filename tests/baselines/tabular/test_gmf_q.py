@@ -107,6 +107,7 @@ def test_naive_starts_from_a_tie() -> None:
     assert_array_equal(trainer.policy.probabilities, np.full((1, 3, 2), 0.5))
 
 
+@pytest.mark.slow
 def test_naive_ends_in_a_cycle_of_two_on_the_auction() -> None:
     """With other numbers of bids it may end otherwise: at once (3, 4), or in longer cycles (5)."""
     for game in (make("Auction-v0"), auction(n_bidders=2)):

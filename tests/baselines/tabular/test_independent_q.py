@@ -220,6 +220,7 @@ def test_many_visits_go_on_as_few_do() -> None:
     assert_allclose(counts[0], counts[1], atol=1e-3)  # both were there
 
 
+@pytest.mark.slow
 def test_forty_agents_at_once() -> None:
     game = make("Auction-v0", n_agents=40, horizon=5)
     for trainer_class in (IndependentQ, MFQ):
@@ -289,6 +290,7 @@ def test_a_step_to_a_state_below_zero_is_refused_in_a_frozen_population():
         GMFQ(Falls()).learn(1)
 
 
+@pytest.mark.slow
 def test_a_step_to_no_state_is_refused_by_the_engine():
     game = Strays()
     engine, actions = Engine(game, debug=True), np.zeros((1, game.n_agents), np.int32)

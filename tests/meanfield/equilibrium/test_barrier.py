@@ -34,7 +34,29 @@ GAMES = [
     (DiscountedEpidemic(), False, Reads.STATES),
     (NoInteractionChain(), False, Reads.NOTHING),
 ]
-IDS = [f"{type(game).__name__}-{game.discount:g}-{'sparse' if sparse else 'dense'}" for game, sparse, _ in GAMES]
+QUICK = (BeachBar, CrowdModelling, LasryLionsChain, LeftRight, LocalCrowd, NoInteractionChain, branching.ByRows)
+"""Games of every kind, for ``make test``: to compile the derivatives of one takes seconds."""
+
+
+def marks_of(game: FiniteGame, sparse: bool = False) -> tuple[pytest.MarkDecorator, ...]:
+    return () if isinstance(game, QUICK) and not sparse else (pytest.mark.slow,)
+
+
+def name_of(game: FiniteGame) -> str:
+    return f"{type(game).__name__}-{game.discount:g}"
+
+
+by_game = pytest.mark.parametrize(
+    ("game", "sparse", "reads"),
+    [
+        pytest.param(
+            *(game, sparse, reads),
+            id=f"{name_of(game)}-{'sparse' if sparse else 'dense'}",
+            marks=marks_of(game, sparse),
+        )
+        for game, sparse, reads in GAMES
+    ],
+)
 
 
 def problem_of(game: FiniteGame, sparse: bool | None = None, reference=None) -> BarrierProblem:
@@ -43,13 +65,13 @@ def problem_of(game: FiniteGame, sparse: bool | None = None, reference=None) -> 
     return BarrierProblem(induced, sensitivity, induced.uniform_policy() if reference is None else reference)
 
 
-@pytest.mark.parametrize(("game", "sparse", "reads"), GAMES, ids=IDS)
+@by_game
 def test_what_rows_read_is_found(game: FiniteGame, sparse: bool, reads: Reads) -> None:
     assert Sensitivity(InducedGame(game, sparse=sparse), np.random.default_rng(1)).reads is reads
 
 
-@pytest.mark.parametrize(("game", "sparse", "_reads"), GAMES, ids=IDS)
-def test_errors_are_those_of_the_smoothed_problem(game: FiniteGame, sparse: bool, _reads: Reads) -> None:
+@by_game
+def test_errors_are_those_of_the_smoothed_problem(game: FiniteGame, sparse: bool, reads: Reads) -> None:
     """V = sum pi Q + eps and 1 - pi (V - Q) / (eps rho), by values that the induced game evaluates."""
     rng = np.random.default_rng(3)
     induced = InducedGame(game)
@@ -63,8 +85,8 @@ def test_errors_are_those_of_the_smoothed_problem(game: FiniteGame, sparse: bool
     np.testing.assert_allclose(found[problem.is_free], expected[problem.is_free], atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("game", "sparse", "_reads"), GAMES, ids=IDS)
-def test_newtons_method_is_of_second_order_near_the_path(game: FiniteGame, sparse: bool, _reads: Reads) -> None:
+@by_game
+def test_newtons_method_is_of_second_order_near_the_path(game: FiniteGame, sparse: bool, reads: Reads) -> None:
     """A step from a policy at a distance d of the path ends at one of order d^2; so does one along the path."""
     problem = problem_of(game, sparse)
     policy, eps = problem.reference, 3.0 * problem.first_eps()
@@ -90,8 +112,10 @@ def test_newtons_method_is_of_second_order_near_the_path(game: FiniteGame, spars
 
 @pytest.mark.parametrize(
     "game",
-    [WeightedRockPaperScissors(), CrowdModelling(), LasryLionsChain(), RANDOM, ENDLESS],
-    ids=lambda game: type(game).__name__,
+    [
+        pytest.param(game, id=name_of(game), marks=marks_of(game))
+        for game in (WeightedRockPaperScissors(), CrowdModelling(), LasryLionsChain(), RANDOM, ENDLESS)
+    ],
 )
 def test_points_of_the_path_keep_their_promise(game: FiniteGame) -> None:
     """A smoothed equilibrium is at most H eps exploitable, or eps / (1 - gamma)."""
@@ -108,8 +132,10 @@ def test_points_of_the_path_keep_their_promise(game: FiniteGame) -> None:
 
 @pytest.mark.parametrize(
     "game",
-    [CrowdModelling(), LasryLionsChain(), LinearQuadraticChain(pull=0.9)],
-    ids=lambda game: type(game).__name__,
+    [
+        pytest.param(game, id=name_of(game), marks=marks_of(game))
+        for game in (CrowdModelling(), LasryLionsChain(), LinearQuadraticChain(pull=0.9))
+    ],
 )
 def test_a_descent_ends_where_the_path_does(game: FiniteGame) -> None:
     problem = problem_of(game)

@@ -227,6 +227,7 @@ def test_states_that_are_left_for_good_do_not_hold_up_the_path(name: str, consta
     assert solution.iterations < 100
 
 
+@pytest.mark.slow
 def test_rules_that_jump_have_no_derivatives() -> None:
     """Travel times of the routing games are rounded down: mirror descent is left to itself."""
     induced = InducedGame(mfenvs.make("DynamicRouting-v0"))
