@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.interior_point import InteriorPoint, can_use_interior_point
 from mfenvs.meanfield.equilibrium.reachable import ReachableDescent, can_list
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
@@ -24,9 +25,10 @@ from mfenvs.registry import make
 
 Array = NDArray[np.float64]
 
-RESPONSES, SHOOTING, BARRIER, DESCENT, POLISH, DETOUR = (
+RESPONSES, SHOOTING, INTERIOR, BARRIER, DESCENT, POLISH, DETOUR = (
     "best responses",
     "shooting",
+    "interior point",
     "barrier path",
     "mirror descent",
     "barrier from the best",
@@ -80,7 +82,7 @@ class Solution:
     method: str
     """The method that found it."""
     iterations: int
-    """Number of Newton steps and iterations of mirror descent, of all methods together."""
+    """Number of best responses, Newton steps and iterations of all methods together."""
     seconds: float
     """Time that the call took, with that of compilation."""
     stopped: Stopped
@@ -111,12 +113,18 @@ def solve(
 ) -> Solution:
     """Find an equilibrium of the mean-field game that a finite game induces, without tuning.
 
-    Best responses come first, as long as they become better. Games with two states that end are then solved by
-    shooting. Of others, the log-barrier path from the uniform policy is followed by Newton's method: it solves
-    most games in some twenty to fifty linear systems. If it breaks off, mirror descent with several learning
-    rates, barrier paths from the best policy found so far and barrier paths from random policies take turns until
-    the time is over. Where rules jump, as by rounding, there are no derivatives, and mirror descent is left to
-    itself. Every policy is certified by its exact exploitability [O].
+    Best responses come first, as long as they become better. In games that end,
+
+    * with two states, shooting comes next;
+    * with a P that hangs on no population, and rewards that read the mass in the own state only, an interior-point
+      method: if crowds are avoided it solves the game in some ten to fifty linear systems;
+    * with many states of which few can be reached at each time, mirror descent over these, before all else.
+
+    Then the log-barrier path from the uniform policy is followed by Newton's method: it solves most other games in
+    some twenty to fifty linear systems. If it breaks off, mirror descent with several learning rates, barrier
+    paths from the best policy found so far and barrier paths from random policies take turns until the time is
+    over. Where rules jump, as by rounding, there are no derivatives, and mirror descent is left to itself. Every
+    policy is certified by its exact exploitability [O].
 
     Parameters
     ----------
@@ -125,7 +133,9 @@ def solve(
     tolerance:
         Exploitability to be reached, >= 0: by every population, if there are several.
     seconds:
-        Time limit, > 0. A single step is never broken off: a Newton step takes a second at S = 1000 or so.
+        Time limit, > 0, that counts all of the call: a game's first one compiles its rules, which takes some
+        seconds, even minutes on a busy machine. It is checked between steps, and none is broken off: not the
+        first evaluation, and not a Newton step, which takes a second at S = 1000 or so.
     callback:
         Function of a :class:`~mfenvs.meanfield.stopping.Report`, called after every evaluation; the search stops
         when it returns False.
@@ -271,6 +281,9 @@ class _Search:
             if can_shoot(self.induced, reads_actions=sensitivity.reads is Reads.PAIRS):
                 found = shoot(self.induced)
                 yield SHOOTING, None if found is None else _Candidate(found)
+            if can_use_interior_point(self.induced, sensitivity, self.rng):
+                for policy in self._interior_point(sensitivity):
+                    yield INTERIOR, _Candidate(policy)
             for candidate in self._barrier(sensitivity, uniform, None):
                 yield BARRIER, candidate
         while True:
@@ -327,6 +340,16 @@ class _Search:
         problem = BarrierProblem(self.induced, sensitivity, self.induced.uniform_policy())
         affordable = problem.work * FEWEST_STEPS < self.seconds * OPERATIONS_PER_SECOND
         return sensitivity if affordable else None
+
+    def _interior_point(self, sensitivity: Sensitivity) -> Iterator[Array]:
+        """Policies of the interior-point method; none if its linear system is too large."""
+        try:
+            method = InteriorPoint(self.induced, sensitivity)
+        except MemoryError:
+            return
+        for policy in method.policies():
+            self.iterations += 1
+            yield policy
 
     def _barrier(
         self, sensitivity: Sensitivity, reference: Array, start: Array | None

@@ -1,0 +1,149 @@
+"""The interior-point method: its linear systems, the equilibria that it finds, and when it is not for a game."""
+
+import branching
+import numpy as np
+import pytest
+from local_crowd import LocalCrowd
+
+import mfenvs
+from mfenvs import InducedGame
+from mfenvs.games.classic.beach_bar import BeachBar
+from mfenvs.games.classic.crowd_modelling import CrowdModelling
+from mfenvs.games.classic.epidemics import DiscountedEpidemic
+from mfenvs.games.classic.rock_paper_scissors import WeightedRockPaperScissors
+from mfenvs.games.common_noise.closing_beach_bar import ClosingBeachBar
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.interior_point import NEAR_BOUNDARY, InteriorPoint, can_use_interior_point
+from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity
+from mfenvs.meanfield.induced import Flow
+
+
+def method_of(game: mfenvs.FiniteGame, sparse: bool | None = None) -> InteriorPoint:
+    induced = InducedGame(game, sparse=sparse)
+    return InteriorPoint(induced, Sensitivity(induced, np.random.default_rng(0)))
+
+
+def closing() -> ClosingBeachBar:
+    """Places and times are few, and the bar may close: a tree of two nodes."""
+    return ClosingBeachBar(n_places=7, bar=3, horizon=5, closing_time=2)
+
+
+def dense_step(
+    flow: Flow, x: np.ndarray, z: np.ndarray, values: np.ndarray, slopes: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The linearised conditions as they stand, solved at once for dx, dz (T, S, A), dm and dV (T, S)."""
+    n_times, n_states, _ = x.shape
+    p, n_pairs, n = flow.dense().transitions, x.size, n_times * n_states
+    system, known = np.zeros((2 * n_pairs + 2 * n, 2 * n_pairs + 2 * n)), np.zeros(2 * n_pairs + 2 * n)
+    of_x = np.arange(n_pairs).reshape(x.shape)
+    of_z, of_m = n_pairs + of_x, 2 * n_pairs + np.arange(n).reshape(n_times, n_states)
+    of_v = n + of_m
+    row = 0
+    for t, s, a in np.ndindex(x.shape):
+        # z dx + x dz = target
+        system[row, of_x[t, s, a]], system[row, of_z[t, s, a]] = z[t, s, a], x[t, s, a]
+        known[row] = target[t, s, a]
+        # z + dz = V + dV - R - c dm - P (V' + dV')
+        row += 1
+        system[row, of_z[t, s, a]], system[row, of_v[t, s]] = 1.0, -1.0
+        system[row, of_m[t, s]] = slopes[t, s, a]
+        known[row] = values[t, s] - flow.rewards[t, s, a] - z[t, s, a]
+        if t + 1 < n_times:
+            system[row, of_v[t + 1]] = p[t, s, a]
+            known[row] -= p[t, s, a] @ values[t + 1]
+        row += 1
+    for t, s in np.ndindex(n_times, n_states):
+        # sum_a dx = dm, and dm is what arrives, or nothing at first.
+        system[row, of_x[t, s]], system[row, of_m[t, s]] = 1.0, -1.0
+        row += 1
+        system[row, of_m[t, s]] = 1.0
+        if t > 0:
+            system[row, of_x[t - 1].ravel()] -= p[t - 1, :, :, s].ravel()
+        row += 1
+    found = np.linalg.solve(system, known)
+    return found[of_x], found[of_z], found[of_v]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_steps_solve_the_linearised_conditions(sparse: bool) -> None:
+    """With derivatives that differ between actions, and slacks that are not those of the values."""
+    rng = np.random.default_rng(5)
+    method = method_of(BeachBar(), sparse)
+    induced, shape = method.induced, method.induced.policy_shape
+    flow = induced.flow(rng.dirichlet(np.ones(shape[2]), shape[:2]))
+    x, z = flow.mu, rng.uniform(0.1, 2.0, shape)
+    slopes, values = -rng.uniform(0.0, 3.0, shape), rng.normal(size=shape[:2])
+    given = x.ravel(), z.ravel(), values.ravel(), flow.rewards.ravel(), slopes.ravel()
+    dx, dz, dv, share = method._step(*given)
+
+    def farthest(one: np.ndarray, other: np.ndarray) -> float:
+        ratios = np.concatenate([(-x / one)[one < 0.0], (-z / other)[other < 0.0], [1.0 / NEAR_BOUNDARY]])
+        return NEAR_BOUNDARY * float(ratios.min())
+
+    first_x, first_z, _ = dense_step(flow, x, z, values, slopes, -x * z)
+    step, mean = farthest(first_x, first_z), (x * z).mean()
+    ahead = ((x + step * first_x) * (z + step * first_z)).mean()
+    target = (ahead / mean) ** 3 * mean - x * z - first_x * first_z
+    expected = dense_step(flow, x, z, values, slopes, target)
+    for found, wanted in zip((dx, dz, dv), expected, strict=True):
+        np.testing.assert_allclose(found, wanted.ravel(), atol=1e-9)
+    assert share == pytest.approx(farthest(*expected[:2]), abs=1e-9)
+
+
+@pytest.mark.parametrize("game", [BeachBar(), CrowdModelling(), closing()], ids=lambda g: type(g).__name__)
+def test_equilibria_are_those_of_the_barrier_path(game: mfenvs.FiniteGame) -> None:
+    """Where crowds are avoided the masses of an equilibrium are unique."""
+    method = method_of(game)
+    induced = method.induced
+    assert can_use_interior_point(induced, method._sensitivity, np.random.default_rng(1))
+    policy = min(method.policies(), key=induced.exploitability)
+    assert induced.exploitability(policy) < 1e-9
+    uniform = induced.uniform_policy()
+    problem = BarrierProblem(induced, method._sensitivity, uniform)
+    *_, last = follow(problem, Point(uniform, problem.first_eps()), 1e-9)
+    assert last is not None
+    masses = [induced.flow(found).mu.sum(axis=-1) for found in (policy, last.policy)]
+    np.testing.assert_allclose(*masses, atol=1e-6)
+
+
+def test_policies_come_nearer() -> None:
+    method = method_of(closing())
+    gaps = [method.induced.exploitability(policy) for policy in method.policies()]
+    assert gaps[-1] < 1e-6 * gaps[0]
+    assert len(gaps) < 60
+
+
+def test_common_noise_is_no_obstacle() -> None:
+    solution = mfenvs.solve(closing())
+    assert solution.is_solved
+    assert solution.method == "interior point"
+
+
+def test_rewards_that_rise_with_the_crowd_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = method_of(CrowdModelling())
+    at = method._at
+    monkeypatch.setattr(method, "_at", lambda x: (at(x)[0], -100.0 * at(x)[1]))
+    assert len(list(method.policies())) < 50
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        DiscountedEpidemic(),  # goes on for ever
+        WeightedRockPaperScissors(),  # reads all states
+        branching.ByRows(tables=1),  # reads pairs
+        LocalCrowd(),  # has a P that changes with the crowd
+    ],
+    ids=lambda g: type(g).__name__,
+)
+def test_it_is_not_for_all_games(game: mfenvs.FiniteGame) -> None:
+    induced = InducedGame(game)
+    sensitivity = Sensitivity(induced, np.random.default_rng(0))
+    assert not can_use_interior_point(induced, sensitivity, np.random.default_rng(1))
+
+
+def test_other_methods_take_over_where_its_system_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.interior_point.MOST_ENTRIES", 10)
+    solution = mfenvs.solve("BeachBar-v0")
+    assert solution.is_solved
+    assert solution.method == "barrier path"
