@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.descent import descend
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
 from mfenvs.meanfield.equilibrium.stationary_barrier import StationaryProblem
@@ -49,8 +50,6 @@ SMALLEST = 1e-13
 """Smallest barrier parameter, relative to the first."""
 FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
-MANY_UNKNOWNS = 50_000
-"""With more probabilities than these, the barrier path is gone down near by at first."""
 BACK = 0.1
 """Share of the reference policy that is mixed into a policy from which a barrier path begins."""
 
@@ -333,7 +332,7 @@ class _Search:
             return _Candidate(problem.policy_of(found.policy), problem.law_of(found.policy))
 
         done = 0
-        if start is None and problem.is_free.sum() > MANY_UNKNOWNS:
+        if start is None and not self.induced.game.is_infinite:
             for near in descend(problem, point, last_eps):
                 self.iterations += problem.n_newton - done
                 done, point = problem.n_newton, near
