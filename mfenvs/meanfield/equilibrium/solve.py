@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.descent import descend
 from mfenvs.meanfield.equilibrium.interior_point import InteriorPoint, can_use_interior_point
 from mfenvs.meanfield.equilibrium.reachable import ReachableDescent, can_list
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
@@ -56,8 +57,6 @@ SMALLEST = 1e-13
 """Smallest barrier parameter, relative to the first."""
 FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
-MANY_UNKNOWNS = 50_000
-"""With more probabilities than these, the barrier path is gone down near by at first."""
 BACK = 0.1
 """Share of the reference policy that is mixed into a policy from which a barrier path begins."""
 
@@ -368,7 +367,7 @@ class _Search:
             return _Candidate(problem.policy_of(found.policy), problem.law_of(found.policy))
 
         done = 0
-        if start is None and problem.is_free.sum() > MANY_UNKNOWNS:
+        if start is None and not self.induced.game.is_infinite:
             for near in descend(problem, point, last_eps):
                 self.iterations += problem.n_newton - done
                 done, point = problem.n_newton, near
