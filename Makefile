@@ -15,7 +15,7 @@ test: setup ## Run the tests, but the slow ones
 	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: setup ## Run the slow tests: whole reproductions on small cases, large plans, every game through every trainer
-	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 -m slow
+	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 test-all: ## Run all tests
 	$(MAKE) test
