@@ -186,8 +186,8 @@ def top(plot, colour):
         (("111", "111", "111", "HSH", "222", "222", "222"), 80),
         (("S1111111",) + ("11112222",) * 7, 80),
         (("S12", "345", "678", "999"), 80),
-        (("S" + "1" * 63,), 640),
-        (("S", *"1" * 63), 80),
+        pytest.param(("S" + "1" * 63,), 640, marks=pytest.mark.slow),
+        pytest.param(("S", *"1" * 63), 80, marks=pytest.mark.slow),
     ],
 )
 def test_other_cities(city, width):
