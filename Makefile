@@ -14,8 +14,8 @@ demo: setup ## Reproduce the learning curves of A-RPS and A-SIS: figure, JSON an
 test: setup ## Run the tests, but the slow ones
 	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-slow: setup ## Run the slow tests: whole reproductions on small cases, large plans, every game through every trainer
-	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 -m slow
+test-slow: setup ## Run the slow tests: whole reproductions, large plans, every game, case and trainer that others stand for above
+	$(ENVIRONMENT) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 test-all: ## Run all tests
 	$(MAKE) test

@@ -172,6 +172,7 @@ class _Calm(Hunt):
         return parameters
 
 
+@pytest.mark.slow
 def test_agents_stay_in_their_population_and_lack_no_action():
     game = Hunt(n_agents=40, horizon=30)
     engine = Engine(game, 3, debug=True)
@@ -207,6 +208,7 @@ def test_an_action_that_a_population_lacks_is_action_0(game, induced):
     np.testing.assert_allclose(flows[0].rewards[:, 2:, 2], flows[0].rewards[:, 2:, 0], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_exploitability_among_agents_starts_in_the_own_population():
     """Agents who do not affect each other gain what the limit says, and no noise hides it."""
     game = _Alone(n_agents=6)
@@ -394,6 +396,7 @@ class _Ring(PopulationGame):
         return drawn - crowd_in(world, agent.population, state)
 
 
+@pytest.mark.slow
 def test_the_order_of_populations_does_not_matter():
     first, second = _Ring(), _Ring(order=(2, 0, 1))
     rng = np.random.default_rng(6)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from line import Line
 from pettingzoo.test import render_test
+from recordings import record
 
 import mfenvs
 from mfenvs.api.terminal import Display
@@ -22,10 +23,7 @@ SMALL = {"n_agents": 4, "horizon": 2}
 @pytest.fixture
 def recorder():
     game = mfenvs.make("Epidemic-v0", **SMALL)
-    recorder = ShareRecorder(game)
-    for states in ([0, 0, 0, 1], [0, 1, 1, 1]):
-        recorder.record(engine_in(game, states))
-    return recorder
+    return record(ShareRecorder(game), game, [0, 0, 0, 1], [0, 1, 1, 1])
 
 
 def engine_in(game, states):

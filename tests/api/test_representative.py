@@ -138,6 +138,7 @@ def test_gymnasiums_time_limit_truncates():
     assert [single.step(0)[2:4] for _ in range(2)] == [(False, False), (False, True)]
 
 
+@pytest.mark.slow
 def test_stock_ppo_finds_the_best_response():
     """Two steps, everyone else always goes out, isolation costs 0.2.
 

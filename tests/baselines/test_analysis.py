@@ -37,6 +37,7 @@ def test_the_report_on_an_epidemic():
     assert summary["n_player_exploitability"]["n_agents_measured"] == 1
 
 
+@pytest.mark.slow
 def test_rewards_of_length_one_have_the_printed_bound_too():
     found = analyse(RandomGame(n_agents=4, horizon=2), FAST)
     assert found.bound_is_certain

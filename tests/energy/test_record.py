@@ -107,7 +107,7 @@ def test_a_day_by_hand(tmp_path):
     [
         ({}, None),
         ({"dynamic_tariffs": True, "step_minutes": 15, "horizon": 50}, Greedy()),
-        ({"actions": "discrete", "orders": "step"}, Laws()),
+        pytest.param({"actions": "discrete", "orders": "step"}, Laws(), marks=pytest.mark.slow),
     ],
 )
 def test_returns_are_those_of_evaluate(constants, policy):

@@ -70,6 +70,7 @@ def test_tables_of_each_time_are_used_at_that_time() -> None:
         assert_allclose(rewards, game.values[time, ..., -1, :] @ mu.ravel(), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_agents_do_not_count_themselves() -> None:
     """Rows of all agents in all joint pairs, and rewards of a step, at the population of the N - 1 others."""
     game = random_game(groups=np.array([[0, 1], [2, 1]]))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from recordings import record
 
 import mfenvs
 from mfenvs.games.taxi.taxi import NOBODY
@@ -24,19 +25,14 @@ ZONE_1, ZONE_2 = (31, 119, 180), (255, 127, 14)
 
 
 def recorded(*times, **constants):
-    """A recorder that has seen these states, one after the other."""
-    recorder = make_recorder(mfenvs.make("Taxi-v0", **SMALL | constants))
-    return record(recorder, *times, **constants)
+    """A recorder that has seen these taxis, time after time."""
+    game = mfenvs.make("Taxi-v0", **SMALL | constants)
+    return record(make_recorder(game), game, *map(as_states, times))
 
 
-def record(recorder, *times, **constants):
-    """Record these states of one engine, which overwrites its states as it always does."""
-    engine = mfenvs.Engine(mfenvs.make("Taxi-v0", **SMALL | constants))
-    engine.reset(seed=0)
-    for taxis in times:
-        engine.states[0] = [(cell, target, sum(1 << place for place in places)) for cell, target, places in taxis]
-        recorder.record(engine)
-    return recorder
+def as_states(taxis):
+    """The states of taxis: their place, their target, and the places of their customers as bits."""
+    return [(cell, target, sum(1 << place for place in places)) for cell, target, places in taxis]
 
 
 def test_text():
@@ -113,7 +109,7 @@ def test_clear_forgets():
     with pytest.raises(RuntimeError, match=r"render\(\) was called before reset\(\)"):
         recorder.ansi()
     empty = [(ONE, NOBODY, ())] * 4
-    record(recorder, empty)
+    record(recorder, mfenvs.make("Taxi-v0", **SMALL), as_states(empty))
     assert recorder.ansi() == recorded(empty).ansi()
     assert (recorder.rgb_array() == recorded(empty).rgb_array()).all()
 
@@ -190,8 +186,8 @@ def top(plot, colour):
         (("111", "111", "111", "HSH", "222", "222", "222"), 80),
         (("S1111111",) + ("11112222",) * 7, 80),
         (("S12", "345", "678", "999"), 80),
-        (("S" + "1" * 63,), 640),
-        (("S", *"1" * 63), 80),
+        pytest.param(("S" + "1" * 63,), 640, marks=pytest.mark.slow),
+        pytest.param(("S", *"1" * 63), 80, marks=pytest.mark.slow),
     ],
 )
 def test_other_cities(city, width):

@@ -96,7 +96,7 @@ def is_allowed(state: int, action: int, h: int) -> bool:
 kinds = pytest.mark.parametrize("kind", [JourneyByBranches, JourneyByRows])
 
 
-@kinds
+@pytest.mark.parametrize("kind", [pytest.param(JourneyByBranches, marks=pytest.mark.slow), JourneyByRows])
 def test_everybody_earns_what_the_rules_say(kind):
     for first in range(S):
         game = kind(start_in=first)

@@ -127,6 +127,7 @@ def test_where_the_future_is_known_the_bounds_meet():
     assert found.interval == pytest.approx((1.0, 1.0), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_estimates_agree_with_the_tree(seed):
     game = Weather(first=(0.6, 0.4))

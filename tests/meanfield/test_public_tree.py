@@ -295,6 +295,7 @@ class Counted(FiniteGame):
         return crowd(world, 0) * (1.0 - 2.0 * public_state(world)) - 0.1 * action * agent.size
 
 
+@pytest.mark.slow
 def test_games_that_count_in_their_own_way():
     """Hand-worked: the mean size is 2, agents begin uniformly in states 0, 1, 2 and play 1 with probability .5."""
     induced = InducedGame(Counted())

@@ -243,7 +243,9 @@ def test_agents_who_are_counted_by_who_they_are_are_told_apart():
         RulesAmongOthers(game).arrays(np.array([[3, 0], [0, 0]]))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "Auction-v0" else name for name in TINY]
+)
 def test_the_closed_path_is_the_construction_from_a_black_box(name):
     """At every point of the lattice: all joint vectors, each on its own, against one look at the counts."""
     game = make(name, **TINY[name])

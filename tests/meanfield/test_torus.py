@@ -48,6 +48,7 @@ def test_law_and_value_of_a_drift():
     assert induced.value(policy, flow) == pytest.approx(worth, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_best_response_knows_what_each_step_is_worth():
     """Backward induction in numpy, by rolling the values along the axes."""
     game = CrowdOnTorus(side=12, horizon=6)

@@ -20,6 +20,7 @@ TWO_PRODUCTS = [
 PPO = ["--batch-size", "10", "--n-epochs", "1", "--total-timesteps", "20"]
 
 
+@pytest.mark.slow
 def test_a_solver_trains_on_the_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "fictitious-play", "Malware-v0", "--folder", str(tmp_path / "run")]
     assert main([*words, *SMALL, "--game.n-levels", "4", "--total-timesteps", "2"]) == 0

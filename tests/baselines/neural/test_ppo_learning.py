@@ -54,7 +54,7 @@ def optimal_and_random_return(street, arrival, horizon):
     return value(*start, True), value(*start, False)
 
 
-@pytest.mark.parametrize(("street", "arrival"), [("S1", 0.3), ("S11", 0.5)])
+@pytest.mark.parametrize(("street", "arrival"), [("S1", 0.3), pytest.param("S11", 0.5, marks=pytest.mark.slow)])
 def test_finds_the_optimum_of_a_taxi_alone(street, arrival):
     constants = {"city": (street,), "base_rewards": (1.0,), "arrival": arrival, "jam": 0.0, "heterogeneity": 0.0}
     game = mfenvs.make("Taxi-v0", n_agents=200, horizon=10, **constants)

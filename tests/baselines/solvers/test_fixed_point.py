@@ -160,6 +160,7 @@ def test_fictitious_play_of_an_infinite_game_averages_best_responses_by_stationa
     assert solver.policy.probabilities == pytest.approx(policy, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_fictitious_play_follows_the_answer_in_the_frozen_population() -> None:
     """In A-SIS who answers does not change whom it meets: its chain is that of the population of before."""
     game = make("Epidemic-v0", n_agents=10, discount=0.9, recovery=0.15)

@@ -43,6 +43,7 @@ def test_the_error_of_q_is_relative_to_the_exact_one() -> None:
     assert_allclose(trainer.policy.probabilities, softmax(4.0 * trainer.q), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_every_iteration_has_draws_of_its_own() -> None:
     """Nobody is coupled: all populations face the same problem, and Q differs by luck alone."""
     trainer = GMFQ(Tabulated(discount=0.5), inner_iterations=50)

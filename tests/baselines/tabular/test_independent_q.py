@@ -306,6 +306,7 @@ def test_a_step_to_no_state_is_refused_by_the_engine():
         engine.sample_actions(np.full((1, *game.policy_shape), 2.0, np.float32))
 
 
+@pytest.mark.slow
 def test_a_mean_action_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match=r"MeetsNobody.met must return a mean action in \[0, 1\], got 7"):
         MFQ(MeetsNobody(), episodes=1).learn(1)

@@ -153,6 +153,7 @@ def test_agents_who_differ_are_averaged_over() -> None:
         assert np.abs(optimal_q(alone[0][None], alone[1][None], 0.6) - q).max() > 0.03
 
 
+@pytest.mark.slow
 def test_noisy_rewards_are_unbiased() -> None:
     """One budget, bids 0 and 1, three others of whom each bids 1 with probability 1/4, gamma -> 0.
 

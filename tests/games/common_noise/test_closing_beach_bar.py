@@ -94,6 +94,7 @@ def test_one_node_for_each_public_state_that_is_possible():
     assert induced.policy_shape == make("ClosingBeachBar-v0", **SMALL).policy_shape
 
 
+@pytest.mark.slow
 def test_a_coin_is_worth_knowing_before_it_is_thrown():
     """Adapted and clairvoyant gains differ, and estimates from paths agree with both."""
     game = make("ClosingBeachBar-v0", **SMALL)

@@ -127,16 +127,20 @@ def simulate(game, states, actions, time, signal, errors):
     return found, cleared.price, cleared.volume / game.n_agents
 
 
-@pytest.mark.parametrize(
+by_form = pytest.mark.parametrize(
     ("orders", "actions"),
     [
-        (orders, actions)
-        if (orders, actions) == ("interpolated", "box")
-        else pytest.param(orders, actions, marks=pytest.mark.slow)
+        # One form is compiled in ``make test``, the default one.
+        pytest.param(
+            orders, actions, marks=() if (orders, actions) == ("interpolated", "box") else pytest.mark.slow
+        )
         for actions in ("box", "discrete")
         for orders in ORDERS
     ],
 )
+
+
+@by_form
 @pytest.mark.parametrize("more", [{}, {"dynamic_tariffs": True, "fee": 0.01, "step_minutes": 15, "horizon": 96}])
 def test_a_day_step_by_step(orders, actions, more):
     game, rng = market(orders=orders, actions=actions, **more), np.random.default_rng(1)
@@ -159,13 +163,12 @@ def test_a_day_step_by_step(orders, actions, more):
 # What must always hold.
 
 
+@by_form
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(ORDERS),
-    st.sampled_from(["box", "discrete"]),
-    st.integers(0, 2**32),
-    st.sampled_from([PROPORTIONS, (0, 0, 1, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 1), (0, 1, 1, 0, 0)]),
-    st.booleans(),
+    seed=st.integers(0, 2**32),
+    shares=st.sampled_from([PROPORTIONS, (0, 0, 1, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 1), (0, 1, 1, 0, 0)]),
+    dynamic=st.booleans(),
 )
 def test_energy_and_money_are_conserved_and_batteries_keep_their_limits(orders, actions, seed, shares, dynamic):
     """Whatever is done, on any day. The sums are taken here, in the accounts' double precision."""
@@ -210,7 +213,13 @@ def test_each_agent_balances_and_pays_for_what_it_takes():
         assert_allclose(net, a["imports"] - a["exports"] + a["local_bought"] - a["local_sold"], atol=1e-9)
 
 
-@pytest.mark.parametrize("orders", ORDERS)
+@pytest.mark.parametrize(
+    "orders",
+    [
+        "interpolated",
+        *(pytest.param(orders, marks=pytest.mark.slow) for orders in ORDERS if orders != "interpolated"),
+    ],
+)
 def test_permuting_the_agents_changes_nothing(orders):
     """The same people in another order, without errors of their own: the same price, and each the same reward."""
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from recordings import record
 
 import mfenvs
 from mfenvs.games.investment import Investment
@@ -13,13 +14,8 @@ TWO = {"benefits": (0.3, 0.4), "crowding_costs": (0.2, 0.1), "investment_costs":
 
 
 def recorded(game, *times):
-    """A recorder that has seen these states of one engine."""
-    recorder, engine = make_recorder(game), mfenvs.Engine(game)
-    engine.reset(seed=0)
-    for states in times:
-        engine.states[0] = states
-        recorder.record(engine)
-    return recorder
+    """A recorder that has seen these states."""
+    return record(make_recorder(game), game, *times)
 
 
 def test_text_of_continuous_levels():

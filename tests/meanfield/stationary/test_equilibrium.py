@@ -64,6 +64,7 @@ def test_the_small_auction():
     check_equilibrium(find_equilibrium(InducedGame(game)), lambda mu: auction_arrays(game, mu), 0.8)
 
 
+@pytest.mark.slow
 def test_the_auction_of_ten_budgets_and_bids():
     """Several budgets are nearly indifferent, through a price that all of them move: a nearly singular system."""
     found = find_equilibrium(InducedGame(make("Auction-v0")))
