@@ -12,12 +12,12 @@ from mfenvs.engine.cuda.device import device_index, open_device
 from mfenvs.engine.cuda.kernels import (
     AGENTS_PER_SHARED_CELL,
     MAX_SHARED_CELLS,
-    NO_ERROR,
-    WRONG,
     CudaKernels,
     build_cuda_kernels,
 )
 from mfenvs.engine.cuda.on_host import EngineOnHost
+from mfenvs.engine.cuda.step_kernels import NO_ERROR, WRONG
+from mfenvs.engine.cuda.trajectories import DeviceTrajectories
 from mfenvs.engine.diagnose import COMPILE_ERRORS, shortened
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.layout import Layout
@@ -381,8 +381,46 @@ class CudaEngine(Engine):
 
         Returns
         -------
-        States, actions, rewards and counts of the episodes, copied to the host.
+        States, actions, rewards and counts of the episodes, copied to the host when they have ended.
         """
+        given = policy, seed, episode, world_ids, deviators, deviations, starts
+        run = self._play(*given).on_host()
+        self._finite_game("rollout").check_states(run.states)
+        return run
+
+    def rollout_on_device(
+        self,
+        policy: Any,
+        *,
+        seed: int,
+        episode: int = 0,
+        world_ids: Sequence[int] | NDArray[Any] | None = None,
+        deviators: Sequence[int] | NDArray[Any] | None = None,
+        deviations: ArrayLike | None = None,
+        starts: ArrayLike | None = None,
+    ) -> DeviceTrajectories:
+        """Play one whole episode by tabular policies in every world, and leave it on the device.
+
+        Arguments and errors are those of :meth:`mfenvs.Engine.rollout`. Policies are copied to the device before
+        the episode; from there nothing is copied but whether a rule returned a state that does not exist.
+
+        Returns
+        -------
+        States, actions, rewards and counts of the episodes, on the device.
+        """
+        return self._play(policy, seed, episode, world_ids, deviators, deviations, starts)
+
+    def _play(
+        self,
+        policy: Any,
+        seed: int,
+        episode: int,
+        world_ids: Sequence[int] | NDArray[Any] | None,
+        deviators: Sequence[int] | NDArray[Any] | None,
+        deviations: ArrayLike | None,
+        starts: ArrayLike | None,
+    ) -> DeviceTrajectories:
+        """Play one whole episode on the device."""
         game, device = self._finite_game("rollout"), self._device
         if self._episode >= 0:
             self.synchronize()
@@ -390,7 +428,6 @@ class CudaEngine(Engine):
             game, self._world_ids, policy, seed, episode, world_ids, deviators, deviations, starts
         )
         n_worlds, n, horizon = len(plan.world_ids), game.n_agents, game.horizon
-        # Steps first, so that the arrays of a step are whole; worlds first when they are on the host.
         states = device.empty((horizon + 1, n_worlds, n), game.state_dtype)
         actions = device.empty((horizon, n_worlds, n), index_dtype(game.n_actions))
         rewards = device.empty((horizon, n_worlds, n), np.float32)
@@ -416,19 +453,9 @@ class CudaEngine(Engine):
         if wrong >= 0:
             self._refuse_next_state(divmod(wrong - n_worlds * n, n), None)
 
-        def on_host(array: Any) -> NDArray[Any]:
-            return np.ascontiguousarray(device.download(array).swapaxes(0, 1))
-
-        run = Trajectories(
-            on_host(states),
-            on_host(actions),
-            on_host(rewards),
-            on_host(counts),
-            discount=game.discount,
-            public_states=None if public_states is None else on_host(public_states),
+        return DeviceTrajectories(
+            states, actions, rewards, counts, game.discount, public_states, download=self.copied_to_host
         )
-        game.check_states(run.states)
-        return run
 
     @property
     def _n_rows(self) -> int:
