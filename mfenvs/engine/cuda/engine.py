@@ -40,8 +40,9 @@ class CudaEngine(Engine):
     The methods are those of :class:`mfenvs.Engine`, and so are the trajectories: integers are equal for one seed,
     and floating-point numbers equal up to rounding in single precision. (Weights of agents are added up in double
     precision, in an order that may differ from run to run.) Arrays that methods return are on the device. Torch
-    and CuPy take them without a copy, ``torch.as_tensor(engine.states, device="cuda")``, and methods take theirs;
-    the array's method ``copy_to_host()`` gives a NumPy array. Arrays of the host are copied.
+    and CuPy take them without a copy (:func:`mfenvs.engine.tensors.as_torch`), and methods take theirs, also to
+    write to; the array's method ``copy_to_host()`` gives a NumPy array. Arrays of the host are copied.
+    :attr:`on_host` is the same engine for those who want arrays of NumPy throughout.
 
     A step copies nothing to the host, and so does not wait for the device. An invalid action is found there: no
     world moves any more, and the error is raised by the next method that looks, :meth:`synchronize` or
