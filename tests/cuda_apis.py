@@ -227,11 +227,18 @@ def shared_memory():
     states.fill_(1)
     out = torch.zeros(2, 5, EPIDEMIC.n_features)
     engine.observe(out)
+    policy = np.full(EPIDEMIC.policy_shape, 0.5)
+    run, copied = engine.rollout_on_device(policy, seed=6), engine.rollout(policy, seed=6)
+    on_device = {
+        name: as_torch(getattr(run, name), engine.tensor_device).numpy().swapaxes(0, 1)
+        for name in ("states", "actions", "rewards", "counts")
+    }
     wide = torch.zeros(2, 5, EPIDEMIC.n_features + 3)
     engine.observe(wide[..., 1:-2])
     return {
         "states": bool((on_host(engine.states) == 1).all()),
         "out": out.numpy(),
+        "run": [(on_device[name], getattr(copied, name)) for name in on_device],
         "wide": wide.numpy(),
         "records": type_error(lambda: as_torch(np.zeros(2, [("a", "i4")]))),
     }

@@ -102,7 +102,7 @@ class RolloutCollector(stable_baselines3.PPO):
         if population is None or not is_same_device(population.tensor_device, self.device):
             return None
         # All environments begin and end their episodes together.
-        begins = bool(np.all(self._last_episode_starts))  # type: ignore[arg-type]
+        begins = bool(np.all(self._last_episode_starts))
         return DeviceRollout(population, rollout, self._returns, begins)
 
     def _leave_device(self, on_device: DeviceRollout, env: VecEnv, rollout: TensorRollout) -> None:
@@ -122,7 +122,8 @@ class RolloutCollector(stable_baselines3.PPO):
         """As :meth:`_collect_step`, on a device; callbacks see tensors as ``rewards``, and empty ``infos``."""
         on_device.observe(step)
         rewards = on_device.advance(step, self._played_tensors(self._act(env, rollout, step)))
-        dones, infos = np.full(env.num_envs, on_device.begins), [{}] * env.num_envs
+        dones = np.full(env.num_envs, on_device.begins)
+        infos: list[dict[str, Any]] = [{}] * env.num_envs
         self.num_timesteps += env.num_envs
         callback.update_locals(locals())
         if not callback.on_step():
@@ -171,6 +172,7 @@ class RolloutCollector(stable_baselines3.PPO):
             self._networks.act(observations, actions, log_probs, values)
             return rollout.actions[step]
         try:
+            chosen: torch.Tensor
             with torch.no_grad():
                 chosen, value, log_prob = self.policy(observations)
             # Some libraries switch torch's own checks of distributions off when they are imported.

@@ -88,10 +88,11 @@ def draw_costs(content: dict[str, Any], path: Path) -> None:
 
 def draw_games(content: dict[str, Any], path: Path) -> None:
     """Draw the engine's cost by game, the memory of an agent by API, and the first use of every game."""
-    found = first_uses(content)
-    figure = Figure(figsize=(15.0, max(5.0, 1.6 + 0.22 * len(found))), layout="constrained")
+    found = {game: uses for (game, device), uses in first_uses(content).items() if device == "cpu"}
+    figure = Figure(figsize=(13.0, max(8.0, 1.5 + 0.2 * len(found))), layout="constrained")
     FigureCanvasAgg(figure)
-    left, middle, right = figure.subplots(1, 3)
+    panels: Any = figure.subplot_mosaic([["cost", "use"], ["memory", "use"]], height_ratios=(3, 2))
+    left, middle, right = (panels[name] for name in ("cost", "memory", "use"))
     games = list(dict.fromkeys(task["game"] for task, _ in costs(content, route="engine") if by_agents(task)))
     for task, measured in costs(content, route="engine"):
         if by_agents(task):
@@ -107,16 +108,15 @@ def draw_games(content: dict[str, Any], path: Path) -> None:
     middle.set_xlabel("peak memory per agent (bytes), A-SIS")
     middle.set_title("memory of one world by API", fontsize=10)
     middle.grid(axis="x", alpha=0.25)
-    names = [short(game) for game, device in found if device == "cpu"]
-    for stage, (first, later) in enumerate(((0, "first use"), (1, "later process"))):
-        seconds = [sum(uses[first].values()) for (_, device), uses in found.items() if device == "cpu"]
-        places = np.arange(len(names)) + 0.4 * stage
-        right.barh(places, seconds, height=0.4, color=("#c2571a", "#4f86c6")[stage], label=later)
-    right.set_yticks(np.arange(len(names)) + 0.2, names, fontsize=7)
-    right.invert_yaxis()
-    right.set_xlabel("processor time (s) to make a game, reset, step and observe")
-    right.set_title("first use: compilation, and its cache", fontsize=10)
-    right.legend(fontsize=8, frameon=False)
+    places = np.arange(len(found))
+    for offset, colour, label_of_bar, which in ((0.0, "#c2571a", "first use", 0), (0.4, "#4f86c6", "later", 1)):
+        seconds = [sum(uses[which].values()) for uses in found.values()]
+        right.barh(places + offset, seconds, height=0.4, color=colour, label=label_of_bar)
+    right.set_yticks(places + 0.2, [short(game) for game in found], fontsize=7)
+    right.set_ylim(len(found), -0.5)
+    right.set_xlabel("processor time (s) to make, reset, step and observe")
+    right.set_title("first use of a game, and in a later process", fontsize=10)
+    right.legend(fontsize=8, loc="lower right")
     right.grid(axis="x", alpha=0.25)
     with replacing(path) as file:
         figure.savefig(file, dpi=130)

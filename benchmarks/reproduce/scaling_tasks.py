@@ -89,7 +89,9 @@ def measure_times(task: Task) -> dict[str, Any]:
     Processor time on the CPU, which hardly depends on what else the machine does; elapsed time on a GPU.
     """
     clock = time.process_time if task.device == "cpu" else time.perf_counter
-    idle, rows, ended = peak_memory(), [], DONE
+    # What a few agents need is the code, which does not grow.
+    ROUTES[task.route](game_of(task.game, FEW_AGENTS), 1, task.device, task.seed)(1)
+    idle, rows, ended = reset_peak_memory(), [], DONE
     for place, (n_agents, n_worlds) in enumerate(task.sizes):
         began = clock()
         take = ROUTES[task.route](game_of(task.game, n_agents), n_worlds, task.device, task.seed)

@@ -72,8 +72,10 @@ class Population:
         device: Any = "cpu",
     ) -> None:
         self.game = make(game, **constants)
-        self._engine_on_device = Engine(self.game, n_worlds, debug=debug, first_world=first_world, device=device)
-        self.engine = self._engine_on_device.on_host
+        self._engine_on_device: Any = Engine(
+            self.game, n_worlds, debug=debug, first_world=first_world, device=device
+        )
+        self.engine: Engine = self._engine_on_device.on_host
         self.n_rows = n_worlds * self.game.n_agents
         self._max_steps_name = max_steps_name
         self.max_steps = max_steps

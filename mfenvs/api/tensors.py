@@ -23,6 +23,8 @@ class TensorPopulation(Population):
     Parameters and errors are those of :class:`mfenvs.api.population.Population`.
     """
 
+    _engine_on_device: Any
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         engine = self._engine_on_device
@@ -97,7 +99,7 @@ class TensorPopulation(Population):
             return torch.from_numpy(self.engine.action_masks())
         shape = *self._world_actions_shape[:2], int(self.game.action_space.n)  # type: ignore[attr-defined]
         masks = torch.empty(shape, dtype=torch.bool, device=self.tensor_device)
-        self._engine_on_device.action_masks(masks)  # type: ignore[call-arg]
+        self._engine_on_device.action_masks(masks)
         return masks
 
     def report_tensors(self) -> dict[str, torch.Tensor]:
@@ -126,7 +128,7 @@ class TensorPopulation(Population):
             own = self.game.observation_space
             low, high = (torch.from_numpy(bound).to(self.tensor_device) for bound in (own.low, own.high))
             seen = torch.empty((*self._observations_shape[:2], self.game.n_features), device=self.tensor_device)
-            self._engine_on_device.observe(seen)  # type: ignore[arg-type]
+            self._engine_on_device.observe(seen)
             population = torch.minimum(torch.maximum(seen.double().mean(dim=1), low), high).float()
         elapsed = torch.full_like(population[:, :1], self.engine.time / self.game.horizon)
         return torch.cat([population, elapsed], dim=1)
@@ -134,7 +136,7 @@ class TensorPopulation(Population):
     def _occupancy(self) -> torch.Tensor:
         """The share of agents in each place now, (n_worlds, n_places)."""
         shares = torch.empty((self.engine.n_worlds, self.game.n_places), device=self.tensor_device)
-        self._engine_on_device.occupancy(shares)  # type: ignore[arg-type]
+        self._engine_on_device.occupancy(shares)
         return shares
 
     def _computed_by_numpy(self, place: slice, write: Write) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,7 @@ class CudaDevice:
     def __init__(self, cuda: Any, index: int = 0) -> None:
         self._cuda, self.index = cuda, index
         self._compiled: dict[Callable[..., None], Any] = {}
+        self._grids: dict[tuple[Any, ...], Any] = {}
 
     @property
     def name(self) -> str:
@@ -211,9 +213,19 @@ class CudaDevice:
 
     def _launch(self, kernel: Callable[..., None], blocks: tuple[int, int], threads: int, *arguments: Any) -> None:
         with self._cuda.gpus[self.index]:
-            if kernel not in self._compiled:
-                self._compiled[kernel] = self._cuda.jit(kernel)
-            self._compiled[kernel][blocks, threads](*arguments)
+            self._configured(kernel, blocks, threads)(*arguments)
+
+    def _configured(self, kernel: Callable[..., None], blocks: tuple[int, int], threads: int) -> Any:
+        """A kernel for a grid."""
+        if kernel not in self._compiled:
+            self._compiled[kernel] = self._cuda.jit(kernel)
+        # The simulator's kernels hold one grid only.
+        if self.is_simulated or (kernel, blocks, threads) not in self._grids:
+            with warnings.catch_warnings():
+                # numba warns of grids that do not fill a device. Small games have such, whatever anybody does.
+                warnings.filterwarnings("ignore", message="Grid size")
+                self._grids[kernel, blocks, threads] = self._compiled[kernel][blocks, threads]
+        return self._grids[kernel, blocks, threads]
 
 
 def _threads(n_items: int, most: int) -> int:

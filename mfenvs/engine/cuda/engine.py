@@ -12,12 +12,12 @@ from mfenvs.engine.cuda.device import device_index, open_device
 from mfenvs.engine.cuda.kernels import (
     AGENTS_PER_SHARED_CELL,
     MAX_SHARED_CELLS,
-    NO_ERROR,
-    WRONG,
     CudaKernels,
     build_cuda_kernels,
 )
 from mfenvs.engine.cuda.on_host import EngineOnHost
+from mfenvs.engine.cuda.step_kernels import NO_ERROR, WRONG
+from mfenvs.engine.cuda.trajectories import DeviceTrajectories
 from mfenvs.engine.diagnose import COMPILE_ERRORS, shortened
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.layout import Layout
@@ -40,8 +40,9 @@ class CudaEngine(Engine):
     The methods are those of :class:`mfenvs.Engine`, and so are the trajectories: integers are equal for one seed,
     and floating-point numbers equal up to rounding in single precision. (Weights of agents are added up in double
     precision, in an order that may differ from run to run.) Arrays that methods return are on the device. Torch
-    and CuPy take them without a copy, ``torch.as_tensor(engine.states, device="cuda")``, and methods take theirs;
-    the array's method ``copy_to_host()`` gives a NumPy array. Arrays of the host are copied.
+    and CuPy take them without a copy (:func:`mfenvs.engine.tensors.as_torch`), and methods take theirs, also to
+    write to; the array's method ``copy_to_host()`` gives a NumPy array. Arrays of the host are copied.
+    :attr:`on_host` is the same engine for those who want arrays of NumPy throughout.
 
     A step copies nothing to the host, and so does not wait for the device. An invalid action is found there: no
     world moves any more, and the error is raised by the next method that looks, :meth:`synchronize` or
@@ -384,8 +385,46 @@ class CudaEngine(Engine):
 
         Returns
         -------
-        States, actions, rewards and counts of the episodes, copied to the host.
+        States, actions, rewards and counts of the episodes, copied to the host when they have ended.
         """
+        given = policy, seed, episode, world_ids, deviators, deviations, starts
+        run = self._play(*given).on_host()
+        self._finite_game("rollout").check_states(run.states)
+        return run
+
+    def rollout_on_device(
+        self,
+        policy: Any,
+        *,
+        seed: int,
+        episode: int = 0,
+        world_ids: Sequence[int] | NDArray[Any] | None = None,
+        deviators: Sequence[int] | NDArray[Any] | None = None,
+        deviations: ArrayLike | None = None,
+        starts: ArrayLike | None = None,
+    ) -> DeviceTrajectories:
+        """Play one whole episode by tabular policies in every world, and leave it on the device.
+
+        Arguments and errors are those of :meth:`mfenvs.Engine.rollout`. Policies are copied to the device before
+        the episode; from there nothing is copied but whether a rule returned a state that does not exist.
+
+        Returns
+        -------
+        States, actions, rewards and counts of the episodes, on the device.
+        """
+        return self._play(policy, seed, episode, world_ids, deviators, deviations, starts)
+
+    def _play(
+        self,
+        policy: Any,
+        seed: int,
+        episode: int,
+        world_ids: Sequence[int] | NDArray[Any] | None,
+        deviators: Sequence[int] | NDArray[Any] | None,
+        deviations: ArrayLike | None,
+        starts: ArrayLike | None,
+    ) -> DeviceTrajectories:
+        """Play one whole episode on the device."""
         game, device = self._finite_game("rollout"), self._device
         if self._episode >= 0:
             self.synchronize()
@@ -393,7 +432,6 @@ class CudaEngine(Engine):
             game, self._world_ids, policy, seed, episode, world_ids, deviators, deviations, starts
         )
         n_worlds, n, horizon = len(plan.world_ids), game.n_agents, game.horizon
-        # Steps first, so that the arrays of a step are whole; worlds first when they are on the host.
         states = device.empty((horizon + 1, n_worlds, n), game.state_dtype)
         actions = device.empty((horizon, n_worlds, n), index_dtype(game.n_actions))
         rewards = device.empty((horizon, n_worlds, n), np.float32)
@@ -419,19 +457,9 @@ class CudaEngine(Engine):
         if wrong >= 0:
             self._refuse_next_state(divmod(wrong - n_worlds * n, n), None)
 
-        def on_host(array: Any) -> NDArray[Any]:
-            return np.ascontiguousarray(device.download(array).swapaxes(0, 1))
-
-        run = Trajectories(
-            on_host(states),
-            on_host(actions),
-            on_host(rewards),
-            on_host(counts),
-            discount=game.discount,
-            public_states=None if public_states is None else on_host(public_states),
+        return DeviceTrajectories(
+            states, actions, rewards, counts, game.discount, public_states, download=self.copied_to_host
         )
-        game.check_states(run.states)
-        return run
 
     @property
     def _n_rows(self) -> int:

@@ -67,4 +67,6 @@ def test_tensors_are_the_memory_of_the_device(simulated):
     assert_array_equal(memory["wide"][..., 1:-2], memory["out"])
     assert not memory["wide"][..., 0].any()
     assert not memory["wide"][..., -2:].any()
+    for on_device, copied in memory["run"]:
+        assert_array_equal(on_device, copied)
     assert memory["records"] == "array must hold numbers, got records with the fields a"

@@ -5,11 +5,13 @@ import importlib.util
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from dry_cuda import DryDevice
+from numba import cuda
 
 import mfenvs
 from baselines import OnlineMirrorDescent, SymmPMD
@@ -19,7 +21,7 @@ from baselines.neural.hyper_parameters import environment_device
 from baselines.policy_measures import MeasurementSettings, measure_policy
 from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, n_player_exploitability, rule
-from mfenvs.engine.cuda.device import device_index
+from mfenvs.engine.cuda.device import CudaDevice, device_index
 from mfenvs.game import NO_PARAMETERS
 
 
@@ -148,6 +150,18 @@ def test_a_trainer_of_another_device_can_be_loaded_here(tmp_path, monkeypatch):
     trainer.save(tmp_path / "solver.npz")
     with pytest.raises((TypeError, ValueError), match="unknown hyper-parameter 'device'"):
         OnlineMirrorDescent.load(tmp_path / "solver.npz", Fading(), device="cpu")
+
+
+def test_small_grids_are_no_reason_for_a_warning():
+    def nothing(array):
+        pass
+
+    device = CudaDevice(cuda)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small = device._configured(nothing, (1, 1), 32)
+    assert device._configured(nothing, (1, 1), 32) is small
+    assert device._configured(nothing, (1, 2), 32) is not small
 
 
 def test_without_a_gpu_nothing_of_cuda_is_imported():
