@@ -76,7 +76,10 @@ def for_types_of(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     dispatcher: Any = function
     known = _machine_code.setdefault(dispatcher, {})
     # numba's own digest of types, by which it finds compiled code too, takes far less time than the types.
-    types = compute_fingerprint(arguments)
+    try:
+        types = compute_fingerprint(arguments)
+    except NotImplementedError:  # numba has no digest of constants of some kinds, and looks at them itself.
+        return function
     if types not in known:
         known[types] = dispatcher.compile(tuple(dispatcher.typeof_pyval(argument) for argument in arguments))
     return cast(Callable[P, R], known[types])

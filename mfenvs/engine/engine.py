@@ -497,7 +497,7 @@ class Engine:
         return actions
 
     def random_actions(self) -> NDArray[Any]:
-        """Draw every agent's action uniformly from those that are allowed, at the current time.
+        """Draw every agent's action uniformly from those that are allowed (or from all, if none is) now.
 
         Returns
         -------
@@ -507,8 +507,6 @@ class Engine:
         ------
         RuntimeError
             Outside an episode.
-        ValueError
-            If the rule ``allowed`` allows an agent nothing.
         """
         if self._n_actions is not None and self._kernels.masks is None:
             law = np.full(self._n_actions, 1.0 / self._n_actions, np.float32)
@@ -646,15 +644,9 @@ class Engine:
         return run
 
     def _uniform_over(self, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Equal probabilities of the actions that masks (n_worlds, n_agents, n_actions) allow."""
-        n_allowed = masks.sum(axis=2, keepdims=True, dtype=np.float32)
-        if not n_allowed.all():
-            world, agent, _ = (int(i) for i in np.argwhere(n_allowed == 0)[0])
-            raise ValueError(
-                f"the rule allowed of {type(self.game).__name__} must allow an action, but allows none for agent"
-                f" {agent} at time {self.time} of world {world}"
-            )
-        laws: NDArray[np.float32] = masks / n_allowed
+        """Equal probabilities of the actions that masks (n_worlds, n_agents, A) allow, or of all if none."""
+        masks = masks | ~masks.any(axis=2, keepdims=True)
+        laws: NDArray[np.float32] = masks / masks.sum(axis=2, keepdims=True, dtype=np.float32)
         return laws
 
     def _shares(self, out: NDArray[np.float32], states: NDArray[Any], whose: str = "") -> NDArray[np.float32]:

@@ -118,6 +118,9 @@ class InducedGame:
     history. A policy may depend on the whole history, or be given by time and public state (:meth:`policy`). A
     best response knows the history and not the future. :attr:`tree` tells which node is which history.
 
+    Exploitability keeps the tables of all times in memory, unless sparse ones that depend on the population would
+    take more than 800 MB: then they are made twice, one at a time (:mod:`mfenvs.meanfield.recomputed_tables`).
+
     All numbers are in float64, and so are constants and parameters that the game gives in double precision. An
     instance must not be used by several threads at once.
 
