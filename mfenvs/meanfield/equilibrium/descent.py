@@ -1,9 +1,9 @@
 """Going down beside the log-barrier path without waiting for it: few linear systems where the path does not fold.
 
-A linear system gives Newton's step towards the smoothed equilibrium and the direction along the path: straight
-lines in log pi and log eps. The curve pi (V - Q) = eps rho is not straight there. As eps goes to 0, probabilities of
-likely actions are linear in eps, and so are the slacks V - Q of unlikely ones. Steps in these coordinates are
-several times as long for the same error [O].
+A linear system gives Newton's step towards the smoothed equilibrium and the direction along the path, both as
+straight lines in log pi and log eps. The curve pi (V - Q) = eps rho is not straight there. As eps goes to 0,
+probabilities of likely actions are linear in eps, and so are the slacks V - Q of unlikely ones. Steps in these
+coordinates are several times as long for the same error [O].
 
 Newton's steps are not damped. While the method converges, errors grow by orders of magnitude, as they are relative
 to eps: the length of its next step says whether it does, and errors do not.
@@ -20,24 +20,27 @@ from mfenvs.meanfield.equilibrium.barrier import LITTLE, ON_THE_PATH, BarrierPro
 
 Array = NDArray[np.float64]
 
-FIRST_FALL, LONGEST_FALL, SHORTEST_FALL = 1.0, 6.0, 0.03
-"""Steps of log eps."""
+FIRST_FALL, LONGEST_FALL, SHORTEST_FALL, SHORTER = 1.0, 6.0, 0.5, 0.7
+"""Steps of log eps, and the factor by which those that lead too far are shortened, down to the shortest."""
 NEAR, WANTED, FAR = 0.1, 0.3, 3.0
-"""Lengths of Newton's step, as the root mean square change of log pi: up to which a step down is made, which a step
-down should lead to, and beyond which it has been too long."""
+"""Lengths of Newton's step, as the root mean square change of log pi: up to which a step down is made, which it
+should lead to, and beyond which it has been too long."""
+MOST_ERROR = 1e3
+"""Errors up to which a step down is made, and to which it may lead."""
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.4, 2.5
 """Change of the next step down by what Newton's step is after the last one."""
 MOST_CORRECTIONS, MOST_IN_VAIN = 12, 2
 """Newton steps after a step down, and how many in a row may be no shorter than one before."""
-MOST_RETREATS = 2
+MOST_RETREATS = 1
 """How often a step down may be taken back."""
 LIKELY = 0.05
 """Smallest probability of a likely action."""
 LARGEST_RISE, LARGEST_SHARE = 1.5, 0.8
-"""Largest rise of log pi of likely actions in a Newton step, and the largest share of an unlikely action's slack
-that it loses."""
-TURNING = 0.3
-"""Change of log pi by log eps for which an action is halfway between likely and unlikely ones."""
+"""Largest rise of log pi of likely actions in a Newton step, and the largest share of its slack that an unlikely
+action loses."""
+TURNING = 0.1, 0.3, 1.0
+"""Changes of log pi by log eps at which an action is halfway between likely and unlikely ones: what leads to the
+smallest errors is taken. Errors cost a hundredth of a linear system."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +52,28 @@ class _Near:
     to_path: Array
     along: Array
 
-    def below(self, fall: float) -> tuple[Array, float]:
-        """The change of log pi to where the path is expected when log eps has fallen, and that log eps."""
-        return self.to_path + lowered(self.along, fall), self.log_eps - fall
+    def below(self, problem: BarrierProblem, fall: float) -> tuple[Array, float]:
+        """A policy beside the path where log eps has fallen by so much or less, and that log eps."""
+        while True:
+            log_eps, least = self.log_eps - fall, math.inf
+            for turning in TURNING:
+                change = self.to_path + lowered(self.along, fall, turning)
+                tried = problem.moved(self.policy, change)
+                error = problem.size(problem.errors(tried, math.exp(log_eps)))
+                if error < least:
+                    least, policy = error, tried
+            if least <= MOST_ERROR or (fall <= SHORTEST_FALL and least < math.inf):
+                return policy, log_eps
+            if fall <= SHORTEST_FALL:
+                return self.policy, log_eps
+            fall *= SHORTER
 
 
-def descend(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[Point]:
+def descend_by_curves(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[Point]:
     """Go down to ``last_eps`` near the path of a game that ends, and yield policies on the way.
 
-    If Newton's method fails after a step down, that is made shorter, and after a few times the iteration ends. So
-    it does where the path folds.
+    If Newton's method fails after a step down, that is made shorter. If it fails again, or where the path folds,
+    the iteration ends with the last policy that was near the path.
 
     Parameters
     ----------
@@ -82,21 +97,24 @@ def descend(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[
         length = lengths[-1]
         if len(lengths) > 1 and length > LITTLE * lengths[-2]:
             problem.doubt()
-        if length > FAR or len(lengths) > MOST_CORRECTIONS or _is_in_vain(lengths):
-            n_retreats, fall = n_retreats + 1, SMALLEST_FACTOR * fall
-            if near is None or n_retreats > MOST_RETREATS:
+        if length > FAR or len(lengths) > MOST_CORRECTIONS or (length > NEAR and _is_in_vain(lengths)):
+            n_retreats += 1
+            if near is None:
                 return
-            is_step_down = True
+            if n_retreats > MOST_RETREATS:
+                yield Point(near.policy, math.exp(near.log_eps))
+                return
+            fall, is_step_down = SMALLEST_FACTOR * (near.log_eps - log_eps), True
         else:
             if near is not None and len(lengths) == 1:
                 factor = math.sqrt(WANTED / max(length, np.finfo(float).tiny))
                 fall = min(LONGEST_FALL, fall * min(LARGEST_FACTOR, max(SMALLEST_FACTOR, factor)))
-            is_step_down = length <= NEAR and log_eps > last
+            is_step_down = length <= NEAR and problem.size(errors) <= MOST_ERROR and log_eps > last
             if is_step_down:
                 near = _Near(policy, log_eps, to_path, along)
         if near is not None and is_step_down:
-            change, log_eps = near.below(min(fall, near.log_eps - last))
-            policy, lengths = problem.moved(near.policy, change), []
+            policy, log_eps = near.below(problem, min(fall, near.log_eps - last))
+            fall, lengths = near.log_eps - log_eps, []
         else:
             policy = problem.moved(policy, to_path)
         yield Point(policy, math.exp(log_eps))
@@ -124,7 +142,7 @@ def corrected(policy: Array, to_path: Array) -> Array:
     return np.where(to_path < 0.0, falling, np.where(policy < LIKELY, of_unlikely, rising))
 
 
-def lowered(along: Array, fall: float) -> Array:
+def lowered(along: Array, fall: float, turning: float) -> Array:
     """The change of log pi when log eps falls by so much.
 
     Probabilities of likely actions, for which it changes little by log eps, are taken to be linear in eps, and
@@ -136,11 +154,13 @@ def lowered(along: Array, fall: float) -> Array:
         Derivative of log pi by log eps, (T, S, A).
     fall:
         The change of log eps, >= 0.
+    turning:
+        The derivative of actions that are half likely, > 0.
     """
     share, within = -math.expm1(-fall), np.clip(along, 0.0, 1.0)
     beyond = share * (along - within)
     of_likely = np.log1p(-share * within) - beyond
     of_unlikely = np.where(along < 0.0, -fall * along, -fall - np.log1p(-share * (1.0 - within)) - beyond)
-    weight = along * along / (along * along + TURNING * TURNING)
+    weight = along * along / (along * along + turning * turning)
     change: Array = (1.0 - weight) * of_likely + weight * of_unlikely
     return change

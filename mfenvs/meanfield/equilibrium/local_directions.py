@@ -17,7 +17,7 @@ from scipy.sparse.linalg import splu
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
-from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices
+from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices, Matrix
 from mfenvs.meanfield.equilibrium.linear_conditions import LinearConditions
 
 Array = NDArray[np.float64]
@@ -28,6 +28,11 @@ LEAST_MASS = 1e-100
 DENSE_OPERATIONS, SPARSE_OPERATIONS = 1.2, 3.2
 """Costs of the elimination time by time, per cube of the number of states, and of the factorised sparse system,
 per power 1.5 of its size and square of the entries in a row: on maps. In units of .2 ns, measured on one core."""
+
+
+MANY_STATES = 150
+"""With fewer states than these, products of dense matrices are as fast as those of sparse ones."""
+_NOTHING = np.empty(0, np.int32), np.empty(0)
 
 
 class LocalSystem:
@@ -113,15 +118,36 @@ class LocalSystem:
         return np.concatenate([np.concatenate(pair) for pair in self._elimination.solved(rests)])
 
     def _matrices(self, rows: Indices, columns: Indices, entries: Array, ends: Indices, h: int) -> Matrices:
-        """The dense matrices of time h."""
-        n, is_last = int(self._sizes[h]), h == len(self._sizes) - 1
-        n_next, next_start = (1, -1) if is_last else (int(self._sizes[h + 1]), int(self._starts[h + 1]))
-        by_values, by_mass = np.zeros((n, n_next)), np.zeros((n, n))
-        mass_by_mass, mass_by_values = np.zeros((n_next, n)), np.zeros((n_next, n_next))
+        """The matrices of time h."""
+        n, start, is_last = int(self._sizes[h]), int(self._starts[h]), h == len(self._sizes) - 1
+        # Behind the last time is no state, which is one without entries.
+        n_next, next_start = (1, self._n) if is_last else (int(self._sizes[h + 1]), int(self._starts[h + 1]))
         part = slice(ends[h], ends[h + 1])
-        blocks = by_values, by_mass, mass_by_mass, mass_by_values
-        write_blocks(rows[part], columns[part], entries[part], self._starts[h], next_start, *blocks)
-        return blocks
+        of_time = rows[part], columns[part], entries[part]
+        mass, values = (start, n), (start + n, n)
+        mass_ahead, values_ahead = (next_start, n_next), (next_start + n_next, n_next)
+        return (
+            _block(*of_time, values, values_ahead),
+            _block(*of_time, values, mass),
+            _block(*of_time, mass_ahead, mass),
+            _block(*of_time, mass_ahead, values_ahead),
+        )
+
+
+def _block(
+    rows: Indices, columns: Indices, entries: Array, places: tuple[int, int], by_places: tuple[int, int]
+) -> Matrix:
+    """How some unknowns hang on others. Places are the first of them and their number."""
+    (first, n), (by_first, by_n) = places, by_places
+    if min(n, by_n) < MANY_STATES:
+        dense = np.zeros((n, by_n))
+        write_dense_block(rows, columns, entries, first, by_first, dense)
+        return dense
+    starts, place_of = np.zeros(n + 1, np.int32), np.full(by_n, -1, np.int32)
+    n_kept = write_sparse_block(rows, columns, entries, first, by_first, starts, place_of, *_NOTHING)
+    kept, values = np.empty(n_kept, np.int32), np.empty(n_kept)
+    n_kept = write_sparse_block(rows, columns, entries, first, by_first, starts, place_of, kept, values)
+    return sparse.csr_array((values[:n_kept], kept[:n_kept], starts), shape=(n, by_n))
 
 
 def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
@@ -134,32 +160,61 @@ def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
 
 
 @kernel
-def write_blocks(
+def write_dense_block(rows: Any, columns: Any, entries: Any, first: Any, by_first: Any, block: Any) -> None:
+    """Add up the entries of a block, whose signs are those of unknowns brought to the left, from zeros."""
+    n, by_n = block.shape
+    for e in range(len(entries)):
+        i, j = rows[e] - first, columns[e] - by_first
+        if 0 <= i < n and 0 <= j < by_n:
+            block[i, j] -= entries[e]
+
+
+@kernel
+def write_sparse_block(
     rows: Any,
     columns: Any,
     entries: Any,
-    start: Any,
-    next_start: Any,
-    by_values: Any,
-    by_mass: Any,
-    mass_by_mass: Any,
-    mass_by_values: Any,
-) -> None:
-    """Write a time's entries, whose signs are those of unknowns brought to the left, into zeros."""
-    n, n_next = by_values.shape
+    first: Any,
+    by_first: Any,
+    starts: Any,
+    place_of: Any,
+    kept: Any,
+    values: Any,
+) -> Any:
+    """Write a block as :func:`write_dense_block` does, in compressed rows; return the number of its entries.
+
+    With ``kept`` of length 0 they are counted, without adding up, into ``starts`` (n + 1,), from zeros.
+    Scratch: ``place_of`` (number of columns,), which is -1.
+    """
+    n, by_n = len(starts) - 1, len(place_of)
+    if len(kept) == 0:
+        for e in range(len(entries)):
+            i, j = rows[e] - first, columns[e] - by_first
+            if 0 <= i < n and 0 <= j < by_n:
+                starts[i + 1] += 1
+        for i in range(n):
+            starts[i + 1] += starts[i]
+        return starts[n]
+    # Row by row, each from its start on, which moves to its end.
     for e in range(len(entries)):
-        i, j = rows[e], columns[e]
-        if i == j:
-            continue
-        if next_start >= 0 and i >= next_start:
-            if j >= next_start:
-                mass_by_values[i - next_start, j - next_start - n_next] -= entries[e]
+        i, j = rows[e] - first, columns[e] - by_first
+        if 0 <= i < n and 0 <= j < by_n:
+            kept[starts[i]], values[starts[i]] = j, -entries[e]
+            starts[i] += 1
+    begin, n_kept = 0, 0
+    for i in range(n):
+        end, own = starts[i], n_kept
+        starts[i] = n_kept
+        for e in range(begin, end):
+            j = kept[e]
+            if place_of[j] >= own:
+                values[place_of[j]] += values[e]
             else:
-                mass_by_mass[i - next_start, j - start] -= entries[e]
-        elif next_start >= 0 and j >= next_start:
-            by_values[i - start - n, j - next_start - n_next] -= entries[e]
-        else:
-            by_mass[i - start - n, j - start] -= entries[e]
+                place_of[j], kept[n_kept], values[n_kept] = n_kept, j, values[e]
+                n_kept += 1
+        begin = end
+    starts[n] = n_kept
+    return n_kept
 
 
 @kernel

@@ -209,8 +209,11 @@ def test_the_sparse_system_is_the_elimination(monkeypatch: pytest.MonkeyPatch) -
     problem = problem_of(CrowdModelling())
     policy = np.random.default_rng(7).dirichlet(np.ones(3), problem.induced.policy_shape[:2])
     errors = problem.errors(policy, 0.4)
-    found = []
-    for cost in (0.0, 1e9):
-        monkeypatch.setattr("mfenvs.meanfield.equilibrium.local_directions.DENSE_OPERATIONS", cost)
+    module, found = "mfenvs.meanfield.equilibrium.local_directions", []
+    # A dense elimination, one with sparse matrices, and a factorised sparse system.
+    for cost, many_states in ((0.0, 1000), (0.0, 0), (1e9, 0)):
+        monkeypatch.setattr(f"{module}.DENSE_OPERATIONS", cost)
+        monkeypatch.setattr(f"{module}.MANY_STATES", many_states)
         found.append(problem.directions(policy, 0.4, errors))
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-9, atol=1e-9)
