@@ -1,7 +1,7 @@
 """Equilibria by an interior-point method, where P is fixed and rewards read the mass in the own state only.
 
 The unknowns are the masses x of pairs of a state and an action at each time, the values V and the slacks
-z = V - Q. An equilibrium has x >= 0, z >= 0 and x z = 0, x is a flow, and V = max Q. If rewards fall with the mass,
+z = V - Q. An equilibrium has x >= 0, z >= 0 and x z = 0, x is a flow, and V = max Q. If rewards fall with mass,
 for all actions alike, these are the optimality conditions of a convex program (the game is a potential game, and
 monotone), and Mehrotra's predictor-corrector method finds them in ten to fifty linear systems. On the barrier path
 (:mod:`mfenvs.meanfield.equilibrium.barrier`) pi z tends to 0 alike for all pairs; here x z does, and states of

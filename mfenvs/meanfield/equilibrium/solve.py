@@ -26,11 +26,12 @@ from mfenvs.registry import make
 
 Array = NDArray[np.float64]
 
-RESPONSES, SHOOTING, INTERIOR, BARRIER, DESCENT, POLISH, DETOUR = (
+RESPONSES, SHOOTING, INTERIOR, BARRIER, PROXIMAL, DESCENT, POLISH, DETOUR = (
     "best responses",
     "shooting",
     "interior point",
     "barrier path",
+    "proximal barrier paths",
     "mirror descent",
     "barrier from the best",
     "another barrier path",
@@ -59,6 +60,15 @@ FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
 MANY_UNKNOWNS = 50_000
 """With more probabilities than these, steps down beside the barrier path are damped by errors."""
+STALL = 400
+"""A barrier path is left for a while if so many Newton steps in a row have found nothing better on it."""
+PROXIMITIES = 0.1, 0.01, 0.001, 1e-4
+"""Shares of the uniform policy in the references of proximal barrier paths, the rest being the best policy of the
+chain. The next one is tried where a path has not led to a better policy."""
+PROXIMAL_STEPS, VAIN_PATHS = 80, 8
+"""Newton steps on each of them at most, and number of paths in a row without a better policy that end a chain."""
+FIRST_CHAINS = 0.25
+"""Share of the time limit that they get before other methods take turns."""
 BACK = 0.1
 """Share of the reference policy that is mixed into a policy from which a barrier path begins."""
 
@@ -122,10 +132,11 @@ def solve(
     * with many states of which few can be reached at each time, mirror descent over these, before all else.
 
     Then the log-barrier path from the uniform policy is followed by Newton's method: it solves most other games in
-    some twenty to fifty linear systems. If it breaks off, mirror descent with several learning rates, barrier
-    paths from the best policy found so far and barrier paths from random policies take turns until the time is
-    over. Where rules jump, as by rounding, there are no derivatives, and mirror descent is left to itself. Every
-    policy is certified by its exact exploitability [O].
+    some twenty to fifty linear systems. If it stalls, paths follow whose references are near the best policy found
+    so far. After these, mirror descent with several learning rates and more barrier paths, from that policy, from
+    random ones and from the uniform one, take turns until the time is over. Where rules jump, as by rounding, no
+    derivatives exist, and mirror descent is left to itself. Every policy is certified by its exact exploitability
+    [O].
 
     Parameters
     ----------
@@ -285,8 +296,10 @@ class _Search:
             if can_use_interior_point(self.induced, sensitivity, self.rng):
                 for policy in self._interior_point(sensitivity):
                     yield INTERIOR, _Candidate(policy)
-            for candidate in self._barrier(sensitivity, uniform, None):
-                yield BARRIER, candidate
+            path = self._barrier(sensitivity, uniform, None)
+            yield from self._until_it_stalls(path)
+            chains = self._proximal_chains(sensitivity)
+            yield from self._turn(PROXIMAL, chains, FIRST_CHAINS * self.seconds)
         while True:
             before, reached = self.best, []
             for descent in descents:
@@ -297,6 +310,8 @@ class _Search:
             best_rate = int(np.argmin(reached))
             yield from self._turn(DESCENT, descents[best_rate], (len(RATES) - 2) * length)
             if sensitivity is not None:
+                yield from self._turn(BARRIER, path, length)
+                yield from self._turn(PROXIMAL, chains, length)
                 if self.best < before:
                     best = self.best_candidate.policy
                     yield from self._turn(POLISH, self._barrier(sensitivity, uniform, best), length)
@@ -341,6 +356,42 @@ class _Search:
         problem = BarrierProblem(self.induced, sensitivity, self.induced.uniform_policy())
         affordable = problem.work * FEWEST_STEPS < self.seconds * OPERATIONS_PER_SECOND
         return sensitivity if affordable else None
+
+    def _until_it_stalls(self, path: Iterator[_Candidate | None]) -> Iterator[tuple[str, _Candidate | None]]:
+        """What is found on a barrier path, as long as it gets better from time to time."""
+        least, last = np.inf, self.iterations
+        for candidate in path:
+            yield BARRIER, candidate
+            gap = self.history[-1].exploitability
+            if candidate is not None and gap is not None and gap < least:
+                least, last = gap, self.iterations
+            if self.iterations - last > STALL:
+                return
+
+    def _proximal_chains(self, sensitivity: Sensitivity) -> Iterator[_Candidate | None]:
+        """Chains of barrier paths, each with a reference near the best policy of the chain so far.
+
+        Actions that the reference hardly plays have next to no barrier. So where a path folds again and again, as
+        each of many thresholds is passed, a path from near by has fewer to pass. The first chain begins with the
+        uniform policy, others with random ones.
+        """
+        uniform = reference = self.induced.uniform_policy()
+        while True:
+            policy, least, n_in_vain, n_tried = reference, np.inf, 0, 0
+            while n_in_vain < VAIN_PATHS:
+                before, began = least, self.iterations
+                for candidate in self._barrier(sensitivity, reference, None):
+                    yield candidate
+                    gap = self.history[-1].exploitability
+                    if candidate is not None and gap is not None and gap < least:
+                        policy, least = candidate.policy.copy(), gap
+                    if self.iterations - began > PROXIMAL_STEPS:
+                        break
+                n_in_vain = 0 if least < before else n_in_vain + 1
+                n_tried += least >= before
+                share = PROXIMITIES[n_tried % len(PROXIMITIES)]
+                reference = (1.0 - share) * policy + share * uniform
+            reference = self._random_policy()
 
     def _interior_point(self, sensitivity: Sensitivity) -> Iterator[Array]:
         """Policies of the interior-point method; none if its linear system is too large."""

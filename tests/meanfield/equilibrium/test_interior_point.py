@@ -123,7 +123,7 @@ def test_rewards_that_rise_with_the_crowd_end_it(monkeypatch: pytest.MonkeyPatch
     method = method_of(CrowdModelling())
     at = method._at
     monkeypatch.setattr(method, "_at", lambda x: (at(x)[0], -100.0 * at(x)[1]))
-    assert len(list(method.policies())) < 50
+    assert list(method.policies()) == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 import mfenvs
 from mfenvs import InducedGame, rule
+from mfenvs.meanfield.equilibrium.solve import _Search
 from mfenvs.meanfield.stopping import Stopped
 
 SOLVED = {
@@ -97,16 +98,21 @@ def test_the_time_limit_is_kept_and_the_best_policy_returned() -> None:
     )
 
 
-def test_other_methods_take_over_where_the_path_ends_too_early() -> None:
+def test_other_methods_take_over_where_the_path_ends_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tolerance of 0 the path ends above it: mirror descent and paths from other policies take turns."""
-    methods = set()
+    methods, judge = set(), _Search._judge
+    every = {"best responses", "barrier path", "proximal barrier paths", "mirror descent", "another barrier path"}
 
-    def look(report) -> bool:
-        return len(methods) < 3
+    def look(search: _Search, candidate, method: str) -> Stopped | None:
+        methods.add(method)
+        stopped = judge(search, candidate, method)
+        # An exploitability of 0 by luck is no reason to stop here.
+        return Stopped.CALLBACK if every <= methods else None if stopped is Stopped.TOLERANCE else stopped
 
-    solution = mfenvs.solve("WeightedRockPaperScissors-v0", tolerance=0.0, seconds=3.0, callback=look)
+    monkeypatch.setattr(_Search, "_judge", look)
+    solution = mfenvs.solve("WeightedRockPaperScissors-v0", tolerance=0.0, seconds=12.0)
     assert solution.exploitability < 1e-10
-    assert solution.stopped is Stopped.TIME
+    assert solution.stopped is Stopped.CALLBACK
 
 
 @pytest.mark.parametrize("name", ["CrowdModelling-v0", "RandomLinear-v0"])
@@ -193,3 +199,10 @@ def test_masked_actions_are_never_taken() -> None:
     assert solution.is_solved
     np.testing.assert_array_equal(solution.policy[:, ::2, 1], 0.0)
     assert (solution.policy[:, 1::2, 1] > 0.0).all()
+
+
+def test_a_path_that_stalls_is_left_for_others_near_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.STALL", 80)
+    solution = mfenvs.solve("Epidemic-v0", seconds=200.0)
+    assert solution.is_solved
+    assert solution.method == "proximal barrier paths"
