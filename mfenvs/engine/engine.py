@@ -292,10 +292,13 @@ class Engine:
         if self._keeps_accounts:
             signal_before, actions_now = self._signal.copy(), checked.copy()
         if self._step_threads == 1:
-            step = self._step_of_types if has_known_types else self._step_for(checked, rewards)
-            wrong = step(
-                before, checked, after, rewards, *fixed, self.time, self._seed, self._episode, 0, self.n_worlds
-            )
+            try:
+                step = self._step_of_types if has_known_types else self._step_for(checked, rewards)
+                wrong = step(
+                    before, checked, after, rewards, *fixed, self.time, self._seed, self._episode, 0, self.n_worlds
+                )
+            except COMPILE_ERRORS as error:
+                raise explained(self.game, error) from None
         else:
             arguments = before, checked, after, rewards, *fixed, self.time, self._seed, self._episode
             wrong = self._for_worlds(self.n_worlds, self._kernels.step, *arguments)
@@ -324,10 +327,7 @@ class Engine:
         """The compiled step for arrays of the types of these, which is kept if they are of the usual form."""
         when = self.time, self._seed, self._episode, 0, self.n_worlds
         arrays = self._states, actions, self._next_states, rewards
-        try:
-            step = for_types_of(self._kernels.step, *arrays, *self._fixed, *when)
-        except COMPILE_ERRORS as error:
-            raise explained(self.game, error) from None
+        step = for_types_of(self._kernels.step, *arrays, *self._fixed, *when)
         if rewards.flags.carray:
             self._step_of_types, self._stepped_dtype = step, actions.dtype
         return step

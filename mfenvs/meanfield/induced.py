@@ -542,12 +542,12 @@ class InducedGame:
 
         ``arrays`` must be of the form in which this game keeps its tables.
         """
-        if self._flow_kernel is None:
-            try:
+        try:
+            if self._flow_kernel is None:
                 self._flow_kernel = for_types_of(self.kernels.flow, law, arrays)
-            except COMPILE_ERRORS as error:
-                raise explained(self.game, error) from None
-        return self._flow_kernel(law, arrays)
+            return self._flow_kernel(law, arrays)
+        except COMPILE_ERRORS as error:
+            raise explained(self.game, error) from None
 
     def _starting_at(self, start: ArrayLike | None, arrays: FlowArrays) -> FlowArrays:
         """Arrays whose flow begins at a law of states (S,) of an infinite game, if one is given."""

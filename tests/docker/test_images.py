@@ -299,6 +299,8 @@ def test_test_is_that_of_the_makefile(image) -> None:
     assert done.returncode == 0, done.stderr
     environment, command = recipe("test")
     assert image.called == [*command, "-p", "no:cacheprovider", "tests/engine", "-k", "a or b"]
+    # Nothing can be kept in an image.
+    assert environment.pop("PYTHONDONTWRITEBYTECODE") == ""
     assert environment.items() <= image.environment.items()
     assert image.working_folder == str(image.folder)
 

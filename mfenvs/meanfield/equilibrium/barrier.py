@@ -52,10 +52,6 @@ OPERATIONS = 10.0
 """Floating-point operations of the elimination at a time, per cube of the number of states."""
 ENTRIES_IN_A_ROW = 15.0
 """Number of entries in a row of a sparse system, roughly."""
-BEFORE_A_STEP, AFTER_A_STEP, FARTHEST_STEP = 0.1, 1.0, 1e4
-"""In a descent: errors up to which a step along the path is made, to which it may lead at first, and at most."""
-SHORTEST_FALL, LONGEST_FALL, MOST_CHANGE_DOWN = 0.03, 4.0, 3.0
-"""In a descent: the shortest and longest step of log eps, and the largest change of log pi towards the path."""
 TINY = np.finfo(float).tiny
 
 
@@ -214,55 +210,6 @@ class BarrierProblem:
         kernels = self.induced.kernels
         _, self._arrays = self.induced.filled(lambda arrays: kernels.flow(policy, arrays), self._arrays)
         return self._arrays
-
-
-def descend(problem: BarrierProblem, start: Point, last_eps: float) -> Iterator[Point]:
-    """Go down to ``last_eps`` near the path, and yield policies on the way.
-
-    For games with so many unknowns that a linear system costs much more than errors do. A step along the path is
-    as long as errors allow, and combined with Newton's step towards it; the path itself is not waited for. Where
-    it folds, or Newton's method fails, the iteration ends.
-
-    Parameters
-    ----------
-    problem, start, last_eps:
-        As for :func:`follow`.
-    """
-    policy, log_eps, last = start.policy, math.log(start.eps), math.log(last_eps)
-    errors = problem.errors(policy, start.eps)
-    error, longest, most = problem.size(errors), 1.0, AFTER_A_STEP
-    while True:
-        try:
-            to_path, along = problem.directions(policy, math.exp(log_eps), errors)
-        except np.linalg.LinAlgError:
-            return
-        to_path = np.clip(to_path, -MOST_CHANGE_DOWN, MOST_CHANGE_DOWN)
-        fall, n_tried = min(longest, log_eps - last), 0
-        while error <= BEFORE_A_STEP and fall > 0.0:
-            there, log_there = problem.moved(policy, to_path - fall * along), log_eps - fall
-            errors, n_tried = problem.errors(there, math.exp(log_there)), n_tried + 1
-            if problem.size(errors) <= most:
-                longest = min(LONGEST_FALL, 2.0 * fall) if n_tried == 1 else fall
-                break
-            fall = 0.5 * fall if fall > SHORTEST_FALL else 0.0
-        else:
-            for halvings in range(MOST_HALVINGS + 1):
-                share = 0.5**halvings
-                there, log_there = problem.moved(policy, share * to_path), log_eps
-                errors = problem.errors(there, math.exp(log_there))
-                gained = problem.size(errors) / error if error > 0.0 else 0.0
-                if gained < 1.0 - 0.1 * share:
-                    break
-            else:
-                return
-            if gained > LITTLE:
-                problem.doubt()
-            # The better Newton's method works, the farther it is relied on.
-            most = min(FARTHEST_STEP, 4.0 * most) if gained < 0.03 else max(AFTER_A_STEP, 0.5 * most)
-        policy, log_eps, error = there, log_there, problem.size(errors)
-        yield Point(policy, math.exp(log_eps))
-        if log_eps <= last and error < ON_THE_PATH:
-            return
 
 
 @dataclasses.dataclass(frozen=True)

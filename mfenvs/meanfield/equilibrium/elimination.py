@@ -42,7 +42,8 @@ class Elimination:
     """
 
     def __init__(self, n_times: int, matrices: Callable[[int], Matrices]) -> None:
-        # dV' = x d mu' + rest, so that (1 - m_v x) d mu' = m_m d mu + m_v rest + what is left.
+        # dV' = x d mu' + rest, so that (1 - m_v x) d mu' = m_m d mu + m_v rest + what is left. What comes from
+        # d mu is kept by itself: beside the rest, which is immense near an equilibrium, its digits would be lost.
         x = np.zeros((1, 1))
         self._steps = []
         for h in reversed(range(n_times)):
@@ -50,52 +51,51 @@ class Elimination:
             system = -(m_v @ x)
             system.flat[:: len(system) + 1] += 1.0
             factors = _Factors(system)
-            self._steps.append((factors, x, v_v, m_m, m_v))
-            if h > 0:  # what hangs on the first mass is not needed
-                through = factors.solved_from_the_right(v_v @ x)
-                # Sparse matrices multiply rows.
-                by_mass = (m_m.T @ through.T).T if sparse.issparse(m_m) else through @ m_m
-                x = np.ascontiguousarray(by_mass + v_m)
+            # What hangs on the first mass is not needed.
+            by_mass = factors.solved_for_many(m_m) if h > 0 else np.zeros(m_m.shape)
+            self._steps.append((factors, x, by_mass, v_v, m_v))
+            if h > 0:
+                x = v_v @ (x @ by_mass) + v_m
 
     def solved(self, rests: Sequence[Rests]) -> list[tuple[Array, Array]]:
         """The changes of mass, (n, 2), and of values, (n, 2), of each time, given what is left at each."""
         rest, ahead = np.zeros((1, 2)), []
-        for (factors, x, v_v, _, m_v), (v_0, m_0) in zip(self._steps, reversed(rests), strict=True):
-            gained = m_0 + m_v @ rest
-            ahead.append((gained, rest))
-            rest = v_0 + v_v @ (rest + x @ factors.solved(gained))
+        for (factors, x, _, v_v, m_v), (v_0, m_0) in zip(self._steps, reversed(rests), strict=True):
+            arrived = factors.solved(m_0 + m_v @ rest)
+            ahead.append((arrived, rest))
+            rest = v_0 + v_v @ (rest + x @ arrived)
         mass, value, changes = np.zeros_like(rest), rest, []
-        for (factors, x, _, m_m, _), (gained, rest_ahead) in zip(
+        for (_, x, by_mass, _, _), (arrived, rest_ahead) in zip(
             reversed(self._steps), reversed(ahead), strict=True
         ):
             changes.append((mass, value))
-            mass = factors.solved(m_m @ mass + gained)
+            mass = by_mass @ mass + arrived
             value = x @ mass + rest_ahead
         return changes
 
 
 class _Factors:
-    """A square matrix, factorised. It is overwritten."""
+    """A square matrix, factorised."""
 
     def __init__(self, matrix: Array) -> None:
-        # Of the transpose, whose memory is in the order of LAPACK.
-        self._factors, self._pivots, info = lapack.dgetrf(matrix.T, overwrite_a=True)
+        self._factors, self._pivots, info = lapack.dgetrf(matrix)
         if info != 0:
             raise np.linalg.LinAlgError("the equations are singular")
 
     def solved(self, known: Array) -> Array:
         """The solution y of matrix y = known, for few columns."""
-        return np.asarray(lapack.dgetrs(self._factors, self._pivots, known, trans=1)[0], np.float64)
+        return np.asarray(lapack.dgetrs(self._factors, self._pivots, known)[0], np.float64)
 
-    def solved_from_the_right(self, known: Array) -> Array:
-        """The solution y of y matrix = known, for many rows."""
+    def solved_for_many(self, known: Matrix) -> Array:
+        """The solution y of matrix y = known, for many columns."""
+        dense = known.toarray() if sparse.issparse(known) else known
         factors, n = self._factors, len(self._factors)
         if n <= 2 * BLOCK:
-            return np.asarray(lapack.dgetrs(factors, self._pivots, known.T)[0].T, np.float64)
+            return self.solved(dense)
         order = np.arange(n)
         for i, pivot in enumerate(self._pivots):
             order[i], order[pivot] = order[pivot], order[i]
-        found = np.ascontiguousarray(known.T[order])
+        found = np.ascontiguousarray(dense[order])
         starts = range(0, n, BLOCK)
         for is_lower in (True, False):
             for i in starts if is_lower else reversed(starts):
@@ -105,4 +105,4 @@ class _Factors:
                 block = factors[i:j, i:j]
                 options = {"side": 1, "trans_a": 1, "overwrite_b": 1, "lower": is_lower, "diag": is_lower}
                 found[i:j] = blas.dtrsm(1.0, block, left.T, **options).T
-        return found.T
+        return found

@@ -49,10 +49,14 @@ PIVOT = 0.01
 """Relative size of a diagonal entry down to which it is taken as a pivot."""
 LEAST = 1e-300
 """Masses and diagonal entries are never smaller."""
+LEAST_MASS = 1e-30
+"""The method is not for games in which a state has less mass under the uniform policy: no step could be made."""
 
 
 def can_use_interior_point(induced: InducedGame, sensitivity: Sensitivity, rng: np.random.Generator) -> bool:
     """Whether a game ends, has one population, and a P that hangs on no population, and reads its own state only.
+
+    Neither may there be states that next to nobody reaches by chance.
 
     Parameters
     ----------
@@ -65,16 +69,19 @@ def can_use_interior_point(induced: InducedGame, sensitivity: Sensitivity, rng: 
         return False
     if sensitivity.reads not in (Reads.NOTHING, Reads.OWN_STATE):
         return False
+    uniform = induced.flow(induced.uniform_policy())
+    mass = uniform.mu.sum(axis=-1)
+    if mass[mass > 0.0].min() < LEAST_MASS:
+        return False
     if not induced.kernels.varies:
         return True
     weights = rng.exponential(size=induced.policy_shape) * (induced.uniform_policy() > 0.0)
     other = induced.flow(weights / weights.sum(axis=-1, keepdims=True))
-    flow = induced.flow(induced.uniform_policy())
-    if not np.array_equal(flow.transitions, other.transitions):
+    if not np.array_equal(uniform.transitions, other.transitions):
         return False
-    if flow.successors is None or other.successors is None:
-        return flow.successors is other.successors
-    return np.array_equal(flow.successors, other.successors)
+    if uniform.successors is None or other.successors is None:
+        return uniform.successors is other.successors
+    return np.array_equal(uniform.successors, other.successors)
 
 
 class InteriorPoint:

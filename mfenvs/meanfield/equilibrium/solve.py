@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
 from mfenvs.meanfield.equilibrium.descent import descend_by_curves
 from mfenvs.meanfield.equilibrium.interior_point import InteriorPoint, can_use_interior_point
 from mfenvs.meanfield.equilibrium.reachable import ReachableDescent, can_list
@@ -58,8 +58,6 @@ SMALLEST = 1e-13
 """Smallest barrier parameter, relative to the first."""
 FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
-MANY_UNKNOWNS = 50_000
-"""With more probabilities than these, steps down beside the barrier path are damped by errors."""
 STALL = 400
 """A barrier path is left for a while if so many Newton steps in a row have found nothing better on it."""
 PROXIMITIES = 0.1, 0.01, 0.001, 1e-4
@@ -420,10 +418,8 @@ class _Search:
             return _Candidate(problem.policy_of(found.policy), problem.law_of(found.policy))
 
         done = 0
-        has_many = problem.is_free.sum() > MANY_UNKNOWNS
-        go_down = descend if has_many else descend_by_curves
-        if start is None and (has_many or not self.induced.game.is_infinite):
-            for near in go_down(problem, point, last_eps):
+        if start is None and not self.induced.game.is_infinite:
+            for near in descend_by_curves(problem, point, last_eps):
                 self.iterations += problem.n_newton - done
                 done, point = problem.n_newton, near
                 yield candidate(near)

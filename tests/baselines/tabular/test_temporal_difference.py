@@ -85,7 +85,7 @@ def test_td_learns_the_mean_field_q_values() -> None:
 
 
 def test_unknown_hyper_parameters_are_refused() -> None:
-    with pytest.raises(TypeError, match="unknown hyper-parameter 'tau'; allowed: seed, temperature"):
+    with pytest.raises(TypeError, match="unknown hyper-parameter 'tau'; allowed: seed, device, temperature"):
         TDLearning("Epidemic-v0", tau=0.1)
     with pytest.raises(ValueError, match=r"delta must be a finite number in \(0, 1\], got 0"):
         TDLearning("Epidemic-v0", delta=0.0)

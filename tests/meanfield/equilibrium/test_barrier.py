@@ -15,7 +15,8 @@ from mfenvs.games.classic.epidemics import DiscountedEpidemic
 from mfenvs.games.classic.left_right import LeftRight
 from mfenvs.games.classic.linear_quadratic import LinearQuadraticChain
 from mfenvs.games.classic.rock_paper_scissors import WeightedRockPaperScissors
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, descend, follow
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
+from mfenvs.meanfield.equilibrium.descent import descend_by_curves
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
 
 RANDOM = branching.ByRows(tables=1)
@@ -140,7 +141,7 @@ def test_points_of_the_path_keep_their_promise(game: FiniteGame) -> None:
 def test_a_descent_ends_where_the_path_does(game: FiniteGame) -> None:
     problem = problem_of(game)
     start = Point(problem.induced.uniform_policy(), problem.first_eps())
-    *_, below = descend(problem, start, 1e-7)
+    *_, below = descend_by_curves(problem, start, 1e-7)
     *_, end = follow(problem, start, 1e-7)
     assert end is not None
     assert below.eps == pytest.approx(1e-7)

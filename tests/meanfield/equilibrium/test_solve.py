@@ -116,10 +116,9 @@ def test_other_methods_take_over_where_the_path_ends_too_early(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["CrowdModelling-v0", "RandomLinear-v0"])
-def test_games_with_many_unknowns_are_solved_near_the_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_games_that_end_are_solved_near_the_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or on it, where the descent ends too early."""
     monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.can_use_interior_point", lambda *_: False)
-    monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.MANY_UNKNOWNS", 0)
     solution = mfenvs.solve(name)
     assert solution.is_solved
     assert solution.method == "barrier path"
