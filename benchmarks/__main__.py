@@ -36,6 +36,8 @@ def main(words: list[str]) -> int:
     """Dispatch to a reproduction or to the speed table; return the exit status."""
     match words:
         case ["reproduce", name, *rest] if name in REPRODUCTIONS:
+            if name == "classic-games":
+                os.environ.update(ONE_THREAD)
             status = importlib.import_module(REPRODUCTIONS[name]).main(rest)
         case ["speed", *rest]:
             os.environ.update(ONE_THREAD)

@@ -11,7 +11,14 @@ import mfenvs
 from benchmarks.__main__ import main
 from benchmarks.reproduce.classic_games import FAMILIES
 from benchmarks.reproduce.classic_games_figure import draw
-from benchmarks.reproduce.classic_games_page import constants_table, field_meanings, game_page, markdown, slug
+from benchmarks.reproduce.classic_games_page import (
+    constants_table,
+    field_meanings,
+    game_page,
+    heading,
+    markdown,
+    slug,
+)
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "classic-games"
 NAMES = [name for family in FAMILIES for name in mfenvs.registered_games(family)]
@@ -23,6 +30,11 @@ NAMES = [name for family in FAMILIES for name in mfenvs.registered_games(family)
 )
 def test_names_of_files(name, expected):
     assert slug(name) == expected
+
+
+def test_titles():
+    assert heading("BeachBar-v0", "Beach bar: agents want a towel.") == ("Beach bar", "agents want a towel")
+    assert heading("LeftRight-v0", "A choice of two.") == ("Left right", "A choice of two")
 
 
 def test_docstrings_as_markdown():
@@ -96,6 +108,11 @@ def test_a_game_is_solved_and_drawn(tmp_path, capsys):
     assert not found["complete"]
     assert not (tmp_path / "README.md").exists()
     row = found["games"]["LeftRight-v0"]
+    # Another game is added to it.
+    assert main([*words[:3], "TreasureHunting-v0", *words[4:]]) == 0
+    both = json.loads((tmp_path / "results.json").read_text("utf-8"))["games"]
+    assert list(both) == ["LeftRight-v0", "TreasureHunting-v0"]
+    assert both["LeftRight-v0"] == row
     assert row["is_solved"]
     assert row["exploitability"] <= 1e-6
     assert (tmp_path / "left-right.png").stat().st_size > 5000

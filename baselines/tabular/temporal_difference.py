@@ -213,13 +213,15 @@ class TDLearning(Trainer[TDConfig]):
         return self.config.episodes * self.game.n_agents * self.game.horizon
 
     def _set_up(self) -> None:
+        # First, since it says so if agents who are allowed different actions have no policy in common.
+        induced = InducedGame(self.game)
         shape = (self.game.horizon, self.game.n_states, self.game.n_actions)
         evaluated = tabulate(self.game, None) if self._evaluated is None else self._evaluated
         given = getattr(evaluated, "probabilities", evaluated)
         self._law = checks.probabilities("evaluated", given, shape).copy()
         self._estimate = QEstimate.zeros((1, *shape))
         self._engine = Engine(self.game, self.config.episodes, device=self.config.device)
-        self._exact = InducedGame(self.game).evaluate(self._law, temperature=self.config.temperature)
+        self._exact = induced.evaluate(self._law, temperature=self.config.temperature)
 
     def _iterate(self) -> dict[str, float]:
         run = self._engine.rollout(self._law, seed=self.config.seed, episode=self.iteration)

@@ -18,7 +18,7 @@ from benchmarks.reproduce.classic_games_figure import draw
 from benchmarks.reproduce.classic_games_page import game_page, index_page, slug
 from benchmarks.reproduce.tasks import Tasks, run_all
 from mfenvs import FiniteGame, InducedGame, checks, make, registered_games, solve
-from mfenvs.files import replacing, write_json
+from mfenvs.files import read_json, replacing, write_json
 
 RESULTS = Path("runs") / "classic-games"
 FAMILIES = "classic", "common-noise"
@@ -31,7 +31,8 @@ class Flags:
     """Classic mean-field games: a page for each, with its definition, its constants and an equilibrium."""
 
     games: tuple[str, ...] = ()
-    """Registered names of the games; by default all classic ones, and those with common noise."""
+    """Registered names of the games; by default all classic ones, and those with common noise. Pages of others
+    that are in the folder stay."""
     seconds: float = 60.0
     """Time limit of ``mfenvs.solve`` for each game, in seconds of CPU time."""
     jobs: int = 2
@@ -53,7 +54,13 @@ def main(words: list[str]) -> int:
     began = time.perf_counter()
     tasks: Tasks = {(name,): functools.partial(solved, name, flags.seconds, flags.out) for name in names}
     found, interrupted = run_all(tasks, flags.jobs, "classic games")
-    rows = {name: found[name,] for name in names if (name,) in found}
+    path = flags.out / "results.json"
+    before = read_json(path)["games"] if path.exists() else {}
+    rows = {
+        name: found[name,] if (name,) in found else before[name]
+        for name in known
+        if (name,) in found or name in before
+    }
     content = {
         "complete": len(rows) == len(known),
         "seconds_limit": flags.seconds,
@@ -61,7 +68,7 @@ def main(words: list[str]) -> int:
         "games": rows,
         "versions": versions(),
     }
-    write_json(flags.out / "results.json", content)
+    write_json(path, content)
     if content["complete"]:
         with replacing(flags.out / "README.md") as file:
             file.write(index_page(rows).encode())

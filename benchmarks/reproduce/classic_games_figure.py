@@ -43,7 +43,6 @@ def draw(game: FiniteGame, solution: Solution) -> Figure:
         figure = _of_stationary(game, solution)
     else:
         figure = _over_time(game, solution.flow.mu)
-    figure.suptitle((type(game).__doc__ or "").partition(":")[0])
     return figure
 
 

@@ -42,6 +42,12 @@ def slug(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "-", name.partition("-v")[0]).lower()
 
 
+def heading(name: str, summary: str) -> tuple[str, str]:
+    """The title of a game's page, and what the game is, by the summary line of its class."""
+    title, colon, what = summary.removesuffix(".").partition(": ")
+    return (title, what) if colon else (slug(name).replace("-", " ").capitalize(), title)
+
+
 def index_page(rows: dict[str, dict[str, Any]]) -> str:
     """The table of all games, each with a link to its page."""
     lines = [
@@ -50,10 +56,10 @@ def index_page(rows: dict[str, dict[str, Any]]) -> str:
     ]
     for name, row in rows.items():
         several = f" ({row['n_populations']} populations)" if row["n_populations"] > 1 else ""
-        title, _, what = row["summary"].partition(": ")
+        title, what = heading(name, row["summary"])
         cells = [
             f"[{title}]({slug(name)}.md)",
-            what.rstrip("."),
+            what,
             f"{row['n_states']}{several}",
             row["n_actions"],
             row["horizon"] or "-",
@@ -79,13 +85,14 @@ def game_page(name: str, game: FiniteGame, row: dict[str, Any]) -> str:
         What was computed, as in ``results.json``.
     """
     title, _, text = inspect.cleandoc(type(game).__doc__ or "").partition("\n")
+    what = markdown(heading(name, title)[1])
     populations = f", {game.n_populations} populations" if game.n_populations > 1 else ""
     steps = f"discounted by {game.discount:g} a step, for ever" if game.is_infinite else f"{game.horizon} steps"
     return (
         "\n\n".join(
             [
-                f"# {title.partition(':')[0]}",
-                markdown(title.partition(": ")[2]).capitalize() if ": " in title else markdown(title),
+                f"# {heading(name, title)[0]}",
+                f"{what[:1].upper()}{what[1:]}.",
                 f"![The equilibrium: where agents are, and what they do]({slug(name)}.png)",
                 "## Usage",
                 USAGE.replace("NAME", name),

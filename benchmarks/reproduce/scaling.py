@@ -17,7 +17,7 @@ import tyro
 from rich.progress import Progress
 
 from baselines.versions import versions
-from benchmarks.reproduce.scaling_report import draw_costs, draw_games, page
+from benchmarks.reproduce.scaling_report import draw_costs, draw_games, error_of, page
 from benchmarks.reproduce.scaling_routes import ON_A_GPU, PETTINGZOO, ROUTES
 from benchmarks.reproduce.scaling_tasks import Task, run_in_process
 from mfenvs import checks, registered_games
@@ -175,7 +175,9 @@ def kept(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     for name in ("protocol", "seed", "machine", "cuda", "versions"):
         if before.get(name) != _as_read(content[name]):
             raise ValueError(f"--resume needs the {name} of {path}, {before.get(name)}, got {content[name]}")
-    return {"measured": before["measured"], "seconds": before["seconds"]}
+    # What failed is measured again.
+    measured = [row for row in before["measured"] if not error_of(row["found"])]
+    return {"measured": measured, "seconds": before["seconds"]}
 
 
 def cuda_device() -> dict[str, str | None]:

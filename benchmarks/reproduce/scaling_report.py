@@ -205,10 +205,10 @@ def page(content: dict[str, Any]) -> str:
     for (name, device), (first, later) in first_uses(content).items():
         cells = [f" {first[stage]:.2f} ({later[stage]:.2f}) |" for stage in COMPILE_STAGES]
         lines.append(f"| {short(name)}{'' if device == 'cpu' else ', GPU'} |" + "".join(cells))
-    failed = [row for row in content["measured"] if _error(row["found"])]
+    failed = [row for row in content["measured"] if error_of(row["found"])]
     if failed:
         lines += ["", "## What failed", ""]
-        lines += [f"- {_described(row['task'])}: {_error(row['found'])}" for row in failed]
+        lines += [f"- {_described(row['task'])}: {error_of(row['found'])}" for row in failed]
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
     lines += ["", f"Seed {content['seed']}; {content['seconds']:.0f} seconds in all; {versions}."]
     return "\n".join(lines) + "\n"
@@ -283,7 +283,8 @@ def _dict_wall(content: dict[str, Any], game: str) -> list[str]:
     ]
 
 
-def _error(found: dict[str, Any]) -> str:
+def error_of(found: dict[str, Any]) -> str:
+    """What went wrong in a measurement; empty if nothing did."""
     parts = [found, *(value for value in found.values() if isinstance(value, dict))]
     return next((part["error"] for part in parts if "error" in part), "")
 

@@ -74,7 +74,7 @@ class Engine:
 
     def __new__(cls, *arguments: Any, device: Any = "cpu", **options: Any) -> "Engine":
         """Make the engine of the device."""
-        if cls is Engine and device != "cpu":
+        if cls is Engine and str(device) != "cpu":
             # By name, and only where it is asked for: the module extends this one, and needs numba-cuda.
             engine: Engine = object.__new__(importlib.import_module(CUDA_MODULE).CudaEngine)
             return engine

@@ -74,11 +74,18 @@ def uniform_table(game: FiniteGame) -> NDArray[np.float64]:
         return np.full(game.policy_shape, 1.0 / game.n_actions)
     distinct, kind_of_agent = np.unique(game.agents.view(np.ndarray), return_inverse=True)
     ask = _asker(game)
-    masks = [ask(agent) for agent in distinct]
-    tables = [mask / mask.sum(axis=-1, keepdims=True) for mask in masks]
-    is_for_all = all(np.array_equal(mask, masks[0]) for mask in masks)
-    found: NDArray[np.float64] = tables[0] if is_for_all else np.stack(tables)[kind_of_agent.reshape(-1)]
-    return found
+    # Masks that are equal are kept once: agents may be many, and all different.
+    number_of: dict[bytes, int] = {}
+    tables: list[NDArray[np.float64]] = []
+    numbers = np.empty(len(distinct), np.int64)
+    for k, agent in enumerate(distinct):
+        mask = ask(agent)
+        numbers[k] = number_of.setdefault(np.packbits(mask).tobytes(), len(tables))
+        if numbers[k] == len(tables):
+            tables.append(mask / mask.sum(axis=-1, keepdims=True))
+    if len(tables) == 1:
+        return tables[0]
+    return np.stack(tables)[numbers[kind_of_agent.reshape(-1)]]
 
 
 def _asker(game: FiniteGame) -> Callable[[NDArray[np.void]], Masks]:

@@ -33,7 +33,7 @@ from mfenvs.meanfield.induced import InducedGame
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-MOST_ENTRIES = 20_000_000
+MOST_ENTRIES = 2_000_000
 """Largest number of entries of the linear system, those in one place counted apart."""
 MOST_ITERATIONS, PATIENCE, GAINS = 200, 12, 0.9
 """Iterations at most, and number of iterations that must bring the mean of x z to this share of what it was."""
@@ -125,8 +125,9 @@ class InteriorPoint:
         rewards, slopes = self._at(x)
         values = self._best_values(rewards, 0.0)
         loss = float(x @ self._slacks(values, rewards))
-        values = self._best_values(rewards, max(loss, LEAST) / self.induced.n_times)
-        z = self._slacks(values, rewards)
+        above = max(loss, ROUNDING * float(np.abs(values).max()), LEAST) / self.induced.n_times
+        values = self._best_values(rewards, above)
+        z = np.maximum(self._slacks(values, rewards), LEAST)
         means, n_short = [float(x @ z) / len(x)], 0
         for _ in range(MOST_ITERATIONS):
             try:
@@ -233,7 +234,8 @@ class InteriorPoint:
             ahead = successors[times if len(successors) > 1 else np.zeros_like(times), states, actions]
         is_last = times == self.induced.n_times - 1
         to = places[np.where(is_last, 0, times + 1)[:, None], ahead]
-        rows, columns = np.nonzero((chances != 0.0) & ~is_last[:, None])
+        # States of no mass have no place: rounding leads there, by probabilities that should be 0.
+        rows, columns = np.nonzero((chances != 0.0) & ~is_last[:, None] & (to >= 0))
         shape = len(times), self._n
         moves = sparse.coo_array((chances[rows, columns], (rows, to[rows, columns])), shape=shape).tocsr()
         return moves, moves.T.tocsr()
@@ -277,7 +279,7 @@ class InteriorPoint:
         try:
             options = {"SymmetricMode": True}
             factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=PIVOT, options=options)
-        except RuntimeError as error:  # which is what SuperLU raises
+        except (RuntimeError, MemoryError) as error:  # which is what SuperLU raises
             raise np.linalg.LinAlgError(str(error)) from None
         return lambda known: scale * factors.solve(scale * known)
 

@@ -104,7 +104,7 @@ class LocalSystem:
     def _factorised(self, rows: Indices, columns: Indices, entries: Array) -> Callable[[Array], Array]:
         try:
             factors = splu(sparse.csc_array((entries, (rows, columns)), shape=(self._n, self._n)))
-        except RuntimeError as error:  # which is what SuperLU raises
+        except (RuntimeError, MemoryError) as error:  # which is what SuperLU raises
             raise np.linalg.LinAlgError(str(error)) from None
         return lambda known: np.asarray(factors.solve(known), np.float64)
 

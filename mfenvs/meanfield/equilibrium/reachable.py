@@ -417,6 +417,10 @@ class ReachableDescent:
             goal = tolerance if done > 0 else -1.0
             done, gap = self._run(pairs.policy, AT_A_TIME, rate / scale, goal)
             if done < 0:
+                # The certificate of this policy raises the error that says what is wrong.
+                found = self.induced.uniform_policy()
+                write_policy(pairs, pairs.policy, found)
+                yield 0, found
                 return
             best, best_gap = pairs.policy, gap
             if gap > tolerance:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -191,7 +191,7 @@ def cycles_allowed() -> Iterator[None]:
         yield
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Candidate:
     """What a method has found."""
 
@@ -199,6 +199,8 @@ class _Candidate:
     """Shape (T, S, A)."""
     law: Array | None = None
     """In an infinite game, the stationary law of states, (S,), if it is known."""
+    exploitability: float = np.inf
+    """Its exploitability, once it is evaluated. In the history others may have come after it."""
 
 
 class _Search:
@@ -260,7 +262,7 @@ class _Search:
         if candidate is not None:
             with cycles_allowed() if method == RESPONSES else contextlib.nullcontext():
                 gaps = self.induced.exploitabilities(candidate.policy, start=candidate.law)
-            gap = float(gaps.max())
+            gap = candidate.exploitability = float(gaps.max())
             if gap < self.best:
                 self.best, self.best_method, self.best_gaps = gap, method, gaps
                 self.best_candidate = dataclasses.replace(candidate, policy=candidate.policy.copy())
@@ -301,9 +303,7 @@ class _Search:
         while True:
             before, reached = self.best, []
             for descent in descents:
-                yield from self._turn(DESCENT, descent, length)
-                gap = self.history[-1].exploitability
-                reached.append(np.inf if gap is None else gap)
+                reached.append((yield from self._turn(DESCENT, descent, length)))
             # The best rate gets half of the time.
             best_rate = int(np.argmin(reached))
             yield from self._turn(DESCENT, descents[best_rate], (len(RATES) - 2) * length)
@@ -314,6 +314,8 @@ class _Search:
                     best = self.best_candidate.policy
                     yield from self._turn(POLISH, self._barrier(sensitivity, uniform, best), length)
                 yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None), length)
+            # Whatever is left of the methods, the time is looked at.
+            yield DESCENT, None
             length = min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
 
     def _responses(self, response: Array) -> Iterator[_Candidate]:
@@ -337,13 +339,16 @@ class _Search:
 
     def _turn(
         self, method: str, candidates: Iterator[_Candidate | None], length: float
-    ) -> Iterator[tuple[str, _Candidate | None]]:
-        """What a method finds in a turn of so many seconds."""
-        end = self.clock() + length
+    ) -> Generator[tuple[str, _Candidate | None], None, float]:
+        """What a method finds in a turn of so many seconds; the least exploitability of that is returned."""
+        end, least = self.clock() + length, np.inf
         for candidate in candidates:
             yield method, candidate
+            if candidate is not None:
+                least = min(least, candidate.exploitability)
             if self.clock() >= end:
-                return
+                break
+        return least
 
     def _sensitivity(self) -> Sensitivity | None:
         """The derivatives of the game; None if the barrier path cannot be afforded."""
@@ -360,9 +365,8 @@ class _Search:
         least, last = np.inf, self.iterations
         for candidate in path:
             yield BARRIER, candidate
-            gap = self.history[-1].exploitability
-            if candidate is not None and gap is not None and gap < least:
-                least, last = gap, self.iterations
+            if candidate is not None and candidate.exploitability < least:
+                least, last = candidate.exploitability, self.iterations
             if self.iterations - last > STALL:
                 return
 
@@ -377,13 +381,15 @@ class _Search:
         while True:
             policy, least, n_in_vain, n_tried = reference, np.inf, 0, 0
             while n_in_vain < VAIN_PATHS:
-                before, began = least, self.iterations
+                before, n_steps, began = least, 0, self.iterations
                 for candidate in self._barrier(sensitivity, reference, None):
+                    n_steps += self.iterations - began
                     yield candidate
-                    gap = self.history[-1].exploitability
-                    if candidate is not None and gap is not None and gap < least:
-                        policy, least = candidate.policy.copy(), gap
-                    if self.iterations - began > PROXIMAL_STEPS:
+                    # While this method waits for its turn, others add to the iterations.
+                    began = self.iterations
+                    if candidate is not None and candidate.exploitability < least:
+                        policy, least = candidate.policy.copy(), candidate.exploitability
+                    if n_steps > PROXIMAL_STEPS:
                         break
                 n_in_vain = 0 if least < before else n_in_vain + 1
                 n_tried += least >= before

@@ -56,6 +56,12 @@ def by_math(state, action, agent, world):
     return math.exp(-1.0 * state)
 
 
+def test_a_device_of_torch_for_the_cpu_is_the_cpu():
+    device = torch.device("cpu")
+    assert Engine(Fading(), device=device).device == "cpu"
+    assert mfenvs.vector_env(Fading(), device=device).num_envs == mfenvs.vec_env(Fading(), device=device).num_envs
+
+
 def test_names_of_devices():
     assert device_index("cpu") is None
     assert (device_index("cuda"), device_index("cuda:3")) == (0, 3)

@@ -1,5 +1,7 @@
 """The interior-point method: its linear systems, the equilibria that it finds, and when it is not for a game."""
 
+import dataclasses
+
 import branching
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from local_crowd import LocalCrowd
 
 import mfenvs
 from mfenvs import InducedGame
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.games.classic.beach_bar import BeachBar
 from mfenvs.games.classic.crowd_modelling import CrowdModelling
 from mfenvs.games.classic.epidemics import DiscountedEpidemic
@@ -147,3 +150,53 @@ def test_other_methods_take_over_where_its_system_is_too_large(monkeypatch: pyte
     solution = mfenvs.solve("BeachBar-v0")
     assert solution.is_solved
     assert solution.method == "barrier path"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Leaking(mfenvs.FiniteGame):
+    """Nobody reaches state 2 but by rounding: a probability of -2.8e-17."""
+
+    n_agents: int = 10
+    horizon: int = 3
+    n_states = 3
+    n_actions = 2
+    agent_dtype = NO_PARAMETERS
+    moves = np.array(
+        [
+            [[0.9, 0.1, 1.0 - 0.9 - 0.1], [0.1, 0.9, 0.0]],
+            [[0.5, 0.5, 0.0], [0.2, 0.8, 0.0]],
+            [[0, 0, 1], [0, 0, 1]],
+        ]
+    )
+    initial_distribution = np.array([1.0, 0.0, 0.0])
+    constants = (moves,)
+
+    @staticmethod
+    @mfenvs.rule
+    def transition(next_state, state, action, agent, world):
+        return world.constants[0][state, action, next_state]
+
+    @staticmethod
+    @mfenvs.rule
+    def reward(state, action, agent, world):
+        crowd = mfenvs.share(world, 2 * state) + mfenvs.share(world, 2 * state + 1)
+        return (0.3 if state == 0 and action == 0 else 0.5 if state == 1 and action == 1 else 0.0) - 2.0 * crowd
+
+
+def test_states_that_only_rounding_reaches_have_no_place() -> None:
+    assert Leaking.moves[0, 0, 2] < 0.0
+    solution = mfenvs.solve(Leaking(), seconds=20.0)
+    assert solution.is_solved
+    assert solution.exploitability == InducedGame(Leaking()).exploitability(solution.policy)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_linear_systems_that_cannot_be_factorised_end_the_method(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("no factors")
+
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.interior_point.splu", fail)
+    assert list(method_of(BeachBar()).policies()) == []
+    assert mfenvs.solve(BeachBar()).method == "barrier path"

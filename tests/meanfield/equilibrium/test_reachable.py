@@ -161,7 +161,10 @@ def test_rows_that_are_no_laws_end_the_run() -> None:
     descent.pairs.policy[:2] = 1.0, 0.0
     assert descent._run(descent.pairs.policy, 0, 1.0, 0.0)[0] == -1
     descent.pairs.scores[:2] = 9.0, 0.0
-    assert len(list(descent.candidates(1e-6, 0.0, lambda: 0.0))) == 0
+    [(_, policy)] = descent.candidates(1e-6, 0.0, lambda: 0.0)
+    assert policy is not None
+    with pytest.raises(ValueError, match="branch must return a next_state"):  # which is what the caller is told
+        descent.induced.exploitability(policy)
 
 
 def test_only_large_games_of_which_little_is_reached_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
