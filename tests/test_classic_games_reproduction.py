@@ -125,5 +125,5 @@ def test_unknown_games_are_refused(tmp_path):
 
 def test_the_figure_of_common_noise_shows_two_histories():
     game = mfenvs.make("ClosingBeachBar-v0", n_places=11, bar=5, closing_time=2, horizon=6)
-    left, right = draw(game, mfenvs.solve(game, seconds=0.1)).axes[:2]
+    left, right = draw(game, mfenvs.solve(game, seconds=0.1), "Beach").axes[:2]
     assert left.get_title() != right.get_title()

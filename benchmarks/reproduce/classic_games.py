@@ -15,7 +15,7 @@ import tyro
 
 from baselines.versions import versions
 from benchmarks.reproduce.classic_games_figure import draw
-from benchmarks.reproduce.classic_games_page import game_page, index_page, slug
+from benchmarks.reproduce.classic_games_page import game_page, heading, index_page, slug
 from benchmarks.reproduce.tasks import Tasks, run_all
 from mfenvs import FiniteGame, InducedGame, checks, make, registered_games, solve
 from mfenvs.files import read_json, replacing, write_json
@@ -84,7 +84,7 @@ def solved(name: str, seconds: float, out: Path) -> dict[str, Any]:
     found = solve(game, seconds=seconds, clock=time.process_time)
     induced = InducedGame(game)
     uniform = induced.exploitabilities(induced.uniform_policy())
-    row = {
+    row: dict[str, Any] = {
         "summary": (type(game).__doc__ or "").partition("\n")[0],
         "n_states": game.n_states,
         "n_actions": game.n_actions,
@@ -100,7 +100,7 @@ def solved(name: str, seconds: float, out: Path) -> dict[str, Any]:
         "cpu_seconds": found.seconds,
     }
     with replacing(out / f"{slug(name)}.png") as file:
-        draw(game, found).savefig(file, format="png")
+        draw(game, found, heading(name, row["summary"])[0]).savefig(file, format="png")
     with replacing(out / f"{slug(name)}.md") as file:
         file.write(game_page(name, game, row).encode())
     return row

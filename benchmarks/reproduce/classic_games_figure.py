@@ -27,7 +27,7 @@ WIDE = 2.5
 COLOURS = "viridis"
 
 
-def draw(game: FiniteGame, solution: Solution) -> Figure:
+def draw(game: FiniteGame, solution: Solution, title: str) -> Figure:
     """The figure of a game's solution."""
     if game.public_chain is not None:
         figure = _of_public_histories(game, solution)
@@ -43,6 +43,7 @@ def draw(game: FiniteGame, solution: Solution) -> Figure:
         figure = _of_stationary(game, solution)
     else:
         figure = _over_time(game, solution.flow.mu)
+    figure.suptitle(title)
     return figure
 
 
