@@ -103,7 +103,6 @@ def draw_games(content: dict[str, Any], path: Path) -> None:
     left.set_title("bare engine by game, no observations", fontsize=10)
     memory = memory_per_agent(content)
     middle.barh(list(memory), list(memory.values()), color=[COLOURS[name] for name in memory])
-    middle.set_xscale("log")
     middle.invert_yaxis()
     middle.set_xlabel("peak memory per agent (bytes), A-SIS")
     middle.set_title("memory of one world by API", fontsize=10)
