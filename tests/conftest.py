@@ -2,7 +2,9 @@
 
 import gc
 import os
+import signal
 import sys
+import threading
 
 for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -14,6 +16,10 @@ from hypothesis import settings  # noqa: E402
 numba.config.NUMBA_NUM_THREADS = 1
 if "torch" in sys.modules:
     sys.modules["torch"].set_num_threads(1)
+
+# In the background a shell ignores Ctrl-C, and so would all processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("mfenvs", deadline=None, derandomize=True)
 settings.load_profile("mfenvs")
