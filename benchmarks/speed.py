@@ -24,12 +24,7 @@ from baselines.tabular.q_learning import q_learning
 from baselines.tabular.temporal_difference import QEstimate, td_update
 from baselines.versions import versions
 from benchmarks.measuring import N, Row, medians, million_per_second
-from benchmarks.speed_counterparts import (
-    LibraryEpidemic,
-    LibraryRockPaperScissors,
-    NumpyEpidemic,
-    NumpyEpidemicWithObservations,
-)
+from benchmarks.speed_counterparts import NumpyEpidemic, NumpyEpidemicWithObservations
 from benchmarks.speed_of_equilibria import linear_quadratic, stationary, torus
 from benchmarks.speed_of_symmetry import symmetry
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
@@ -39,6 +34,8 @@ from mfenvs.engine.cpu import build_kernels
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import agent_key, step_key
 from mfenvs.files import write_json
+from mfenvs.games.classic.epidemics import SusceptibleInfected
+from mfenvs.games.classic.rock_paper_scissors import WeightedRockPaperScissors
 from mfenvs.meanfield.induced import InducedGame
 
 RESULTS = Path("runs") / "speed.json"
@@ -50,7 +47,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy, stationary, linear-quadratic, symmetry."""
+    ppo, auction, energy, stationary, torus, linear-quadratic, symmetry."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -230,8 +227,8 @@ def solvers(repetitions: int) -> Iterator[Row]:
 
     torch.set_num_threads(1)
     pairs = (
-        ("RPS", LibraryRockPaperScissors(), Environment.rock_paper_scissors(T=1)),
-        ("SIS", LibraryEpidemic(), Environment.susceptible_infected(T=50)),
+        ("RPS", WeightedRockPaperScissors(), Environment.rock_paper_scissors(T=1)),
+        ("SIS", SusceptibleInfected(), Environment.susceptible_infected(T=50)),
     )
     for label, game, theirs in pairs:
         solver = OnlineMirrorDescent(game, learning_rate=1.0)
@@ -360,8 +357,8 @@ def auction(repetitions: int) -> Iterator[Row]:
         speed = million_per_second(seconds, trainer.timesteps_per_iteration)
         yield Row(f"Auction {trainer.name}, 40 agents, learning", speed, "M/s", "", None)
     pairs = (
-        ("RPS", LibraryRockPaperScissors(), Environment.rock_paper_scissors(T=1)),
-        ("SIS", LibraryEpidemic(), Environment.susceptible_infected(T=50)),
+        ("RPS", WeightedRockPaperScissors(), Environment.rock_paper_scissors(T=1)),
+        ("SIS", SusceptibleInfected(), Environment.susceptible_infected(T=50)),
     )
     for label, shared, theirs in pairs:
         ours = GMFV(shared, inverse_temperature=1.0, net=0)

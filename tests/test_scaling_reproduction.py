@@ -91,6 +91,11 @@ def test_what_fails_is_told(tmp_path):
 
     assert scaling.main(["--quick", "--out", str(tmp_path)], failing) == 0
     assert "- time, Epidemic, TorchRL on cpu: MemoryError: no room" in read(tmp_path)[1]
+    again = []
+    words = ["--quick", "--resume", "--out", str(tmp_path)]
+    assert scaling.main(words, lambda task: again.append(task) or invented(task)) == 0
+    assert {(task.kind, task.route) for task in again} == {("time", "TorchRL")}
+    assert "MemoryError" not in read(tmp_path)[1]
 
 
 def test_tasks_of_a_machine_with_a_gpu():

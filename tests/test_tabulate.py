@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracles import random_policy
 from weather import Weather
 
-from baselines import PPO
+from baselines import PPO, TDLearning
 from baselines.policies import TabularPolicy
 from mfenvs import (
     Engine,
@@ -192,6 +192,8 @@ def test_agents_who_are_allowed_different_actions_have_a_table_each():
     for own, aversion in zip(table, game.agents.aversion, strict=True):
         assert_array_equal(own, np.full((4, 2, 2), 0.5) if aversion > 0.5 else np.full((4, 2, 2), [0.0, 1.0]))
     assert len(np.unique(table, axis=0)) == 2
+    with pytest.raises(ValueError, match="the rule allowed of Reckless must allow all agents the same"):
+        TDLearning(game)
     with pytest.raises(TypeError, match="rule allowed of Signalled reads the public signal, which a table does"):
         tabulate(Signalled(n_agents=5, horizon=4), None)
     with pytest.raises(ValueError, match="the rule allowed of Stuck must allow an action in state 1 at time 2"):

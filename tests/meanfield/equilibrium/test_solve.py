@@ -8,7 +8,7 @@ import pytest
 
 import mfenvs
 from mfenvs import InducedGame, rule
-from mfenvs.meanfield.equilibrium.solve import _Search
+from mfenvs.meanfield.equilibrium.solve import _Candidate, _Search
 from mfenvs.meanfield.stopping import Stopped
 
 SOLVED = {
@@ -96,6 +96,30 @@ def test_the_time_limit_is_kept_and_the_best_policy_returned() -> None:
     assert solution.exploitability < InducedGame(mfenvs.make("BeachBar-v0")).exploitability(
         InducedGame(mfenvs.make("BeachBar-v0")).uniform_policy()
     )
+
+
+def test_a_turn_tells_the_exploitability_of_its_own_policies() -> None:
+    """Others are evaluated in between, and their exploitability is another one."""
+    search = _Search(mfenvs.make("BeachBar-v0"), 0.0, 10.0, None, 0, lambda: 0.0)
+    uniform = search.induced.uniform_policy()
+    turn = search._turn("own", iter([_Candidate(uniform), None]), 1.0)
+    while True:
+        try:
+            _, candidate = next(turn)
+        except StopIteration as ended:
+            least = ended.value
+            break
+        search._judge(candidate, "own")
+        search._judge(_Candidate(search.induced.last_best_response()), "other")
+    assert least == search.induced.exploitability(uniform)
+    assert least != search.history[-1].exploitability
+
+
+def test_the_time_is_looked_at_where_no_method_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Search, "_descent", lambda *_: iter([]))
+    monkeypatch.setattr(_Search, "_sensitivity", lambda *_: None)
+    solution = mfenvs.solve("BeachBar-v0", tolerance=0.0, seconds=500.0, clock=ticking(1.0))
+    assert solution.stopped is Stopped.TIME
 
 
 def test_other_methods_take_over_where_the_path_ends_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
