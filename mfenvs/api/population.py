@@ -149,6 +149,12 @@ class Population:
         if self.is_over:
             raise RuntimeError("step() was called after the end of the episode: call reset() first")
 
+    def _check_step(self, shape: tuple[int, ...]) -> None:
+        """Raise an error if the episode has ended, or if this is not the shape of all rows' actions."""
+        self.check_playing()
+        if shape != self._actions_shape:
+            raise ValueError(f"actions must have shape {self._actions_shape}, got {shape}")
+
     def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step in all worlds.
 
@@ -168,10 +174,8 @@ class Population:
         RuntimeError, TypeError, ValueError
             As in :meth:`mfenvs.Engine.step`; no world has moved then.
         """
-        self.check_playing()
         chosen = checks.array("actions", actions)
-        if chosen.shape != self._actions_shape:
-            raise ValueError(f"actions must have shape {self._actions_shape}, got {chosen.shape}")
+        self._check_step(chosen.shape)
         rewards = self.engine.step(chosen.reshape(self._world_actions_shape), rewards)
         self._notice_end()
         return rewards.reshape(-1)

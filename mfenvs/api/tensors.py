@@ -68,9 +68,7 @@ class TensorPopulation(Population):
         if self.is_on_cpu:
             self.step(actions.detach().cpu().numpy(), by_world.numpy())
             return rewards
-        self.check_playing()
-        if tuple(actions.shape) != self._actions_shape:
-            raise ValueError(f"actions must have shape {self._actions_shape}, got {tuple(actions.shape)}")
+        self._check_step(tuple(actions.shape))
         self._engine_on_device.step(actions.detach().reshape(self._world_actions_shape).contiguous(), by_world)
         self._notice_end()
         return rewards

@@ -190,6 +190,15 @@ def test_states_that_only_rounding_reaches_have_no_place() -> None:
     assert solution.exploitability == InducedGame(Leaking()).exploitability(solution.policy)
 
 
+def test_games_with_states_that_next_to_nobody_reaches_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the uniform policy; the limit is set just below and above the least mass of a place."""
+    method, rng = method_of(BeachBar()), np.random.default_rng(0)
+    least = InducedGame(BeachBar()).flow(InducedGame(BeachBar()).uniform_policy()).mu.sum(axis=-1).min()
+    for limit, expected in ((0.9 * least, True), (1.1 * least, False)):
+        monkeypatch.setattr("mfenvs.meanfield.equilibrium.interior_point.LEAST_MASS", limit)
+        assert can_use_interior_point(method.induced, method._sensitivity, rng) == expected
+
+
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError])
 def test_linear_systems_that_cannot_be_factorised_end_the_method(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
