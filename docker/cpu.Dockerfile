@@ -35,6 +35,7 @@ RUN python -m venv /opt/venv \
 COPY mfenvs/ mfenvs/
 COPY baselines/ baselines/
 COPY docker/cpu.sh docker/warm.sh docker/warm.py docker/
+ARG KERNELS_FOR=""
 RUN bash docker/warm.sh
 COPY . .
 RUN python -m compileall -q --invalidation-mode checked-hash . \

@@ -27,7 +27,8 @@ N_AGENTS = 20
 HORIZON = 6
 """Longest episode, in steps: at its own horizon, a solver takes minutes for an iteration of the largest game."""
 
-
+SMALL_CONSTANTS = {"MeanFieldGarnet-v0": {"n_nodes": 5}}
+"""Constants of games of which one agent's decision problem takes minutes at its own size."""
 MAX_PROCESSES = 4
 """Largest number of processes, each of which takes up to 4 GB of memory."""
 
@@ -69,7 +70,8 @@ def compile_game(name: str) -> tuple[float, list[str]]:
     play(game)
     play_through_apis(name, game)
     if isinstance(game, FiniteGame):
-        solve(game)
+        play_tables(game)
+        measure(mfenvs.make(name, n_agents=game.n_agents, horizon=game.horizon, **SMALL_CONSTANTS.get(name, {})))
     trained = [algorithm for algorithm in ALGORITHMS if train(algorithm, game)]
     return time.perf_counter() - began, trained
 
@@ -109,19 +111,29 @@ def play_through_apis(name: str, game: Game) -> None:
     vec_env.step(np.array([vec_env.action_space.sample() for _ in range(vec_env.num_envs)]))
 
 
-def solve(game: FiniteGame) -> None:
-    """Play tabular policies, and compute exploitability in the game and in its mean-field game."""
+def play_tables(game: FiniteGame) -> None:
+    """Play tabular policies, and compute exploitability in the mean-field game."""
     induced = InducedGame(game)
     induced.exploitability(induced.uniform_policy())
-    law = np.full(game.policy_shape, 1 / game.n_actions)
-    for policy in (law, np.broadcast_to(law, (game.n_agents, *law.shape))):
+    for policy in uniform_laws(game):
         Engine(game, 2).rollout(policy, seed=0)
         mfenvs.evaluate(game, policy, n_worlds=2)
+
+
+def measure(game: FiniteGame) -> None:
+    """Compute exploitability in the game of N agents."""
+    for policy in uniform_laws(game):
         # Refused under common noise, and where a decision problem of one agent is too large for dense tables.
         with contextlib.suppress(TypeError, ValueError):
-            mfenvs.n_player_exploitability(game, policy, n_worlds=2)
+            mfenvs.n_player_exploitability(game, policy, n_worlds=2, deviators_per_world=1)
     if game.discount < 1:
-        mfenvs.relative_exploitability(game, law, n_joint_states=2, n_worlds=2)
+        mfenvs.relative_exploitability(game, uniform_laws(game)[0], n_joint_states=2, n_worlds=2)
+
+
+def uniform_laws(game: FiniteGame) -> tuple[np.ndarray, np.ndarray]:
+    """The uniform policy, as one table for all and as a table for each agent."""
+    law = np.full(game.policy_shape, 1 / game.n_actions)
+    return law, np.broadcast_to(law, (game.n_agents, *law.shape))
 
 
 def train(algorithm: str, game: Game) -> bool:

@@ -8,8 +8,17 @@ source cpu.sh
 # Threads that wait for each other are slow beside a busy neighbour, and nothing here is worth more than one.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
+# What the build argument KERNELS_FOR names, by default all.
+read -ra wanted <<< "${KERNELS_FOR:-${CPU_NAMES[*]}}"
+for name in "${wanted[@]}"; do
+    if [[ " ${CPU_NAMES[*]} " != *" $name "* ]]; then
+        echo "KERNELS_FOR must name some of ${CPU_NAMES[*]}, got $name" >&2
+        exit 64
+    fi
+done
+
 names=()
-for name in "${CPU_NAMES[@]}"; do
+for name in "${wanted[@]}"; do
     # "generic" is for machines that run nothing better.
     if cpu_runs "$name" && [[ $name != generic || ${#names[@]} -eq 0 ]]; then
         echo "for $name"

@@ -438,6 +438,27 @@ def test_an_image_has_kernels_for_what_the_building_machine_runs(image, flags, e
     assert (image.folder / "kernels" / "cpus").read_text().split() == expected
 
 
+@pytest.mark.parametrize(
+    ("wanted", "flags", "expected"),
+    [
+        ("x86-64-v3", AVX512, ["x86-64-v3"]),
+        ("generic", AVX512, ["generic"]),
+        ("x86-64-v4 generic", AVX2, ["generic"]),
+    ],
+)
+def test_an_image_has_kernels_for_the_cpus_that_were_asked_for(image, wanted, flags, expected) -> None:
+    image.command("python", '#!/bin/bash\necho "$* $NUMBA_CPU_NAME"\n')
+    done = image.run(script="warm.sh", FLAGS=flags, KERNELS_FOR=wanted)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (image.folder / "kernels" / "cpus").read_text().split() == expected
+
+
+def test_kernels_for_an_unknown_cpu_are_refused(image) -> None:
+    done = image.run(script="warm.sh", KERNELS_FOR="x86-64-v3 skylake")
+    assert done.returncode == 64
+    assert done.stderr == "KERNELS_FOR must name some of x86-64-v4 x86-64-v3 generic, got skylake\n"
+
+
 def test_an_image_is_not_built_if_a_game_fails(image) -> None:
     image.command("python", "#!/bin/bash\nexit 3\n")
     before = (image.folder / "kernels" / "cpus").read_text()
