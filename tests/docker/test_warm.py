@@ -32,7 +32,7 @@ def test_games_are_played_whatever_their_horizon(horizon, monkeypatch):
 
 def test_games_are_small_when_they_are_compiled(monkeypatch, capsys):
     played = []
-    for name in ("play", "solve"):
+    for name in ("play", "play_tables", "measure"):
         monkeypatch.setattr(warm, name, lambda game: None)
     monkeypatch.setattr(warm, "play_through_apis", lambda name, game: played.append(game))
     monkeypatch.setattr(warm, "train", lambda algorithm, game: algorithm == "omd")
@@ -56,3 +56,8 @@ def test_a_game_that_cannot_be_compiled_is_named_and_ends_the_build(monkeypatch)
     assert caught.value.__notes__[0].startswith("while kernels of ")
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(print)
+
+
+@pytest.mark.parametrize("name", warm.SMALL_CONSTANTS)
+def test_small_constants_make_the_game_smaller(name):
+    assert mfenvs.make(name, **warm.SMALL_CONSTANTS[name]).n_states < mfenvs.make(name).n_states
