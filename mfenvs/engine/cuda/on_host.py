@@ -73,7 +73,7 @@ class EngineOnHost:
 
     def draw_actions(self, probabilities: ArrayLike) -> NDArray[np.int32]:
         """Draw every agent's action from given probabilities; as :meth:`mfenvs.Engine.draw_actions`."""
-        return self._copied(self.on_device.draw_actions(probabilities))
+        return self._drawn(self.on_device.draw_actions(probabilities))
 
     def random_actions(self) -> NDArray[Any]:
         """Draw every agent's action uniformly; as :meth:`mfenvs.Engine.random_actions`."""
@@ -81,7 +81,12 @@ class EngineOnHost:
 
     def sample_actions(self, policy: ArrayLike) -> NDArray[np.int32]:
         """Draw every agent's action from a cumulated table; as :meth:`mfenvs.Engine.sample_actions`."""
-        return self._copied(self.on_device.sample_actions(policy))
+        return self._drawn(self.on_device.sample_actions(policy))
+
+    def _drawn(self, actions: Any) -> NDArray[np.int32]:
+        """A copy of actions that were drawn from what a caller gave; the caller's errors are raised."""
+        self.on_device.synchronize()
+        return self._copied(actions)
 
     def _copied(self, array: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """A copy of an array on the device, written to ``out`` if given."""
