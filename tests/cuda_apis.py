@@ -149,6 +149,27 @@ def error_of(call):
     return ""
 
 
+def wrong_laws(engine):
+    laws = np.full((2, 5, 2), 0.5, np.float32)
+    laws[1, 3] = 0.5, 0.75
+    return engine.draw_actions(laws)
+
+
+def wrong_table(engine):
+    table = np.ones((1, *EPIDEMIC.policy_shape), np.float32)
+    table[0, 1, 1] = 0.75, 0.5
+    return engine.sample_actions(table)
+
+
+def wrong_table_of_an_agent(engine):
+    table = np.ones((5, *EPIDEMIC.policy_shape), np.float32)
+    table[4, 1] = math.nan
+    return engine.sample_actions(torch.from_numpy(table))
+
+
+WRONG_DRAWS = {"laws": wrong_laws, "table": wrong_table, "table of an agent": wrong_table_of_an_agent}
+
+
 def late_errors():
     """Errors of wrong steps that nobody looks at until later steps, wrong themselves, have been taken in vain."""
     found = {}
@@ -169,6 +190,18 @@ def late_errors():
                 engine.step(wrong)
             found[f"{name} {n_later}"] = error_of(engine.synchronize)
             found[f"{name} {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+    for n_later in (0, 1, 2):
+        for name, draw in WRONG_DRAWS.items():
+            engine = Engine(EPIDEMIC, 2, device="cuda")
+            engine.reset(0)
+            engine.step(np.zeros((2, 5), np.int32))
+            before = on_host(engine.states)
+            chosen = draw(engine)
+            for _ in range(n_later):
+                engine.step(chosen)
+            found[f"{name} {n_later}"] = error_of(engine.synchronize)
+            found[f"{name} {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+            found[f"{name} {n_later} at once"] = error_of(lambda draw=draw, engine=engine: draw(engine.on_host))
     for n_later in (1, 2):
         engine = Engine(EPIDEMIC, 2, device="cuda")
         engine.reset(0)
@@ -198,6 +231,14 @@ def copies():
     game = dataclasses.replace(EPIDEMIC, horizon=20)
     env = mfenvs.torchrl_env(game, 2, seed=0, device="cuda", observe=["one-hot-identity", "mean-field"])
     now = env.rand_action(env.reset())
+    engines = [Engine(played, 2, device="cuda") for played in (game, TAXI, TRACKING)]
+    table = np.full((1, *game.policy_shape), 1.0, np.float32)
+    own_table = torch.ones(5, *game.policy_shape)
+    laws = torch.full((2, 5, 2), 0.5)
+    for engine in engines:
+        engine.reset(0)
+        engine.random_actions()
+    engines[0].sample_actions(table)
     models = {
         n: PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=n, device="cpu", **SMALL)
         for n in (2, 6)
@@ -208,6 +249,27 @@ def copies():
             setattr(CudaDevice, name, counting(method))
         env.step(now)
         found["torchrl"] = number[0]
+        number[0] = 0
+        for engine in engines:
+            for _ in range(2):
+                engine.step(engine.random_actions())
+                engine.observe()
+                if engine.game is not TRACKING:
+                    engine.action_masks()
+                    engine.occupancy()
+        found["random actions"] = number[0]
+        number[0] = 0
+        for draw in (
+            lambda: engines[0].sample_actions(table),
+            lambda: engines[0].sample_actions(own_table),
+            lambda: engines[0].draw_actions(laws),
+        ):
+            engines[0].step(draw())
+        found["tables and laws"] = number[0]
+        number[0] = 0
+        engines[0].sample_actions(table.copy())
+        engines[0].sample_actions(np.cumsum(np.full_like(table, 0.5), axis=-1))
+        found["another table"] = number[0]
         for n, learner in models.items():
             _, callback = learner._setup_learn(100)
             number[0] = 0

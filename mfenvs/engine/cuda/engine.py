@@ -127,6 +127,12 @@ class CudaEngine(Engine):
         """A copy of an array on the device as one of NumPy; the device is waited for."""
         return self._device.download(array) if array.size else np.zeros(array.shape, array.dtype)
 
+    def kept_array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array on the device for results that are used up at once: made once for each name."""
+        if name not in self._kept:
+            self._kept[name] = self._device.empty(shape, dtype)
+        return self._kept[name]
+
     @property
     def signal(self) -> Any:
         """The public signal now, shape (n_worlds, n_signals): a view."""
@@ -370,11 +376,10 @@ class CudaEngine(Engine):
             return self._draw(kept["law"])
         if self._n_actions is not None:
             shape = *self._shape, self._n_actions
-            if "masks" not in kept:
-                kept["masks"], kept["laws"] = device.empty(shape, np.bool_), device.empty(shape, np.float32)
-            self.action_masks(kept["masks"])
-            self._launch(self._programs.uniform_laws, self.game.n_agents, kept["masks"], kept["laws"])
-            return self._draw(kept["laws"])
+            masks = self.action_masks(self.kept_array("masks", shape, np.bool_))
+            laws = self.kept_array("laws", shape, np.float32)
+            self._launch(self._programs.uniform_laws, self.game.n_agents, masks, laws)
+            return self._draw(laws)
         low, high = self._bounds
         actions = device.empty((*self._shape, low.size), np.float32)
         when = self.time, self._seed, self._episode, self._ids

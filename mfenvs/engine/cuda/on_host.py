@@ -53,13 +53,16 @@ class EngineOnHost:
 
     def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step; as :meth:`mfenvs.Engine.step`, errors included."""
-        found = self.on_device.step(actions)
-        self.on_device.synchronize()
+        engine = self.on_device
+        found = engine.step(actions, engine.kept_array("rewards", (engine.n_worlds, engine.game.n_agents), np.float32))
+        engine.synchronize()
         return self._copied(found, rewards)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Every agent's observation now; as :meth:`mfenvs.Engine.observe`."""
-        return self._copied(self.on_device.observe(), out)
+        engine = self.on_device
+        shape = engine.n_worlds, engine.game.n_agents, engine.game.n_features
+        return self._copied(engine.observe(engine.kept_array("observations", shape, np.float32)), out)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks of all agents now; as :meth:`mfenvs.Engine.action_masks`."""

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -51,9 +52,25 @@ def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(simulat
         assert errors[f"place {later} kept"] == (True, 2)
 
 
+def test_wrong_probabilities_are_found_on_the_device(simulated):
+    errors = simulated["errors"]
+    row = r"must be a cumulated law \(rising from 0 to at least 1, as mfenvs.game.cumulative makes it\)"
+    for name, place, why, value in (
+        ("laws", r"probabilities\[1, 3\] at time 1", "must be non-negative and sum to 1", r"\[0.5, 0.75\]"),
+        ("table", r"policy\[0, 1, 1\]", row, r"\[0.75, 0.5\]"),
+        ("table of an agent", r"policy\[4, 1, [01]\]", row, r"\[nan, nan\]"),
+    ):
+        for later in (0, 1, 2):
+            assert re.fullmatch(f"{place} {why}, got {value}", errors[f"{name} {later}"])
+            assert errors[f"{name} {later} kept"] == (True, 1)
+            assert errors[f"{name} {later} at once"] == errors[f"{name} {later}"]
+
+
 def test_a_step_copies_nothing(simulated):
     copies = simulated["copies"]
-    assert copies["torchrl"] == 0
+    for route in ("torchrl", "random actions", "tables and laws"):
+        assert copies[route] == 0, route
+    assert copies["another table"] == 1
     # What a rollout copies (a snapshot before it, observations and returns after it) hangs not on its length.
     assert copies["ppo 2"] == copies["ppo 6"] > 0
 

@@ -1,10 +1,12 @@
 """Devices by name, and what is said where one is missing."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import math
 import subprocess
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -207,3 +209,39 @@ def test_arrays_have_the_shapes_that_they_must_have(monkeypatch):
     engine.reset(0)
     with pytest.raises(TypeError, match="rewards must be an array on the device"):
         engine.step(np.zeros((1, 5), np.int32), np.zeros((1, 5), np.float32))
+
+
+class Elsewhere:
+    """An array on a card, as CuPy and numba have them; its address is the card's number, the first one's 9."""
+
+    def __init__(self, card, **attributes):
+        self.__cuda_array_interface__ = {"data": (card or 9, False), "shape": (2,), "typestr": "<i4", "version": 3}
+        self.__dict__ |= attributes
+
+
+@pytest.mark.parametrize("of_numba", [True, False])
+def test_arrays_of_another_card_are_refused(of_numba, monkeypatch):
+    driver = types.SimpleNamespace(cuPointerGetAttribute=lambda what, pointer: {9: 0, 1: 1}[int(pointer)])
+    monkeypatch.setattr("numba.cuda.cudadrv.driver.driver", driver)
+    gpus = [contextlib.nullcontext(), contextlib.nullcontext()]
+    fake_cuda = types.SimpleNamespace(gpus=gpus, as_cuda_array=lambda array: ("a view", array))
+    first, second = (Elsewhere(card, __cuda_ndarray__=of_numba) for card in (0, 1))
+    for index, own, other in ((0, first, second), (1, second, first)):
+        device = CudaDevice(fake_cuda, index)
+        assert device.borrow("actions", own) == (own if of_numba else ("a view", own))
+        with pytest.raises(ValueError, match=f"actions must be on cuda:{index}, got an array on cuda:{1 - index}"):
+            device.borrow("actions", other)
+    empty = Elsewhere(0, __cuda_ndarray__=of_numba)
+    empty.__cuda_array_interface__["data"] = 0, False
+    assert device.borrow("actions", empty) is not None
+
+
+def test_tensors_of_another_card_are_refused():
+    tensor = types.SimpleNamespace(device=torch.device("cuda:1"), __cuda_array_interface__={})
+    tensor.detach = lambda: tensor
+    device = CudaDevice(types.SimpleNamespace(gpus=[contextlib.nullcontext()], as_cuda_array=lambda array: array))
+    with pytest.raises(ValueError, match="rewards must be on cuda:0, got an array on cuda:1"):
+        device.borrow("rewards", tensor)
+    tensor.device = torch.device("cuda:0")
+    assert device.borrow("rewards", tensor) is tensor
+    assert device.borrow("rewards", torch.zeros(2)) is None
