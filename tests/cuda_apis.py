@@ -16,16 +16,21 @@ from cuda_plays import on_host
 
 import mfenvs
 from baselines import PPO, SymmPMD
+from baselines.callbacks import ExploitabilityCallback
 from baselines.policy_measures import MeasurementSettings, measure_policy
 from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, rule
+from mfenvs.api.gymnasium import RepresentativeAgentEnv
+from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.engine import model
 from mfenvs.engine.cuda.device import CudaDevice
 from mfenvs.engine.tensors import as_torch
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.meanfield.relative_exploitability import relative_exploitability
 
 EPIDEMIC = mfenvs.make("Epidemic-v0", n_agents=5, horizon=3)
 TAXI = mfenvs.make("Taxi-v0", n_agents=6, horizon=4)
+MASKED = mfenvs.make("DynamicRouting-v0", n_agents=4, horizon=4)
 TRACKING = mfenvs.make("LinearQuadratic-v0", n_agents=6, horizon=3)
 SMALL = {"policy_kwargs": {"net_arch": {"pi": [4], "vf": [4]}}, "n_epochs": 1, "batch_size": 8, "seed": 0}
 
@@ -128,7 +133,36 @@ def evaluated(device):
     }
     settings = MeasurementSettings(n_worlds=3, deviators_per_world=2, device=device)
     measured = measure_policy(EPIDEMIC, table, settings).summary
+    measured["gain"] = mfenvs.deviation_gain(EPIDEMIC, table, model, n_worlds=3, device=device).value
+    relative = relative_exploitability(EPIDEMIC, table, n_joint_states=2, n_worlds=2, device=device)
+    measured |= {f"C {key}": value for key, value in relative.summary().items()}
+    callback = ExploitabilityCallback(n_worlds=2, deviators_per_world=1, device=device)
+    SymmPMD(EPIDEMIC, episodes=2).learn(1, callback)
+    ((_, exploitability),) = callback.measured
+    measured |= {f"callback {key}": value for key, value in exploitability.summary().items()}
     return found | {f"measured {key}": np.array(value) for key, value in measured.items()}
+
+
+def single_agents(device):
+    """Steps of agents among a population, and of PettingZoo's dicts."""
+    found = {}
+    table = np.random.default_rng(2).dirichlet([1.0, 1.0], EPIDEMIC.policy_shape[:2])
+    alone = RepresentativeAgentEnv(TAXI, observe="mean-field", device=device)
+    several = RepresentativeVecEnv(EPIDEMIC, table, None, 2, 2, device=device)
+    dicts = mfenvs.parallel_env(MASKED, observe="integer-identity", device=device)
+    found["alone"], info = alone.reset(seed=3)
+    several.seed(3)
+    found["several"] = several.reset()
+    seen, infos = dicts.reset(seed=3)
+    for h in range(3):
+        found |= {f"alone {h} {name}": np.array(value) for name, value in info.items()}
+        found |= {f"{name} {h}": row for name, row in seen.items()}
+        found |= {f"{name} {h} {key}": np.array(info[key]) for name, info in infos.items() for key in info}
+        found[f"alone {h}"], reward, _, _, info = alone.step(h)
+        found[f"several {h}"], rewards, *_ = several.step(np.array([h % 2, 1, 0, 1]))
+        seen, paid, _, _, infos = dicts.step({name: (h + i) % 2 for i, name in enumerate(dicts.agents)})
+        found |= {f"paid {h}": np.array([reward, *rewards, *paid.values()])}
+    return found
 
 
 def refused(device):
@@ -321,6 +355,7 @@ COMPARED = {
     "arrays": arrays,
     "trained": trained,
     "evaluated": evaluated,
+    "single_agents": single_agents,
     "refused": refused,
 }
 """Functions that play on a device and return arrays by name, the same on all devices."""

@@ -543,7 +543,18 @@ class CudaEngine(Engine):
         """
         programs, n_worlds, game = self._programs, len(ids), self.game
         launch, status, added = self._launch_for, self._status, counts if sums is None else sums
-        arrays = states, actions, after, rewards, *self._bounds, self._agents, self._constants, counts, added, spare
+        arrays = (
+            states,
+            actions,
+            after,
+            rewards,
+            *self._bounds,
+            self._agents,
+            self._constants,
+            counts,
+            added,
+            spare,
+        )
         given = *arrays, signal, ids, time, seed, episode, status
         if self._is_one_block:
             launch(programs.check, n_worlds, game.n_agents, actions, *self._bounds, time, status)

@@ -29,9 +29,9 @@ from mfenvs.engine.cuda.step_kernels import (
     check_kernel,
     count_function,
     count_kernel,
+    has_weights,
     note_error,
     publish_kernel,
-    has_weights,
     settle_kernel,
     step_kernel,
 )
@@ -180,9 +180,9 @@ def _check_table_kernel(states_of_chain: int | None) -> Kernel:
     first_row = first_row_rule(states_of_chain)
 
     def check_table(cumulative: Any, states: Any, signal: Any, time: Any, status: Any) -> None:
-        """Check the rows of policies (1 or N, T, S, A): all of this time, or of a table per agent those drawn from.
+        """Check the rows of policies (1 or N, T, S, A) from which actions are drawn now.
 
-        A table that all agents share is checked by one row of the grid.
+        Of a table that all agents share all rows of this time are checked, and the worlds do not matter.
         """
         n_tables, n_times, n_rows, _ = cumulative.shape
         n_worlds, n_agents = states.shape
@@ -251,7 +251,7 @@ def draw(
 
 
 def uniform_laws(masks: Any, laws: Any) -> None:
-    """Write equal probabilities of the actions that masks (n_worlds, N, A) allow, or of all where they allow none."""
+    """Write equal probabilities of the actions that masks (n_worlds, N, A) allow, or of all if they allow none."""
     n_worlds, n_agents, n_actions = masks.shape
     for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
         for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):

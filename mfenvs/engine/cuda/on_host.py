@@ -54,7 +54,9 @@ class EngineOnHost:
     def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step; as :meth:`mfenvs.Engine.step`, errors included."""
         engine = self.on_device
-        found = engine.step(actions, engine.kept_array("rewards", (engine.n_worlds, engine.game.n_agents), np.float32))
+        found = engine.step(
+            actions, engine.kept_array("rewards", (engine.n_worlds, engine.game.n_agents), np.float32)
+        )
         engine.synchronize()
         return self._copied(found, rewards)
 

@@ -26,9 +26,10 @@ from mfenvs.rules import World
 NO_ERROR = 2**62
 """What ``status[WRONG]`` holds as long as there was no error."""
 WRONG, TIME = 0, 1
-"""Entries of ``status``: what is wrong, and time of the step, which is -1 as long as there was no error. Wrong is the
-flat index of an agent, plus the number of all agents times the kind of error; for ``OF_TABLE`` the flat index of a
-row of a policy's table takes the agent's place."""
+"""Entries of ``status``: what is wrong, and time of the step, which is -1 as long as there was no error.
+
+What is wrong is said by the flat index of an agent, plus the number of all agents times the kind of error; in the
+kind ``OF_TABLE`` it is not the index of an agent, but of a row of a policy's table."""
 OF_ACTION, OF_STATE, OF_PLACE, OF_LAW, OF_TABLE = range(5)
 """Kinds of errors: an action that is out of range, a next state or a place that does not exist, probabilities of
 actions that are none, and a row of a table that is not a cumulative distribution."""

@@ -17,14 +17,19 @@ from numba import cuda
 
 import mfenvs
 from baselines import OnlineMirrorDescent, SymmPMD
+from baselines.callbacks import EvaluationCallback, ExploitabilityCallback
 from baselines.cli.main import main as command_line
+from baselines.neural.best_response import approximate_best_response
 from baselines.neural.collecting import is_same_device
 from baselines.neural.hyper_parameters import environment_device
 from baselines.policy_measures import MeasurementSettings, measure_policy
 from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, n_player_exploitability, rule
+from mfenvs.api.gymnasium import RepresentativeAgentEnv
+from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.engine.cuda.device import CudaDevice, device_index
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.meanfield.relative_exploitability import relative_exploitability
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -56,6 +61,19 @@ def by_numpy(state, action, agent, world):
 @rule
 def by_math(state, action, agent, world):
     return math.exp(-1.0 * state)
+
+
+class Constant:
+    """Takes action 0."""
+
+    def action_probabilities(self, observations):
+        return np.tile(np.float32([1.0, 0.0]), (len(observations), 1))
+
+
+def test_callbacks_refuse_names_of_no_device():
+    for callback in (EvaluationCallback, ExploitabilityCallback):
+        with pytest.raises(ValueError, match=r"device must be .cpu., .cuda..*got 'gpu'"):
+            callback(device="gpu")
 
 
 def test_a_device_of_torch_for_the_cpu_is_the_cpu():
@@ -96,7 +114,13 @@ def test_where_there_is_no_gpu_the_error_says_so(monkeypatch):
         lambda device: mfenvs.vec_env(Fading(), device=device),
         lambda device: mfenvs.vector_env(Fading(), device=device),
         lambda device: mfenvs.torchrl_env(Fading(), device=device),
+        lambda device: mfenvs.parallel_env(Fading(), device=device),
+        lambda device: RepresentativeAgentEnv(Fading(), device=device),
+        lambda device: RepresentativeVecEnv(Fading(), device=device),
         lambda device: mfenvs.evaluate(Fading(), n_worlds=2, device=device),
+        lambda device: mfenvs.deviation_gain(Fading(), None, Constant(), n_worlds=2, device=device),
+        lambda device: relative_exploitability(Fading(), np.full((2, 2, 2), 0.5), device=device),
+        lambda device: approximate_best_response(Fading(), None, simulation_device=device),
         lambda device: SymmPMD(Fading(), device=device),
         lambda device: TDLearning(Fading(), device=device),
         lambda device: measure_policy(Fading(), None, MeasurementSettings(device=device)),
