@@ -224,6 +224,13 @@ def late_errors():
                 engine.step(wrong)
             found[f"{name} {n_later}"] = error_of(engine.synchronize)
             found[f"{name} {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+    engine = Engine(Misplaced(), 2, device="cuda")
+    engine.reset(0)
+    snapshot = engine.snapshot()
+    before = on_host(engine.states)
+    snapshot.states[...] = np.eye(2, 4, 2)
+    found["snapshot"] = error_of(lambda: engine.restore(snapshot))
+    found["snapshot kept"] = bool((on_host(engine.states) == before).all()), error_of(engine.synchronize)
     for n_later in (0, 1, 2):
         for name, draw in WRONG_DRAWS.items():
             engine = Engine(EPIDEMIC, 2, device="cuda")
@@ -261,6 +268,13 @@ def copies():
 
         return counted
 
+    def tallied(counts, name, method):
+        def counted(*arguments, **named):
+            counts[name] += 1
+            return method(*arguments, **named)
+
+        return counted
+
     kept = {name: getattr(CudaDevice, name) for name in ("upload", "download", "copy")}
     game = dataclasses.replace(EPIDEMIC, horizon=20)
     env = mfenvs.torchrl_env(game, 2, seed=0, device="cuda", observe=["one-hot-identity", "mean-field"])
@@ -273,6 +287,21 @@ def copies():
         engine.reset(0)
         engine.random_actions()
     engines[0].sample_actions(table)
+    vec = mfenvs.vec_env(game, 2, device="cuda")
+    vector = mfenvs.vector_env(game, 2, device="cuda")
+    alone = RepresentativeAgentEnv(game, table[0] / 2.0, device="cuda")
+    dicts = mfenvs.parallel_env(game, device="cuda")
+    vec.seed(0)
+    vec.reset()
+    for made in (vector, alone, dicts):
+        made.reset(seed=0)
+    alone.step(0)
+    routes = {
+        "vec_env": lambda: vec.step(np.zeros(10, np.int32)),
+        "vector_env": lambda: vector.step(np.zeros(10, np.int32)),
+        "representative agent": lambda: alone.step(0),
+        "PettingZoo": lambda: dicts.step(dict.fromkeys(dicts.agents, 0)),
+    }
     models = {
         n: PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=n, device="cpu", **SMALL)
         for n in (2, 6)
@@ -304,6 +333,14 @@ def copies():
         engines[0].sample_actions(table.copy())
         engines[0].sample_actions(np.cumsum(np.full_like(table, 0.5), axis=-1))
         found["another table"] = number[0]
+        for name, step in routes.items():
+            counts = dict.fromkeys(kept, 0)
+            for method, original in kept.items():
+                setattr(CudaDevice, method, tallied(counts, method, original))
+            step()
+            found[name] = counts
+        for name, method in kept.items():
+            setattr(CudaDevice, name, counting(method))
         for n, learner in models.items():
             _, callback = learner._setup_learn(100)
             number[0] = 0

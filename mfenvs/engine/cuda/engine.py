@@ -331,6 +331,8 @@ class CudaEngine(Engine):
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot of an engine, also one of the CPU; as :meth:`mfenvs.Engine.restore`."""
         found = checked_snapshot(snapshot, self.game, self.n_worlds)
+        if found.episode >= 0 and self._programs.count_places is not None:
+            self._check_places(found)
         if found.returns is None and self._returns is not None and found.time:
             raise ValueError("snapshot.returns must be given, since this engine keeps returns, got None")
         device = self._device
@@ -344,6 +346,21 @@ class CudaEngine(Engine):
         device.copy(np.array(ALL_WELL), onto=self._status)
         self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
+
+    def _check_places(self, snapshot: Snapshot) -> None:
+        """Raise a ValueError if an agent of a snapshot is in no place: every state of a game has one."""
+        device, status = self._device, self._device.upload(np.array(ALL_WELL))
+        counted = device.zeros((self.n_worlds, self.game.n_places), np.float32)
+        states = device.upload(snapshot.states)
+        self._launch(self._programs.count_places, self.game.n_agents, counted, states, snapshot.time, status)
+        wrong = int(device.download(status)[WRONG])
+        if wrong != NO_ERROR:
+            world, agent = divmod(wrong % self._n_rows, self.game.n_agents)
+            raise ValueError(
+                f"snapshot.states: place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}]"
+                f" for all agents, which it is not for agent {agent} in state {snapshot.states[world, agent]} of"
+                f" world {world}"
+            )
 
     def draw_actions(self, probabilities: Any) -> Any:
         """Draw every agent's action from given probabilities, (n_worlds, n_agents, n_actions); on the device.
