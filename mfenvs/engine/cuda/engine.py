@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.counting import new_sums
 from mfenvs.engine.cuda.device import device_index, open_device
+from mfenvs.engine.cuda.errors import describe_error, describe_next_state
 from mfenvs.engine.cuda.kernels import (
     AGENTS_PER_SHARED_CELL,
     MAX_SHARED_CELLS,
@@ -16,7 +17,7 @@ from mfenvs.engine.cuda.kernels import (
     build_cuda_kernels,
 )
 from mfenvs.engine.cuda.on_host import EngineOnHost
-from mfenvs.engine.cuda.step_kernels import NO_ERROR, OF_ACTION, OF_LAW, OF_STATE, OF_TABLE, WRONG
+from mfenvs.engine.cuda.step_kernels import NO_ERROR, OF_PLACE, OF_STATE, WRONG
 from mfenvs.engine.cuda.trajectories import DeviceTrajectories
 from mfenvs.engine.diagnose import COMPILE_ERRORS, shortened
 from mfenvs.engine.engine import Engine
@@ -236,44 +237,10 @@ class CudaEngine(Engine):
         if n_vain % 2:
             self._states, self._next_states = self._next_states, self._states
         self.time, self.is_playing, self._last_actions = time, time < self.game.horizon, None
-        kind, place = divmod(wrong, self._n_rows)
-        if kind >= OF_TABLE:
-            self._refuse_table_row(wrong - OF_TABLE * self._n_rows, time)
-        world, agent = divmod(place, self.game.n_agents)
-        if kind == OF_ACTION:
-            value = f", got {self._device.download(self._chosen)[world, agent]}" if n_vain == 1 else ""
-            allowed = f"in {self.game.action_space}"
-            if self._n_actions is not None:
-                allowed = f"in [0, {self._n_actions - 1}]"
-            raise ValueError(
-                f"actions[{world}, {agent}] at time {time} must be {allowed}{value or ', which it was not'}"
-            )
-        if kind == OF_LAW:
-            raise ValueError(
-                f"probabilities[{world}, {agent}] at time {time} must be non-negative and sum to 1"
-                + self._shown_row((world, agent), time)
-            )
-        if kind == OF_STATE:
-            self._refuse_next_state((world, agent), time)
-        raise ValueError(
-            f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents, which"
-            f" it is not for agent {agent} of world {world} at time {time}"
-        )
-
-    def _refuse_table_row(self, index: int, time: int) -> None:
-        """Raise the error that a row of a table, in shape (1 or n_agents, T, S), is none of cumulated laws."""
-        n_times, n_rows, _ = self._policy_shape
-        group, row = divmod(index, n_times * n_rows)
-        where = group, *divmod(row, n_rows)
-        raise ValueError(
-            f"policy[{', '.join(map(str, where))}] must be a cumulated law (rising from 0 to at least 1, as"
-            f" mfenvs.game.cumulative makes it){self._shown_row(where, time)}"
-        )
-
-    def _shown_row(self, where: tuple[int, ...], time: int) -> str:
-        """The end of an error message: a row from which actions were drawn, unless others were drawn since."""
+        actions = self._chosen if n_vain == 1 else None
         drawn, rows = self._drawn
-        return f", got {checks.shown(self._device.download(rows)[where].tolist())}" if drawn == time else ""
+        seen = actions, rows if drawn == time else None, self._device.download
+        raise ValueError(describe_error(self.game, self.n_worlds, wrong, time, *seen))
 
     def observe(self, out: Any = None) -> Any:
         """Every agent's observation now, (n_worlds, n_agents, n_features), on the device; written to ``out``."""
@@ -355,7 +322,7 @@ class CudaEngine(Engine):
         self._launch(self._programs.count_places, self.game.n_agents, counted, states, snapshot.time, status)
         wrong = int(device.download(status)[WRONG])
         if wrong != NO_ERROR:
-            world, agent = divmod(wrong % self._n_rows, self.game.n_agents)
+            world, agent = divmod(wrong - OF_PLACE * snapshot.states.size, self.game.n_agents)
             raise ValueError(
                 f"snapshot.states: place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}]"
                 f" for all agents, which it is not for agent {agent} in state {snapshot.states[world, agent]} of"
@@ -502,15 +469,11 @@ class CudaEngine(Engine):
             self._advance(*moved, h, *when)
         wrong = self._found()
         if wrong >= 0:
-            self._refuse_next_state(divmod(wrong - n_worlds * n, n), None)
+            raise ValueError(describe_next_state(game, *divmod(wrong - OF_STATE * n_worlds * n, n), None))
 
         return DeviceTrajectories(
             states, actions, rewards, counts[:horizon], game.discount, public_states, download=self.copied_to_host
         )
-
-    @property
-    def _n_rows(self) -> int:
-        return self.n_worlds * self.game.n_agents
 
     def _launch(self, kernel: Any, n_items: int, *arguments: Any) -> None:
         """Launch a kernel on all worlds of the engine."""
@@ -601,15 +564,6 @@ class CudaEngine(Engine):
             return -1
         self._device.copy(np.array(ALL_WELL), onto=self._status)
         return wrong
-
-    def _refuse_next_state(self, whose: tuple[int, int], time: int | None) -> None:
-        """Raise the error that an agent (world, agent) is led to a state that does not exist."""
-        world, agent = whose
-        when, game = "" if time is None else f" at time {time}", self._finite_game("step")
-        raise ValueError(
-            f"the rules of {type(game).__name__} must return states in [0, {game.n_states - 1}], which they do not"
-            f" for agent {agent} of world {world}{when} (debug=True on the CPU names the rule)"
-        )
 
     def _buffer(self, name: str, array: Any, shape: tuple[int, ...], *dtypes: Any) -> Any:
         """An array on the device for kernels to write to: the caller's, which is checked, or a new one."""

@@ -8,6 +8,7 @@ from cuda_plays import small
 from dry_cuda import DryDevice
 
 from mfenvs import Engine, FiniteGame, make, registered_games
+from mfenvs.game import cumulative
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 ADDITIONS = {memory: rf"\b(red|atom)\.{memory}\.add\." for memory in ("shared", "global")}
@@ -40,13 +41,14 @@ def launch_everything(game):
         if engine.is_playing:
             engine.step(chosen)
     engine.reset(0)
-    engine.random_actions()
+    drawn = engine.random_actions()
     if is_discrete:
         engine.action_masks()
     if game.rules.place is not None:
         engine.occupancy()
     if isinstance(game, FiniteGame):
         policy = np.full(game.policy_shape, 1.0 / game.n_actions)
+        engine.sample_actions(cumulative(policy[None]), drawn)
         engine.rollout(policy, seed=0)
 
 
@@ -55,7 +57,8 @@ def assert_compiles(game, capability, monkeypatch):
     programs = {name for name, _ in device.ptx}
     assert {"start", "clear", "count_all", "advance", "check_actions", "step_worlds", "observe_all"} < programs
     assert ("publish_all" in programs) == (game.rules.publish is not None)
-    assert ("aggregate_all" in programs) == (game.rules.aggregate is not None)
+    completes_counts = (game.rules.aggregate, game.rules.weight, game.rules.count) != (None, None, None)
+    assert ("settle" in programs) == completes_counts
     assert ("count_places" in programs) == (game.rules.place is not None)
     assert ("act" in programs) == isinstance(game, FiniteGame)
     target = f".target sm_{capability[0]}{capability[1]}"
