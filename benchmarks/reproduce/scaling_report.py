@@ -37,7 +37,7 @@ writes this page, `scaling.png`, `games.png` and `results.json`. An interrupted 
 
 Every measurement is done in a process of its own on one thread. A cost is the processor time of a step, with all
 that the API returns, divided by the number of agents (on a GPU: elapsed time, until the device is done). Actions
-are drawn beforehand, all agents act in every step, and nothing learns. Lines and numbers are medians of
+are drawn beforehand, all agents act in every step, and nothing learns but PPO. Lines and numbers are medians of
 {repetitions} repetitions, bands their range. Steps are those within an episode, where a game's horizon can be
 chosen; SB3's VecEnv makes a dict for every agent when an episode ends, which is not in its costs here.
 

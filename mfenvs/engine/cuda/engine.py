@@ -360,8 +360,8 @@ class CudaEngine(Engine):
             return self._draw(kept["law"])
         if self._n_actions is not None:
             shape = *self._shape, self._n_actions
-            masks = self.action_masks(self.kept_array("masks", shape, np.bool_))
-            laws = self.kept_array("laws", shape, np.float32)
+            masks, laws = self.kept_array("masks", shape, np.bool_), self.kept_array("laws", shape, np.float32)
+            self._launch(self._programs.masks, self.game.n_agents, masks, *self._public())
             self._launch(self._programs.uniform_laws, self.game.n_agents, masks, laws)
             return self._draw(laws)
         low, high = self._bounds
