@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from mfenvs import checks
+from mfenvs.engine.cuda.device import device_index
 from mfenvs.evaluation import Evaluation, evaluate
 from mfenvs.game import Game
 from mfenvs.meanfield.n_player import Exploitability, n_player_exploitability
@@ -29,6 +31,8 @@ class ExploitabilityCallback(BaseCallback):
         Number of agents that deviate in each world, one at a time; all of them if there are fewer.
     seed:
         Random seed of the simulations (:func:`mfenvs.n_player_exploitability`).
+    device:
+        Device on which worlds are simulated, as of :class:`mfenvs.Engine`.
 
     Attributes
     ----------
@@ -42,12 +46,22 @@ class ExploitabilityCallback(BaseCallback):
         chain.
     """
 
-    def __init__(self, every: int = 1, *, n_worlds: int = 16, deviators_per_world: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self,
+        every: int = 1,
+        *,
+        n_worlds: int = 16,
+        deviators_per_world: int = 4,
+        seed: int = 0,
+        device: Any = "cpu",
+    ) -> None:
         super().__init__()
         self.every = checks.integer("every", every, 1)
         self.n_worlds = checks.integer("n_worlds", n_worlds, 2)
         self.deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1)
         self.seed = checks.integer("seed", seed, 0)
+        device_index(device)  # A ValueError now, and not in the midst of training.
+        self.device = device
         self.measured: list[tuple[int, Exploitability]] = []
 
     def _on_training_start(self) -> None:
@@ -73,6 +87,7 @@ class ExploitabilityCallback(BaseCallback):
                 n_worlds=self.n_worlds,
                 deviators_per_world=min(self.deviators_per_world, trainer.game.n_agents),
                 seed=self.seed,
+                device=self.device,
             )
             self.measured.append((trainer.iteration, found))
             for key, value in found.summary().items():
@@ -92,6 +107,8 @@ class EvaluationCallback(BaseCallback):
         Number of simulated worlds, at least 2.
     seed:
         Random seed of the simulations (:func:`mfenvs.evaluate`).
+    device:
+        Device on which worlds are simulated, as of :class:`mfenvs.Engine`.
 
     Attributes
     ----------
@@ -105,11 +122,13 @@ class EvaluationCallback(BaseCallback):
         mfenvs.
     """
 
-    def __init__(self, every: int = 1, *, n_worlds: int = 4, seed: int = 0) -> None:
+    def __init__(self, every: int = 1, *, n_worlds: int = 4, seed: int = 0, device: Any = "cpu") -> None:
         super().__init__()
         self.every = checks.integer("every", every, 1)
         self.n_worlds = checks.integer("n_worlds", n_worlds, 2)
         self.seed = checks.integer("seed", seed, 0)
+        device_index(device)  # A ValueError now, and not in the midst of training.
+        self.device = device
         self.measured: list[tuple[int, Evaluation]] = []
 
     def _on_training_start(self) -> None:
@@ -144,7 +163,7 @@ class EvaluationCallback(BaseCallback):
         assert isinstance(model, PPO)
         done = model.num_timesteps // (model.n_steps * model.n_envs)
         if done % self.every == 0:
-            found = evaluate(self._game(), model, n_worlds=self.n_worlds, seed=self.seed)
+            found = evaluate(self._game(), model, n_worlds=self.n_worlds, seed=self.seed, device=self.device)
             self.measured.append((done, found))
             self.logger.record("eval/return", found.mean_return.value)
             for name, shares in found.region_shares.items():

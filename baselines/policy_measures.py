@@ -43,8 +43,8 @@ class MeasurementSettings:
     """Random seed of the simulations."""
     device: str = "cpu"
     """Device on which worlds are simulated: cpu, cuda, cuda:1, ... (a GPU of NVIDIA, with the extra cuda).
-    Everything else is computed on the CPU; sampled public paths, C(pi) and a deviator's training are simulated
-    there too."""
+    Best responses in the model and sampled public paths, of which there are no agents to simulate, are computed on
+    the CPU."""
 
     def check(self) -> None:
         """Raise a TypeError or ValueError if a number is not allowed."""
@@ -127,6 +127,7 @@ def _measure_by_play(game: Game, policy: Any, settings: MeasurementSettings) -> 
             total_timesteps=settings.best_response_timesteps,
             evaluation_worlds=settings.n_worlds,
             seed=settings.seed,
+            simulation_device=settings.device,
         )
         rows.append(("mean_i E_i >=", f"{best.gain.value:.4f}", _interval(best.gain)))
         summary |= {"mean_lower_bound": best.gain.value, "mean_lower_bound_95": list(best.gain.interval)}
@@ -191,7 +192,7 @@ def _measure_table(game: FiniteGame, table: NDArray[np.float64], settings: Measu
         summary["return_by_population"] = {name: mean.value for name, mean in returns.items()}
         rows[1:1] = [(f"... of {name}", f"{mean.value:.4f}", _interval(mean)) for name, mean in returns.items()]
     if game.is_infinite:
-        relative = relative_exploitability(game, table, seed=settings.seed)
+        relative = relative_exploitability(game, table, seed=settings.seed, device=settings.device)
         summary |= {f"C_{name}": value for name, value in relative.summary().items()}
         rows += [
             ("C(pi), relative", f"{relative.relative.value:.4f}", _interval(relative.relative)),

@@ -114,6 +114,7 @@ def deviation_gain(
     observe: Observe | None = None,
     n_worlds: int = 64,
     seed: int = 0,
+    device: Any = "cpu",
     **constants: Any,
 ) -> Estimate:
     """Estimate one agent's gain from playing ``deviation`` while all others play ``policy``.
@@ -127,7 +128,7 @@ def deviation_gain(
 
     Parameters
     ----------
-    game, policy, constants:
+    game, policy, device, constants:
         As in :func:`evaluate`.
     deviation:
         The deviator's policy: an object with ``action_probabilities``, a model of Stable-Baselines3, or an object
@@ -150,6 +151,8 @@ def deviation_gain(
     TypeError, ValueError
         If an argument is not allowed, a policy cannot be played (:class:`mfenvs.play.Player`), or a return is not
         finite.
+    ImportError, RuntimeError
+        If the software for the device is not installed, or there is no such device.
 
     References
     ----------
@@ -165,7 +168,7 @@ def deviation_gain(
     else:
         who = np.full(n_worlds, checks.integer("agent", agent, 0, made.n_agents - 1))
     gains = np.zeros(n_worlds)
-    for worlds, population in _batches(made, n_worlds, max(player.width, deviator.width)):
+    for worlds, population in _batches(made, n_worlds, max(player.width, deviator.width), device):
         agents = who[worlds]
         *_, without = _episode(population, seed, player.actions)
         *_, with_deviator = _episode(
@@ -193,7 +196,7 @@ BATCH_FEATURES = 2**24
 """Number of features that are observed at a time: 64 MB."""
 
 
-def _batches(game: Game, n_worlds: int, width: int, device: Any = "cpu") -> Iterator[tuple[slice, Population]]:
+def _batches(game: Game, n_worlds: int, width: int, device: Any) -> Iterator[tuple[slice, Population]]:
     """Worlds that are simulated together, and their population; results do not depend on the grouping."""
     size = max(1, BATCH_FEATURES // (game.n_agents * width))
     for first in range(0, n_worlds, size):

@@ -16,16 +16,21 @@ from cuda_plays import on_host
 
 import mfenvs
 from baselines import PPO, SymmPMD
+from baselines.callbacks import ExploitabilityCallback
 from baselines.policy_measures import MeasurementSettings, measure_policy
 from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, rule
+from mfenvs.api.gymnasium import RepresentativeAgentEnv
+from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.engine import model
 from mfenvs.engine.cuda.device import CudaDevice
 from mfenvs.engine.tensors import as_torch
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.meanfield.relative_exploitability import relative_exploitability
 
 EPIDEMIC = mfenvs.make("Epidemic-v0", n_agents=5, horizon=3)
 TAXI = mfenvs.make("Taxi-v0", n_agents=6, horizon=4)
+MASKED = mfenvs.make("DynamicRouting-v0", n_agents=4, horizon=4)
 TRACKING = mfenvs.make("LinearQuadratic-v0", n_agents=6, horizon=3)
 SMALL = {"policy_kwargs": {"net_arch": {"pi": [4], "vf": [4]}}, "n_epochs": 1, "batch_size": 8, "seed": 0}
 
@@ -128,7 +133,36 @@ def evaluated(device):
     }
     settings = MeasurementSettings(n_worlds=3, deviators_per_world=2, device=device)
     measured = measure_policy(EPIDEMIC, table, settings).summary
+    measured["gain"] = mfenvs.deviation_gain(EPIDEMIC, table, model, n_worlds=3, device=device).value
+    relative = relative_exploitability(EPIDEMIC, table, n_joint_states=2, n_worlds=2, device=device)
+    measured |= {f"C {key}": value for key, value in relative.summary().items()}
+    callback = ExploitabilityCallback(n_worlds=2, deviators_per_world=1, device=device)
+    SymmPMD(EPIDEMIC, episodes=2).learn(1, callback)
+    ((_, exploitability),) = callback.measured
+    measured |= {f"callback {key}": value for key, value in exploitability.summary().items()}
     return found | {f"measured {key}": np.array(value) for key, value in measured.items()}
+
+
+def single_agents(device):
+    """Steps of agents among a population, and of PettingZoo's dicts."""
+    found = {}
+    table = np.random.default_rng(2).dirichlet([1.0, 1.0], EPIDEMIC.policy_shape[:2])
+    alone = RepresentativeAgentEnv(TAXI, observe="mean-field", device=device)
+    several = RepresentativeVecEnv(EPIDEMIC, table, None, 2, 2, device=device)
+    dicts = mfenvs.parallel_env(MASKED, observe="integer-identity", device=device)
+    found["alone"], info = alone.reset(seed=3)
+    several.seed(3)
+    found["several"] = several.reset()
+    seen, infos = dicts.reset(seed=3)
+    for h in range(3):
+        found |= {f"alone {h} {name}": np.array(value) for name, value in info.items()}
+        found |= {f"{name} {h}": row for name, row in seen.items()}
+        found |= {f"{name} {h} {key}": np.array(info[key]) for name, info in infos.items() for key in info}
+        found[f"alone {h}"], reward, _, _, info = alone.step(h)
+        found[f"several {h}"], rewards, *_ = several.step(np.array([h % 2, 1, 0, 1]))
+        seen, paid, _, _, infos = dicts.step({name: (h + i) % 2 for i, name in enumerate(dicts.agents)})
+        found |= {f"paid {h}": np.array([reward, *rewards, *paid.values()])}
+    return found
 
 
 def refused(device):
@@ -147,6 +181,27 @@ def error_of(call):
     except ValueError as error:
         return str(error)
     return ""
+
+
+def wrong_laws(engine):
+    laws = np.full((2, 5, 2), 0.5, np.float32)
+    laws[1, 3] = 0.5, 0.75
+    return engine.draw_actions(laws)
+
+
+def wrong_table(engine):
+    table = np.ones((1, *EPIDEMIC.policy_shape), np.float32)
+    table[0, 1, 1] = 0.75, 0.5
+    return engine.sample_actions(table)
+
+
+def wrong_table_of_an_agent(engine):
+    table = np.ones((5, *EPIDEMIC.policy_shape), np.float32)
+    table[4, 1] = math.nan
+    return engine.sample_actions(torch.from_numpy(table))
+
+
+WRONG_DRAWS = {"laws": wrong_laws, "table": wrong_table, "table of an agent": wrong_table_of_an_agent}
 
 
 def late_errors():
@@ -169,6 +224,25 @@ def late_errors():
                 engine.step(wrong)
             found[f"{name} {n_later}"] = error_of(engine.synchronize)
             found[f"{name} {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+    engine = Engine(Misplaced(), 2, device="cuda")
+    engine.reset(0)
+    snapshot = engine.snapshot()
+    before = on_host(engine.states)
+    snapshot.states[...] = np.eye(2, 4, 2)
+    found["snapshot"] = error_of(lambda: engine.restore(snapshot))
+    found["snapshot kept"] = bool((on_host(engine.states) == before).all()), error_of(engine.synchronize)
+    for n_later in (0, 1, 2):
+        for name, draw in WRONG_DRAWS.items():
+            engine = Engine(EPIDEMIC, 2, device="cuda")
+            engine.reset(0)
+            engine.step(np.zeros((2, 5), np.int32))
+            before = on_host(engine.states)
+            chosen = draw(engine)
+            for _ in range(n_later):
+                engine.step(chosen)
+            found[f"{name} {n_later}"] = error_of(engine.synchronize)
+            found[f"{name} {n_later} kept"] = bool((on_host(engine.states) == before).all()), engine.time
+            found[f"{name} {n_later} at once"] = error_of(lambda draw=draw, engine=engine: draw(engine.on_host))
     for n_later in (1, 2):
         engine = Engine(EPIDEMIC, 2, device="cuda")
         engine.reset(0)
@@ -194,10 +268,40 @@ def copies():
 
         return counted
 
+    def tallied(counts, name, method):
+        def counted(*arguments, **named):
+            counts[name] += 1
+            return method(*arguments, **named)
+
+        return counted
+
     kept = {name: getattr(CudaDevice, name) for name in ("upload", "download", "copy")}
     game = dataclasses.replace(EPIDEMIC, horizon=20)
     env = mfenvs.torchrl_env(game, 2, seed=0, device="cuda", observe=["one-hot-identity", "mean-field"])
     now = env.rand_action(env.reset())
+    engines = [Engine(played, 2, device="cuda") for played in (game, TAXI, TRACKING)]
+    table = np.full((1, *game.policy_shape), 1.0, np.float32)
+    own_table = torch.ones(5, *game.policy_shape)
+    laws = torch.full((2, 5, 2), 0.5)
+    for engine in engines:
+        engine.reset(0)
+        engine.random_actions()
+    engines[0].sample_actions(table)
+    vec = mfenvs.vec_env(game, 2, device="cuda")
+    vector = mfenvs.vector_env(game, 2, device="cuda")
+    alone = RepresentativeAgentEnv(game, table[0] / 2.0, device="cuda")
+    dicts = mfenvs.parallel_env(game, device="cuda")
+    vec.seed(0)
+    vec.reset()
+    for made in (vector, alone, dicts):
+        made.reset(seed=0)
+    alone.step(0)
+    routes = {
+        "vec_env": lambda: vec.step(np.zeros(10, np.int32)),
+        "vector_env": lambda: vector.step(np.zeros(10, np.int32)),
+        "representative agent": lambda: alone.step(0),
+        "PettingZoo": lambda: dicts.step(dict.fromkeys(dicts.agents, 0)),
+    }
     models = {
         n: PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=n, device="cpu", **SMALL)
         for n in (2, 6)
@@ -208,6 +312,35 @@ def copies():
             setattr(CudaDevice, name, counting(method))
         env.step(now)
         found["torchrl"] = number[0]
+        number[0] = 0
+        for engine in engines:
+            for _ in range(2):
+                engine.step(engine.random_actions())
+                engine.observe()
+                if engine.game is not TRACKING:
+                    engine.action_masks()
+                    engine.occupancy()
+        found["random actions"] = number[0]
+        number[0] = 0
+        for draw in (
+            lambda: engines[0].sample_actions(table),
+            lambda: engines[0].sample_actions(own_table),
+            lambda: engines[0].draw_actions(laws),
+        ):
+            engines[0].step(draw())
+        found["tables and laws"] = number[0]
+        number[0] = 0
+        engines[0].sample_actions(table.copy())
+        engines[0].sample_actions(np.cumsum(np.full_like(table, 0.5), axis=-1))
+        found["another table"] = number[0]
+        for name, step in routes.items():
+            counts = dict.fromkeys(kept, 0)
+            for method, original in kept.items():
+                setattr(CudaDevice, method, tallied(counts, method, original))
+            step()
+            found[name] = counts
+        for name, method in kept.items():
+            setattr(CudaDevice, name, counting(method))
         for n, learner in models.items():
             _, callback = learner._setup_learn(100)
             number[0] = 0
@@ -259,6 +392,7 @@ COMPARED = {
     "arrays": arrays,
     "trained": trained,
     "evaluated": evaluated,
+    "single_agents": single_agents,
     "refused": refused,
 }
 """Functions that play on a device and return arrays by name, the same on all devices."""

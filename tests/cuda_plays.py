@@ -62,7 +62,7 @@ def play(game, device):
     other.restore(kept)
     found["restored"], found["restored signal"] = on_host(other.states), on_host(other.signal)
     if isinstance(game, FiniteGame):
-        found |= episode(engine, game)
+        found |= sampled(engine, game) | episode(engine, game)
     return found
 
 
@@ -81,6 +81,22 @@ def refused(engine, actions):
         assert engine.time == 1, engine.time
         return np.array("actions[1, 2" in str(error))
     return np.array(False)
+
+
+def sampled(engine, game):
+    """Actions drawn from tables: one for all, one that was changed since, and one for each agent."""
+    rng = np.random.default_rng(1)
+    found, table = {}, np.cumsum(rng.dirichlet(np.ones(game.n_actions), (1, *game.policy_shape[:2])), axis=-1)
+    table = table.astype(np.float32)
+    table[..., -1] = 1.0
+    for h in range(2):
+        engine.reset(h)
+        found[f"sampled {h}"] = on_host(engine.sample_actions(table))
+        table[...] = table[..., -1:]  # Action 0 for sure.
+        found[f"sampled from changed {h}"] = on_host(engine.sample_actions(table))
+        table = np.repeat(table, game.n_agents, axis=0) if h == 0 else table
+        table[..., 0] = rng.random(table.shape[:-1])
+    return found
 
 
 def episode(engine, game):

@@ -60,7 +60,8 @@ class DeepConfig(TrainerConfig):
     activation: Literal["leaky-relu", "relu", "tanh"] = "relu"
     """Activation function of the hidden layers."""
     device: str = "auto"
-    """Device on which the networks are trained: auto, cpu, cuda, cuda:1, ..."""
+    """Device on which the networks are trained: auto, cpu, cuda, cuda:1, ... Worlds are simulated on the CPU,
+    where the replay buffer is: on a GPU every step would copy what it keeps from there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,6 +50,7 @@ def approximate_best_response(
     warm_start: bool = True,
     seed: int = 0,
     callback: MaybeCallback = None,
+    simulation_device: Any = "cpu",
     **hyper_parameters: Any,
 ) -> BestResponse:
     """Train one deviator by PPO against a population that plays ``policy``, and measure its gain.
@@ -87,8 +88,11 @@ def approximate_best_response(
         Random seed of the training and the evaluation.
     callback:
         Callback of the training, as of SB3's ``learn``.
+    simulation_device:
+        Device on which worlds are simulated, as of :class:`mfenvs.Engine`, in training and in evaluation. Every
+        step copies all agents' actions there, and their rewards and observations from there.
     hyper_parameters:
-        Hyper-parameters of :class:`baselines.PPO` by name.
+        Hyper-parameters of :class:`baselines.PPO` by name; ``device`` is that of the networks.
 
     Returns
     -------
@@ -98,6 +102,8 @@ def approximate_best_response(
     ------
     TypeError, ValueError
         If an argument is not allowed.
+    ImportError, RuntimeError
+        If the software for a device is not installed, or there is no such device.
 
     References
     ----------
@@ -114,7 +120,9 @@ def approximate_best_response(
     most = made.n_agents if agent is None else 1
     deviators_per_world = checks.integer("deviators_per_world", deviators_per_world, 1, most)
     seen: Observe = getattr(policy, "observe", ()) if observe is None else observe
-    env = RepresentativeVecEnv(made, policy, agent, n_worlds, deviators_per_world, observe=seen)
+    env = RepresentativeVecEnv(
+        made, policy, agent, n_worlds, deviators_per_world, observe=seen, device=simulation_device
+    )
     training_seed, evaluation_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
     batch_size = max(2, made.horizon * env.num_envs // MINIBATCHES)
     learner = PPO("MlpPolicy", env, seed=training_seed, **{"batch_size": batch_size, **hyper_parameters})
@@ -124,6 +132,11 @@ def approximate_best_response(
             learner.policy.load_state_dict(policy.policy.state_dict())
     learner.learn(total_timesteps, callback)
     gain = deviation_gain(
-        made, policy, learner, agent=agent, observe=seen, n_worlds=evaluation_worlds, seed=evaluation_seed
+        *(made, policy, learner),
+        agent=agent,
+        observe=seen,
+        n_worlds=evaluation_worlds,
+        seed=evaluation_seed,
+        device=simulation_device,
     )
     return BestResponse(gain, learner, agent)

@@ -1,24 +1,25 @@
-"""How cost grows: an agent-step by numbers of agents and worlds, API and device; memory; first use of a game.
+"""How cost grows: an agent-step by numbers of agents and worlds, API and device; training; memory; first use.
 
 Every measurement is done in a process of its own, one after the other, on one thread. An interrupted report is
-finished by ``--resume``.
+finished by ``--resume``. Who has a GPU gets its figures, and nothing else, by ``--device cuda``.
 """
 
 import dataclasses
 import os
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from rich.progress import Progress
 
 from baselines.versions import versions
 from benchmarks.reproduce.scaling_report import draw_costs, draw_games, error_of, page
-from benchmarks.reproduce.scaling_routes import ON_A_GPU, PETTINGZOO, ROUTES
+from benchmarks.reproduce.scaling_routes import ON_A_GPU, PETTINGZOO, ROUTES, TRAINERS
 from benchmarks.reproduce.scaling_tasks import Task, run_in_process
 from mfenvs import checks, registered_games
 from mfenvs.engine.cuda.device import open_device
@@ -42,7 +43,13 @@ class Protocol:
     agents_per_world: int = 1000
     games: tuple[str, ...] = GAMES
     compiled_games: tuple[str, ...] = dataclasses.field(default_factory=lambda: tuple(registered_games()))
-    """Games whose first use is timed."""
+    """Games whose first use is timed; on a GPU, where compilation takes longer, that of ``games``."""
+    trained_game: str = "Taxi-v0"
+    """The game in which PPO's updates are timed."""
+    trained_sizes: tuple[int, ...] = (1000, 10_000, 100_000)
+    """Numbers of agents of the one world in which PPO learns."""
+    longest_update: float = 60.0
+    """Seconds of an update beyond which no larger number of agents is trained."""
     agents_in_memory: int = 1_000_000
     """Number of agents at which memory is measured; a tenth in PettingZoo's dicts."""
     repetitions: int = 5
@@ -58,6 +65,7 @@ QUICK = Protocol(
     agents_per_world=100,
     games=("Epidemic-v0",),
     compiled_games=("Epidemic-v0",),
+    trained_sizes=(50,),
     agents_in_memory=100_000,
     repetitions=2,
     seconds=0.01,
@@ -66,12 +74,14 @@ QUICK = Protocol(
 
 @dataclasses.dataclass
 class Flags:
-    """Cost of an agent-step, memory of an agent and first use of a game, by API, device and size."""
+    """Cost of an agent-step, of learning and of memory, and first use of a game, by API, device and size."""
 
     quick: bool = False
     """Whether to measure a few small sizes only, to see that everything runs."""
     resume: bool = False
     """Whether to keep what an interrupted report in --out has measured, with the same protocol and versions."""
+    device: Literal["all", "cpu", "cuda"] = "all"
+    """Device that is measured: the CPU, the first GPU (an error if there is none), or all that are there."""
     seed: int = 0
     """Random seed of the simulations and of the actions."""
     out: Path = RESULTS
@@ -79,7 +89,7 @@ class Flags:
 
 
 def main(words: list[str], run: Callable[[Task], dict[str, Any]] = run_in_process) -> int:
-    """Run the report; 130 if interrupted, with what was complete kept.
+    """Run the report; 130 if interrupted, with what was complete kept; 2 if there is no such device.
 
     Parameters
     ----------
@@ -92,9 +102,14 @@ def main(words: list[str], run: Callable[[Task], dict[str, Any]] = run_in_proces
     checks.integer("seed", flags.seed, 0, 2**63 - 1)
     protocol = QUICK if flags.quick else Protocol()
     cuda = cuda_device()
-    tasks = all_tasks(protocol, flags.seed, has_gpu=cuda["name"] is not None)
+    if flags.device == "cuda" and cuda["name"] is None:
+        print(cuda["reason"], file=sys.stderr)
+        return 2
+    there = ("cpu",) if cuda["name"] is None else ("cpu", "cuda")
+    tasks = all_tasks(protocol, flags.seed, there if flags.device == "all" else (flags.device,))
     content: dict[str, Any] = {
         "complete": False,
+        "device": flags.device,
         "seed": flags.seed,
         "protocol": dataclasses.asdict(protocol),
         "machine": f"{processor()}, {os.cpu_count()} cores, one thread used",
@@ -130,9 +145,8 @@ def main(words: list[str], run: Callable[[Task], dict[str, Any]] = run_in_proces
     return 130 if interrupted else 0
 
 
-def all_tasks(protocol: Protocol, seed: int, has_gpu: bool) -> list[Task]:
-    """The measurements in their order: times by API, times by game, memory, first uses."""
-    devices = ("cpu", "cuda") if has_gpu else ("cpu",)
+def all_tasks(protocol: Protocol, seed: int, devices: Sequence[str]) -> list[Task]:
+    """The measurements in their order: times by API, times by game, training, memory, first uses."""
     lengths: dict[str, Any] = {
         "repetitions": protocol.repetitions,
         "seconds": protocol.seconds,
@@ -152,11 +166,21 @@ def all_tasks(protocol: Protocol, seed: int, has_gpu: bool) -> list[Task]:
         for game in protocol.games
         if game != GAME
     ]
-    for route in ROUTES:
-        n_agents = protocol.agents_in_memory // (10 if route == PETTINGZOO else 1)
-        tasks.append(Task("memory", GAME, route, sizes=((n_agents, 1),), seed=seed))
+    trained = tuple((n, 1) for n in protocol.trained_sizes)
+    of_updates = lengths | {"longest_step": protocol.longest_update}
     tasks += [
-        Task("compile", game, device=device, seed=seed) for device in devices for game in protocol.compiled_games
+        Task("train", protocol.trained_game, trainer, device, trained, **of_updates)
+        for device in devices
+        for trainer in TRAINERS
+        if trained
+    ]
+    for route, device in routes:
+        n_agents = protocol.agents_in_memory // (10 if route == PETTINGZOO else 1)
+        tasks.append(Task("memory", GAME, route, device, sizes=((n_agents, 1),), seed=seed))
+    tasks += [
+        Task("compile", game, device=device, seed=seed)
+        for device in devices
+        for game in (protocol.compiled_games if device == "cpu" else protocol.games)
     ]
     return tasks
 
@@ -172,7 +196,7 @@ def kept(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     before = read_json(path)
-    for name in ("protocol", "seed", "machine", "cuda", "versions"):
+    for name in ("device", "protocol", "seed", "machine", "cuda", "versions"):
         if before.get(name) != _as_read(content[name]):
             raise ValueError(f"--resume needs the {name} of {path}, {before.get(name)}, got {content[name]}")
     # What failed is measured again.

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.frameworks import short as short_number
 from benchmarks.frameworks import two_digits
 from benchmarks.reproduce.scaling_tasks import COMPILE_STAGES, TOO_LARGE, TOO_SLOW
 from mfenvs.files import replacing
@@ -24,6 +25,8 @@ COLOURS = {
 }
 OF_GAMES = ("#1f3b73", "#c2571a", "#2b8a3e", "#7b4fa3", "#b3202c")
 DASHES = {"cpu": "-", "cuda": "--"}
+ON_GPU = ", GPU"
+"""What is added to the name of what is measured on a GPU."""
 WHY = {TOO_SLOW: "a step took longer than the limit", TOO_LARGE: "the next size would not have fitted in memory"}
 
 PAGE = """\
@@ -34,12 +37,18 @@ writes this page, `scaling.png`, `games.png` and `results.json`. An interrupted 
 
 Every measurement is done in a process of its own on one thread. A cost is the processor time of a step, with all
 that the API returns, divided by the number of agents (on a GPU: elapsed time, until the device is done). Actions
-are drawn beforehand, all agents act in every step, and nothing learns. Lines and numbers are medians of
+are drawn beforehand, all agents act in every step, and nothing learns but PPO. Lines and numbers are medians of
 {repetitions} repetitions, bands their range. Steps are those within an episode, where a game's horizon can be
 chosen; SB3's VecEnv makes a dict for every agent when an episode ends, which is not in its costs here.
 
 Machine: {machine}. {cuda}
 """
+
+
+NO_GPU = """\
+**Nothing here ran on a GPU** ({reason}). The CUDA engine has been compiled for two architectures and compared with
+the CPU in numba's simulator. On a machine with a GPU of NVIDIA,
+`python -m benchmarks reproduce scaling --device cuda` measures it, with the card's name in `results.json`."""
 
 
 def costs(content: dict[str, Any], **chosen: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -63,7 +72,7 @@ def nanoseconds(row: dict[str, Any]) -> list[float]:
 
 def label(task: dict[str, Any]) -> str:
     """A route and its device."""
-    return task["route"] if task["device"] == "cpu" else f"{task['route']}, GPU"
+    return str(task["route"]) + ("" if task["device"] == "cpu" else ON_GPU)
 
 
 def draw_costs(content: dict[str, Any], path: Path) -> None:
@@ -102,7 +111,7 @@ def draw_games(content: dict[str, Any], path: Path) -> None:
     _finish(left, "number of agents N, one world")
     left.set_title("bare engine by game, no observations", fontsize=10)
     memory = memory_per_agent(content)
-    middle.barh(list(memory), list(memory.values()), color=[COLOURS[name] for name in memory])
+    middle.barh(list(memory), list(memory.values()), color=[COLOURS[name.removesuffix(ON_GPU)] for name in memory])
     middle.invert_yaxis()
     middle.set_xlabel("peak memory per agent (bytes), A-SIS")
     middle.set_title("memory of one world by API", fontsize=10)
@@ -148,9 +157,9 @@ def _finish(ax: Axes, x: str) -> None:
 
 
 def memory_per_agent(content: dict[str, Any]) -> dict[str, float]:
-    """Peak memory per agent in bytes by route, beyond what the process had before the environment was made."""
+    """Peak memory per agent in bytes by route and device, beyond that before the environment was made."""
     return {
-        row["task"]["route"]: max(0, row["found"]["peak"] - row["found"]["before"]) / row["found"]["n_agents"]
+        label(row["task"]): max(0, row["found"]["peak"] - row["found"]["before"]) / row["found"]["n_agents"]
         for row in content["measured"]
         if row["task"]["kind"] == "memory" and "peak" in row["found"]
     }
@@ -169,7 +178,7 @@ def first_uses(content: dict[str, Any]) -> dict[tuple[str, str], tuple[dict[str,
 def page(content: dict[str, Any]) -> str:
     """The page as Markdown."""
     protocol, cuda = content["protocol"], content["cuda"]
-    where = f"GPU: {cuda['name']}." if cuda["name"] else f"CUDA did not run here: {cuda['reason']}."
+    where = f"GPU: {cuda['name']}." if cuda["name"] else NO_GPU.format(reason=cuda["reason"])
     lines = [PAGE.format(repetitions=protocol["repetitions"], machine=content["machine"], cuda=where)]
     game = content["measured"][0]["task"]["game"]
     sizes, worlds = protocol["sizes"], protocol["worlds"]
@@ -184,10 +193,12 @@ def page(content: dict[str, Any]) -> str:
     lines += _dict_wall(content, game)
     lines += ["## The bare engine by game: nanoseconds an agent-step", ""]
     lines += _table([f"N = {n:,}" for n in sizes], _cells_of_games(content, sizes), "one world, no observations")
-    lines += ["![cost by game, memory by API, first use by game](games.png)", "", "## Memory", ""]
+    lines += ["![cost by game, memory by API, first use by game](games.png)", ""]
+    lines += _training(content)
+    lines += ["## Memory", ""]
     lines += [
         f"Peak memory while an environment of N = {protocol['agents_in_memory']:,} agents (of PettingZoo a tenth)"
-        " is made, reset and stepped, beyond that of the process before:",
+        " is made, reset and stepped, beyond that of the process before (on a GPU: memory of the card):",
         "",
         "| A-SIS, one world | bytes an agent |",
         "|---|---|",
@@ -259,6 +270,34 @@ def _stops(content: dict[str, Any], game: str) -> list[str]:
             stops.append(f"{label(task)} after {size}, as {WHY[found['ended']]}")
     limit = content["protocol"]["longest_step"]
     return [f"Not measured further (limit of a step: {limit:g} s): {'; '.join(stops)}.", ""] if stops else []
+
+
+def _training(content: dict[str, Any]) -> list[str]:
+    """Samples that trainers learn from in a second, by number of agents."""
+    done = [row for row in content["measured"] if row["task"]["kind"] == "train" and "rows" in row["found"]]
+    if not done:
+        return []
+    rows = {}
+    for row in done:
+        horizon = row["found"]["horizon"]
+        rows[label(row["task"])] = {
+            each["n_agents"]: horizon * each["n_agents"] * each["n_worlds"] / statistics.median(each["seconds"])
+            for each in row["found"]["rows"]
+        }
+    columns = sorted({n for cells in rows.values() for n in cells})
+    lines = [
+        "## Learning",
+        "",
+        "Samples (agent-steps) a second that PPO simulates and learns from, end to end, with its default"
+        f" hyper-parameters (an episode of all agents, four passes); {short(done[0]['task']['game'])}, one world:",
+        "",
+        f"| samples/s | {' | '.join(f'N = {n:,}' for n in columns)} |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for name, cells in rows.items():
+        numbers = [f" {short_number(cells[n])} |" if n in cells else " - |" for n in columns]
+        lines.append(f"| {name} |" + "".join(numbers))
+    return [*lines, ""]
 
 
 def _dict_wall(content: dict[str, Any], game: str) -> list[str]:

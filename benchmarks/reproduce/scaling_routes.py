@@ -1,4 +1,4 @@
-"""Ways to step a game, each as a function that takes some steps: the bare engine and all APIs."""
+"""Ways to step a game, each as a function that takes some steps: the bare engine, all APIs, and PPO's updates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +116,23 @@ def pettingzoo_parallel(game: Game, n_worlds: int, device: str, seed: int) -> St
     return take
 
 
+def ppo(game: Game, n_worlds: int, device: str, seed: int) -> Stepper:
+    """Updates of ``baselines.PPO`` with its default hyper-parameters: an episode of all agents, four passes."""
+    import torch
+
+    from baselines import PPO
+
+    model = PPO("MlpPolicy", game, n_worlds=n_worlds, device=device, seed=seed)
+    rows = game.n_agents * n_worlds * game.horizon
+
+    def take(n_steps: int) -> None:
+        model.learn(n_steps * rows, reset_num_timesteps=False)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return take
+
+
 ROUTES: dict[str, Callable[[Game, int, str, int], Stepper]] = {
     "engine": engine,
     "engine with observations": observed_engine,
@@ -125,6 +142,9 @@ ROUTES: dict[str, Callable[[Game, int, str, int], Stepper]] = {
     PETTINGZOO: pettingzoo_parallel,
 }
 """Routes by name: functions of a game, a number of worlds, a device and a random seed."""
+
+TRAINERS: dict[str, Callable[[Game, int, str, int], Stepper]] = {"PPO": ppo}
+"""Trainers by name, as routes whose step is an update."""
 
 ON_A_GPU = [name for name in ROUTES if name != PETTINGZOO]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reproduce.scaling_routes import ROUTES, Stepper
+from benchmarks.reproduce.scaling_routes import ROUTES, TRAINERS, Stepper
 from mfenvs import Engine, Game, make
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ ENDLESS = 10**9
 """Horizon of a game whose steps are timed within an episode."""
 FEW_AGENTS = 100
 SHARE_OF_MEMORY = 0.7
-"""Share of the free memory that the next, larger number of agents may be expected to need."""
+"""Share of the device's free memory that the next, larger number of agents may be expected to need."""
 TOO_SLOW, TOO_LARGE, DONE = "time", "memory", "done"
 """Why no larger number of agents was measured: a step took too long, memory would not suffice, or all were
 done."""
@@ -39,7 +39,8 @@ class Task:
     """A measurement in a process of its own."""
 
     kind: str
-    """``"time"``: cost of steps; ``"memory"``: peak memory; ``"compile"``: first use of a game."""
+    """``"time"``: cost of steps; ``"train"``: cost of a trainer's updates; ``"memory"``: peak memory;
+    ``"compile"``: first use of a game."""
     game: str
     route: str = "engine"
     device: str = "cpu"
@@ -80,7 +81,12 @@ def _run_child(task: Task, environment: dict[str, str]) -> dict[str, Any]:
 
 def measure(task: Task) -> dict[str, Any]:
     """Do a task in this process."""
-    return {"time": measure_times, "memory": measure_memory, "compile": measure_compilation}[task.kind](task)
+    return {
+        "time": measure_times,
+        "train": measure_training,
+        "memory": measure_memory,
+        "compile": measure_compilation,
+    }[task.kind](task)
 
 
 def measure_times(task: Task) -> dict[str, Any]:
@@ -88,16 +94,26 @@ def measure_times(task: Task) -> dict[str, Any]:
 
     Processor time on the CPU, which hardly depends on what else the machine does; elapsed time on a GPU.
     """
-    clock = time.process_time if task.device == "cpu" else time.perf_counter
+    is_on_cpu = task.device == "cpu"
+    clock = time.process_time if is_on_cpu else time.perf_counter
+    start, game_for = (ROUTES | TRAINERS)[task.route], make_game if task.route in TRAINERS else game_of
     # What a few agents need is the code, which does not grow.
-    ROUTES[task.route](game_of(task.game, FEW_AGENTS), 1, task.device, task.seed)(1)
-    idle, rows, ended = reset_peak_memory(), [], DONE
+    start(game_for(task.game, FEW_AGENTS), 1, task.device, task.seed)(1)
+    idle, rows, ended = memory_in_use(task.device), [], DONE
     for place, (n_agents, n_worlds) in enumerate(task.sizes):
-        began = clock()
-        take = ROUTES[task.route](game_of(task.game, n_agents), n_worlds, task.device, task.seed)
-        set_up = clock() - began
-        n_steps = steps_in(task.seconds, take, clock)
-        spent = [timed(take, n_steps, clock) / n_steps for _ in range(task.repetitions)]
+        try:
+            began = clock()
+            take = start(game_for(task.game, n_agents), n_worlds, task.device, task.seed)
+            set_up = clock() - began
+            n_steps = steps_in(task.seconds, take, clock)
+            spent = [timed(take, n_steps, clock) / n_steps for _ in range(task.repetitions)]
+        except Exception as error:
+            # Of the smaller sizes the times are known; libraries have errors of their own for this.
+            if not rows or "memory" not in f"{type(error).__name__} {error}".lower():
+                raise
+            ended = TOO_LARGE
+            break
+        taken = most_memory_in_use(task.device) - idle
         del take
         rows.append(
             {"n_agents": n_agents, "n_worlds": n_worlds, "n_steps": n_steps, "set_up": set_up, "seconds": spent}
@@ -108,10 +124,15 @@ def measure_times(task: Task) -> dict[str, Any]:
             ended = TOO_SLOW
             break
         growth = np.prod(task.sizes[place + 1]) / (n_agents * n_worlds)
-        if (peak_memory() - idle) * growth > SHARE_OF_MEMORY * free_memory():
+        if taken * growth > SHARE_OF_MEMORY * free_memory(task.device):
             ended = TOO_LARGE
             break
     return {"rows": rows, "ended": ended}
+
+
+def measure_training(task: Task) -> dict[str, Any]:
+    """Seconds of an update at each size, as :func:`measure_times`, and the number of steps that it learns from."""
+    return {**measure_times(task), "horizon": make_game(task.game, FEW_AGENTS).horizon}
 
 
 def steps_in(seconds: float, take: Stepper, clock: Callable[[], float]) -> int:
@@ -131,16 +152,18 @@ def timed(take: Stepper, n_steps: int, clock: Callable[[], float]) -> float:
 
 
 def measure_memory(task: Task) -> dict[str, Any]:
-    """Memory of the process in bytes before an environment is made, and at most until it has taken two steps.
+    """Memory in bytes before an environment is made, and at most until it has taken two steps.
 
-    An environment of a few agents before it imports and compiles.
+    That of the process, or, on a GPU, that of the card. An environment of a few agents before it imports and
+    compiles.
     """
     ((n_agents, n_worlds),) = task.sizes
     ROUTES[task.route](game_of(task.game, FEW_AGENTS), n_worlds, task.device, task.seed)(2)
-    before = reset_peak_memory()
+    before = memory_in_use(task.device)
     take = ROUTES[task.route](game_of(task.game, n_agents), n_worlds, task.device, task.seed)
     take(2)
-    return {"n_agents": n_agents, "n_worlds": n_worlds, "before": before, "peak": peak_memory()}
+    peak = most_memory_in_use(task.device)
+    return {"n_agents": n_agents, "n_worlds": n_worlds, "before": before, "peak": peak}
 
 
 def measure_compilation(task: Task) -> dict[str, Any]:
@@ -167,12 +190,38 @@ def _first_actions(game: Game) -> Any:
     return np.ascontiguousarray(low)
 
 
+def make_game(name: str, n_agents: int) -> Game:
+    """A game of N agents."""
+    return make(name, n_agents=n_agents)
+
+
 def game_of(name: str, n_agents: int) -> Game:
     """A game of N agents, whose episodes do not end while it is timed if its horizon can be chosen."""
     try:
         return make(name, n_agents=n_agents, horizon=ENDLESS)
     except (TypeError, ValueError):  # The energy market's is that of its data, a taxi's day has a largest length.
-        return make(name, n_agents=n_agents)
+        return make_game(name, n_agents)
+
+
+def memory_in_use(device: str) -> int:
+    """Memory in use now, in bytes: of the process, whose peak begins anew, or of a GPU."""
+    if device == "cpu":
+        return reset_peak_memory()
+    free, total = _memory_of_gpu()
+    return total - free
+
+
+def most_memory_in_use(device: str) -> int:
+    """Peak of the process's memory since :func:`memory_in_use`; of a GPU, which tells none, the memory in use."""
+    return peak_memory() if device == "cpu" else memory_in_use(device)
+
+
+def _memory_of_gpu() -> tuple[int, int]:
+    """Free and total memory of the GPU, in bytes."""
+    from numba import cuda
+
+    free, total = cuda.current_context().get_memory_info()
+    return int(free), int(total)
 
 
 def peak_memory() -> int:
@@ -189,8 +238,10 @@ def reset_peak_memory() -> int:
     return peak_memory()
 
 
-def free_memory() -> int:
-    """Memory that the machine has to give, in bytes; a gigabyte where it does not say."""
+def free_memory(device: str = "cpu") -> int:
+    """Memory that the machine, or its GPU, has to give, in bytes; a gigabyte where the machine does not say."""
+    if device != "cpu":
+        return _memory_of_gpu()[0]
     with contextlib.suppress(OSError):
         return _kilobytes(Path("/proc/meminfo"), "MemAvailable")
     return 2**30

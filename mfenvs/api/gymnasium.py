@@ -226,11 +226,15 @@ class RepresentativeAgentEnv(PopulationView, gymnasium.Env[Any, Any]):
     {observe}
     {render_mode}
     {debug}
+    {device}
+        The population's policy acts on the host all the same: every step copies all agents' actions to the device,
+        and their rewards and observations from there.
     {constants}
 
     Raises
     ------
     {argument errors}
+    {device errors}
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}
@@ -244,6 +248,7 @@ class RepresentativeAgentEnv(PopulationView, gymnasium.Env[Any, Any]):
         observe: Observe = (),
         render_mode: str | None = None,
         debug: bool = False,
+        device: Any = "cpu",
         **constants: Any,
     ) -> None:
         self._core = RepresentativeAgents(
@@ -254,6 +259,7 @@ class RepresentativeAgentEnv(PopulationView, gymnasium.Env[Any, Any]):
             observe=observe,
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         self._show(self._core.population)
         self.agent = self._core.agent

@@ -38,11 +38,15 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         Number of steps after which episodes are truncated, if the horizon has not come before; by default they are
         not.
     {debug}
+    {device}
+        Dicts hold values of the host all the same: actions are copied to the device, and what is returned from
+        there.
     {constants}
 
     Raises
     ------
     {argument errors}
+    {device errors}
     """
 
     metadata: dict[str, Any] = {
@@ -59,6 +63,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         render_mode: str | None = None,
         max_cycles: int | None = None,
         debug: bool = False,
+        device: Any = "cpu",
         **constants: Any,
     ) -> None:
         self._population = Population(
@@ -69,6 +74,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
             max_steps_name="max_cycles",
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         self.game = self._population.game
         self.engine = self._population.engine
@@ -225,6 +231,7 @@ def parallel_env(
     render_mode: str | None = None,
     max_cycles: int | None = None,
     debug: bool = False,
+    device: Any = "cpu",
     **constants: Any,
 ) -> PopulationParallelEnv:
     """Make a PettingZoo ParallelEnv of a game; the arguments are those of :class:`PopulationParallelEnv`."""
@@ -234,6 +241,7 @@ def parallel_env(
         render_mode=render_mode,
         max_cycles=max_cycles,
         debug=debug,
+        device=device,
         **constants,
     )
 

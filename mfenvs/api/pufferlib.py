@@ -43,6 +43,8 @@ class PopulationPufferEnv(PopulationView, pufferlib.PufferEnv):  # type: ignore[
     {render_mode}
     {debug}
     {max_episode_steps}
+    {device}
+        Arrays are NumPy's all the same: actions are copied to the device, and what is returned from there.
     buf:
         PufferLib's arrays, a dict; None for new ones.
     seed:
@@ -52,6 +54,7 @@ class PopulationPufferEnv(PopulationView, pufferlib.PufferEnv):  # type: ignore[
     Raises
     ------
     {argument errors}
+    {device errors}
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class PopulationPufferEnv(PopulationView, pufferlib.PufferEnv):  # type: ignore[
         render_mode: str | None = None,
         debug: bool = False,
         max_episode_steps: int | None = None,
+        device: Any = "cpu",
         buf: dict[str, NDArray[Any]] | None = None,
         seed: int | None = 0,
         **constants: Any,
@@ -75,6 +79,7 @@ class PopulationPufferEnv(PopulationView, pufferlib.PufferEnv):  # type: ignore[
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         self._show(population)
         self._first_seed = checked_seed(seed)

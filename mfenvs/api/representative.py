@@ -19,7 +19,7 @@ class RepresentativeAgents:
 
     Parameters
     ----------
-    game, constants, render_mode, debug:
+    game, constants, render_mode, debug, device:
         As in :class:`mfenvs.api.population.Population`.
     population_policy:
         Policy of all other agents, of any kind that :class:`mfenvs.play.Player` takes.
@@ -37,6 +37,8 @@ class RepresentativeAgents:
     ------
     TypeError, ValueError
         If an argument is not allowed.
+    ImportError, RuntimeError
+        If the software for the device is not installed, or there is no such device.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class RepresentativeAgents:
         observe: Observe = (),
         render_mode: str | None = None,
         debug: bool = False,
+        device: Any = "cpu",
     ) -> None:
         self.population = Population(
-            game, constants, n_worlds, observe=observe, render_mode=render_mode, debug=debug
+            game, constants, n_worlds, observe=observe, render_mode=render_mode, debug=debug, device=device
         )
         n_agents = self.population.game.n_agents
         self._player = Player(self.population.game, population_policy)

@@ -294,11 +294,15 @@ class RepresentativeVecEnv(LockstepVecEnv):
     {observe}
     {render_mode}
     {debug}
+    {device}
+        The population's policy acts on the host all the same: every step copies all agents' actions to the device,
+        and their rewards and observations from there.
     {constants}
 
     Raises
     ------
     {argument errors}
+    {device errors}
     """
 
     def __init__(
@@ -312,6 +316,7 @@ class RepresentativeVecEnv(LockstepVecEnv):
         observe: Observe = (),
         render_mode: str | None = None,
         debug: bool = False,
+        device: Any = "cpu",
         **constants: Any,
     ) -> None:
         self._core = RepresentativeAgents(
@@ -324,6 +329,7 @@ class RepresentativeVecEnv(LockstepVecEnv):
             observe=observe,
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         self._rng = np.random.default_rng()
         super().__init__(self._core.population, self._core.n_rows)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mfenvs.api.population import Population
 from mfenvs.engine.tensors import as_torch
@@ -32,6 +33,10 @@ class TensorPopulation(Population):
         """Whether the worlds are simulated on the CPU."""
         self.tensor_device = torch.device(getattr(engine, "tensor_device", engine.device))
         """The device of the tensors: that of the engine; in numba's simulator of a GPU, the CPU."""
+        # What a step needs is copied to the device once.
+        self._places_of_regions = None if self._regions is None else self._on_device(self._regions[1])
+        own = self.game.observation_space
+        self._lowest, self._highest = self._on_device(own.low), self._on_device(own.high)
         self._fixed = {
             place.start: self._computed_by_numpy(place, write)
             for block, place, write in self.observer.parts()
@@ -105,11 +110,10 @@ class TensorPopulation(Population):
         if self.is_on_cpu:
             return {name: torch.from_numpy(told.astype(np.float32)) for name, told in self.reports().items()}
         told: dict[str, torch.Tensor] = {}
-        if self._regions is not None:
-            names, matrix = self._regions
-            places = torch.from_numpy(matrix).to(self.tensor_device)
+        if self._regions is not None and self._places_of_regions is not None:
             counts = (self._occupancy().double() * self.game.n_agents).round()
-            told = dict(zip(names, ((counts @ places).T / self.game.n_agents).float(), strict=True))
+            shares = (counts @ self._places_of_regions).T / self.game.n_agents
+            told = dict(zip(self._regions[0], shares.float(), strict=True))
         if self._reported:
             signal = as_torch(self._engine_on_device.signal, self.tensor_device)
             # Copies: the engine writes to its signal in the next step.
@@ -123,13 +127,16 @@ class TensorPopulation(Population):
         if self.game.rules.place is not None:
             population = self._occupancy()
         else:
-            own = self.game.observation_space
-            low, high = (torch.from_numpy(bound).to(self.tensor_device) for bound in (own.low, own.high))
             seen = torch.empty((*self._observations_shape[:2], self.game.n_features), device=self.tensor_device)
             self._engine_on_device.observe(seen)
-            population = torch.minimum(torch.maximum(seen.double().mean(dim=1), low), high).float()
+            mean = seen.double().mean(dim=1)
+            population = torch.minimum(torch.maximum(mean, self._lowest), self._highest).float()
         elapsed = torch.full_like(population[:, :1], self.engine.time / self.game.horizon)
         return torch.cat([population, elapsed], dim=1)
+
+    def _on_device(self, array: NDArray[Any]) -> torch.Tensor:
+        """A copy of an array as a tensor where the worlds are simulated."""
+        return torch.tensor(array, device=self.tensor_device)
 
     def _occupancy(self) -> torch.Tensor:
         """The share of agents in each place now, (n_worlds, n_places)."""

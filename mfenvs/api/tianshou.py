@@ -46,11 +46,14 @@ class PopulationTianshouEnv(PopulationView, BaseVectorEnv):  # type: ignore[misc
     {render_mode}
     {debug}
     {max_episode_steps}
+    {device}
+        Arrays are NumPy's all the same: actions are copied to the device, and what is returned from there.
     {constants}
 
     Raises
     ------
     {argument errors}
+    {device errors}
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class PopulationTianshouEnv(PopulationView, BaseVectorEnv):  # type: ignore[misc
         render_mode: str | None = None,
         debug: bool = False,
         max_episode_steps: int | None = None,
+        device: Any = "cpu",
         **constants: Any,
     ) -> None:
         # Not the base's constructor, which makes a worker for each environment.
@@ -73,6 +77,7 @@ class PopulationTianshouEnv(PopulationView, BaseVectorEnv):  # type: ignore[misc
             max_steps=max_episode_steps,
             render_mode=render_mode,
             debug=debug,
+            device=device,
         )
         self._show(population)
         self.env_num = self.wait_num = population.n_rows

@@ -151,9 +151,13 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         self.group_map = named_groups(group_map, self.agent_names)
         """Names of the agents of each group, in the order of its tensors."""
         members = [_members(self.agent_names, names) for names in self.group_map.values()]
-        self._places = _places(members, self.n_agents)
+        places = _places(members, self.n_agents)
+        # Indices are copied to the device once, and not in every step.
+        where = population.tensor_device
+        self._places = None if places is None else torch.from_numpy(places).to(where)
+        indices = [rows if isinstance(rows, slice) else torch.from_numpy(rows).to(where) for rows in members]
         sizes = (torch.Size([n_worlds, len(names)]) for names in self.group_map.values())
-        self._groups = list(zip(self.group_map, members, sizes, strict=True))
+        self._groups = list(zip(self.group_map, indices, sizes, strict=True))
         """Each group's name, its agents' indices and the size of its batch."""
         self._next_seed = checked_seed(seed)
         self._told = population.report_names if checks.boolean("return_infos", return_infos) else []

@@ -107,6 +107,17 @@ def act_world_rule(n_actions: int, states_of_chain: int | None = None) -> Callab
     return act_world
 
 
+@rule
+def is_cumulative(cumulative: Any, group: Any, time: Any, row: Any) -> Any:
+    """Whether a row of policies (n, T, S, A) is a cumulative distribution: rising from 0 to at least 1."""
+    # Written such that a NaN fails the comparisons.
+    valid, reached = True, float32(0.0)
+    for a in range(cumulative.shape[3]):
+        valid &= cumulative[group, time, row, a] >= reached
+        reached = cumulative[group, time, row, a]
+    return valid and reached >= float32(0.999999)
+
+
 @kernel
 def first_invalid_table_row(cumulative: Any, states: Any, first_rows: Any, time: Any) -> Any:
     """Flat index, in shape (1 or n_agents, T, S), of a row that is not a cumulative distribution, or -1.
@@ -114,19 +125,14 @@ def first_invalid_table_row(cumulative: Any, states: Any, first_rows: Any, time:
     For a table that all agents share, all rows at time ``time`` are checked. For a table per agent, only the rows
     of the agents' current states (n_worlds, n_agents) are, counted from ``first_rows`` (n_worlds,).
     """
-    n_tables, n_times, n_states, n_actions = cumulative.shape
+    n_tables, n_times, n_states, _ = cumulative.shape
     now = time if n_times > 1 else 0
     n_worlds = states.shape[0] if n_tables > 1 else 1
     n_rows = n_tables if n_tables > 1 else n_states
     for w in range(n_worlds):
         for i in range(n_rows):
             group, state = (i, first_rows[w] + int(states[w, i])) if n_tables > 1 else (0, i)
-            # Written such that a NaN fails the comparisons.
-            valid, reached = True, float32(0.0)
-            for a in range(n_actions):
-                valid &= cumulative[group, now, state, a] >= reached
-                reached = cumulative[group, now, state, a]
-            if not (valid and reached >= float32(0.999999)):
+            if not is_cumulative(cumulative, group, now, state):
                 return (group * n_times + now) * n_states + state
     return -1
 

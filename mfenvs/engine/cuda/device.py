@@ -156,20 +156,18 @@ class CudaDevice:
         ValueError
             If it is on another CUDA device.
         """
-        if getattr(array, "__cuda_ndarray__", False):
-            return array
-        if hasattr(
-            array, "detach"
-        ):  # A tensor of torch, whose interface refuses to be asked if it has a gradient.
+        is_tensor, is_of_numba = hasattr(array, "detach"), getattr(array, "__cuda_ndarray__", False)
+        if is_tensor:  # Its interface refuses to be asked if it has a gradient.
             array = array.detach()
-            if self.is_simulated:
-                return simulated_array(array.numpy())
-            if array.device.type == "cuda" and array.device.index != self.index:
-                raise ValueError(f"{name} must be on {self.name}, got a tensor on {array.device}")
+        if self.is_simulated and (is_tensor or is_of_numba):
+            return array if is_of_numba else simulated_array(array.numpy())
         if not hasattr(array, "__cuda_array_interface__"):
             return None
         with self._cuda.gpus[self.index]:
-            return self._cuda.as_cuda_array(array)
+            number = array.device.index if is_tensor else number_of_memory(array)
+            if number not in (self.index, None):
+                raise ValueError(f"{name} must be on {self.name}, got an array on cuda:{number}")
+            return array if is_of_numba else self._cuda.as_cuda_array(array)
 
     def view(self, name: str, array: Any, shape: tuple[int, ...], kinds: str) -> Any:
         """An array on the device without a copy, or a copy of a host's array.
@@ -226,6 +224,20 @@ class CudaDevice:
                 warnings.filterwarnings("ignore", message="Grid size")
                 self._grids[kernel, blocks, threads] = self._compiled[kernel][blocks, threads]
         return self._grids[kernel, blocks, threads]
+
+
+def number_of_memory(array: Any) -> int | None:
+    """The number of the CUDA device whose memory an array is in; None if the array is empty.
+
+    The driver knows, whatever library made the array.
+    """
+    pointer, _ = array.__cuda_array_interface__["data"]
+    if not pointer:
+        return None
+    from numba.cuda.cudadrv.driver import binding, driver
+
+    attribute = binding.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    return int(driver.cuPointerGetAttribute(attribute, binding.CUdeviceptr(pointer)))
 
 
 def _threads(n_items: int, most: int) -> int:

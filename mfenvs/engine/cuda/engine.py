@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from mfenvs import checks
 from mfenvs.engine.counting import new_sums
 from mfenvs.engine.cuda.device import device_index, open_device
+from mfenvs.engine.cuda.errors import describe_error, describe_next_state
 from mfenvs.engine.cuda.kernels import (
     AGENTS_PER_SHARED_CELL,
     MAX_SHARED_CELLS,
@@ -16,7 +17,7 @@ from mfenvs.engine.cuda.kernels import (
     build_cuda_kernels,
 )
 from mfenvs.engine.cuda.on_host import EngineOnHost
-from mfenvs.engine.cuda.step_kernels import NO_ERROR, WRONG
+from mfenvs.engine.cuda.step_kernels import NO_ERROR, OF_PLACE, OF_STATE, WRONG
 from mfenvs.engine.cuda.trajectories import DeviceTrajectories
 from mfenvs.engine.diagnose import COMPILE_ERRORS, shortened
 from mfenvs.engine.engine import Engine
@@ -44,9 +45,13 @@ class CudaEngine(Engine):
     write to; the array's method ``copy_to_host()`` gives a NumPy array. Arrays of the host are copied.
     :attr:`on_host` is the same engine for those who want arrays of NumPy throughout.
 
-    A step copies nothing to the host, and so does not wait for the device. An invalid action is found there: no
-    world moves any more, and the error is raised by the next method that looks, :meth:`synchronize` or
-    :meth:`reset` or one that gives arrays of the host. The engine is then as it was before that step.
+    A step copies nothing to the host or from there, and so does not wait for the device; nor do observations,
+    masks, occupancies, and actions that are drawn at random, from a table that stays the same, or from arrays on
+    the device. Accounts are the exception: an engine that keeps them copies signal and actions in every step.
+
+    Invalid actions and probabilities are therefore found on the device: no world moves any more, and the error is
+    raised by the next method that looks, :meth:`synchronize` or :meth:`reset` or one that gives arrays of the
+    host. The engine is then as it was before that step.
 
     Parameters
     ----------
@@ -85,13 +90,21 @@ class CudaEngine(Engine):
         self._constants = device.constants(self._constants)
         self._ids = device.upload(self._world_ids)
         self._states, self._next_states = (device.zeros(shape, game.state_dtype) for _ in range(2))
-        self._counts = device.zeros((self.n_worlds, game.n_cells), np.float32)
+        # Which of the two is which changes in every step of a large world (:meth:`_advance`).
+        self._counts, self._spare = (device.zeros((self.n_worlds, game.n_cells), np.float32) for _ in range(2))
         self._signal = device.zeros((self.n_worlds, game.n_signals), np.float32)
         self._sums = device.upload(sums) if sums.size else None
         bounds = self._action_bounds if self._n_actions is None else (np.zeros(1), np.zeros(1))
         self._bounds = tuple(device.upload(np.ravel(bound)) for bound in bounds)
         self._status = device.upload(np.array(ALL_WELL))
         self._chosen: Any = None
+        """Actions of the last step."""
+        self._drawn: tuple[int, Any] = -1, None
+        """Time and probabilities, or table, of the last draw."""
+        self._kept: dict[str, Any] = {}
+        """Arrays on the device that are used in many calls, by what they hold."""
+        self._uploaded: NDArray[np.float32] | None = None
+        """A copy of the table that was last copied to the device."""
 
     @property
     def device(self) -> str:
@@ -114,6 +127,12 @@ class CudaEngine(Engine):
     def copied_to_host(self, array: Any) -> NDArray[Any]:
         """A copy of an array on the device as one of NumPy; the device is waited for."""
         return self._device.download(array) if array.size else np.zeros(array.shape, array.dtype)
+
+    def kept_array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array on the device for results that are used up at once: made once for each name."""
+        if name not in self._kept:
+            self._kept[name] = self._device.empty(shape, dtype)
+        return self._kept[name]
 
     @property
     def signal(self) -> Any:
@@ -185,9 +204,13 @@ class CudaEngine(Engine):
             self._last_actions = self._device.download(chosen)
         self._chosen = chosen
         before, after = self._states, self._next_states
-        when = self.time, self._seed, self._episode
-        self._advance(before, chosen, after, rewards, self._counts, self._sums, self._signal, self._ids, *when)
-        self._states, self._next_states = after, before
+        counts, spare = self._counts, self._spare
+        if self._sums is None and not self._is_one_block:
+            # The spare counts are zeros, and the others will be.
+            counts, spare = spare, counts
+        moved = before, chosen, after, rewards, counts, self._sums, spare, self._signal, self._ids
+        self._advance(*moved, self.time, self._seed, self._episode)
+        self._states, self._next_states, self._counts, self._spare = after, before, counts, spare
         if self._returns is not None:
             factor = self.game.discount**self.time
             added = self._returns, rewards, factor, self._status
@@ -214,22 +237,10 @@ class CudaEngine(Engine):
         if n_vain % 2:
             self._states, self._next_states = self._next_states, self._states
         self.time, self.is_playing, self._last_actions = time, time < self.game.horizon, None
-        if wrong < self._n_rows:
-            got = divmod(wrong, self.game.n_agents)
-            value = f", got {self._device.download(self._chosen)[got]}" if n_vain == 1 else ""
-            allowed = f"in {self.game.action_space}"
-            if self._n_actions is not None:
-                allowed = f"in [0, {self._n_actions - 1}]"
-            raise ValueError(
-                f"actions[{got[0]}, {got[1]}] at time {time} must be {allowed}{value or ', which it was not'}"
-            )
-        world, agent = divmod(wrong % self._n_rows, self.game.n_agents)
-        if wrong < 2 * self._n_rows:
-            self._refuse_next_state((world, agent), time)
-        raise ValueError(
-            f"place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}] for all agents, which"
-            f" it is not for agent {agent} of world {world} at time {time}"
-        )
+        actions = self._chosen if n_vain == 1 else None
+        drawn, rows = self._drawn
+        seen = actions, rows if drawn == time else None, self._device.download
+        raise ValueError(describe_error(self.game, self.n_worlds, wrong, time, *seen))
 
     def observe(self, out: Any = None) -> Any:
         """Every agent's observation now, (n_worlds, n_agents, n_features), on the device; written to ``out``."""
@@ -246,10 +257,7 @@ class CudaEngine(Engine):
             raise TypeError(f"action_masks() needs discrete actions, got {self.game.action_space}")
         shape = *self._shape, self._n_actions
         out = self._buffer("out", out, shape, np.bool_)
-        if self._programs.masks is None:
-            self._device.copy(np.ones(shape, np.bool_), onto=out)
-        else:
-            self._launch(self._programs.masks, self.game.n_agents, out, *self._public())
+        self._launch(self._programs.masks, self.game.n_agents, out, *self._public())
         return out
 
     def accounts(self) -> NDArray[np.float64]:
@@ -290,6 +298,8 @@ class CudaEngine(Engine):
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot of an engine, also one of the CPU; as :meth:`mfenvs.Engine.restore`."""
         found = checked_snapshot(snapshot, self.game, self.n_worlds)
+        if found.episode >= 0 and self._programs.count_places is not None:
+            self._check_places(found)
         if found.returns is None and self._returns is not None and found.time:
             raise ValueError("snapshot.returns must be given, since this engine keeps returns, got None")
         device = self._device
@@ -304,39 +314,58 @@ class CudaEngine(Engine):
         self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
 
+    def _check_places(self, snapshot: Snapshot) -> None:
+        """Raise a ValueError if an agent of a snapshot is in no place: every state of a game has one."""
+        device, status = self._device, self._device.upload(np.array(ALL_WELL))
+        counted = device.zeros((self.n_worlds, self.game.n_places), np.float32)
+        states = device.upload(snapshot.states)
+        self._launch(self._programs.count_places, self.game.n_agents, counted, states, snapshot.time, status)
+        wrong = int(device.download(status)[WRONG])
+        if wrong != NO_ERROR:
+            world, agent = divmod(wrong - OF_PLACE * snapshot.states.size, self.game.n_agents)
+            raise ValueError(
+                f"snapshot.states: place of {type(self.game).__name__} must be in [0, {self.game.n_places - 1}]"
+                f" for all agents, which it is not for agent {agent} in state {snapshot.states[world, agent]} of"
+                f" world {world}"
+            )
+
     def draw_actions(self, probabilities: Any) -> Any:
         """Draw every agent's action from given probabilities, (n_worlds, n_agents, n_actions); on the device.
 
-        As :meth:`mfenvs.Engine.draw_actions`. It waits for the device, to check the probabilities.
+        As :meth:`mfenvs.Engine.draw_actions`. Probabilities that are on the device are not copied. They are
+        checked there: see the class.
         """
-        if self._programs.draw is None or self._n_actions is None:
+        if self._n_actions is None:
             raise TypeError(f"draw_actions() needs discrete actions, got {self.game.action_space}")
         self._check_playing("draw_actions")
-        self.synchronize()
-        laws = self._device.view("probabilities", probabilities, (*self._shape, self._n_actions), FLOATS)
+        return self._draw(
+            self._device.view("probabilities", probabilities, (*self._shape, self._n_actions), FLOATS)
+        )
+
+    def _draw(self, laws: Any) -> Any:
+        """Draw actions from probabilities on the device, (n_worlds, n_agents, n_actions) or (1, 1, n_actions)."""
         actions = self._device.empty(self._shape, np.int32)
+        self._drawn = self.time, laws
         when = self.time, self._seed, self._episode, self._ids
         self._launch(self._programs.draw, self.game.n_agents, laws, actions, *when, self._status)
-        wrong = self._found()
-        if wrong >= 0:
-            world, agent = divmod(wrong, self.game.n_agents)
-            raise ValueError(
-                f"probabilities[{world}, {agent}] must be non-negative and sum to 1, got"
-                f" {self._device.download(laws)[world, agent].tolist()}"
-            )
         return actions
 
     def random_actions(self) -> Any:
         """Draw every agent's action uniformly, on the device; as :meth:`mfenvs.Engine.random_actions`."""
-        if self._n_actions is not None and self._programs.masks is not None:
-            self._check_playing("random_actions")
-            return self.draw_actions(self._uniform_over(self._device.download(self.action_masks())))
-        if self._n_actions is not None:
-            return self.draw_actions(np.full((*self._shape, self._n_actions), 1.0 / self._n_actions, np.float32))
-        assert self._programs.draw_box is not None
         self._check_playing("random_actions")
+        kept, device = self._kept, self._device
+        if self._n_actions is not None and self.game.rules.allowed is None:
+            if "law" not in kept:
+                kept["law"] = device.upload(np.full((1, 1, self._n_actions), 1.0 / self._n_actions, np.float32))
+            return self._draw(kept["law"])
+        if self._n_actions is not None:
+            shape = *self._shape, self._n_actions
+            masks, laws = self.kept_array("masks", shape, np.bool_), self.kept_array("laws", shape, np.float32)
+            self._launch(self._programs.masks, self.game.n_agents, masks, *self._public())
+            self._launch(self._programs.uniform_laws, self.game.n_agents, masks, laws)
+            return self._draw(laws)
         low, high = self._bounds
-        actions = self._device.empty((*self._shape, low.size), np.float32)
+        actions = device.empty((*self._shape, low.size), np.float32)
         when = self.time, self._seed, self._episode, self._ids
         self._launch(self._programs.draw_box, self.game.n_agents, low, high, actions, *when)
         return actions.reshape(self._action_shape)
@@ -344,51 +373,49 @@ class CudaEngine(Engine):
     def sample_actions(self, policy: Any, actions: Any = None) -> Any:
         """Draw every agent's action from a cumulated table; as :meth:`mfenvs.Engine.sample_actions`.
 
-        The table is copied to the device by every call: :meth:`rollout` plays whole episodes without that.
+        A table of the host is copied to the device when it differs from that of the call before; one that is on
+        the device, float32, is not copied. Its rows are checked on the device: see the class.
         """
         self._finite_game("sample_actions")
         self._check_playing("sample_actions")
-        cumulated = self._table(policy)
+        table = self._table_on_device(policy)
         if actions is None:
             actions = self._device.empty(self._shape, np.int32)
         else:
             actions = self._buffer("actions", actions, self._shape, *self._action_dtypes)
-        now = cumulated[:, self.time if cumulated.shape[1] > 1 else 0]
-        # Written such that a NaN fails the comparisons.
-        is_law = (np.diff(now, axis=-1, prepend=0.0) >= 0.0).all(axis=-1) & (now[..., -1] >= 0.999999)
-        if not is_law.all():
-            group, state = (int(i) for i in np.argwhere(~is_law)[0])
-            raise ValueError(
-                f"policy[{group}, {self.time}, {state}] must be a cumulated law (rising from 0 to at least 1, as"
-                f" mfenvs.game.cumulative makes it), got {now[group, state].tolist()}"
-            )
-        plan = self._nobody_deviates(self.n_worlds)
+        self._drawn = self.time, table
+        is_shared = table.shape[0] == 1
+        n_worlds, n_items = (1, table.shape[2]) if is_shared else self._shape
+        checked = table, self._states, self._signal, self.time, self._status
+        self._launch_for(self._programs.check_table, n_worlds, n_items, *checked)
+        if "nobody" not in self._kept:
+            self._kept["nobody"] = self._device.upload(np.full(self.n_worlds, -1))
+            self._kept["no deviations"] = self._device.zeros((1, 1, 1, 1), np.float32)
+        nobody = self._kept["nobody"], self._kept["no deviations"]
         when = self.time, self._seed, self._episode, self._ids
-        assert self._programs.act is not None
-        table = self._device.upload(cumulated)
-        drawn = table, *plan, self._states, actions, self._signal, *when
+        drawn = table, *nobody, self._states, actions, self._signal, *when
         self._launch(self._programs.act, self.game.n_agents, *drawn)
         return actions
 
-    def rollout(
-        self,
-        policy: Any,
-        *,
-        seed: int,
-        episode: int = 0,
-        world_ids: Sequence[int] | NDArray[Any] | None = None,
-        deviators: Sequence[int] | NDArray[Any] | None = None,
-        deviations: ArrayLike | None = None,
-        starts: ArrayLike | None = None,
-    ) -> Trajectories:
+    def _table_on_device(self, policy: Any) -> Any:
+        """A cumulated table of policies on the device, whose shape and kind are checked."""
+        borrowed = self._device.borrow("policy", policy)
+        if borrowed is not None:
+            n_groups = self.game.n_agents if len(borrowed.shape) == 4 and borrowed.shape[0] > 1 else 1
+            return self._buffer("policy", borrowed, (n_groups, *self._policy_shape), np.float32)
+        table = self._table(policy)
+        if self._uploaded is None or not np.array_equal(self._uploaded, table):
+            self._uploaded, self._kept["table"] = table.copy(), self._device.upload(table)
+        return self._kept["table"]
+
+    def rollout(self, policy: Any, **given: Any) -> Trajectories:
         """Play one whole episode by tabular policies in every world; as :meth:`mfenvs.Engine.rollout`.
 
         Returns
         -------
         States, actions, rewards and counts of the episodes, copied to the host when they have ended.
         """
-        given = policy, seed, episode, world_ids, deviators, deviations, starts
-        run = self._play(*given).on_host()
+        run = self.rollout_on_device(policy, **given).on_host()
         self._finite_game("rollout").check_states(run.states)
         return run
 
@@ -412,19 +439,6 @@ class CudaEngine(Engine):
         -------
         States, actions, rewards and counts of the episodes, on the device.
         """
-        return self._play(policy, seed, episode, world_ids, deviators, deviations, starts)
-
-    def _play(
-        self,
-        policy: Any,
-        seed: int,
-        episode: int,
-        world_ids: Sequence[int] | NDArray[Any] | None,
-        deviators: Sequence[int] | NDArray[Any] | None,
-        deviations: ArrayLike | None,
-        starts: ArrayLike | None,
-    ) -> DeviceTrajectories:
-        """Play one whole episode on the device."""
         game, device = self._finite_game("rollout"), self._device
         if self._episode >= 0:
             self.synchronize()
@@ -435,7 +449,7 @@ class CudaEngine(Engine):
         states = device.empty((horizon + 1, n_worlds, n), game.state_dtype)
         actions = device.empty((horizon, n_worlds, n), index_dtype(game.n_actions))
         rewards = device.empty((horizon, n_worlds, n), np.float32)
-        counts = device.empty((horizon, n_worlds, game.n_cells), np.float32)
+        counts = device.empty((horizon + 1, n_worlds, game.n_cells), np.float32)
         signal = device.zeros((n_worlds, game.n_signals), np.float32)
         sums = None if self._sums is None else device.zeros((n_worlds, game.n_cells), np.float64)
         public_states = None if game.public_chain is None else device.empty((horizon, n_worlds), np.int32)
@@ -451,19 +465,15 @@ class CudaEngine(Engine):
                 self._launch_for(self._programs.read_public_states, 1, n_worlds, signal, public_states[h])
             chosen = table, *deviating, states[h], actions[h], signal, h, *when, ids
             self._launch_for(self._programs.act, n_worlds, n, *chosen)
-            moved = states[h], actions[h], states[h + 1], rewards[h], counts[h], sums, signal, ids
+            moved = states[h], actions[h], states[h + 1], rewards[h], counts[h], sums, counts[h + 1], signal, ids
             self._advance(*moved, h, *when)
         wrong = self._found()
         if wrong >= 0:
-            self._refuse_next_state(divmod(wrong - n_worlds * n, n), None)
+            raise ValueError(describe_next_state(game, *divmod(wrong - OF_STATE * n_worlds * n, n), None))
 
         return DeviceTrajectories(
-            states, actions, rewards, counts, game.discount, public_states, download=self.copied_to_host
+            states, actions, rewards, counts[:horizon], game.discount, public_states, download=self.copied_to_host
         )
-
-    @property
-    def _n_rows(self) -> int:
-        return self.n_worlds * self.game.n_agents
 
     def _launch(self, kernel: Any, n_items: int, *arguments: Any) -> None:
         """Launch a kernel on all worlds of the engine."""
@@ -500,38 +510,48 @@ class CudaEngine(Engine):
         rewards: Any,
         counts: Any,
         sums: Any,
+        spare: Any,
         signal: Any,
         ids: Any,
         time: int,
         seed: int,
         episode: int,
     ) -> None:
-        """Take worlds through one step: count, aggregate, step every agent, publish."""
+        """Take worlds through one step: count, aggregate, step every agent, publish.
+
+        In large worlds without weights ``counts`` must hold zeros, and so does ``spare`` afterwards.
+        """
         programs, n_worlds, game = self._programs, len(ids), self.game
-        launch, status = self._launch_for, self._status
-        added = counts if sums is None else sums
-        if game.n_agents <= MOST_AGENTS_OF_BLOCK:
+        launch, status, added = self._launch_for, self._status, counts if sums is None else sums
+        arrays = (
+            states,
+            actions,
+            after,
+            rewards,
+            *self._bounds,
+            self._agents,
+            self._constants,
+            counts,
+            added,
+            spare,
+        )
+        given = *arrays, signal, ids, time, seed, episode, status
+        if self._is_one_block:
             launch(programs.check, n_worlds, game.n_agents, actions, *self._bounds, time, status)
-            given = states, actions, after, rewards, *self._bounds, self._agents, self._constants, counts, added
-            moved = *given, signal, ids, time, seed, episode, status
-            launch(programs.step, n_worlds, game.n_agents, *moved, by_world=True)
+            launch(programs.step, n_worlds, game.n_agents, *given, by_world=True)
             return
-        launch(programs.clear, n_worlds, game.n_cells, added)
-        counted = states, actions, *self._bounds, self._agents, self._constants, counts, added, signal
-        launch(programs.count, n_worlds, game.n_agents, *counted, time, status)
-        if sums is not None and programs.round_sums is not None:
-            launch(programs.round_sums, n_worlds, game.n_cells, sums, counts)
-        if programs.aggregate is not None:
-            launch(programs.aggregate, 1, n_worlds, counts, signal, self._constants, time, game.n_agents, status)
-        moved = states, actions, after, rewards, self._agents, self._constants, counts, signal
-        launch(programs.advance, n_worlds, game.n_agents, *moved, ids, time, seed, episode, status)
+        launch(programs.count, n_worlds, game.n_agents, *given)
+        if programs.settle is not None:
+            launch(programs.settle, n_worlds, game.n_cells, *given, by_world=True)
+        launch(programs.advance, n_worlds, game.n_agents, *given)
         if programs.publish is not None:
             news = signal, self._constants, ids, time + 1, seed, episode, status
             launch(programs.publish, 1, n_worlds, *news)
 
-    def _nobody_deviates(self, n_worlds: int) -> tuple[Any, Any]:
-        """Arguments of the kernel ``act`` that say that no agent deviates."""
-        return self._device.upload(np.full(n_worlds, -1)), self._device.zeros((1, 1, 1, 1), np.float32)
+    @property
+    def _is_one_block(self) -> bool:
+        """Whether each world is stepped by one block of threads."""
+        return self.game.n_agents <= MOST_AGENTS_OF_BLOCK
 
     def _public(self) -> tuple[Any, ...]:
         elapsed = np.float32(self.time / self.game.horizon)
@@ -544,15 +564,6 @@ class CudaEngine(Engine):
             return -1
         self._device.copy(np.array(ALL_WELL), onto=self._status)
         return wrong
-
-    def _refuse_next_state(self, whose: tuple[int, int], time: int | None) -> None:
-        """Raise the error that an agent (world, agent) is led to a state that does not exist."""
-        world, agent = whose
-        when, game = "" if time is None else f" at time {time}", self._finite_game("step")
-        raise ValueError(
-            f"the rules of {type(game).__name__} must return states in [0, {game.n_states - 1}], which they do not"
-            f" for agent {agent} of world {world}{when} (debug=True on the CPU names the rule)"
-        )
 
     def _buffer(self, name: str, array: Any, shape: tuple[int, ...], *dtypes: Any) -> Any:
         """An array on the device for kernels to write to: the caller's, which is checked, or a new one."""

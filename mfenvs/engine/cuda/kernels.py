@@ -15,27 +15,30 @@ from typing import Any
 from numba import cuda, float32, int32
 
 from mfenvs.checks import is_row
-from mfenvs.engine.acting import ROW_TOLERANCE, draw_from_row, first_row_rule, sample_rule
+from mfenvs.engine.acting import ROW_TOLERANCE, draw_from_row, first_row_rule, is_cumulative, sample_rule
 from mfenvs.engine.cpu import store_rule
 from mfenvs.engine.cuda.step_kernels import (
     NO_ERROR,
+    OF_LAW,
+    OF_PLACE,
+    OF_TABLE,
     WRONG,
     Kernel,
     advance_function,
     advance_kernel,
-    aggregate_kernel,
     check_kernel,
     count_function,
     count_kernel,
+    has_weights,
     note_error,
     publish_kernel,
-    round_sums,
+    settle_kernel,
     step_kernel,
 )
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import ACT, START, agent_key, step_key, uniform
 from mfenvs.game import Rules
-from mfenvs.rules import Public
+from mfenvs.rules import Public, rule
 
 MAX_SHARED_CELLS = 4096
 """Largest number of cells that a block of threads counts in its shared memory (32 KB in double precision)."""
@@ -55,17 +58,21 @@ class CudaKernels:
     step: Kernel
     """Kernel of a whole step of small worlds, in the place of the next ones up to ``publish``."""
     count: Kernel
-    round_sums: Kernel | None
-    """Kernel that copies sums of weights to the counts; None if the game has no weights."""
-    aggregate: Kernel | None
+    settle: Kernel | None
+    """Kernel that completes the counts, and computes the public quantities; None if there is nothing to do."""
     advance: Kernel
     publish: Kernel | None
     observe: Kernel
     masks: Kernel | None
+    """Kernel that writes action masks; None if actions are not discrete."""
+    check_table: Kernel | None
+    """Kernel that checks the rows of a table before ``act``; None if actions are not discrete."""
     act: Kernel | None
     """Kernel that draws actions from tabular policies; None if actions are not discrete."""
     draw: Kernel | None
     """Kernel that draws actions from probabilities; None if actions are not discrete."""
+    uniform_laws: Kernel
+    """Kernel that makes equal probabilities of action masks."""
     draw_box: Kernel | None
     """Kernel that draws actions uniformly from a box; None if actions are discrete."""
     count_places: Kernel | None
@@ -93,14 +100,15 @@ def build_cuda_kernels(rules: Rules, layout: Layout, in_blocks: bool) -> CudaKer
         check=check_kernel(layout),
         step=step_kernel(rules, count, advance),
         count=count_kernel(count),
-        round_sums=None if rules.weight is None and rules.count is None else round_sums,
-        aggregate=None if rules.aggregate is None else aggregate_kernel(rules.aggregate),
-        advance=advance_kernel(advance),
+        settle=settle_kernel(rules),
+        advance=advance_kernel(advance, clears=not has_weights(rules)),
         publish=None if rules.publish is None else publish_kernel(rules.publish),
         observe=_observe_kernel(rules.observe),
-        masks=None if rules.allowed is None else _masks_kernel(rules.allowed),
+        masks=_masks_kernel(rules.allowed or _allow_all) if is_discrete else None,
+        check_table=_check_table_kernel(layout.states_of_chain) if is_discrete else None,
         act=None if layout.n_actions is None else _act_kernel(layout.n_actions, layout.states_of_chain),
         draw=draw if is_discrete else None,
+        uniform_laws=uniform_laws,
         draw_box=None if is_discrete else draw_box,
         count_places=None if rules.place is None else _count_places_kernel(rules.place),
         divide=divide,
@@ -150,6 +158,12 @@ def _observe_kernel(observe: Callable[..., Any]) -> Kernel:
     return observe_all
 
 
+@rule
+def _allow_all(action: Any, state: Any, agent: Any, public: Any) -> Any:
+    """Stand for the rule ``allowed`` in a game without one."""
+    return True
+
+
 def _masks_kernel(allowed: Callable[..., Any]) -> Kernel:
     def masks(out: Any, states: Any, agents: Any, constants: Any, signal: Any, time: Any, elapsed: Any) -> None:
         """Write the action masks, by the rule ``allowed``, into ``out`` (n_worlds, N, A)."""
@@ -160,6 +174,29 @@ def _masks_kernel(allowed: Callable[..., Any]) -> Kernel:
                     out[w, i, action] = allowed(action, states[w, i], agents[i], public)
 
     return masks
+
+
+def _check_table_kernel(states_of_chain: int | None) -> Kernel:
+    first_row = first_row_rule(states_of_chain)
+
+    def check_table(cumulative: Any, states: Any, signal: Any, time: Any, status: Any) -> None:
+        """Check the rows of policies (1 or N, T, S, A) from which actions are drawn now.
+
+        Of a table that all agents share all rows of this time are checked, and the worlds do not matter.
+        """
+        n_tables, n_times, n_rows, _ = cumulative.shape
+        n_worlds, n_agents = states.shape
+        now = time if n_times > 1 else 0
+        is_shared = n_tables == 1
+        for w in range(cuda.blockIdx.y, 1 if is_shared else n_worlds, cuda.gridDim.y):
+            first = first_row(signal[w])
+            for i in range(cuda.grid(1), n_rows if is_shared else n_agents, cuda.gridsize(1)):
+                group, row = (0, i) if is_shared else (i, first + int32(states[w, i]))
+                if not is_cumulative(cumulative, group, now, row):
+                    index = (group * n_times + now) * n_rows + row
+                    note_error(status, time, OF_TABLE * n_worlds * n_agents + index)
+
+    return check_table
 
 
 def _act_kernel(n_actions: int, states_of_chain: int | None) -> Kernel:
@@ -195,16 +232,36 @@ def _act_kernel(n_actions: int, states_of_chain: int | None) -> Kernel:
 def draw(
     probabilities: Any, actions: Any, time: Any, seed: Any, episode: Any, world_ids: Any, status: Any
 ) -> None:
-    """Draw every agent's action from its own distribution, ``probabilities`` (n_worlds, N, A)."""
-    n_worlds, n_agents, _ = probabilities.shape
+    """Draw every agent's action from its own distribution, or from one for all.
+
+    ``probabilities`` have shape (n_worlds, N, A) or (1, 1, A), ``actions`` (n_worlds, N).
+    """
+    n_worlds, n_agents = actions.shape
+    is_shared = probabilities.shape[0] < n_worlds or probabilities.shape[1] < n_agents
     for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
         key = step_key(seed, world_ids[w], episode, time, ACT)
         for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
-            law = probabilities[w, i]
+            law = probabilities[0, 0] if is_shared else probabilities[w, i]
             if is_row(law, ROW_TOLERANCE, 0.0):
                 actions[w, i] = draw_from_row(law, uniform(agent_key(key, i), 0))
             else:
-                note_error(status, time, w * n_agents + i)
+                # An action that exists, since kernels that follow may look at it.
+                actions[w, i] = 0
+                note_error(status, time, (OF_LAW * n_worlds + w) * n_agents + i)
+
+
+def uniform_laws(masks: Any, laws: Any) -> None:
+    """Write equal probabilities of the actions that masks (n_worlds, N, A) allow, or of all if they allow none."""
+    n_worlds, n_agents, n_actions = masks.shape
+    for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
+        for i in range(cuda.grid(1), n_agents, cuda.gridsize(1)):
+            n_allowed = 0
+            for action in range(n_actions):
+                if masks[w, i, action]:
+                    n_allowed += 1
+            each = float32(1.0 / (n_allowed if n_allowed > 0 else n_actions))
+            for action in range(n_actions):
+                laws[w, i, action] = each if n_allowed == 0 or masks[w, i, action] else float32(0.0)
 
 
 def draw_box(low: Any, high: Any, actions: Any, time: Any, seed: Any, episode: Any, world_ids: Any) -> None:
@@ -226,7 +283,7 @@ def _count_places_kernel(place: Callable[..., Any]) -> Kernel:
                 if where >= 0 and where < out.shape[1]:
                     cuda.atomic.add(out, (w, where), float32(1.0))
                 else:
-                    note_error(status, time, (2 * n_worlds + w) * n_agents + i)
+                    note_error(status, time, (OF_PLACE * n_worlds + w) * n_agents + i)
 
     return count_places
 

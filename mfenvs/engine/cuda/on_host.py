@@ -53,13 +53,18 @@ class EngineOnHost:
 
     def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step; as :meth:`mfenvs.Engine.step`, errors included."""
-        found = self.on_device.step(actions)
-        self.on_device.synchronize()
+        engine = self.on_device
+        found = engine.step(
+            actions, engine.kept_array("rewards", (engine.n_worlds, engine.game.n_agents), np.float32)
+        )
+        engine.synchronize()
         return self._copied(found, rewards)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Every agent's observation now; as :meth:`mfenvs.Engine.observe`."""
-        return self._copied(self.on_device.observe(), out)
+        engine = self.on_device
+        shape = engine.n_worlds, engine.game.n_agents, engine.game.n_features
+        return self._copied(engine.observe(engine.kept_array("observations", shape, np.float32)), out)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks of all agents now; as :meth:`mfenvs.Engine.action_masks`."""
@@ -73,7 +78,7 @@ class EngineOnHost:
 
     def draw_actions(self, probabilities: ArrayLike) -> NDArray[np.int32]:
         """Draw every agent's action from given probabilities; as :meth:`mfenvs.Engine.draw_actions`."""
-        return self._copied(self.on_device.draw_actions(probabilities))
+        return self._drawn(self.on_device.draw_actions(probabilities))
 
     def random_actions(self) -> NDArray[Any]:
         """Draw every agent's action uniformly; as :meth:`mfenvs.Engine.random_actions`."""
@@ -81,7 +86,12 @@ class EngineOnHost:
 
     def sample_actions(self, policy: ArrayLike) -> NDArray[np.int32]:
         """Draw every agent's action from a cumulated table; as :meth:`mfenvs.Engine.sample_actions`."""
-        return self._copied(self.on_device.sample_actions(policy))
+        return self._drawn(self.on_device.sample_actions(policy))
+
+    def _drawn(self, actions: Any) -> NDArray[np.int32]:
+        """A copy of actions that were drawn from what a caller gave; the caller's errors are raised."""
+        self.on_device.synchronize()
+        return self._copied(actions)
 
     def _copied(self, array: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """A copy of an array on the device, written to ``out`` if given."""

@@ -1,8 +1,9 @@
 """Kernels of a step on a CUDA device: check, count, aggregate, step every agent, publish.
 
 The parts of a step wait for each other: agents are counted before they move. Blocks can wait for each other only
-by the end of a launch, so that a step of a large world is a launch for each part. A small world is stepped by one
-block, whose threads can wait within a launch: a step is two launches then.
+by the end of a launch, so that a step of a large world is a launch for each part: count and advance, between them
+settle in games with weights or a rule ``aggregate``, and at last publish in games with this rule. A small world is
+stepped by one block, whose threads can wait within a launch: a step is two launches then.
 
 Nothing is copied to the host in a step, and so errors are kept on the device. ``status`` holds the smallest flat
 index of an agent with an error, or :data:`NO_ERROR`, and the time of the step. As soon as it holds an error all
@@ -10,7 +11,7 @@ later steps do nothing, until the host looks: the states before the wrong step a
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import cuda, float32, float64, int32
 
@@ -25,8 +26,13 @@ from mfenvs.rules import World
 NO_ERROR = 2**62
 """What ``status[WRONG]`` holds as long as there was no error."""
 WRONG, TIME = 0, 1
-"""Entries of ``status``: flat index of an agent (plus the number of all agents if its next state does not exist,
-or twice that number if its place does not), and time of the step, which is -1 as long as there was no error."""
+"""Entries of ``status``: what is wrong, and time of the step, which is -1 as long as there was no error.
+
+What is wrong is said by the flat index of an agent, plus the number of all agents times the kind of error; in the
+kind ``OF_TABLE`` it is not the index of an agent, but of a row of a policy's table."""
+OF_ACTION, OF_STATE, OF_PLACE, OF_LAW, OF_TABLE = range(5)
+"""Kinds of errors: an action that is out of range, a next state or a place that does not exist, probabilities of
+actions that are none, and a row of a table that is not a cumulative distribution."""
 
 Kernel = Callable[..., None]
 
@@ -86,46 +92,127 @@ def _valid(n_actions: int | None) -> Callable[..., Any]:
     return is_in_box  # type: ignore[no-any-return]
 
 
-def count_function(rules: Rules, layout: Layout, in_blocks: bool) -> Callable[..., Any]:
-    """Make the function by which a thread checks and counts every ``stride``-th agent of a world from ``first``.
+class StepArguments(NamedTuple):
+    """What the kernels of a step are given, in the order in which they take it (:func:`_kernel`)."""
 
-    All threads of a block must call it. ``sums`` (n_worlds, n_cells) must be zero. It is the counts themselves, or
-    in a game with weights an array in double precision: sums of many weights in single precision would be rounded
-    in every addition.
-    """
-    tally, is_valid, n_cells = _tally(rules), _valid(layout.n_actions), layout.n_cells
-    in_sums = float64 if rules.weight is not None or rules.count is not None else int32
+    states: Any
+    """Local states, shape (n_worlds, N)."""
+    actions: Any
+    """Actions, shape (n_worlds, N) or (n_worlds, N, K)."""
+    next_states: Any
+    """Where the next local states are written, shape (n_worlds, N)."""
+    rewards: Any
+    """Where the rewards are written, shape (n_worlds, N)."""
+    low: Any
+    """Lower bounds of a Box of actions, shape (K,)."""
+    high: Any
+    """Upper bounds of a Box of actions, shape (K,)."""
+    agents: Any
+    """Parameters of the agents, shape (N,)."""
+    constants: Any
+    """The game's ``constants``."""
+    counts: Any
+    """Weight of all agents in each cell, shape (n_worlds, n_cells)."""
+    sums: Any
+    """Where agents are counted, shape (n_worlds, n_cells), which must hold zeros: the counts themselves, or in a
+    game with weights an array in double precision: sums of many weights in single precision would be rounded in
+    every addition."""
+    spare: Any
+    """The array that will hold the next step's counts, shape (n_worlds, n_cells)."""
+    signal: Any
+    """The public signal, shape (n_worlds, n_signals)."""
+    world_ids: Any
+    """Ids of the worlds, shape (n_worlds,)."""
+    time: Any
+    """Time of the step."""
+    seed: Any
+    """Random seed."""
+    episode: Any
+    """Number of the episode."""
+    status: Any
+    """Whether there was an error (:data:`WRONG`, :data:`TIME`)."""
+    per_other: Any
+    """1 / (N - 1)."""
+    per_agent: Any
+    """1 / N."""
 
-    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
-    def count_into_block(
-        w: Any,
-        first: Any,
-        stride: Any,
+
+def _kernel(name: str, body: Callable[..., Any]) -> Kernel:
+    """Make a kernel of a step from a function of :class:`StepArguments`, which all its threads call."""
+
+    def kernel(
         states: Any,
         actions: Any,
+        next_states: Any,
+        rewards: Any,
         low: Any,
         high: Any,
         agents: Any,
         constants: Any,
         counts: Any,
         sums: Any,
+        spare: Any,
         signal: Any,
+        world_ids: Any,
         time: Any,
+        seed: Any,
+        episode: Any,
         status: Any,
     ) -> None:
-        """Count in the shared memory of the block first, and add that to the world's counts."""
-        here = cuda.shared.array(n_cells, in_sums)
         n_agents = states.shape[1]
         per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
+        # fmt: off
+        body(StepArguments(
+            states, actions, next_states, rewards, low, high, agents, constants, counts, sums, spare,
+            signal, world_ids, time, seed, episode, status, per_other, per_agent,
+        ))
+        # fmt: on
+
+    kernel.__name__ = kernel.__qualname__ = name
+    return kernel
+
+
+@cuda.jit(device=True)  # type: ignore[untyped-decorator]
+def _world(given: Any, w: Any, own_cell: Any, own_weight: Any) -> Any:
+    """World ``w`` as the rules of an agent see it, who is counted in ``own_cell`` with this weight."""
+    counts, signal = given.counts[w], given.signal[w]
+    return World(
+        counts, signal, given.constants, given.time, own_cell, own_weight, given.per_other, given.per_agent
+    )
+
+
+def has_weights(rules: Rules) -> bool:
+    """Whether agents are counted with weights, which are added up in double precision."""
+    return rules.weight is not None or rules.count is not None
+
+
+def count_function(rules: Rules, layout: Layout, in_blocks: bool) -> Callable[..., Any]:
+    """Make the function by which a thread checks and counts every ``stride``-th agent of a world from ``first``.
+
+    All threads of a block must call it.
+    """
+    tally, is_valid, n_cells = _tally(rules), _valid(layout.n_actions), layout.n_cells
+    in_sums = float64 if has_weights(rules) else int32
+
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def count_into(sums: Any, given: Any, w: Any, first: Any, stride: Any) -> None:
+        """Add every agent whose action is valid to ``sums``, (n_cells,)."""
+        n_agents = given.states.shape[1]
+        world = _world(given, w, -1, float32(0.0))
+        for i in range(first, n_agents, stride):
+            if is_valid(given.actions[w, i], given.low, given.high):
+                tally(sums, given.states[w, i], given.actions[w, i], given.agents[i], world)
+            else:
+                note_error(given.status, given.time, w * n_agents + i)
+
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def count_in_block(given: Any, w: Any, first: Any, stride: Any) -> None:
+        """Count in the shared memory of the block first, and add that to the world's counts."""
+        here, sums = cuda.shared.array(n_cells, in_sums), given.sums
         for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
             here[c] = 0
         cuda.syncthreads()
-        world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
-        for i in range(first, n_agents, stride):
-            if is_valid(actions[w, i], low, high):
-                tally(here, states[w, i], actions[w, i], agents[i], world)
-            else:
-                note_error(status, time, w * n_agents + i)
+        count_into(here, given, w, first, stride)
         cuda.syncthreads()
         for c in range(cuda.threadIdx.x, n_cells, cuda.blockDim.x):
             if here[c] != 0:
@@ -134,59 +221,23 @@ def count_function(rules: Rules, layout: Layout, in_blocks: bool) -> Callable[..
         cuda.syncthreads()
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
-    def count_into_world(
-        w: Any,
-        first: Any,
-        stride: Any,
-        states: Any,
-        actions: Any,
-        low: Any,
-        high: Any,
-        agents: Any,
-        constants: Any,
-        counts: Any,
-        sums: Any,
-        signal: Any,
-        time: Any,
-        status: Any,
-    ) -> None:
+    def count_in_world(given: Any, w: Any, first: Any, stride: Any) -> None:
         """Add every agent to the world's counts at once: for few agents, or too many cells for shared memory."""
-        n_agents = states.shape[1]
-        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
-        world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
-        for i in range(first, n_agents, stride):
-            if is_valid(actions[w, i], low, high):
-                tally(sums[w], states[w, i], actions[w, i], agents[i], world)
-            else:
-                note_error(status, time, w * n_agents + i)
+        count_into(given.sums[w], given, w, first, stride)
 
-    return count_into_block if in_blocks else count_into_world  # type: ignore[no-any-return]
+    return count_in_block if in_blocks else count_in_world  # type: ignore[no-any-return]
 
 
 def count_kernel(count: Callable[..., Any]) -> Kernel:
     """Make the kernel that checks all actions and counts all agents of worlds of any size."""
 
-    def count_all(
-        states: Any,
-        actions: Any,
-        low: Any,
-        high: Any,
-        agents: Any,
-        constants: Any,
-        counts: Any,
-        sums: Any,
-        signal: Any,
-        time: Any,
-        status: Any,
-    ) -> None:
-        """Check all actions and count all agents."""
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def count_all(given: Any) -> None:
         first, stride = cuda.grid(1), cuda.gridsize(1)
-        for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
-            count(
-                w, first, stride, states, actions, low, high, agents, constants, counts, sums, signal, time, status
-            )
+        for w in range(cuda.blockIdx.y, given.states.shape[0], cuda.gridDim.y):
+            count(given, w, first, stride)
 
-    return count_all
+    return _kernel("count_all", count_all)
 
 
 def check_kernel(layout: Layout) -> Kernel:
@@ -203,25 +254,29 @@ def check_kernel(layout: Layout) -> Kernel:
     return check_actions
 
 
-def round_sums(sums: Any, counts: Any) -> None:
-    """Copy sums in double precision to the counts, (n_worlds, n_cells) each."""
-    for w in range(cuda.blockIdx.y, sums.shape[0], cuda.gridDim.y):
-        for c in range(cuda.grid(1), sums.shape[1], cuda.gridsize(1)):
-            counts[w, c] = sums[w, c]
+def settle_kernel(rules: Rules) -> Kernel | None:
+    """Make the kernel that completes the counts of all worlds, by one block each; None if they are complete.
 
+    In a game with weights it copies their sums, in double precision, to the counts, and sets the sums to zero for
+    the next step. Then it computes the public quantities.
+    """
+    if not has_weights(rules) and rules.aggregate is None:
+        return None
+    rounds, has_aggregate = has_weights(rules), rules.aggregate is not None
+    aggregate = rules.aggregate or aggregate_nothing
 
-def aggregate_kernel(aggregate: Callable[..., Any]) -> Kernel:
-    """Make the kernel that computes the public quantities of all worlds."""
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def settle(given: Any) -> None:
+        for w in range(cuda.blockIdx.y, given.counts.shape[0], cuda.gridDim.y):
+            if rounds:
+                for c in range(cuda.threadIdx.x, given.counts.shape[1], cuda.blockDim.x):
+                    given.counts[w, c] = given.sums[w, c]
+                    given.sums[w, c] = 0
+                cuda.syncthreads()
+            if has_aggregate and cuda.threadIdx.x == 0 and given.status[WRONG] == NO_ERROR:
+                aggregate(_world(given, w, -1, float32(0.0)), given.signal[w])
 
-    def aggregate_all(counts: Any, signal: Any, constants: Any, time: Any, n_agents: Any, status: Any) -> None:
-        """Compute the public quantities of every world, by one thread each."""
-        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
-        if status[WRONG] == NO_ERROR:
-            for w in range(cuda.grid(1), counts.shape[0], cuda.gridsize(1)):
-                world = World(counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent)
-                aggregate(world, signal[w])
-
-    return aggregate_all
+    return _kernel("settle", settle)
 
 
 def advance_function(rules: Rules, layout: Layout) -> Callable[..., Any]:
@@ -231,84 +286,43 @@ def advance_function(rules: Rules, layout: Layout) -> Callable[..., Any]:
     has_branches, n_states = layout.n_states is not None, layout.n_states or 0
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
-    def advance_agents(
-        w: Any,
-        first: Any,
-        stride: Any,
-        states: Any,
-        actions: Any,
-        next_states: Any,
-        rewards: Any,
-        agents: Any,
-        constants: Any,
-        counts: Any,
-        signal: Any,
-        world_ids: Any,
-        time: Any,
-        seed: Any,
-        episode: Any,
-        status: Any,
-    ) -> None:
-        n_worlds, n_agents = states.shape
-        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
-        key = step_key(seed, world_ids[w], episode, time, ADVANCE)
+    def advance_agents(given: Any, w: Any, first: Any, stride: Any) -> None:
+        n_worlds, n_agents = given.states.shape
+        next_states = given.next_states
+        key = step_key(given.seed, given.world_ids[w], given.episode, given.time, ADVANCE)
         for i in range(first, n_agents, stride):
-            state, action, agent = states[w, i], actions[w, i], agents[i]
+            state, action, agent = given.states[w, i], given.actions[w, i], given.agents[i]
             own, weight = cell(state, action, agent), float32(own_weight(state, action, agent))
-            world = World(counts[w], signal[w], constants, time, own, weight, per_other, per_agent)
-            next_state, reward = step(state, action, agent, world, agent_key(key, i))
+            next_state, reward = step(state, action, agent, _world(given, w, own, weight), agent_key(key, i))
             store(next_states[w], i, next_state)
-            rewards[w, i] = reward
+            given.rewards[w, i] = reward
             if has_branches and (next_states[w, i] < 0 or next_states[w, i] >= n_states):
-                note_error(status, time, (n_worlds + w) * n_agents + i)
+                note_error(given.status, given.time, (OF_STATE * n_worlds + w) * n_agents + i)
                 # A state that exists, since kernels that follow use states as indices.
                 next_states[w, i] = state
 
     return advance_agents  # type: ignore[no-any-return]
 
 
-def advance_kernel(advance_agents: Callable[..., Any]) -> Kernel:
-    """Make the kernel that steps all agents of worlds of any size."""
+def advance_kernel(advance_agents: Callable[..., Any], clears: bool) -> Kernel:
+    """Make the kernel that steps all agents of worlds of any size.
 
-    def advance(
-        states: Any,
-        actions: Any,
-        next_states: Any,
-        rewards: Any,
-        agents: Any,
-        constants: Any,
-        counts: Any,
-        signal: Any,
-        world_ids: Any,
-        time: Any,
-        seed: Any,
-        episode: Any,
-        status: Any,
-    ) -> None:
+    If ``clears``, it also sets the next step's counts to zero: a launch of its own would cost more.
+    """
+
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def advance(given: Any) -> None:
         """Take every agent through one step in the world as it was counted."""
         first, stride = cuda.grid(1), cuda.gridsize(1)
-        if status[WRONG] == NO_ERROR:
-            for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
-                advance_agents(
-                    w,
-                    first,
-                    stride,
-                    states,
-                    actions,
-                    next_states,
-                    rewards,
-                    agents,
-                    constants,
-                    counts,
-                    signal,
-                    world_ids,
-                    time,
-                    seed,
-                    episode,
-                    status,
-                )
+        goes_on = given.status[WRONG] == NO_ERROR
+        for w in range(cuda.blockIdx.y, given.states.shape[0], cuda.gridDim.y):
+            if clears:
+                for c in range(first, given.spare.shape[1], stride):
+                    given.spare[w, c] = 0
+            if goes_on:
+                advance_agents(given, w, first, stride)
 
-    return advance
+    return _kernel("advance", advance)
 
 
 @cuda.jit(device=True)  # type: ignore[untyped-decorator]
@@ -323,95 +337,46 @@ def publish_nothing(signal: Any, constants: Any, time: Any, key: Any) -> None:
 
 def step_kernel(rules: Rules, count: Callable[..., Any], advance_agents: Callable[..., Any]) -> Kernel:
     """Make the kernel of a whole step of small worlds, each of which is one block's."""
-    has_weights = rules.weight is not None or rules.count is not None
+    rounds = has_weights(rules)
     has_aggregate, has_publish = rules.aggregate is not None, rules.publish is not None
     aggregate, publish = rules.aggregate or aggregate_nothing, rules.publish or publish_nothing
 
-    def step_worlds(
-        states: Any,
-        actions: Any,
-        next_states: Any,
-        rewards: Any,
-        low: Any,
-        high: Any,
-        agents: Any,
-        constants: Any,
-        counts: Any,
-        sums: Any,
-        signal: Any,
-        world_ids: Any,
-        time: Any,
-        seed: Any,
-        episode: Any,
-        status: Any,
-    ) -> None:
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def step_world(given: Any, w: Any) -> None:
         """Count, aggregate, step every agent and publish, one after the other."""
-        n_worlds, n_agents = states.shape
-        per_other, per_agent = float32(1.0 / (n_agents - 1)), float32(1.0 / n_agents)
         first, stride = cuda.threadIdx.x, cuda.blockDim.x
+        for c in range(first, given.sums.shape[1], stride):
+            given.sums[w, c] = 0
+        cuda.syncthreads()
+        count(given, w, first, stride)
+        cuda.syncthreads()
+        if rounds:
+            for c in range(first, given.sums.shape[1], stride):
+                given.counts[w, c] = given.sums[w, c]
+            cuda.syncthreads()
+        if has_aggregate:
+            if first == 0:
+                aggregate(_world(given, w, -1, float32(0.0)), given.signal[w])
+            cuda.syncthreads()
+        advance_agents(given, w, first, stride)
+        if has_publish:
+            cuda.syncthreads()
+            if first == 0:
+                key = step_key(given.seed, given.world_ids[w], given.episode, given.time, ADVANCE)
+                publish(given.signal[w], given.constants, given.time + 1, agent_key(key, NOBODY))
+
+    @cuda.jit(device=True)  # type: ignore[untyped-decorator]
+    def step_worlds(given: Any) -> None:
         goes_on = cuda.shared.array(1, int32)
-        if first == 0:
+        if cuda.threadIdx.x == 0:
             # Once for all threads: other blocks may note errors meanwhile, and all must reach the same barriers.
-            goes_on[0] = 1 if status[WRONG] == NO_ERROR else 0
+            goes_on[0] = 1 if given.status[WRONG] == NO_ERROR else 0
         cuda.syncthreads()
         if goes_on[0] == 1:
-            for w in range(cuda.blockIdx.y, n_worlds, cuda.gridDim.y):
-                for c in range(first, sums.shape[1], stride):
-                    sums[w, c] = 0
-                cuda.syncthreads()
-                count(
-                    w,
-                    first,
-                    stride,
-                    states,
-                    actions,
-                    low,
-                    high,
-                    agents,
-                    constants,
-                    counts,
-                    sums,
-                    signal,
-                    time,
-                    status,
-                )
-                cuda.syncthreads()
-                if has_weights:
-                    for c in range(first, sums.shape[1], stride):
-                        counts[w, c] = sums[w, c]
-                    cuda.syncthreads()
-                if has_aggregate:
-                    if first == 0:
-                        world = World(
-                            counts[w], signal[w], constants, time, -1, float32(0.0), per_other, per_agent
-                        )
-                        aggregate(world, signal[w])
-                    cuda.syncthreads()
-                advance_agents(
-                    w,
-                    first,
-                    stride,
-                    states,
-                    actions,
-                    next_states,
-                    rewards,
-                    agents,
-                    constants,
-                    counts,
-                    signal,
-                    world_ids,
-                    time,
-                    seed,
-                    episode,
-                    status,
-                )
-                if has_publish:
-                    cuda.syncthreads()
-                    if first == 0:
-                        key = step_key(seed, world_ids[w], episode, time, ADVANCE)
-                        publish(signal[w], constants, time + 1, agent_key(key, NOBODY))
+            for w in range(cuda.blockIdx.y, given.states.shape[0], cuda.gridDim.y):
+                step_world(given, w)
 
-    return step_worlds
+    return _kernel("step_worlds", step_worlds)
 
 
 def publish_kernel(publish: Callable[..., Any]) -> Kernel:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -51,9 +52,37 @@ def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(simulat
         assert errors[f"place {later} kept"] == (True, 2)
 
 
+def test_a_snapshot_of_an_agent_in_no_place_is_refused(simulated):
+    allowed, wrong = "must be in [0, 0] for all agents", "which it is not for agent 2 in state 1 of world 0"
+    assert simulated["errors"]["snapshot"] == f"snapshot.states: place of Misplaced {allowed}, {wrong}"
+    assert simulated["errors"]["snapshot kept"] == (True, "")
+
+
+def test_wrong_probabilities_are_found_on_the_device(simulated):
+    errors = simulated["errors"]
+    row = r"must be a cumulated law \(rising from 0 to at least 1, as mfenvs.game.cumulative makes it\)"
+    for name, place, why, value in (
+        ("laws", r"probabilities\[1, 3\] at time 1", "must be non-negative and sum to 1", r"\[0.5, 0.75\]"),
+        ("table", r"policy\[0, 1, 1\]", row, r"\[0.75, 0.5\]"),
+        ("table of an agent", r"policy\[4, 1, [01]\]", row, r"\[nan, nan\]"),
+    ):
+        for later in (0, 1, 2):
+            assert re.fullmatch(f"{place} {why}, got {value}", errors[f"{name} {later}"])
+            assert errors[f"{name} {later} kept"] == (True, 1)
+            assert errors[f"{name} {later} at once"] == errors[f"{name} {later}"]
+
+
 def test_a_step_copies_nothing(simulated):
     copies = simulated["copies"]
-    assert copies["torchrl"] == 0
+    for route in ("torchrl", "random actions", "tables and laws"):
+        assert copies[route] == 0, route
+    assert copies["another table"] == 1
+    # Actions there; from there whether they were valid, rewards, observations and the shares of regions.
+    n_shares = 2 * bool(cuda_apis.EPIDEMIC.regions)
+    for route in ("vec_env", "vector_env", "PettingZoo"):
+        assert copies[route] == {"upload": 1, "download": 3 + n_shares, "copy": 0}, route
+    # The others' actions come from the device first.
+    assert copies["representative agent"] == {"upload": 1, "download": 5 + n_shares, "copy": 0}
     # What a rollout copies (a snapshot before it, observations and returns after it) hangs not on its length.
     assert copies["ppo 2"] == copies["ppo 6"] > 0
 

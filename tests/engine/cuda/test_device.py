@@ -1,10 +1,12 @@
 """Devices by name, and what is said where one is missing."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import math
 import subprocess
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -15,14 +17,19 @@ from numba import cuda
 
 import mfenvs
 from baselines import OnlineMirrorDescent, SymmPMD
+from baselines.callbacks import EvaluationCallback, ExploitabilityCallback
 from baselines.cli.main import main as command_line
+from baselines.neural.best_response import approximate_best_response
 from baselines.neural.collecting import is_same_device
 from baselines.neural.hyper_parameters import environment_device
 from baselines.policy_measures import MeasurementSettings, measure_policy
 from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, n_player_exploitability, rule
+from mfenvs.api.gymnasium import RepresentativeAgentEnv
+from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.engine.cuda.device import CudaDevice, device_index
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.meanfield.relative_exploitability import relative_exploitability
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -54,6 +61,19 @@ def by_numpy(state, action, agent, world):
 @rule
 def by_math(state, action, agent, world):
     return math.exp(-1.0 * state)
+
+
+class Constant:
+    """Takes action 0."""
+
+    def action_probabilities(self, observations):
+        return np.tile(np.float32([1.0, 0.0]), (len(observations), 1))
+
+
+def test_callbacks_refuse_names_of_no_device():
+    for callback in (EvaluationCallback, ExploitabilityCallback):
+        with pytest.raises(ValueError, match=r"device must be .cpu., .cuda..*got 'gpu'"):
+            callback(device="gpu")
 
 
 def test_a_device_of_torch_for_the_cpu_is_the_cpu():
@@ -94,7 +114,13 @@ def test_where_there_is_no_gpu_the_error_says_so(monkeypatch):
         lambda device: mfenvs.vec_env(Fading(), device=device),
         lambda device: mfenvs.vector_env(Fading(), device=device),
         lambda device: mfenvs.torchrl_env(Fading(), device=device),
+        lambda device: mfenvs.parallel_env(Fading(), device=device),
+        lambda device: RepresentativeAgentEnv(Fading(), device=device),
+        lambda device: RepresentativeVecEnv(Fading(), device=device),
         lambda device: mfenvs.evaluate(Fading(), n_worlds=2, device=device),
+        lambda device: mfenvs.deviation_gain(Fading(), None, Constant(), n_worlds=2, device=device),
+        lambda device: relative_exploitability(Fading(), np.full((2, 2, 2), 0.5), device=device),
+        lambda device: approximate_best_response(Fading(), None, simulation_device=device),
         lambda device: SymmPMD(Fading(), device=device),
         lambda device: TDLearning(Fading(), device=device),
         lambda device: measure_policy(Fading(), None, MeasurementSettings(device=device)),
@@ -207,3 +233,39 @@ def test_arrays_have_the_shapes_that_they_must_have(monkeypatch):
     engine.reset(0)
     with pytest.raises(TypeError, match="rewards must be an array on the device"):
         engine.step(np.zeros((1, 5), np.int32), np.zeros((1, 5), np.float32))
+
+
+class Elsewhere:
+    """An array on a card, as CuPy and numba have them; its address is the card's number, the first one's 9."""
+
+    def __init__(self, card, **attributes):
+        self.__cuda_array_interface__ = {"data": (card or 9, False), "shape": (2,), "typestr": "<i4", "version": 3}
+        self.__dict__ |= attributes
+
+
+@pytest.mark.parametrize("of_numba", [True, False])
+def test_arrays_of_another_card_are_refused(of_numba, monkeypatch):
+    driver = types.SimpleNamespace(cuPointerGetAttribute=lambda what, pointer: {9: 0, 1: 1}[int(pointer)])
+    monkeypatch.setattr("numba.cuda.cudadrv.driver.driver", driver)
+    gpus = [contextlib.nullcontext(), contextlib.nullcontext()]
+    fake_cuda = types.SimpleNamespace(gpus=gpus, as_cuda_array=lambda array: ("a view", array))
+    first, second = (Elsewhere(card, __cuda_ndarray__=of_numba) for card in (0, 1))
+    for index, own, other in ((0, first, second), (1, second, first)):
+        device = CudaDevice(fake_cuda, index)
+        assert device.borrow("actions", own) == (own if of_numba else ("a view", own))
+        with pytest.raises(ValueError, match=f"actions must be on cuda:{index}, got an array on cuda:{1 - index}"):
+            device.borrow("actions", other)
+    empty = Elsewhere(0, __cuda_ndarray__=of_numba)
+    empty.__cuda_array_interface__["data"] = 0, False
+    assert device.borrow("actions", empty) is not None
+
+
+def test_tensors_of_another_card_are_refused():
+    tensor = types.SimpleNamespace(device=torch.device("cuda:1"), __cuda_array_interface__={})
+    tensor.detach = lambda: tensor
+    device = CudaDevice(types.SimpleNamespace(gpus=[contextlib.nullcontext()], as_cuda_array=lambda array: array))
+    with pytest.raises(ValueError, match="rewards must be on cuda:0, got an array on cuda:1"):
+        device.borrow("rewards", tensor)
+    tensor.device = torch.device("cuda:0")
+    assert device.borrow("rewards", tensor) is tensor
+    assert device.borrow("rewards", torch.zeros(2)) is None

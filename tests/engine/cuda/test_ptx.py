@@ -8,6 +8,7 @@ from cuda_plays import small
 from dry_cuda import DryDevice
 
 from mfenvs import Engine, FiniteGame, make, registered_games
+from mfenvs.game import cumulative
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 ADDITIONS = {memory: rf"\b(red|atom)\.{memory}\.add\." for memory in ("shared", "global")}
@@ -47,6 +48,7 @@ def launch_everything(game):
         engine.occupancy()
     if isinstance(game, FiniteGame):
         policy = np.full(game.policy_shape, 1.0 / game.n_actions)
+        engine.sample_actions(cumulative(policy[None]))
         engine.rollout(policy, seed=0)
 
 
@@ -55,9 +57,10 @@ def assert_compiles(game, capability, monkeypatch):
     programs = {name for name, _ in device.ptx}
     assert {"start", "clear", "count_all", "advance", "check_actions", "step_worlds", "observe_all"} < programs
     assert ("publish_all" in programs) == (game.rules.publish is not None)
-    assert ("aggregate_all" in programs) == (game.rules.aggregate is not None)
+    completes_counts = (game.rules.aggregate, game.rules.weight, game.rules.count) != (None, None, None)
+    assert ("settle" in programs) == completes_counts
     assert ("count_places" in programs) == (game.rules.place is not None)
-    assert ("act" in programs) == isinstance(game, FiniteGame)
+    assert ("act" in programs) == ("check_table" in programs) == isinstance(game, FiniteGame)
     target = f".target sm_{capability[0]}{capability[1]}"
     assert all(target in ptx for ptx in device.ptx.values())
     assert_counts_atomically(device, game)
