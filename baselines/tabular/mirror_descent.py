@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -26,6 +27,13 @@ SMALLEST = float(np.finfo(np.float64).tiny)
 """Smallest probability of an action. Its logarithm is taken in the next epoch: underflow must not make an action
 impossible for ever."""
 
+REWARD_SPAN = 12.0
+"""Difference between the largest and the smallest reward after scaling: that of A-RPS, whose rewards stay as they
+are. The paper's rewards are in [0, 1] in theory and up to 9 in size in A-RPS; its step sizes xi_t fit no game's
+rewards in particular."""
+MOST_POPULATIONS = 64
+"""Largest number of populations in which :func:`reward_span` looks at rewards."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PMDConfig(SimulationConfig):
@@ -46,23 +54,50 @@ class PMDConfig(SimulationConfig):
     mixing: Literal["shifted", "paper", "none"] = "shifted"
     """Weight of the uniform policy that is mixed in after epoch t: "shifted" is 1/(t+2) [R], "none" is 0, "paper"
     is the 1/(t+1) that Yardim & He print, which makes pi_1 uniform."""
-    reward_scale: float = 1.0
-    """Factor by which rewards are multiplied before Q is learned from them [O]."""
+    step_exponent: float = 0.5
+    """Exponent p >= 0 of the step sizes xi_t = (t + 1)^-p, 0.5 in the paper [S]."""
+    reward_scale: float | None = None
+    """Factor by which rewards are multiplied before Q is learned from them; by default that by which they span
+    :data:`REWARD_SPAN` (:func:`reward_span`) [O]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("temperature", self.temperature, 0.0, 1.0, exclude_high=True)
         checks.integer("episodes", self.episodes, 1, MOST_EPISODES)
-        checks.real("reward_scale", self.reward_scale, 0.0, exclude_low=True)
+        checks.real("step_exponent", self.step_exponent, 0.0)
+        if self.reward_scale is not None:
+            checks.real("reward_scale", self.reward_scale, 0.0, exclude_low=True)
         if self.delta is not None:
             checks.real("delta", self.delta, 0.0, 1.0, exclude_low=True)
 
 
-def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float) -> Array:
+def reward_span(induced: InducedGame) -> float:
+    """Difference between the largest and the smallest reward R_h(s, a, mu) of allowed actions.
+
+    Looked at are the first, middle and last step, and the populations in which everybody is in one state and
+    plays one action (at most ``MOST_POPULATIONS`` of them, spread evenly), or all states and actions are equally
+    frequent. Rewards that are linear in the population, as those of A-RPS, are extreme there.
+    """
+    n_states, n_actions = induced.n_states, induced.n_actions
+    n_cells = n_states * n_actions
+    corners = np.unique(np.linspace(0, n_cells - 1, min(n_cells, MOST_POPULATIONS)).astype(int))
+    populations = np.concatenate([np.eye(n_cells)[corners], np.full((1, n_cells), 1.0 / n_cells)])
+    low, high = math.inf, -math.inf
+    for time in {0, induced.n_times // 2, induced.n_times - 1}:
+        allowed = np.broadcast_to(True if induced.allowed is None else induced.allowed, induced.policy_shape)[time]
+        for population in populations:
+            rewards = induced.table(population.reshape(n_states, n_actions), time)[-1][allowed]
+            low, high = min(low, float(rewards.min())), max(high, float(rewards.max()))
+    return high - low
+
+
+def mirror_descent_step(
+    policy: Array, q: Array, epoch: int, temperature: float, step_exponent: float = 0.5
+) -> Array:
     """Take the policy mirror descent update of Yardim & He, Algorithm 2, line 5, before mixing.
 
-    pihat_{t+1} is proportional to pi_t^{1 - tau xi_t} exp(xi_t q) with xi_t = 1 / sqrt(t + 1), the closed form
-    of argmax_u xi_t/(1 - tau xi_t) (<u, q> + tau H(u)) - KL(u | pi_t).
+    pihat_{t+1} is proportional to pi_t^{1 - tau xi_t} exp(xi_t q) with xi_t = (t + 1)^-p, the closed form of
+    argmax_u xi_t/(1 - tau xi_t) (<u, q> + tau H(u)) - KL(u | pi_t).
 
     Parameters
     ----------
@@ -72,12 +107,14 @@ def mirror_descent_step(policy: Array, q: Array, epoch: int, temperature: float)
         Number t of the epoch, from 0.
     temperature:
         Entropy regularisation tau.
+    step_exponent:
+        Exponent p >= 0 of the step size; 0.5 in the paper.
 
     Returns
     -------
     pihat_{t+1}, shape (..., A).
     """
-    step = 1.0 / np.sqrt(epoch + 1.0)
+    step = (epoch + 1.0) ** -step_exponent
     logits = (1.0 - temperature * step) * np.log(policy) + step * q
     logits -= logits.max(axis=-1, keepdims=True)
     weights: Array = np.exp(logits)
@@ -90,6 +127,9 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
 
     config_class = PMDConfig
     needs_horizon = True
+
+    reward_scale: float
+    """Factor by which rewards are multiplied before Q is learned from them."""
 
     @staticmethod
     @abc.abstractmethod
@@ -121,6 +161,12 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
         self._law = np.full(shape, 1.0 / self.game.n_actions)
         self._sum = self._law.copy()
         self._engine = Engine(self.game, self.config.episodes, device=self.config.device)
+        self._induced = InducedGame(self.game)
+        if self.config.reward_scale is None:
+            span = reward_span(self._induced)
+            self.reward_scale = REWARD_SPAN / span if span > 0.0 else 1.0
+        else:
+            self.reward_scale = self.config.reward_scale
 
     def _iterate(self) -> dict[str, float]:
         config, law = self.config, self._law
@@ -132,10 +178,10 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
             temperature=config.temperature,
             agents=config.agents,
             delta=config.delta,
-            reward_scale=config.reward_scale,
+            reward_scale=self.reward_scale,
         )
         # Yardim & He's q = Q - tau H(pi) differs from Q by a constant over actions, which the step ignores.
-        stepped = mirror_descent_step(law, estimate.q, self.iteration, config.temperature)
+        stepped = mirror_descent_step(law, estimate.q, self.iteration, config.temperature, config.step_exponent)
         weight = {"shifted": 1.0 / (self.iteration + 2), "paper": 1.0 / (self.iteration + 1), "none": 0.0}[
             config.mixing
         ]
@@ -182,10 +228,6 @@ class SymmPMD(_PolicyMirrorDescent):
     @staticmethod
     def _n_tables(game: FiniteGame) -> int:
         return 1
-
-    def _set_up(self) -> None:
-        super()._set_up()
-        self._induced = InducedGame(self.game)
 
     def _iterate(self) -> dict[str, float]:
         measured = super()._iterate()

@@ -4,7 +4,7 @@ Where this differs from the paper, by need. The paper does not publish tau, M (e
 its rewards or which policy is evaluated, and the absolute scale of its exploitability is not recoverable: so
 shapes and ratios are compared. We evaluate the algorithm's output (the average of pi_0..pi_t) and the last
 iterate, by ``mfenvs.n_player_exploitability`` in the place of the paper's bandit. ``--study`` varies
-the four unpublished choices.
+the unpublished choices (:mod:`benchmarks.reproduce.asymmetric_study`).
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -26,6 +25,7 @@ from rich.table import Table
 from baselines.solvers.fixed_point import OnlineMirrorDescent
 from baselines.tabular.mirror_descent import IPMD, SymmPMD
 from baselines.versions import versions
+from benchmarks.reproduce import asymmetric_study
 from mfenvs import FiniteGame, make, n_player_exploitability
 from mfenvs.files import replacing, write_json
 
@@ -46,11 +46,12 @@ class Experiment:
     game: str
     n_epochs: int
     """Epochs in the paper's figure; epoch 0 is the uniform policy."""
-    hyper_parameters: dict[str, Any]
     solver: dict[str, float]
     """Hyper-parameters of online mirror descent with which the induced game is solved."""
     paper: dict[str, dict[int, float]]
     """The paper's curves, digitised (+-0.01), by epoch."""
+    hyper_parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Hyper-parameters of both trainers, where not their defaults."""
 
 
 EXPERIMENTS = (
@@ -58,7 +59,6 @@ EXPERIMENTS = (
         title="A-RPS",
         game="RockPaperScissors-v0",
         n_epochs=25,
-        hyper_parameters={},
         solver={"learning_rate": 0.1},
         paper={
             "Symm-PMD": dict(
@@ -80,8 +80,6 @@ EXPERIMENTS = (
         title="A-SIS",
         game="Epidemic-v0",
         n_epochs=41,
-        # With raw rewards the steps are too short to get anywhere in 41 epochs: see the study.
-        hyper_parameters={"reward_scale": 10.0},
         # Without regularisation mirror descent goes round this equilibrium for ever.
         solver={"learning_rate": 1.0, "temperature": 0.005},
         paper={
@@ -97,15 +95,6 @@ EXPERIMENTS = (
     ),
 )
 
-STUDY: tuple[dict[str, Any], ...] = (
-    {},
-    *({"temperature": tau} for tau in (0.0, 0.1)),
-    *({"episodes": m} for m in (5, 100)),
-    *({"mixing": mixing} for mixing in ("paper", "none")),
-    *({"reward_scale": scale} for scale in (0.1, 3.0, 10.0)),
-    {"reward_scale": 3.0, "mixing": "none"},
-)
-
 
 @dataclasses.dataclass
 class Flags:
@@ -118,13 +107,18 @@ class Flags:
     out: Path = RESULTS
     """Where the figure and the JSON go; committed are those in benchmarks/results/asymmetric-games."""
     study: bool = False
-    """Instead, vary tau, M, mixing and the reward scale, one seed each, and write study.json."""
+    """Instead, vary the reward scale, M, mixing, tau and the step sizes; write study.json and maps of the ratio.
+    Runs are kept in ``out``/study-runs, and not repeated."""
+    jobs: int = 1
+    """Processes of the study at a time, one thread each."""
 
 
 def main(words: list[str]) -> int:
     """Run the reproduction, or the study; 130 if interrupted, when what is complete was written."""
     flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce asymmetric-games")
-    return study(flags) if flags.study else reproduce(flags)
+    if flags.study:
+        return asymmetric_study.study(flags.seeds, flags.jobs, flags.out, flags.out / "study-runs")
+    return reproduce(flags)
 
 
 def reproduce(flags: Flags) -> int:
@@ -168,10 +162,10 @@ def reproduce(flags: Flags) -> int:
 
 
 def learning_curve(
-    experiment: Experiment, algorithm: str, seed: int, n_worlds: int, tick: Any = lambda: None, **choices: Any
+    experiment: Experiment, algorithm: str, seed: int, n_worlds: int, tick: Any = lambda: None
 ) -> dict[str, Any]:
     """Exploitability at every epoch of one training run, of the average policy and of the last iterate."""
-    trainer = ALGORITHMS[algorithm](experiment.game, seed=seed, **{**experiment.hyper_parameters, **choices})
+    trainer = ALGORITHMS[algorithm](experiment.game, seed=seed, **experiment.hyper_parameters)
     curve: dict[str, Any] = {name: [] for name in QUANTITIES}
     training_seconds = 0.0
     for epoch in range(experiment.n_epochs):
@@ -188,7 +182,7 @@ def learning_curve(
             curve[f"{prefix}max"].append(found.max)
             curve[f"{prefix}final"] = found.summary()
         tick()
-    return {"seed": seed, "training_seconds": training_seconds, **curve}
+    return {"seed": seed, "reward_scale": trainer.reward_scale, "training_seconds": training_seconds, **curve}
 
 
 def equilibrium_exploitability(experiment: Experiment, n_worlds: int) -> dict[str, Any]:
@@ -247,8 +241,11 @@ def draw(
             ax.set_ylabel(f"exploitability, {label}\n(total reward of an episode)")
             if row == 0:
                 game = make(experiment.game)
-                choices = "".join(f", {k} {v:g}" for k, v in experiment.hyper_parameters.items())
-                ax.set_title(f"{experiment.title}, N = {game.n_agents}, H = {game.horizon}{choices}", fontsize=10)
+                factor = curves[experiment.title]["Symm-PMD"][0]["reward_scale"]
+                ax.set_title(
+                    f"{experiment.title}, N = {game.n_agents}, H = {game.horizon}, rewards x {factor:.3g}",
+                    fontsize=10,
+                )
             ax.text(0.98, 0.96, f"factor {scale:.1f}", transform=ax.transAxes, ha="right", va="top", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("epoch")
@@ -292,47 +289,3 @@ def comparison(experiment: Experiment, curves: dict[str, list[dict[str, Any]]], 
         add_row(label, values, ours["Symm-PMD"][quantity][0], None)
     table.add_row("MFG-NE", f"{floor['mean']:.3f} {floor['mean'] / ours['Symm-PMD']['mean'][0]:4.0%}")
     return table
-
-
-def study(flags: Flags) -> int:
-    """Vary the four unpublished choices and write study.json."""
-    rows: list[dict[str, Any]] = []
-    for experiment in EXPERIMENTS:
-        table = Table(
-            title=f"{experiment.title}: final exploitability, mean over agents, one seed",
-            caption="last: of the last iterate; ratio: Symm-PMD / IPMD; defaults: raw rewards",
-            box=box.SIMPLE,
-        )
-        table.add_column("choices", no_wrap=True)
-        for header in ("Symm", "last", "IPMD", "last", "ratio", "last"):
-            table.add_column(header, justify="right")
-        for choices in STUDY:
-            ends = {name: _final_exploitability(experiment, name, choices, flags.n_worlds) for name in ALGORITHMS}
-            rows.append({"game": experiment.game, "choices": choices, "final": ends})
-            means = [(ends[name]["mean"], ends[name]["last_mean"]) for name in ALGORITHMS]
-            table.add_row(
-                ", ".join(f"{k} {v}" for k, v in choices.items()) or "defaults",
-                *(f"{value:.2f}" for pair in means for value in pair),
-                *(f"{symm / independent:.2f}" for symm, independent in zip(*means, strict=True)),
-            )
-        Console().print(table)
-    flags.out.mkdir(parents=True, exist_ok=True)
-    write_json(
-        flags.out / "study.json", {"n_worlds": flags.n_worlds, "seed": 0, "rows": rows, "versions": versions()}
-    )
-    return 0
-
-
-def _final_exploitability(
-    experiment: Experiment, algorithm: str, choices: dict[str, Any], n_worlds: int
-) -> dict[str, float]:
-    """Mean and maximum over agents after all epochs, of the average policy and of the last iterate."""
-    trainer = ALGORITHMS[algorithm](experiment.game, seed=0, **choices)
-    trainer.learn((experiment.n_epochs - 1) * trainer.timesteps_per_iteration)
-    end: dict[str, float] = {}
-    for prefix, policy in (("", trainer.policy), ("last_", trainer.last_policy)):
-        found = n_player_exploitability(
-            trainer.game, policy.probabilities, n_worlds=n_worlds, deviators_per_world=2
-        )
-        end |= {f"{prefix}mean": found.mean, f"{prefix}max": found.max}
-    return end

@@ -1,13 +1,20 @@
 """Independent tasks in a few processes, of which an interruption keeps what is complete."""
 
+import functools
+import json
 import multiprocessing
+import re
 import signal
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
+
+from mfenvs.files import FileError, plain, read_json, write_json
 
 Tasks = dict[tuple[Any, ...], Callable[[], Any]]
 
@@ -46,6 +53,45 @@ def run_all(tasks: Tasks, n_processes: int, what: str) -> tuple[dict[tuple[Any, 
             for future in futures.values():
                 future.cancel()
     return {key: future.result() for key, future in futures.items() if not future.cancelled()}, interrupted
+
+
+def kept_in(folder: Path, tasks: Tasks, settings: Any) -> Tasks:
+    """The same tasks, each of which keeps its result in a file and takes it from there if it is run once more.
+
+    A file that cannot be read, or was written with other settings, is replaced.
+
+    Parameters
+    ----------
+    folder:
+        Where the files go, one a task.
+    tasks:
+        Tasks whose results can be written as JSON.
+    settings:
+        Everything else that results depend on, in a form that can be written as JSON.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(json.dumps(settings, default=plain))
+    return {
+        key: functools.partial(_run_or_read, folder / file_name(key), json.loads(json.dumps(key)), settings, task)
+        for key, task in tasks.items()
+    }
+
+
+def file_name(key: tuple[Any, ...]) -> str:
+    """A name of a JSON file that tells a key to a reader, and from all other keys."""
+    text = json.dumps(key)
+    return f"{re.sub('[^A-Za-z0-9.]+', '-', text).strip('-')[:80]}-{zlib.crc32(text.encode()):08x}.json"
+
+
+def _run_or_read(path: Path, key: list[Any], settings: Any, task: Callable[[], Any]) -> Any:
+    try:
+        content = read_json(path)
+        if content["key"] == key and content["settings"] == settings:
+            return content["result"]
+    except (FileError, TypeError, KeyError):
+        pass  # It is not there, or not whole.
+    write_json(path, {"key": key, "settings": settings, "result": task()})
+    return read_json(path)["result"]
 
 
 def _begin_worker() -> None:

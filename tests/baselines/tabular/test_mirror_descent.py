@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from baselines.tabular.mirror_descent import IPMD, SymmPMD, mirror_descent_step
+from baselines.tabular.mirror_descent import IPMD, SymmPMD, mirror_descent_step, reward_span
 from mfenvs import InducedGame, make
+from mfenvs.games.epidemic import GO_OUT, Epidemic
+from mfenvs.rules import rule
 
 SMALL = {"n_agents": 200, "horizon": 4}
 
@@ -108,3 +110,35 @@ def test_very_large_steps_leave_a_valid_policy() -> None:
     table = trainer.policy.probabilities
     assert np.isfinite(table).all()
     assert table.sum(axis=-1) == pytest.approx(np.ones(table.shape[:-1]))
+
+
+def test_rewards_span_what_those_of_rock_paper_scissors_do() -> None:
+    """By hand: 3 for winning with scissors, -3 - 6 for losing with them, all others playing alike; -1.5 to 0."""
+    rps = make("RockPaperScissors-v0", heterogeneity=0.0, **SMALL)
+    assert SymmPMD(rps).reward_scale == pytest.approx(1.0)
+    epidemic = make("Epidemic-v0", heterogeneity=0.0, **SMALL)
+    assert IPMD(epidemic).reward_scale == pytest.approx(12.0 / 1.5)
+    assert SymmPMD(epidemic, reward_scale=3.0).reward_scale == 3.0
+
+
+class Unprotected(Epidemic):
+    """An epidemic in which nobody may keep their distance."""
+
+    @staticmethod
+    @rule
+    def allowed(action, state, agent, public):
+        return action == GO_OUT
+
+
+def test_rewards_of_actions_that_nobody_may_take_do_not_count() -> None:
+    game = Unprotected(heterogeneity=0.0, **SMALL)
+    assert reward_span(InducedGame(game)) == pytest.approx(1.0)
+
+
+def test_step_sizes_fall_as_they_are_told() -> None:
+    policy, q = np.array([0.5, 0.5]), np.array([1.0, 0.0])
+    for exponent, step in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.25), (2.0, 0.0625)):
+        stepped = mirror_descent_step(policy, q, 3, 0.0, exponent)
+        assert np.log(stepped[0] / stepped[1]) == pytest.approx(step)
+    with pytest.raises(ValueError, match="step_exponent must be a finite number"):
+        SymmPMD("Epidemic-v0", step_exponent=-0.5)
