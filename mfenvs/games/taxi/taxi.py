@@ -38,6 +38,47 @@ class TaxiConstants(NamedTuple):
     jam_cap: np.float32
 
 
+@rule
+def jam_probability(world: Any, place: Any) -> Any:
+    """The probability with which a taxi that wants to leave a place is jammed: min(sum_j w_j, jam_cap) [S]."""
+    return min(crowd(world, place), world.constants.jam_cap)
+
+
+@rule
+def serve(state: Any, action: Any, agent: Any, constants: Any, is_jammed: Any, draw: Any) -> Any:
+    """What a taxi's action does, before customers appear.
+
+    Parameters
+    ----------
+    state, action, agent, constants:
+        As in the rule ``step``.
+    is_jammed:
+        Whether a move fails.
+    draw:
+        Number in [0, 1) that decides where a passenger who is picked up wants to go.
+
+    Returns
+    -------
+    The next place, target and customers, and the reward.
+    """
+    city = constants.city
+    cell, target, customers = state.cell, state.target, state.customers
+    reward = ZERO
+    if action == WAIT:
+        customer_here = customers & (ONE_BIT << np.uint64(cell))
+        zone = city.zone[cell]
+        if target == cell:
+            reward = constants.base_rewards[zone] * agent.multiplier[zone]
+            target = NOBODY
+        elif target == NOBODY and customer_here != NO_BIT:
+            n = city.n_targets[zone]
+            target = city.targets[zone, min(int(draw * n), n - 1)]
+            customers ^= customer_here
+    elif not is_jammed:
+        cell = city.moves[cell, action]
+    return (cell, target, customers), reward
+
+
 @dataclasses.dataclass(kw_only=True)
 class Taxi(Game):
     """A-Taxi: taxis serve private customers in the zones of a city, and jam each other.
@@ -124,23 +165,11 @@ class Taxi(Game):
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
         """Move (or be jammed), pick up or deliver; then customers appear."""
         constants = world.constants
-        city = constants.city
-        cell, target, customers = state.cell, state.target, state.customers
-        reward = ZERO
-        if action == WAIT:
-            customer_here = customers & (ONE_BIT << np.uint64(cell))
-            zone = city.zone[cell]
-            if target == cell:
-                reward = constants.base_rewards[zone] * agent.multiplier[zone]
-                target = NOBODY
-            elif target == NOBODY and customer_here != NO_BIT:
-                n = city.n_targets[zone]
-                target = city.targets[zone, min(int(uniform(key, TARGET) * n), n - 1)]
-                customers ^= customer_here
-        elif uniform(key, JAM) >= min(crowd(world, cell), constants.jam_cap):
-            cell = city.moves[cell, action]
+        is_jammed = action != WAIT and uniform(key, JAM) < jam_probability(world, state.cell)
+        served, reward = serve(state, action, agent, constants, is_jammed, uniform(key, TARGET))
+        cell, target, customers = served
         # Draws are made for places without a customer only, in their order: most places soon have one.
-        empty = city.customer_places & ~customers
+        empty = constants.city.customer_places & ~customers
         stream = ARRIVALS
         while empty != NO_BIT:
             lowest = empty & (~empty + ONE_BIT)
@@ -193,7 +222,6 @@ class Taxi(Game):
         """
         super().check_snapshot(states, signal)
         zones, starts = self.map.zone_places, self.map.starts
-        targets = int(NOBODY), *zones
         targets = int(NOBODY), *zones
         customers = states["customers"] & ~self.map.arrays().customer_places
         for field, what, is_right in (

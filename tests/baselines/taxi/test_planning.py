@@ -1,0 +1,166 @@
+"""Plans of a single taxi against brute force on streets (one_taxi.py)."""
+
+import re
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from one_taxi import NOBODY, value_of_street
+
+import mfenvs
+from baselines.taxi.planning import LoneTaxi, jams_among_others, parts_of_city
+from mfenvs.games.taxi import Taxi
+
+NOTHING = 64
+
+
+def on_street(street, rewards=None, **constants):
+    rewards = tuple(rewards or (1.5, 1.0, 2.0)[: len(set(street) - set("SH"))])
+    same = {"n_agents": 2, "horizon": 6, "arrival": 0.3, "heterogeneity": 0.0}
+    return Taxi(city=(street,), base_rewards=rewards, **{**same, **constants})
+
+
+def random_jams(game, seed=0):
+    return np.random.default_rng(seed).uniform(0.0, 0.9, (game.horizon, game.n_places))
+
+
+def plan_of(game, jams, **kwargs):
+    return LoneTaxi(game, 0, **kwargs).solve(jams)
+
+
+def state_of(place, target, customers):
+    bits = sum(1 << p for p in customers)
+    return np.array(
+        [(place, NOTHING if target is NOBODY else target, bits)],
+        Taxi.state_dtype,
+    )
+
+
+STREETS = ["S11", "11S2", "1S22", "1S2", "12S3", "111S"]
+
+
+@pytest.mark.parametrize("street", STREETS)
+@pytest.mark.parametrize("arrival", [0.3, 1.0])
+def test_the_value_is_the_optimum_by_brute_force(street, arrival):
+    game = on_street(street, arrival=arrival)
+    jams = random_jams(game)
+    problem = LoneTaxi(game, 0)
+    assert problem.is_exact
+    plan = problem.solve(jams)
+    best = value_of_street(street, game.base_rewards, arrival, jams)
+    assert best > 0.0
+    assert_allclose(plan.value, best, rtol=1e-6)
+    assert_allclose(problem.solve(jams, keep_plan=False).value, plan.value, rtol=1e-14)
+    # Whoever follows the plan earns its value.
+    followed = value_of_street(
+        street,
+        game.base_rewards,
+        arrival,
+        jams,
+        lambda time, *state: int(plan.actions(time, state_of(*state))[0]),
+    )
+    assert_allclose(followed, best, rtol=1e-6)
+
+
+def test_multipliers_are_the_agents_own():
+    game = on_street("1S2", heterogeneity=1.0, reward_width=0.9, n_agents=4)
+    jams = random_jams(game)
+    for agent in range(4):
+        own = np.array(game.base_rewards) * game.agents["multiplier"][agent]
+        value = LoneTaxi(game, agent).solve(jams).value
+        assert_allclose(value, value_of_street("1S2", own, game.arrival, jams), rtol=1e-6)
+
+
+@pytest.mark.parametrize("street", ["S11", "11S2", "S111"])
+def test_relaxed_values_are_upper_bounds(street):
+    game = on_street(street)
+    jams = random_jams(game)
+    exact = plan_of(game, jams).value
+    bounds = [plan_of(game, jams, max_tracked=n).value for n in range(4)]
+    assert bounds == sorted(bounds, reverse=True)
+    assert_allclose(bounds[-1], exact, rtol=1e-12)
+    assert bounds[0] > exact * 1.01
+    # A customer in every place from the first step on is no less than the best case.
+    assert bounds[0] <= value_of_street(street, game.base_rewards, 1.0, jams) + 1e-9
+
+
+def test_the_plan_of_a_relaxed_problem_can_be_followed():
+    """It earns no more than the optimum, but more than a plan for other jams would show."""
+    game = on_street("S111", horizon=7)
+    jams = random_jams(game)
+    plan = plan_of(game, jams, max_tracked=1)
+    assert not plan.problem.is_exact
+    followed = value_of_street(
+        "S111",
+        game.base_rewards,
+        game.arrival,
+        jams,
+        lambda time, *state: int(plan.actions(time, state_of(*state))[0]),
+    )
+    best = value_of_street("S111", game.base_rewards, game.arrival, jams)
+    assert 0.8 * best < followed <= best + 1e-9 < plan.value
+
+
+def test_a_tolerance_bounds_all_flows_within_it():
+    game = on_street("11S2")
+    jams, problem = random_jams(game), LoneTaxi(game, 0)
+    values = [problem.solve(jams, tolerance=d).value for d in (0.0, 0.05, 0.2)]
+    assert values[0] < values[1] < values[2]
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        other = np.clip(jams + rng.choice([-0.05, 0.05], jams.shape), 0.0, 1.0)
+        assert value_of_street("11S2", game.base_rewards, game.arrival, other) <= values[1] + 1e-9
+
+
+def test_too_many_customers_for_the_start_are_relaxed():
+    """Two zones of ten places each: 20 customers are more than a taxi at the start keeps in mind."""
+    game = Taxi(city=("11111", "11111", "HSHHH", "22222", "22222"), n_agents=2, horizon=4, heterogeneity=0.0)
+    # Only one way leads out, so that the other zone's customers do not matter: nine are as good as ten.
+    jams = np.zeros((4, game.n_places))
+    many, fewer = LoneTaxi(game, 0), LoneTaxi(game, 0, max_tracked=9)
+    assert not many.is_exact
+    assert not many.has_untracked
+    assert fewer.has_untracked
+    assert many.solve(jams).value > 0.0
+    assert many.solve(jams).departures.shape[2] == 1
+
+
+def test_parts_are_what_a_taxi_can_travel_between():
+    assert parts_of_city(Taxi(n_agents=2)).tolist() == [0] * 9 + [-1] * 3 + [1] * 9
+    assert parts_of_city(on_street("12S3")).tolist() == [0, 0, -1, 1]
+
+
+def test_jams_among_others_by_hand():
+    """Four taxis of weight 0.8: others' weights 0, 1.6 and 4 make crowds 0.2, 0.6 and 1.2; the cap is 0.7."""
+    game = on_street("S11", n_agents=4, jam=0.8)
+    assert_allclose(jams_among_others(game, 0, [[0.0, 1.6, 4.0]]), [[0.2, 0.6, 0.7]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: LoneTaxi(mfenvs.make("Epidemic-v0"), 0), TypeError, "game must be a Taxi, got"),
+        (lambda: LoneTaxi(on_street("S1"), 2), ValueError, "agent must be an integer in [0, 1], got 2"),
+        (lambda: LoneTaxi(on_street("S1"), 0, max_tracked=17), ValueError, "max_tracked must be an integer in"),
+        (
+            lambda: plan_of(on_street("S1"), np.zeros((5, 2))),
+            ValueError,
+            "jams must hold probabilities of shape (6, 2)",
+        ),
+        (lambda: plan_of(on_street("S1"), np.full((6, 2), 1.1)), ValueError, "jams must hold probabilities"),
+        (lambda: plan_of(on_street("S1"), np.full((6, 2), np.nan)), ValueError, "jams must hold probabilities"),
+        (
+            lambda: LoneTaxi(on_street("S1"), 0).solve(np.zeros((6, 2)), tolerance=-1),
+            ValueError,
+            "tolerance must be a finite number in [0, 1], got -1",
+        ),
+        (
+            lambda: jams_among_others(on_street("S1"), 0, np.zeros((6, 3))),
+            ValueError,
+            "others must have shape (..., 2), got (6, 3)",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
