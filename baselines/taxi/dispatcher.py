@@ -82,7 +82,8 @@ class Dispatcher:
         laws[:, WAIT] = ~laws[:, :WAIT].any(axis=1)
         at_start = np.isin(cells, self._game.map.starts)
         laws[at_start] = self._departures(cells[at_start])
-        return laws / laws.sum(axis=1, keepdims=True)
+        laws /= laws.sum(axis=1, keepdims=True)
+        return laws
 
     def _departures(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """Probabilities of the actions of taxis at a start, (n, 5): of a part, then of a move that enters it."""

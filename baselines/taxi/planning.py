@@ -281,17 +281,12 @@ class LoneTaxi:
         departures = np.zeros((length, *at_start.shape), np.uint8)
         for time in reversed(range(game.horizon)):
             waiting = at_start.copy()
-            if time < game.horizon - 1:
-                for of_part in ahead:
-                    expect_arrivals(of_part, arrival)
-                expect_arrivals(waiting, arrival)
+            for after in (*ahead, waiting):
+                expect_arrivals(after, arrival)
             for s in range(n_starts):
-                entered, *where = self._entries(s, ahead)
-                chosen = departures[time, s] if keep_plan else no_set
-                start = self.starts[s]
-                solve_departure(
-                    at_start[s], chosen, waiting[s], entered, *where, low[time, start], high[time, start]
-                )
+                chosen, here = departures[time, s] if keep_plan else no_set, self.starts[s]
+                jam = low[time, here], high[time, here]
+                solve_departure(at_start[s], chosen, waiting[s], *jam, *self._ways_out(s, ahead))
             start_values[time] = at_start[:, -1]
             for k, part in enumerate(self.parts):
                 solve_step(
@@ -300,11 +295,11 @@ class LoneTaxi:
                     effects[k][time] if keep_plan else no_effect,
                     ahead[k],
                     scratches[k],
-                    *part.outcomes,
                     part.places,
                     part.tracked_bit,
                     low[time],
                     high[time],
+                    *part.outcomes,
                 )
                 if keep_plan:
                     entry_values[k][time] = values[k][len(part.places) :: len(part.places) + 1]
@@ -338,10 +333,8 @@ class LoneTaxi:
         listed = tuple(values[:found].copy() for values in outcomes)
         return Part(places, index, tracked, tracked_bit, (first, *listed))
 
-    def _entries(
-        self, s: int, ahead: list[Array]
-    ) -> tuple[Array, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """What :func:`planning_kernels.solve_departure` is told about the places that are entered from start s."""
+    def _ways_out(self, s: int, ahead: list[Array]) -> tuple[NDArray[Any], ...]:
+        """The arguments ``entered`` to ``entry_of`` of :func:`planning_kernels.solve_departure` for start s."""
         entered = sorted(set(self.departures[s].ravel().tolist()) - set(self.starts))
         knows = bool(self._tracked_at_start)
         width = max(part.n_sets for part in self.parts) if knows else 1

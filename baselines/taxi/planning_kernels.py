@@ -116,15 +116,15 @@ def solve_step(
     effects: Any,
     ahead: Any,
     scratch: Any,
+    places: Any,
+    tracked_bit: Any,
+    low: Any,
+    high: Any,
     first: Any,
     next_row: Any,
     next_customer: Any,
     probability: Any,
     reward: Any,
-    places: Any,
-    tracked_bit: Any,
-    low: Any,
-    high: Any,
 ) -> None:
     """One step of the dynamic programme of a part of the city.
 
@@ -141,8 +141,6 @@ def solve_step(
         Values of the next time, averaged over arrivals, shape (n_rows, n_sets).
     scratch:
         Three arrays of shape (n_sets,).
-    first, next_row, next_customer, probability, reward:
-        Outcomes, as :func:`tabulate_outcomes` lists them.
     places:
         The part's places, shape (m,).
     tracked_bit:
@@ -150,6 +148,8 @@ def solve_step(
     low, high:
         Smallest and largest jam probability of each place of the city now, shape (n_places,) each. The taxi
         meets the one that suits it.
+    first, next_row, next_customer, probability, reward:
+        Outcomes, as :func:`tabulate_outcomes` lists them.
     """
     m, n_sets = len(places), values.shape[1]
     free, stuck, best = scratch
@@ -195,13 +195,13 @@ def solve_departure(
     values: Any,
     actions: Any,
     ahead: Any,
+    low: Any,
+    high: Any,
     entered: Any,
     shifts: Any,
     masks: Any,
     choices: Any,
     entry_of: Any,
-    low: Any,
-    high: Any,
 ) -> None:
     """One step of the dynamic programme at a start, which a taxi leaves for one of several parts of the city.
 
@@ -213,6 +213,8 @@ def solve_departure(
         Written, unless it is empty: the best actions, shape (n_sets,).
     ahead:
         Values of the start at the next time, averaged over arrivals, shape (n_sets,).
+    low, high:
+        Smallest and largest jam probability of the start now.
     entered:
         Values of each place that is entered from the start, averaged over arrivals, by set of customers of its
         part of the city, shape (n_entries, any).
@@ -222,8 +224,6 @@ def solve_departure(
         The actions, without those that do the same as an earlier one, shape (n_choices,).
     entry_of:
         Entry to which each of these leads, unjammed and jammed, -1 for none, shape (n_choices, 2).
-    low, high:
-        Smallest and largest jam probability of the start now.
     """
     for a_set in range(len(values)):
         best, chosen = -np.inf, 0

@@ -5,10 +5,12 @@ import re
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from one_taxi import NOBODY, value_of_street
+from one_taxi import NOBODY, arrivals, outcomes, value_of_street
 
 import mfenvs
+from baselines.taxi import planning
 from baselines.taxi.planning import LoneTaxi, jams_among_others, parts_of_city
+from baselines.taxi.planning_kernels import solve_step
 from mfenvs.games.taxi import Taxi
 
 NOTHING = 64
@@ -112,17 +114,99 @@ def test_a_tolerance_bounds_all_flows_within_it():
         assert value_of_street("11S2", game.base_rewards, game.arrival, other) <= values[1] + 1e-9
 
 
-def test_too_many_customers_for_the_start_are_relaxed():
+@pytest.mark.parametrize("max_tracked", [0, 1, 2])
+def test_a_step_is_the_best_of_all_choices_whatever_comes_after(max_tracked):
+    """With random numbers for what can be earned later, jams and customers may do good or harm."""
+    game = on_street("S11")
+    problem = LoneTaxi(game, 0, max_tracked=max_tracked)
+    (part,) = problem.parts
+    rng = np.random.default_rng(max_tracked)
+    ahead, values = rng.normal(size=(part.n_rows, part.n_sets)), np.zeros((part.n_rows, part.n_sets))
+    low, high = np.array([0.0, 0.1, 0.3]), np.array([0.2, 0.6, 0.4])
+    actions, effects = np.zeros((2, *values.shape), np.uint8), np.zeros((2, *values.shape), np.float32)
+    scratch = np.zeros((3, part.n_sets))
+    where = part.places, part.tracked_bit, low, high
+    solve_step(values, actions, effects, ahead, scratch, *where, *part.outcomes)
+    places = part.places.tolist()
+
+    def later(place, target, customers):
+        row = places.index(place) * 3 + (2 if target is NOBODY else places.index(target))
+        return ahead[row, part.set_of(sum(1 << p for p in customers))]
+
+    for k, place in enumerate(places):
+        for t, target in enumerate([*places, NOBODY]):
+            for a_set in range(part.n_sets):
+                known = {p for bit, p in enumerate(part.tracked) if a_set >> bit & 1}
+                hidden = [set()] if place in part.tracked else [set(), {place}]
+                best = max(
+                    sum(
+                        p * (reward + later(to, wanted, left))
+                        for p, reward, to, wanted, left in outcomes(
+                            "S11", game.base_rewards, jam, place, target, frozenset(known | more), action
+                        )
+                    )
+                    for more in hidden
+                    for jam in (low[place], high[place])
+                    for action in range(5)
+                )
+                assert_allclose(values[k * 3 + t, a_set], best, rtol=1e-6)
+
+
+def test_the_conditional_return_has_the_mean_of_the_return_and_less_variance():
+    """Of a taxi that meets other jams than it has planned for; six standard errors."""
+    game = on_street("11S2", horizon=8)
+    expected, met = random_jams(game), random_jams(game, seed=1)
+    plan = plan_of(game, expected)
+    rng, returns, conditional = np.random.default_rng(2), [], []
+
+    def drawn(cases):
+        chances, *_ = zip(*cases, strict=True)
+        return cases[rng.choice(len(cases), p=np.array(chances) / sum(chances))][1:]
+
+    for _ in range(225):
+        states, rewards, jams = np.zeros(8, Taxi.state_dtype), np.zeros(8), np.zeros(8)
+        place, target, customers = 2, NOBODY, frozenset()
+        for time in range(8):
+            states[time], jams[time] = state_of(place, target, customers)[0], met[time, place]
+            action = int(plan.actions(time, states[time : time + 1])[0])
+            cases = outcomes("11S2", game.base_rewards, jams[time], place, target, customers, action)
+            rewards[time], place, target, customers = drawn(list(cases))
+            (customers,) = drawn(list(arrivals("11S2", game.arrival, customers)))
+        returns.append(rewards.sum())
+        conditional.append(plan.conditional_return(states, rewards, jams))
+    exact = value_of_street(
+        "11S2",
+        game.base_rewards,
+        game.arrival,
+        met,
+        lambda time, *state: int(plan.actions(time, state_of(*state))[0]),
+    )
+    assert exact < plan.value * 0.97 or exact > plan.value * 1.03
+    errors = [np.std(found) / 15 for found in (returns, conditional)]
+    assert abs(np.mean(returns) - exact) < 6 * errors[0]
+    assert abs(np.mean(conditional) - exact) < 6 * errors[1]
+    assert errors[1] < 0.75 * errors[0]
+
+
+@pytest.mark.parametrize("street", ["S11", "1S22"])
+def test_a_start_that_does_not_know_the_customers_is_relaxed(street, monkeypatch):
+    game = on_street(street)
+    jams = random_jams(game)
+    exact = plan_of(game, jams).value
+    monkeypatch.setattr(planning, "MAX_TRACKED_AT_START", 1)
+    relaxed = plan_of(game, jams)
+    assert not relaxed.problem.is_exact
+    assert relaxed.departures.shape[2] == 1
+    assert exact * 1.001 < relaxed.value < value_of_street(street, game.base_rewards, 1.0, jams) + 1e-9
+
+
+def test_too_many_customers_for_the_start():
     """Two zones of ten places each: 20 customers are more than a taxi at the start keeps in mind."""
     game = Taxi(city=("11111", "11111", "HSHHH", "22222", "22222"), n_agents=2, horizon=4, heterogeneity=0.0)
-    # Only one way leads out, so that the other zone's customers do not matter: nine are as good as ten.
-    jams = np.zeros((4, game.n_places))
-    many, fewer = LoneTaxi(game, 0), LoneTaxi(game, 0, max_tracked=9)
-    assert not many.is_exact
-    assert not many.has_untracked
-    assert fewer.has_untracked
-    assert many.solve(jams).value > 0.0
-    assert many.solve(jams).departures.shape[2] == 1
+    problem = LoneTaxi(game, 0)
+    assert not problem.is_exact
+    assert not problem.has_untracked
+    assert LoneTaxi(game, 0, max_tracked=9).has_untracked
 
 
 def test_parts_are_what_a_taxi_can_travel_between():
