@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import shortest_path
 
 from mfenvs import checks
-from mfenvs.games.taxi.taxi import WAIT, Taxi
+from mfenvs.games.taxi.taxi import ONE_HOT, WAIT, Taxi
 
 from .planning import checked_game, parts_of_city
 
@@ -23,7 +23,7 @@ class Dispatcher:
     Parameters
     ----------
     game:
-        A game of A-Taxi.
+        A game of A-Taxi, whose taxis observe places one-hot.
     shares:
         Probability with which a taxi goes to each part of the city, in the order of their first places (on the
         paper's map: zone 1, zone 2); by default in proportion to the numbers of their places.
@@ -36,6 +36,8 @@ class Dispatcher:
 
     def __init__(self, game: Taxi, shares: tuple[float, ...] | None = None) -> None:
         self._game = checked_game(game)
+        if game.observation != ONE_HOT:
+            raise ValueError(f"game must be one whose observation is {ONE_HOT!r}, got {game.observation!r}")
         self._part_of = parts_of_city(game)
         n_parts = self._part_of.max() + 1
         sizes = np.bincount(self._part_of[self._part_of >= 0], minlength=n_parts)

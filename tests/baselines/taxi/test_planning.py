@@ -155,7 +155,7 @@ def test_a_step_is_the_best_of_all_choices_whatever_comes_after(max_tracked):
 def test_the_conditional_return_has_the_mean_of_the_return_and_less_variance():
     """Of a taxi that meets other jams than it has planned for; six standard errors."""
     game = on_street("11S2", horizon=8)
-    expected, met = random_jams(game), random_jams(game, seed=1)
+    expected, met = 0.1 * random_jams(game), random_jams(game, seed=1)
     plan = plan_of(game, expected)
     rng, returns, conditional = np.random.default_rng(2), [], []
 
@@ -181,7 +181,7 @@ def test_the_conditional_return_has_the_mean_of_the_return_and_less_variance():
         met,
         lambda time, *state: int(plan.actions(time, state_of(*state))[0]),
     )
-    assert exact < plan.value * 0.97 or exact > plan.value * 1.03
+    assert exact < 0.85 * plan.value
     errors = [np.std(found) / 15 for found in (returns, conditional)]
     assert abs(np.mean(returns) - exact) < 6 * errors[0]
     assert abs(np.mean(conditional) - exact) < 6 * errors[1]
