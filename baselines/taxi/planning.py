@@ -58,6 +58,8 @@ class Plan:
     """The decision problem that it solves."""
     jams: Array
     """The jam probabilities that it expects, shape (H, n_places)."""
+    tolerance: float
+    """Largest distance of the true ones from these under which the value is a bound."""
     departures: NDArray[np.uint8]
     """Actions at the starts by set of customers, shape (H, n_starts, n_sets)."""
     services: tuple[NDArray[np.uint8], ...]
@@ -125,9 +127,9 @@ class Plan:
 
         Returns
         -------
-        The sample; the total reward itself if the problem is relaxed.
+        The sample; the total reward itself if the values are bounds, by a relaxed problem or a tolerance.
         """
-        if self.problem.has_untracked:
+        if self.problem.has_untracked or self.tolerance > 0.0:
             return float(rewards.sum())
         total, is_inside = 0.0, False
         for time, state in enumerate(states):
@@ -309,6 +311,7 @@ class LoneTaxi:
             value,
             self,
             given.astype(np.float64),
+            tolerance,
             departures,
             tuple(services),
             tuple(effects),
