@@ -170,6 +170,14 @@ def test_collapses() -> None:
     ]
 
 
+def test_the_study_is_reached_by_its_flag(tmp_path, capsys) -> None:
+    flags = ["--study", "--no-train", "--out", str(tmp_path), "--checkpoints", str(tmp_path / "runs")]
+    assert main(["reproduce", "taxi", *flags]) == 0
+    assert f"no run is in {tmp_path / 'runs' / 'study'}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="got 'nothing'"):
+        main(["reproduce", "taxi", *flags, "--cells", "nothing"])
+
+
 @pytest.mark.slow
 def test_the_study_writes_table_figure_and_results_and_goes_on(tmp_path, capsys) -> None:
     names = (

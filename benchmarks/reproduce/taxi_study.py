@@ -158,7 +158,10 @@ def run(study: Study, n_processes: int, out: Path, trains: bool) -> int:
         with replacing(out / "study.md") as file:
             file.write(markdown(results).encode())
         Console().print(table(results))
-    print(f"{'interrupted: run it again to go on' if interrupted else f'written to {out}'}")
+    if interrupted:
+        print("interrupted: run it again to go on")
+    else:
+        print(f"written to {out}" if results else f"no run is in {study.checkpoints}")
     if errors:
         raise errors[0]
     return 130 if interrupted else 0
