@@ -4,7 +4,7 @@ At the top are the contract (``trainer``, ``config``, ``policies``) and what han
 ``logging``). Then one folder a kind: ``solvers`` read the mean-field model, ``tabular`` learners have tables,
 ``neural`` learners networks, ``deep`` solvers learn networks that are mean-field equilibria, ``stationary`` learns
 stationary equilibria and optima, ``continuous`` solves and learns typed games with continuous states, ``market``
-holds policies of the energy market, and ``cli`` is the command line.
+holds policies of the energy market, ``taxi`` plans and bounds for A-Taxi, and ``cli`` is the command line.
 """
 
 import importlib

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import threading
 
 import numpy as np
 import pytest
 
 from benchmarks import speed
 from benchmarks.__main__ import main
-from benchmarks.reproduce import asymmetric_games, energy, gmf_q, taxi
+from benchmarks.reproduce import asymmetric_games, energy, gmf_q
 from benchmarks.speed_counterparts import NumpyEpidemic
 from mfenvs import InducedGame, make
 
@@ -102,98 +101,6 @@ def test_unknown_speeds_are_refused(capsys, tmp_path) -> None:
     assert speed.main(["warp", "--out", str(tmp_path / "x.json")]) == 2
     assert "unknown name 'warp'; known: engine, apis" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-
-
-TAXI = ["reproduce", "taxi", "--n-agents", "12", "--epochs", "3", "--jobs", "1"]
-
-
-@pytest.fixture
-def short_taxi(monkeypatch) -> None:
-    """The short preset with little to evaluate."""
-    preset = taxi.Preset(n_epochs=3, n_seeds=1, best_response_timesteps=200, evaluation_worlds=2, paired_worlds=2)
-    monkeypatch.setitem(taxi.PRESETS, "short", preset)
-
-
-@pytest.mark.slow
-def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, capsys) -> None:
-    out, checkpoints = tmp_path / "out", tmp_path / "checkpoints"
-    arguments = [*TAXI, "--out", str(out), "--checkpoints", str(checkpoints)]
-    assert main(arguments) == 0
-    results = json.loads((out / "results.json").read_text())
-    assert results["complete"] is True
-    assert [run["variant"] for run in results["runs"]] == list(taxi.VARIANTS)
-    for run in results["runs"]:
-        assert len(run["curve"]) == 3
-        assert all(0.0 <= row["zone_1"] <= 1.0 and row["reward_10"] <= row["reward_90"] for row in run["curve"])
-        assert run["final"]["n_worlds"] == 2
-        assert ("exploitability_lower_bound" in run) is (run["variant"] != "Ind-NN")
-    assert (out / "learning.png").read_bytes().startswith(b"\x89PNG")
-    assert "A-Taxi: total reward" in capsys.readouterr().out
-    # Nothing is trained unasked.
-    assert main([*arguments, "--no-train", "--seeds", "2"]) == 0
-    assert json.loads((out / "results.json").read_text())["complete"] is False
-    assert not list(checkpoints.glob("*seed-1"))
-    # What is complete is not done again.
-    before = {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
-    assert main([*arguments, "--variants", "Symm-NN"]) == 0
-    assert before == {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
-
-
-def test_a_taxi_run_goes_on_from_its_checkpoint(short_taxi, tmp_path) -> None:
-    """Killed within epoch 2 of 3, with a row that was recorded after the last save."""
-    curves = []
-    for name in ("whole", "killed"):
-        folder = tmp_path / name
-        job = taxi.Job("Symm-NN", 0, 3, 12, "cpu", folder, taxi.PRESETS["short"])
-        taxi._begin_worker(threading.Event(), [0])
-        if name == "killed":
-            taxi._stop = StopsAt(1 * 128 + 50)
-            taxi.train(0, job)
-            assert not (folder / "evaluation.json").exists()
-            saved = json.loads((folder / "curve.json").read_text())
-            assert len(saved["curve"]) == 1
-            saved["curve"].append(saved["curve"][0])
-            (folder / "curve.json").write_text(json.dumps(saved))
-            taxi._stop = threading.Event()
-        taxi.train(0, job)
-        curves.append(json.loads((folder / "curve.json").read_text())["curve"])
-    assert len(curves[0]) == 3
-    # The learning rate falls over what is left to do, which is the same in both.
-    assert curves[0] == curves[1]
-
-
-class StopsAt:
-    """An event that is set when it has been asked so many times."""
-
-    def __init__(self, times: int) -> None:
-        self.left = times
-
-    def is_set(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-@pytest.mark.slow
-def test_a_failing_taxi_run_stops_no_other(short_taxi, tmp_path, monkeypatch) -> None:
-    """The name of a run's folder is taken by a file."""
-    checkpoints = tmp_path / "checkpoints"
-    checkpoints.mkdir()
-    (checkpoints / "OH-NN-3-epochs-12-taxis-seed-0").write_text("in the way")
-    arguments = [
-        *TAXI,
-        "--variants",
-        "OH-NN",
-        "Symm-NN",
-        "--out",
-        str(tmp_path),
-        "--checkpoints",
-        str(checkpoints),
-    ]
-    with pytest.raises(OSError, match="OH-NN"):
-        main(arguments)
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert results["complete"] is False
-    assert [run["variant"] for run in results["runs"]] == ["Symm-NN"]
 
 
 TINY_AUCTION = gmf_q.Protocol(

@@ -519,6 +519,22 @@ def test_an_observation_by_hand():
     assert Taxi().observation_space.shape == (64,)
 
 
+def test_an_observation_in_coordinates_by_hand():
+    """On a map of three rows and three columns."""
+    game = Known(horizon=4, observation="coordinates")
+    engine = started(game, [(1, 8, {0, 7}), (6, None, ())])
+    customers = [1, 0, 0, 0, 0, 0, 0, 1, 0]
+    expected = [[0, 0.5, 1, 1, 1, *customers, 0], [1, 0, 0, 0, 0, *[0] * 9, 0]]
+    np.testing.assert_array_equal(engine.observe()[0], expected)
+    engine.step([[LEFT, WAIT]])
+    expected[0][1] = 0
+    expected[0][-1] = expected[1][-1] = 0.25
+    np.testing.assert_array_equal(engine.observe()[0], expected)
+    assert Taxi(observation="coordinates").observation_space.shape == (27,)
+    street = started(Known(city=("S1",), base_rewards=(1.0,), observation="coordinates"), [(0, None, ())] * 2)
+    assert street.observe()[0, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 0]
+
+
 def test_places_zones_and_their_names():
     game = Taxi(n_agents=4)
     assert (game.n_places, game.n_cells) == (21, 21)
@@ -604,6 +620,7 @@ def test_maps_that_are_not_allowed(city, error, message):
         ({"reward_width": -0.1}, ValueError, "reward_width must be a finite number in [0, inf), got -0.1"),
         ({"heterogeneity": -1}, ValueError, "heterogeneity must be a finite number in [0, inf), got -1"),
         ({"jam_width": 1.5}, ValueError, "heterogeneity * jam_width must be a finite number in [0, 1], got 1.5"),
+        ({"observation": "text"}, ValueError, "observation must be one of 'one-hot', 'coordinates', got 'text'"),
         ({"n_agents": 1}, ValueError, "n_agents must be an integer in [2, 16777216], got 1"),
         ({"horizon": 0}, ValueError, "horizon must be an integer >= 1, got 0"),
     ],

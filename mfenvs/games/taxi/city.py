@@ -122,6 +122,13 @@ class City:
         """Row and column of a place."""
         return divmod(place, self.width)
 
+    def coordinates(self) -> NDArray[np.float32]:
+        """Row and column of each place, scaled to [0, 1], shape (n_places, 2)."""
+        largest = max(len(self.rows) - 1, 1), max(self.width - 1, 1)
+        places = np.array([self.where(place) for place in range(self.n_places)]) / np.array(largest)
+        scaled: NDArray[np.float32] = places.astype(np.float32)
+        return scaled
+
     def after(self, place: int, move: int) -> int:
         """The place to which a move leads; moves into starts are blocked, so that a start is left for good."""
         row, column = self.where(place)

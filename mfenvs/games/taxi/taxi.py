@@ -24,6 +24,9 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)
 LARGEST = 1e9
 """Largest base reward, in absolute value: rewards are in single precision."""
 
+ONE_HOT, COORDINATES = "one-hot", "coordinates"
+"""How places are observed."""
+
 JAM, TARGET, ARRIVALS = 0, 1, 2
 """Streams of an agent's random numbers: for jams, for its passenger's target, and from 2 on for arrivals."""
 
@@ -36,6 +39,51 @@ class TaxiConstants(NamedTuple):
     """Base reward of a delivery by zone, shape (n_zones,)."""
     arrival: np.float32
     jam_cap: np.float32
+    coordinates: NDArray[np.float32]
+    """Row and column of each place, scaled to [0, 1], shape (n_places, 2)."""
+    observes_coordinates: np.int32
+    """1 if agents observe coordinates, 0 if they observe places one-hot."""
+
+
+@rule
+def jam_probability(world: Any, place: Any) -> Any:
+    """The probability with which a taxi that wants to leave a place is jammed: min(sum_j w_j, jam_cap) [S]."""
+    return min(crowd(world, place), world.constants.jam_cap)
+
+
+@rule
+def serve(state: Any, action: Any, agent: Any, constants: Any, is_jammed: Any, draw: Any) -> Any:
+    """What a taxi's action does, before customers appear.
+
+    Parameters
+    ----------
+    state, action, agent, constants:
+        As in the rule ``step``.
+    is_jammed:
+        Whether a move fails.
+    draw:
+        Number in [0, 1) that decides where a passenger who is picked up wants to go.
+
+    Returns
+    -------
+    The next place, target and customers, and the reward.
+    """
+    city = constants.city
+    cell, target, customers = state.cell, state.target, state.customers
+    reward = ZERO
+    if action == WAIT:
+        customer_here = customers & (ONE_BIT << np.uint64(cell))
+        zone = city.zone[cell]
+        if target == cell:
+            reward = constants.base_rewards[zone] * agent.multiplier[zone]
+            target = NOBODY
+        elif target == NOBODY and customer_here != NO_BIT:
+            n = city.n_targets[zone]
+            target = city.targets[zone, min(int(draw * n), n - 1)]
+            customers ^= customer_here
+    elif not is_jammed:
+        cell = city.moves[cell, action]
+    return (cell, target, customers), reward
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -62,8 +110,10 @@ class Taxi(Game):
     per zone, 1 + U[-reward_width, reward_width] [O].
 
     Observation: own place one-hot, the passenger's target one-hot (zeros without one), own customers (a bit per
-    place), time h / H [O]: 3 * 21 + 1 features on the paper's map. The agent's identity and parameters are
-    observed only if ``observe`` asks for them.
+    place), time h / H [O]: 3 * 21 + 1 features on the paper's map. With ``observation="coordinates"``: row and
+    column of the own place, scaled to [0, 1], whether there is a passenger, row and column of its target (zeros
+    without one), own customers, time: 21 + 6 features. The agent's identity and parameters are observed only if
+    ``observe`` asks for them.
 
     Since customers are private, agents affect each other by jams only: the population matters through the weighted
     occupancy of places.
@@ -89,6 +139,8 @@ class Taxi(Game):
     """Half-width of the range of the reward multipliers beta^i around 1 [O]."""
     heterogeneity: float = 1.0
     """Factor on both half-widths; 0 makes the game exactly symmetric [O]."""
+    observation: str = ONE_HOT
+    """How agents observe places: ``"one-hot"`` or ``"coordinates"`` [O]."""
 
     agent_prefix = "taxi"
     state_dtype = np.dtype([("cell", np.uint8), ("target", np.uint8), ("customers", np.uint64)], align=True)
@@ -124,23 +176,11 @@ class Taxi(Game):
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
         """Move (or be jammed), pick up or deliver; then customers appear."""
         constants = world.constants
-        city = constants.city
-        cell, target, customers = state.cell, state.target, state.customers
-        reward = ZERO
-        if action == WAIT:
-            customer_here = customers & (ONE_BIT << np.uint64(cell))
-            zone = city.zone[cell]
-            if target == cell:
-                reward = constants.base_rewards[zone] * agent.multiplier[zone]
-                target = NOBODY
-            elif target == NOBODY and customer_here != NO_BIT:
-                n = city.n_targets[zone]
-                target = city.targets[zone, min(int(uniform(key, TARGET) * n), n - 1)]
-                customers ^= customer_here
-        elif uniform(key, JAM) >= min(crowd(world, cell), constants.jam_cap):
-            cell = city.moves[cell, action]
+        is_jammed = action != WAIT and uniform(key, JAM) < jam_probability(world, state.cell)
+        served, reward = serve(state, action, agent, constants, is_jammed, uniform(key, TARGET))
+        cell, target, customers = served
         # Draws are made for places without a customer only, in their order: most places soon have one.
-        empty = city.customer_places & ~customers
+        empty = constants.city.customer_places & ~customers
         stream = ARRIVALS
         while empty != NO_BIT:
             lowest = empty & (~empty + ONE_BIT)
@@ -153,13 +193,22 @@ class Taxi(Game):
     @rule
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:
         """Write own place, target, customers and elapsed time."""
-        n_places = (len(out) - 1) // 3
-        out[state.cell] = ONE
-        if state.target != NOBODY:
-            out[n_places + state.target] = ONE
+        coordinates = public.constants.coordinates
+        n_places = len(coordinates)
+        if public.constants.observes_coordinates:
+            first = 5
+            out[0], out[1] = coordinates[state.cell, 0], coordinates[state.cell, 1]
+            if state.target != NOBODY:
+                out[2] = ONE
+                out[3], out[4] = coordinates[state.target, 0], coordinates[state.target, 1]
+        else:
+            first = 2 * n_places
+            out[state.cell] = ONE
+            if state.target != NOBODY:
+                out[n_places + state.target] = ONE
         for place in range(n_places):
-            out[2 * n_places + place] = np.float32((state.customers >> np.uint64(place)) & ONE_BIT)
-        out[3 * n_places] = public.elapsed
+            out[first + place] = np.float32((state.customers >> np.uint64(place)) & ONE_BIT)
+        out[first + n_places] = public.elapsed
 
     def check(self) -> None:
         """Check the map and every constant."""
@@ -181,6 +230,7 @@ class Taxi(Game):
         self.jam_width = checks.real("jam_width", self.jam_width, 0.0)
         self.reward_width = checks.real("reward_width", self.reward_width, 0.0)
         self.heterogeneity = checks.real("heterogeneity", self.heterogeneity, 0.0)
+        self.observation = checks.choice("observation", self.observation, (ONE_HOT, COORDINATES))
         for name in ("jam_width", "reward_width"):
             # Weights and multipliers stay positive.
             checks.real(f"heterogeneity * {name}", self.heterogeneity * getattr(self, name), 0.0, 1.0)
@@ -193,7 +243,6 @@ class Taxi(Game):
         """
         super().check_snapshot(states, signal)
         zones, starts = self.map.zone_places, self.map.starts
-        targets = int(NOBODY), *zones
         targets = int(NOBODY), *zones
         customers = states["customers"] & ~self.map.arrays().customer_places
         for field, what, is_right in (
@@ -232,6 +281,8 @@ class Taxi(Game):
             base_rewards=np.array(self.base_rewards, np.float32),
             arrival=np.float32(self.arrival),
             jam_cap=np.float32(self.jam_cap),
+            coordinates=self.map.coordinates(),
+            observes_coordinates=np.int32(self.observation == COORDINATES),
         )
 
     @property
@@ -256,8 +307,8 @@ class Taxi(Game):
 
     @property
     def n_features(self) -> int:
-        """One feature per place for each of place, target and customers, and one for time."""
-        return 3 * self.map.n_places + 1
+        """A feature per place for each of place, target and customers, or six and one per place, and the time."""
+        return self.map.n_places + 6 if self.observation == COORDINATES else 3 * self.map.n_places + 1
 
     @property
     def action_space(self) -> "gymnasium.Space[Any]":

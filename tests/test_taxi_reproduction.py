@@ -1,0 +1,210 @@
+"""The reproduction of A-Taxi's figures and the study of its unpublished choices, on small cases."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.reproduce import taxi, taxi_study
+from benchmarks.reproduce import taxi_training as training
+from benchmarks.reproduce.taxi_study import CELLS, Study, chosen_cells
+from benchmarks.reproduce.taxi_training import Job, ScaledIdentity, Setting
+from mfenvs import vec_env
+
+TAXI = ["reproduce", "taxi", "--n-agents", "12", "--epochs", "3", "--jobs", "1"]
+
+
+@pytest.fixture
+def short_taxi(monkeypatch) -> None:
+    """The short preset with little to evaluate."""
+    preset = taxi.Preset(
+        n_epochs=3,
+        n_seeds=1,
+        best_response_timesteps=200,
+        evaluation_worlds=2,
+        paired_worlds=2,
+        planning_worlds=2,
+        n_alone=2,
+    )
+    monkeypatch.setitem(taxi.PRESETS, "short", preset)
+
+
+@pytest.mark.slow
+def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, capsys) -> None:
+    out, checkpoints = tmp_path / "out", tmp_path / "checkpoints"
+    arguments = [*TAXI, "--out", str(out), "--checkpoints", str(checkpoints)]
+    assert main(arguments) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["complete"] is True
+    assert [run["variant"] for run in results["runs"]] == list(taxi.VARIANTS)
+    for run in results["runs"]:
+        assert len(run["curve"]) == 3
+        assert all(0.0 <= row["zone_1"] <= 1.0 and row["reward_10"] <= row["reward_90"] for row in run["curve"])
+        assert run["final"]["n_worlds"] == 2
+        assert ("exploitability_lower_bound" in run) is (run["variant"] != "Ind-NN")
+        assert run["exploitability_by_planning"]["exact"] is True
+    alone, rule = results["yardsticks"]["alone_without_jams"], results["yardsticks"]["dispatcher"]
+    assert 30.0 < alone["value"] < 40.0
+    assert rule["return"] > max(run["final"]["return"] for run in results["runs"])
+    assert (out / "learning.png").read_bytes().startswith(b"\x89PNG")
+    assert "A-Taxi: total reward" in capsys.readouterr().out
+    # Nothing is trained unasked.
+    assert main([*arguments, "--no-train", "--seeds", "2"]) == 0
+    assert json.loads((out / "results.json").read_text())["complete"] is False
+    assert not list(checkpoints.glob("*seed-1"))
+    # What is complete is not done again.
+    before = {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
+    assert main([*arguments, "--variants", "Symm-NN"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
+
+
+def test_a_taxi_run_goes_on_from_its_checkpoint(tmp_path) -> None:
+    """Killed within epoch 2 of 3, with a row that was recorded after the last save."""
+    curves = []
+    for name in ("whole", "killed"):
+        folder = tmp_path / name
+        job = Job("Symm-NN", Setting(), 0, 3, 3, 12, "cpu", folder)
+        training.begin_worker(threading.Event(), [0])
+        if name == "killed":
+            training._stop = StopsAt(1 * 128 + 50)
+            training.train(0, job)
+            saved = json.loads((folder / "curve.json").read_text())
+            assert len(saved["curve"]) == 1
+            saved["curve"].append(saved["curve"][0])
+            (folder / "curve.json").write_text(json.dumps(saved))
+            training._stop = threading.Event()
+        training.train(0, job)
+        curves.append(json.loads((folder / "curve.json").read_text())["curve"])
+    assert len(curves[0]) == 3
+    # The learning rate falls over what is left to do, which is the same in both.
+    assert curves[0] == curves[1]
+
+
+class StopsAt:
+    """An event that is set when it has been asked so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.slow
+def test_a_failing_taxi_run_stops_no_other(short_taxi, tmp_path, monkeypatch) -> None:
+    """The name of a run's folder is taken by a file."""
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "OH-NN-3-epochs-12-taxis-seed-0").write_text("in the way")
+    arguments = [
+        *TAXI,
+        "--variants",
+        "OH-NN",
+        "Symm-NN",
+        "--out",
+        str(tmp_path),
+        "--checkpoints",
+        str(checkpoints),
+    ]
+    with pytest.raises(OSError, match="OH-NN"):
+        main(arguments)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["complete"] is False
+    assert [run["variant"] for run in results["runs"]] == ["Symm-NN"]
+
+
+# The study.
+
+
+def job_of(setting: Setting, folder, **kwargs) -> Job:
+    length = {"n_epochs": 150, "schedule_epochs": 600, **kwargs}
+    return Job("cell", setting, 0, **length, n_agents=12, device="cpu", folder=folder)
+
+
+def test_cells_have_different_names_and_settings() -> None:
+    names = [cell.name for cell in CELLS]
+    assert len(set(names)) == len(names) >= 17
+    settings = [cell.setting for cell in CELLS]
+    assert all(settings.count(setting) == 1 for setting in settings)
+    assert chosen_cells(()) == CELLS
+    assert chosen_cells(("jam-weight-3-of-N-no-entropy-bonus",))[0].setting.hyper_parameters == {"ent_coef": 0.0}
+    with pytest.raises(ValueError, match=r"cells must be among .*, got 'jam'"):
+        chosen_cells(("jam",))
+
+
+def test_a_run_of_the_study_begins_as_a_run_of_the_papers_length(tmp_path) -> None:
+    """The paper's rate falls from 2.5e-4 to zero in 600 epochs: after 150 it is three quarters of that."""
+    found = training.hyper_parameters(job_of(Setting(), tmp_path), 128)
+    assert [found["learning_rate"](left) for left in (1.0, 0.5, 0.0)] == pytest.approx(
+        [2.5e-4, 2.1875e-4, 1.875e-4]
+    )
+    assert found["batch_size"] == round(16_384 * 0.012)
+    whole = training.hyper_parameters(job_of(Setting(), tmp_path, n_epochs=600), 128)
+    assert whole["learning_rate"](0.0) == 0.0
+
+
+def test_the_last_value_is_bootstrapped_only_if_asked(tmp_path) -> None:
+    for bootstrap in (False, True):
+        env = training.training_environment(job_of(Setting(bootstrap=bootstrap), tmp_path))
+        env.reset()
+        for _ in range(128):
+            _, _, dones, infos = env.step(np.full(12, 4))
+        assert dones.all()
+        assert infos[0]["TimeLimit.truncated"] is bootstrap
+
+
+@pytest.mark.parametrize(("largest", "last"), [(1.0, 1.0), (5.0, 5.0), (None, 3.0)])
+def test_scales_of_the_integer_identity(largest, last) -> None:
+    env = vec_env("Taxi-v0", observe=ScaledIdentity(largest), n_agents=4)
+    assert env.reset()[:, -1].tolist() == pytest.approx([0.0, last / 3, last * 2 / 3, last])
+
+
+def test_collapses() -> None:
+    assert [taxi_study.has_collapsed(share) for share in (0.0, 0.04, 0.06, 0.5, 0.94, 0.96, 1.0)] == [
+        *(True, True),
+        *(False, False, False),
+        *(True, True),
+    ]
+
+
+def test_the_study_is_reached_by_its_flag(tmp_path, capsys) -> None:
+    flags = ["--study", "--no-train", "--out", str(tmp_path), "--checkpoints", str(tmp_path / "runs")]
+    assert main(["reproduce", "taxi", *flags]) == 0
+    assert f"no run is in {tmp_path / 'runs' / 'study'}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="got 'nothing'"):
+        main(["reproduce", "taxi", *flags, "--cells", "nothing"])
+
+
+@pytest.mark.slow
+def test_the_study_writes_table_figure_and_results_and_goes_on(tmp_path, capsys) -> None:
+    names = (
+        "default-jam-10-of-N-one-hot",
+        "jam-weight-3-of-N-no-entropy-bonus",
+        "identity-raw-integer",
+        "observation-coordinates",
+        "PPO-bootstrapped-at-the-end",
+    )
+    study = Study(2, 1, 12, "cpu", tmp_path / "runs", chosen_cells(names), n_alone=2, dispatcher_worlds=2)
+    assert taxi_study.run(study, 1, tmp_path, True) == 0
+    results = json.loads((tmp_path / "study.json").read_text())
+    assert results["complete"] is True
+    assert [cell["name"] for cell in results["cells"]] == list(names)
+    for cell in results["cells"]:
+        (run,) = cell["runs"]
+        assert [cell["reward"], cell["zone_1"]] == [
+            [pytest.approx(np.mean([row[name] for row in run["curve"]]))] for name in ("reward", "zone_1")
+        ]
+        assert cell["yardsticks"]["dispatcher"]["return"] > cell["reward"][0]
+    # Fewer jams are good for a dispatcher's taxis, and all the same to a taxi alone.
+    default, light, *_ = (cell["yardsticks"] for cell in results["cells"])
+    assert light["dispatcher"]["return"] > default["dispatcher"]["return"]
+    assert light["alone_without_jams"]["value"] == default["alone_without_jams"]["value"]
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "study.md").read_text().splitlines()) == 2 + len(names)
+    assert "A-Taxi: one factor at a time" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.*")}
+    assert taxi_study.run(study, 1, tmp_path, False) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.*")}
