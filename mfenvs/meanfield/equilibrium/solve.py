@@ -5,7 +5,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from mfenvs.meanfield.stopping import Report, Stopped
 from mfenvs.registry import make
 
 Array = NDArray[np.float64]
+C = TypeVar("C", Candidate, Candidate | None)
 
 RESPONSES, REVISIONS, SHOOTING, INTERIOR, BARRIER, PROXIMAL, DESCENT, POLISH, DETOUR = (
     "best responses",
@@ -283,11 +284,12 @@ class _Search:
             if can_use_interior_point(self.induced, sensitivity, self.rng):
                 for policy in self._interior_point(sensitivity):
                     yield INTERIOR, Candidate(policy)
-            barrier = self._barrier(sensitivity, uniform)
+            barrier, least = self._barrier(sensitivity, uniform), np.inf
             for candidate in self._counted(barrier, barrier.by_curves()):
                 yield BARRIER, candidate
+                least = min(least, candidate.exploitability)
             path, chains = self._counted(barrier, barrier.followed()), self._proximal_chains(sensitivity)
-            yield from self._beside_revisions(self._first_paths(path, chains), revisions)
+            yield from self._beside_revisions(self._first_paths(path, chains, least), revisions)
         while True:
             before, reached = self.best, []
             for descent in descents:
@@ -355,10 +357,13 @@ class _Search:
         return sensitivity if affordable else None
 
     def _first_paths(
-        self, path: Iterator[Candidate | None], chains: Iterator[Candidate | None]
+        self, path: Iterator[Candidate | None], chains: Iterator[Candidate | None], least: float
     ) -> Iterator[tuple[str, Candidate | None]]:
-        """What is found on a barrier path, as long as it gets better from time to time, and then on chains."""
-        least, last = np.inf, self.iterations
+        """What is found on a barrier path, as long as it gets better from time to time, and then on chains.
+
+        ``least`` is the least exploitability that was found beside the path so far.
+        """
+        last = self.iterations
         for candidate in path:
             yield BARRIER, candidate
             if candidate is not None and candidate.exploitability < least:
@@ -440,7 +445,7 @@ class _Search:
         path = self._barrier(sensitivity, reference, start)
         return self._counted(path, path.points())
 
-    def _counted(self, path: BarrierPath, found: Iterator[Candidate | None]) -> Iterator[Candidate | None]:
+    def _counted(self, path: BarrierPath, found: Iterator[C]) -> Iterator[C]:
         """What is found on a barrier path, while its Newton steps are added to the iterations."""
         for candidate in found:
             self.iterations += path.n_new_steps()
