@@ -242,6 +242,15 @@ def test_masked_actions_are_never_taken() -> None:
 def test_a_path_that_stalls_is_left_for_others_near_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.STALL", 80)
     monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.can_revise", lambda _: False)
+    judge, least = _Search._judge, {"barrier path": np.inf, "proximal barrier paths": np.inf}
+
+    def look(search: _Search, candidate, method: str) -> Stopped | None:
+        stopped = judge(search, candidate, method)
+        if candidate is not None and method in least:
+            least[method] = min(least[method], candidate.exploitability)
+        return Stopped.CALLBACK if least["proximal barrier paths"] < 0.5 * least["barrier path"] else stopped
+
+    monkeypatch.setattr(_Search, "_judge", look)
     solution = mfenvs.solve("Epidemic-v0", seconds=200.0)
-    assert solution.is_solved
+    assert solution.stopped is Stopped.CALLBACK
     assert solution.method == "proximal barrier paths"
