@@ -197,6 +197,11 @@ class InducedGame:
         return self._tables.is_sparse
 
     @property
+    def recomputes_tables(self) -> bool:
+        """Whether tables of all times would be too large, so that exploitability makes them one at a time."""
+        return self._recomputed is not None
+
+    @property
     def policy_shape(self) -> tuple[int, int, int]:
         """The shape (T, S, A) of a policy."""
         return self.n_times, self.n_states, self.n_actions

@@ -30,6 +30,8 @@ Indices = NDArray[np.int64]
 
 NEWTON, ALONG = 0, 1
 """Columns of right-hand sides."""
+MOST_KEPT = 2**23
+"""Number of changes of Q that are kept while a system is solved: 64 MB. Others are computed again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +94,29 @@ class Linearised(LinearConditions):
         places = np.zeros((n_times, n_states), np.int64)
         for h in range(n_times - 1):
             places[h, ahead[h]] = np.arange(len(ahead[h]))
-        parts = [self._equations(h, reachable[h], ahead[h], places[h], towards) for h in range(n_times)]
+        kept: list[Array | None] = []
+        parts, n_kept = [], 0
+        for h in range(n_times):
+            q_changes = self._q_changes(h, reachable[h], places[h], len(ahead[h]), towards)
+            parts.append(self._equations(h, reachable[h], ahead[h], places[h], towards, q_changes))
+            n_kept += q_changes.size
+            kept.append(q_changes if n_kept <= MOST_KEPT else None)
         found = Elimination(n_times, lambda h: parts[h][0]).solved([rests for _, rests in parts])
         changes = np.zeros_like(towards)
         for h, (mass, values) in enumerate(found):
             values_ahead = found[h + 1][1] if h + 1 < n_times else np.zeros((1, 2))
-            self._write_changes(h, reachable[h], places[h], mass, values, values_ahead, towards, changes)
+            known = kept[h]
+            if known is None:
+                known = self._q_changes(h, reachable[h], places[h], len(ahead[h]), towards)
+            self._write_changes(h, reachable[h], known, mass, values, values_ahead, towards, changes)
         return changes
 
     def _stationary_directions(self, towards: Array, gained: Array | None) -> tuple[Array, Array]:
         """The changes in an infinite game."""
         n = self.policy.shape[1]
         every = np.arange(n)
-        (v_v, v_m, m_m, m_v), (value_rest, mass_rest) = self._equations(0, every, every, every, towards)
+        q_changes = self._q_changes(0, every, every, n, towards)
+        (v_v, v_m, m_m, m_v), (value_rest, mass_rest) = self._equations(0, every, every, every, towards, q_changes)
         if gained is not None:
             mass_rest[:, NEWTON] += gained
         # The mass of a population does not change. Added to all of its first equations, this makes them regular.
@@ -112,17 +124,16 @@ class Linearised(LinearConditions):
         system = np.block([[np.eye(n) - m_m + conserved, -m_v], [-v_m, np.eye(n) - v_v]])
         found = np.linalg.solve(system, np.concatenate((mass_rest, value_rest)))
         changes = np.zeros_like(towards)
-        self._write_changes(0, every, every, found[:n], found[n:], found[n:], towards, changes)
+        self._write_changes(0, every, q_changes, found[:n], found[n:], found[n:], towards, changes)
         return changes, found[:n]
 
     def _equations(
-        self, h: int, here: Indices, ahead: Indices, place: Indices, towards: Array
+        self, h: int, here: Indices, ahead: Indices, place: Indices, towards: Array, q_changes: Array
     ) -> tuple[Matrices, Rests]:
-        """The matrices of time h, and what is left."""
+        """The matrices of time h, and what is left, given :meth:`_q_changes`."""
         n, n_next = len(here), len(ahead)
         by_values, by_mass, rest = np.zeros((n, n_next)), np.zeros((n, n)), np.zeros((n, 2))
         slopes = self.slopes
-        q_changes = self._q_changes(h, here, place, n_next, towards)
         arrival, shift = np.zeros((n_next, len(q_changes))), np.zeros((n_next, n))
         pairs = np.empty_like(q_changes)
         given = h, here, ahead, place, self.parts, towards, slopes.shifts, slopes.pairs.shape[3], q_changes
@@ -145,17 +156,16 @@ class Linearised(LinearConditions):
         self,
         h: int,
         here: Indices,
-        place: Indices,
+        q_changes: Array,
         mass_change: Array,
         value_change: Array,
         value_ahead: Array,
         towards: Array,
         changes: Array,
     ) -> None:
-        """Write d pi of time h into ``changes``."""
+        """Write d pi of time h into ``changes``, given :meth:`_q_changes`."""
         n_actions = self.policy.shape[2]
-        found = self._q_changes(h, here, place, len(value_ahead), towards)
-        q_change = found[:, :-2] @ np.concatenate((value_ahead, mass_change)) + found[:, -2:]
+        q_change = q_changes[:, :-2] @ np.concatenate((value_ahead, mass_change)) + q_changes[:, -2:]
         loss = value_change[:, None] - q_change.reshape(len(here), n_actions, 2)
         changes[h, here] = towards[h, here] - self.ratio[h, here][..., None] * loss
 

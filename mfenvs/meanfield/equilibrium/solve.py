@@ -5,29 +5,32 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.game import FiniteGame, kind_of
-from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
-from mfenvs.meanfield.equilibrium.descent import descend_by_curves
+from mfenvs.meanfield.equilibrium.barrier import BarrierProblem
+from mfenvs.meanfield.equilibrium.barrier_path import BarrierPath
+from mfenvs.meanfield.equilibrium.candidate import Candidate
 from mfenvs.meanfield.equilibrium.interior_point import InteriorPoint, can_use_interior_point
 from mfenvs.meanfield.equilibrium.reachable import ReachableDescent, can_list
+from mfenvs.meanfield.equilibrium.revisions import can_revise, revise
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
-from mfenvs.meanfield.equilibrium.stationary_barrier import StationaryProblem
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.loop import ANSWER, LoopOptions, loop_kernel
 from mfenvs.meanfield.stopping import Report, Stopped
 from mfenvs.registry import make
 
 Array = NDArray[np.float64]
+C = TypeVar("C", Candidate, Candidate | None)
 
-RESPONSES, SHOOTING, INTERIOR, BARRIER, PROXIMAL, DESCENT, POLISH, DETOUR = (
+RESPONSES, REVISIONS, SHOOTING, INTERIOR, BARRIER, PROXIMAL, DESCENT, POLISH, DETOUR = (
     "best responses",
+    "asynchronous best responses",
     "shooting",
     "interior point",
     "barrier path",
@@ -53,9 +56,7 @@ SLOW_RULES = 0.02
 SLICE = 0.05
 """Seconds that compiled iterations run at a time."""
 SAFETY = 0.5
-"""The exploitability for which the barrier path is made, relative to the tolerance."""
-SMALLEST = 1e-13
-"""Smallest barrier parameter, relative to the first."""
+"""The exploitability that methods are asked for, relative to the tolerance."""
 FEWEST_STEPS, OPERATIONS_PER_SECOND = 30, 5e9
 """The barrier path is tried if so many Newton steps fit into the time limit."""
 STALL = 400
@@ -66,9 +67,7 @@ chain. The next one is tried where a path has not led to a better policy."""
 PROXIMAL_STEPS, VAIN_PATHS = 80, 8
 """Newton steps on each of them at most, and number of paths in a row without a better policy that end a chain."""
 FIRST_CHAINS = 0.25
-"""Share of the time limit that they get before other methods take turns."""
-BACK = 0.1
-"""Share of the reference policy that is mixed into a policy from which a barrier path begins."""
+"""Share of the time limit that passes, with the turns of revisions in between, before other methods take turns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +129,12 @@ def solve(
     * with many states of which few can be reached at each time, mirror descent over these, before all else.
 
     Then the log-barrier path from the uniform policy is followed by Newton's method: it solves most other games in
-    some twenty to fifty linear systems. If it stalls, paths follow whose references are near the best policy found
-    so far. After these, mirror descent with several learning rates and more barrier paths, from that policy, from
-    random ones and from the uniform one, take turns until the time is over. Where rules jump, as by rounding, no
-    derivatives exist, and mirror descent is left to itself. Every policy is certified by its exact exploitability
-    [O].
+    some twenty to fifty linear systems. Where it folds, and the game ends, it takes turns with best responses of
+    some states at a time. If the path stalls, others follow whose references are near the best policy found so
+    far. After these, mirror descent with several learning rates, asynchronous best responses and more barrier
+    paths, from the best policy, from random ones and from the uniform one, take turns until the time is over.
+    Where rules jump, as by rounding, no derivatives exist, and there are no paths. Every policy is certified by
+    its exact exploitability [O].
 
     Parameters
     ----------
@@ -191,18 +191,6 @@ def cycles_allowed() -> Iterator[None]:
         yield
 
 
-@dataclasses.dataclass
-class _Candidate:
-    """What a method has found."""
-
-    policy: Array
-    """Shape (T, S, A)."""
-    law: Array | None = None
-    """In an infinite game, the stationary law of states, (S,), if it is known."""
-    exploitability: float = np.inf
-    """Its exploitability, once it is evaluated. In the history others may have come after it."""
-
-
 class _Search:
     """One call of :func:`solve`."""
 
@@ -223,7 +211,7 @@ class _Search:
         self.history: list[Report] = []
         self.best, self.best_method = np.inf, BARRIER
         self.best_gaps = np.full(game.n_populations, np.inf)
-        self.best_candidate = _Candidate(self.induced.uniform_policy())
+        self.best_candidate = Candidate(self.induced.uniform_policy())
 
     def run(self) -> Solution:
         """Let the methods search until there is a reason to stop."""
@@ -257,7 +245,7 @@ class _Search:
     def _elapsed(self) -> float:
         return self.clock() - self.began
 
-    def _judge(self, candidate: _Candidate | None, method: str) -> Stopped | None:
+    def _judge(self, candidate: Candidate | None, method: str) -> Stopped | None:
         """Evaluate a policy, if there is one; say why to stop now, if there is a reason."""
         if candidate is not None:
             with cycles_allowed() if method == RESPONSES else contextlib.nullcontext():
@@ -274,7 +262,7 @@ class _Search:
                 return Stopped.CALLBACK
         return Stopped.TIME if self._elapsed() >= self.seconds else None
 
-    def _candidates(self) -> Iterator[tuple[str, _Candidate | None]]:
+    def _candidates(self) -> Iterator[tuple[str, Candidate | None]]:
         """The policies of all methods, with the names of these; None where a step has found no policy."""
         uniform, length = self.induced.uniform_policy(), FIRST_TURN
         response = self.induced.last_best_response()
@@ -288,18 +276,20 @@ class _Search:
         if self._seconds_to_judge() > SLOW_RULES:
             for descent in descents:
                 yield from self._turn(DESCENT, descent, length)
-        sensitivity = self._sensitivity()
+        sensitivity, revisions = self._sensitivity(), self._revisions()
         if sensitivity is not None:
             if can_shoot(self.induced, reads_actions=sensitivity.reads is Reads.PAIRS):
                 found = shoot(self.induced)
-                yield SHOOTING, None if found is None else _Candidate(found)
+                yield SHOOTING, None if found is None else Candidate(found)
             if can_use_interior_point(self.induced, sensitivity, self.rng):
                 for policy in self._interior_point(sensitivity):
-                    yield INTERIOR, _Candidate(policy)
-            path = self._barrier(sensitivity, uniform, None)
-            yield from self._until_it_stalls(path)
-            chains = self._proximal_chains(sensitivity)
-            yield from self._turn(PROXIMAL, chains, FIRST_CHAINS * self.seconds)
+                    yield INTERIOR, Candidate(policy)
+            barrier, least = self._barrier(sensitivity, uniform), np.inf
+            for candidate in self._counted(barrier, barrier.by_curves()):
+                yield BARRIER, candidate
+                least = min(least, candidate.exploitability)
+            path, chains = self._counted(barrier, barrier.followed()), self._proximal_chains(sensitivity)
+            yield from self._beside_revisions(self._first_paths(path, chains, least), revisions)
         while True:
             before, reached = self.best, []
             for descent in descents:
@@ -307,18 +297,20 @@ class _Search:
             # The best rate gets half of the time.
             best_rate = int(np.argmin(reached))
             yield from self._turn(DESCENT, descents[best_rate], (len(RATES) - 2) * length)
+            yield from self._turn(REVISIONS, revisions, length)
             if sensitivity is not None:
                 yield from self._turn(BARRIER, path, length)
                 yield from self._turn(PROXIMAL, chains, length)
                 if self.best < before:
-                    best = self.best_candidate.policy
-                    yield from self._turn(POLISH, self._barrier(sensitivity, uniform, best), length)
-                yield from self._turn(DETOUR, self._barrier(sensitivity, self._random_policy(), None), length)
+                    polish = self._barrier_points(sensitivity, uniform, self.best_candidate.policy)
+                    yield from self._turn(POLISH, polish, length)
+                detour = self._barrier_points(sensitivity, self._random_policy())
+                yield from self._turn(DETOUR, detour, length)
             # Whatever is left of the methods, the time is looked at.
             yield DESCENT, None
-            length = min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
+            length = self._longer(length)
 
-    def _responses(self, response: Array) -> Iterator[_Candidate]:
+    def _responses(self, response: Array) -> Iterator[Candidate]:
         """Best responses, each to the flow of the one before, as long as they become better.
 
         They cost next to nothing, and end at once where an action is the best whatever others do.
@@ -326,7 +318,7 @@ class _Search:
         n_in_vain = 0
         while n_in_vain < PATIENCE:
             before, self.iterations = self.best, self.iterations + 1
-            yield _Candidate(response)
+            yield Candidate(response)
             n_in_vain = 0 if self.best < before else n_in_vain + 1
             # The certificate's own values tell the best response.
             response = self.induced.last_best_response()
@@ -338,8 +330,8 @@ class _Search:
         return self.clock() - began
 
     def _turn(
-        self, method: str, candidates: Iterator[_Candidate | None], length: float
-    ) -> Generator[tuple[str, _Candidate | None], None, float]:
+        self, method: str, candidates: Iterator[Candidate | None], length: float
+    ) -> Generator[tuple[str, Candidate | None], None, float]:
         """What a method finds in a turn of so many seconds; the least exploitability of that is returned."""
         end, least = self.clock() + length, np.inf
         for candidate in candidates:
@@ -349,6 +341,10 @@ class _Search:
             if self.clock() >= end:
                 break
         return least
+
+    def _longer(self, length: float) -> float:
+        """The length of the next turns."""
+        return min(2.0 * length, max(TURN, LONGEST_TURN * self.seconds))
 
     def _sensitivity(self) -> Sensitivity | None:
         """The derivatives of the game; None if the barrier path cannot be afforded."""
@@ -360,17 +356,46 @@ class _Search:
         affordable = problem.work * FEWEST_STEPS < self.seconds * OPERATIONS_PER_SECOND
         return sensitivity if affordable else None
 
-    def _until_it_stalls(self, path: Iterator[_Candidate | None]) -> Iterator[tuple[str, _Candidate | None]]:
-        """What is found on a barrier path, as long as it gets better from time to time."""
-        least, last = np.inf, self.iterations
+    def _first_paths(
+        self, path: Iterator[Candidate | None], chains: Iterator[Candidate | None], least: float
+    ) -> Iterator[tuple[str, Candidate | None]]:
+        """What is found on a barrier path, as long as it gets better from time to time, and then on chains.
+
+        ``least`` is the least exploitability that was found beside the path so far.
+        """
+        last = self.iterations
         for candidate in path:
             yield BARRIER, candidate
             if candidate is not None and candidate.exploitability < least:
                 least, last = candidate.exploitability, self.iterations
             if self.iterations - last > STALL:
-                return
+                break
+        yield from self._turn(PROXIMAL, chains, FIRST_CHAINS * self.seconds)
 
-    def _proximal_chains(self, sensitivity: Sensitivity) -> Iterator[_Candidate | None]:
+    def _beside_revisions(
+        self, paths: Iterator[tuple[str, Candidate | None]], revisions: Iterator[Candidate | None]
+    ) -> Iterator[tuple[str, Candidate | None]]:
+        """What paths find until they end, and what revisions find in the same time, by turns."""
+        length = FIRST_TURN
+        while True:
+            yield from self._turn(REVISIONS, revisions, length)
+            end = self.clock() + length
+            for method, candidate in paths:
+                yield method, candidate
+                if self.clock() >= end:
+                    break
+            else:
+                return
+            length = self._longer(length)
+
+    def _revisions(self) -> Iterator[Candidate | None]:
+        """Policies of asynchronous best responses from the best policy at the time of the first turn."""
+        if can_revise(self.induced):
+            for policy in revise(self.induced, self.best_candidate.policy, SAFETY * self.tolerance, self.rng):
+                self.iterations += 1
+                yield None if policy is None else Candidate(policy)
+
+    def _proximal_chains(self, sensitivity: Sensitivity) -> Iterator[Candidate | None]:
         """Chains of barrier paths, each with a reference near the best policy of the chain so far.
 
         Actions that the reference hardly plays have next to no barrier. So where a path folds again and again, as
@@ -382,7 +407,7 @@ class _Search:
             policy, least, n_in_vain, n_tried = reference, np.inf, 0, 0
             while n_in_vain < VAIN_PATHS:
                 before, n_steps, began = least, 0, self.iterations
-                for candidate in self._barrier(sensitivity, reference, None):
+                for candidate in self._barrier_points(sensitivity, reference):
                     n_steps += self.iterations - began
                     yield candidate
                     # While this method waits for its turn, others add to the iterations.
@@ -407,34 +432,26 @@ class _Search:
             self.iterations += 1
             yield policy
 
-    def _barrier(
-        self, sensitivity: Sensitivity, reference: Array, start: Array | None
-    ) -> Iterator[_Candidate | None]:
-        """Policies on the barrier path of a reference policy, from that policy or another one."""
-        kind = StationaryProblem if self.induced.game.is_infinite else BarrierProblem
-        problem = kind(self.induced, sensitivity, reference)
-        first_eps = problem.first_eps()
-        last_eps = max(SAFETY * self.tolerance / problem.bound, SMALLEST * first_eps)
-        point = Point(problem.unknowns(reference), first_eps)
-        if start is not None:
-            mixed = (1.0 - BACK) * start + BACK * reference
-            point = Point(problem.unknowns(mixed), max(self.best / problem.bound, last_eps))
+    def _barrier(self, sensitivity: Sensitivity, reference: Array, start: Array | None = None) -> BarrierPath:
+        """The barrier path of a reference policy, from that policy or from near another one."""
+        return BarrierPath(
+            self.induced, sensitivity, reference, SAFETY * self.tolerance, start=start, exploitability=self.best
+        )
 
-        def candidate(found: Point) -> _Candidate:
-            return _Candidate(problem.policy_of(found.policy), problem.law_of(found.policy))
+    def _barrier_points(
+        self, sensitivity: Sensitivity, reference: Array, start: Array | None = None
+    ) -> Iterator[Candidate | None]:
+        """What is found on that path."""
+        path = self._barrier(sensitivity, reference, start)
+        return self._counted(path, path.points())
 
-        done = 0
-        if start is None and not self.induced.game.is_infinite:
-            for near in descend_by_curves(problem, point, last_eps):
-                self.iterations += problem.n_newton - done
-                done, point = problem.n_newton, near
-                yield candidate(near)
-        for found in follow(problem, point, last_eps):
-            self.iterations += problem.n_newton - done
-            done = problem.n_newton
-            yield None if found is None else candidate(found)
+    def _counted(self, path: BarrierPath, found: Iterator[C]) -> Iterator[C]:
+        """What is found on a barrier path, while its Newton steps are added to the iterations."""
+        for candidate in found:
+            self.iterations += path.n_new_steps()
+            yield candidate
 
-    def _descent(self, rate: float) -> Iterator[_Candidate | None]:
+    def _descent(self, rate: float) -> Iterator[Candidate | None]:
         """Policies of online mirror descent, after ever more iterations."""
         induced = self.induced
         options = LoopOptions(values=ANSWER, rate=rate / self._largest_gain(), retained=1.0, prior_period=1)
@@ -454,15 +471,15 @@ class _Search:
             self.iterations += chunk
             if not np.isfinite(prior).all():
                 return
-            yield _Candidate(policy)
+            yield Candidate(policy)
             chunk = max(1, min(2 * chunk, int(chunk * SLICE / max(self.clock() - began, 1e-9))))
 
-    def _reachable_descent(self, rate: float) -> Iterator[_Candidate | None]:
+    def _reachable_descent(self, rate: float) -> Iterator[Candidate | None]:
         """Policies of mirror descent over what can be reached, and what is left of them without bad actions."""
         descent = ReachableDescent(self.induced)
         for n, policy in descent.candidates(rate, SAFETY * self.tolerance, self.clock):
             self.iterations += n
-            yield None if policy is None else _Candidate(policy)
+            yield None if policy is None else Candidate(policy)
 
     def _largest_gain(self) -> float:
         """The largest gain of a single action over the uniform policy: the scale of learning rates."""

@@ -218,3 +218,13 @@ def test_the_sparse_system_is_the_elimination(monkeypatch: pytest.MonkeyPatch) -
         found.append(problem.directions(policy, 0.4, errors))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found[2], found[0], rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_not_kept_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(RANDOM)
+    policy, eps = problem.reference, problem.first_eps()
+    errors = problem.errors(policy, eps)
+    kept = problem.directions(policy, eps, errors)
+    assert np.abs(kept).max() > 0.0
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.directions.MOST_KEPT", 0)
+    np.testing.assert_array_equal(problem.directions(policy, eps, errors), kept)

@@ -8,7 +8,10 @@ import pytest
 
 import mfenvs
 from mfenvs import InducedGame, rule
-from mfenvs.meanfield.equilibrium.solve import _Candidate, _Search
+from mfenvs.meanfield.equilibrium.barrier_path import BarrierPath
+from mfenvs.meanfield.equilibrium.candidate import Candidate
+from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity
+from mfenvs.meanfield.equilibrium.solve import _Search
 from mfenvs.meanfield.stopping import Stopped
 
 SOLVED = {
@@ -50,9 +53,21 @@ def test_known_equilibria() -> None:
 
 
 def test_a_path_that_folds_is_followed() -> None:
+    induced = InducedGame(mfenvs.make("Epidemic-v0"))
+    sensitivity = Sensitivity(induced, np.random.default_rng(0))
+    path = BarrierPath(induced, sensitivity, induced.uniform_policy(), 5e-7)
+    down = [induced.exploitability(found.policy) for found in path.by_curves()]
+    assert min(down) > 1e-4
+    along = [induced.exploitability(found.policy) for found in path.followed() if found is not None]
+    assert along[-1] <= 1e-6
+    assert path.n_new_steps() > len(down) + len(along) - 1
+    assert path.n_new_steps() == 0
+
+
+def test_where_a_path_folds_a_pure_equilibrium_is_found_before_its_end() -> None:
     solution = mfenvs.solve("Epidemic-v0")
     assert solution.is_solved
-    assert solution.method == "barrier path"
+    assert solution.method == "asynchronous best responses"
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.8])
@@ -102,7 +117,7 @@ def test_a_turn_tells_the_exploitability_of_its_own_policies() -> None:
     """Others are evaluated in between, and their exploitability is another one."""
     search = _Search(mfenvs.make("BeachBar-v0"), 0.0, 10.0, None, 0, lambda: 0.0)
     uniform = search.induced.uniform_policy()
-    turn = search._turn("own", iter([_Candidate(uniform), None]), 1.0)
+    turn = search._turn("own", iter([Candidate(uniform), None]), 1.0)
     while True:
         try:
             _, candidate = next(turn)
@@ -110,7 +125,7 @@ def test_a_turn_tells_the_exploitability_of_its_own_policies() -> None:
             least = ended.value
             break
         search._judge(candidate, "own")
-        search._judge(_Candidate(search.induced.last_best_response()), "other")
+        search._judge(Candidate(search.induced.last_best_response()), "other")
     assert least == search.induced.exploitability(uniform)
     assert least != search.history[-1].exploitability
 
@@ -226,6 +241,16 @@ def test_masked_actions_are_never_taken() -> None:
 
 def test_a_path_that_stalls_is_left_for_others_near_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.STALL", 80)
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.solve.can_revise", lambda _: False)
+    judge, least = _Search._judge, {"barrier path": np.inf, "proximal barrier paths": np.inf}
+
+    def look(search: _Search, candidate, method: str) -> Stopped | None:
+        stopped = judge(search, candidate, method)
+        if candidate is not None and method in least:
+            least[method] = min(least[method], candidate.exploitability)
+        return Stopped.CALLBACK if least["proximal barrier paths"] < 0.5 * least["barrier path"] else stopped
+
+    monkeypatch.setattr(_Search, "_judge", look)
     solution = mfenvs.solve("Epidemic-v0", seconds=200.0)
-    assert solution.is_solved
+    assert solution.stopped is Stopped.CALLBACK
     assert solution.method == "proximal barrier paths"
