@@ -5,11 +5,14 @@ whole minibatch. Here a minibatch is processed in blocks of rows whose activatio
 products add up the weights' gradients over the blocks, and the loops between the products are compiled. The
 numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser are the policy's
 own.
+
+Where few of a minibatch's observations are distinct, only these pass through the networks, and the first layer is
+applied to the parts of which they consist (:mod:`baselines.neural.distinct_observations`).
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +22,16 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
+from .distinct_observations import DistinctMinibatch, Numbers, ObservationSums, Part, numbered
+from .grouping_kernels import (
+    add_to_parts,
+    policy_gradient_of_sums,
+    sample_actions_of,
+    sum_of_parts,
+    value_gradient_of_sums,
+)
 from .ppo_kernels import (
+    ONE,
     ZERO,
     Floats,
     add_bias_and_leaky_relu,
@@ -101,6 +113,9 @@ class Network:
         self._outputs = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
         self._gradients = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
         self._blocks: dict[int, Block] = {}
+        self._parts: Sequence[Part] = ()
+        self._table = self._table_gradient = torch.empty(0, len(self._weights[0]))
+        self._table_array = self._table_gradient_array = self._table.numpy()
         self.refresh()
 
     def refresh(self) -> None:
@@ -110,11 +125,33 @@ class Network:
 
     def clear_gradients(self) -> None:
         """Set all gradients to zero."""
-        torch._foreach_zero_([*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient])
+        gradients = [*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient]
+        torch._foreach_zero_([*gradients, self._table_gradient[: _length(self._parts)]])
 
     def finish_gradients(self) -> None:
-        """Write the first layer's gradient, which :meth:`backward` accumulates transposed, to its parameter."""
+        """Write the first layer's gradient, which is accumulated transposed or for parts, to its parameter."""
+        for part, rows in _places(self._parts):
+            gradient = self._table_gradient[rows]
+            self._first_gradient[part.columns] = gradient if part.table is None else part.table.t() @ gradient
         self._weight_gradients[0].copy_(self._first_gradient.t())
+
+    def set_parts(self, parts: Sequence[Part]) -> None:
+        """Apply the first layer, without its bias, to the parts of the observations that are to come.
+
+        The parts' tables follow each other in one table of outputs, whose rows observations refer to. Without
+        parts, observations are given as they are.
+        """
+        self._parts = parts
+        n_rows = _length(parts)
+        if n_rows > len(self._table):
+            self._table, self._table_gradient = (torch.empty(n_rows, self._table.shape[1]) for _ in range(2))
+            self._table_array, self._table_gradient_array = self._table.numpy(), self._table_gradient.numpy()
+        for part, rows in _places(parts):
+            weights = self._transposed[0][part.columns]
+            if part.table is None:
+                self._table[rows] = weights
+            else:
+                torch.mm(part.table, weights, out=self._table[rows])
 
     @property
     def head_bias(self) -> Floats:
@@ -126,27 +163,34 @@ class Network:
         """The gradient of the last layer's bias, which :meth:`backward` leaves to the caller."""
         return self._bias_gradients[-1]
 
-    def forward(self, x: torch.Tensor) -> Floats:
+    def forward(self, x: torch.Tensor | Numbers) -> Floats:
         """The last layer's product with its weights, without its bias, (rows, n_outputs); overwritten by the next.
 
-        ``x`` has at most ``BLOCK_ROWS`` rows.
+        ``x`` has at most ``BLOCK_ROWS`` rows: observations, or their places in the table of parts, shape (n_rows,
+        n_parts).
         """
-        block = self.block(x.shape[0])
+        block = self.block(len(x))
         last = len(self._weights) - 1
         for k in range(last):
             h, leak = block.outputs[k], self._leaks[k]
-            torch.mm(x, self._transposed[k], out=h)
-            if leak is None:
-                h.add_(torch.from_numpy(self._biases[k])).tanh_()
+            if isinstance(x, torch.Tensor):
+                torch.mm(x, self._transposed[k], out=h)
+                if leak is None:
+                    h.add_(torch.from_numpy(self._biases[k])).tanh_()
+                else:
+                    add_bias_and_leaky_relu(block.output_arrays[k], self._biases[k], leak)
             else:
-                add_bias_and_leaky_relu(block.output_arrays[k], self._biases[k], leak)
+                slope = ONE if leak is None else leak
+                sum_of_parts(x, self._table_array, self._biases[k], slope, block.output_arrays[k])
+                if leak is None:
+                    h.tanh_()
             x = h
         torch.mm(x, self._transposed[last], out=block.outputs[last])
         return block.output_arrays[last]
 
-    def backward(self, x: torch.Tensor) -> None:
+    def backward(self, x: torch.Tensor | Numbers) -> None:
         """Add the parameters' gradients to those so far; the output's gradient must be in ``block(len(x))``."""
-        block = self.block(x.shape[0])
+        block = self.block(len(x))
         for k in range(len(self._weights) - 1, 0, -1):
             self._weight_gradients[k].addmm_(block.transposed_gradients[k], block.outputs[k - 1])
             torch.mm(block.gradients[k], self._weights[k], out=block.gradients[k - 1])
@@ -154,8 +198,11 @@ class Network:
             back = tanh_backward if leak is None else leaky_relu_backward
             slope = ZERO if leak is None else leak
             back(block.gradient_arrays[k - 1], block.output_arrays[k - 1], slope, self._bias_gradients[k - 1])
-        # With fewer inputs than outputs this product is faster than its transpose.
-        self._first_gradient.addmm_(x.t(), block.gradients[0])
+        if isinstance(x, torch.Tensor):
+            # With fewer inputs than outputs this product is faster than its transpose.
+            self._first_gradient.addmm_(x.t(), block.gradients[0])
+        else:
+            add_to_parts(x, block.gradient_arrays[0], self._table_gradient_array)
 
     def block(self, n_rows: int) -> Block:
         """The buffers for ``n_rows`` rows."""
@@ -185,6 +232,21 @@ class Minibatch:
     advantages: Floats
     """Advantages, normalised if that is asked for."""
     returns: Floats
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+
+class LossWeights(NamedTuple):
+    """The numbers with which the rows of a minibatch enter PPO's loss."""
+
+    clip_range: np.float32
+    entropy: np.float32
+    value: np.float32
+    row: np.float32
+    """1 / size of the minibatch: the loss is a mean."""
 
 
 class PolicyAndValue:
@@ -239,11 +301,24 @@ class PolicyAndValue:
     ) -> None:
         """Sample actions from torch's random numbers; write them, their log-probabilities and the values."""
         draws = torch.rand(len(observations)).numpy()
-        for first, x in _blocks(observations):
-            rows = slice(first, first + len(x))
-            logits = self.policy.forward(x)
-            sample_actions(logits, self.policy.head_bias, draws[rows], actions[rows], log_probs[rows])
-        self.evaluate(observations, values)
+        # Agents of many have often the same observation: looking for more than half as many does not pay.
+        found = numbered(observations.numpy().view(np.uint32), None, max(1, len(observations) // 2))
+        if found is None:
+            for first, x in _blocks(observations):
+                rows = slice(first, first + len(x))
+                logits = self.policy.forward(x)
+                sample_actions(logits, self.policy.head_bias, draws[rows], actions[rows], log_probs[rows])
+            self.evaluate(observations, values)
+            return
+        numbers, firsts = found
+        distinct = observations.index_select(0, torch.from_numpy(firsts))
+        logits = np.empty((len(firsts), len(self.policy.head_bias)), np.float32)
+        for first, x in _blocks(distinct):
+            logits[first : first + len(x)] = self.policy.forward(x)
+        sample_actions_of(logits, self.policy.head_bias, numbers, draws, actions, log_probs)
+        of_distinct = np.empty(len(firsts), np.float32)
+        self.evaluate(distinct, of_distinct)
+        values[:] = of_distinct[numbers]
 
     def action_probabilities(self, observations: torch.Tensor) -> Floats:
         """Probabilities of the actions, shape (len(observations), n_actions)."""
@@ -258,14 +333,37 @@ class PolicyAndValue:
             np.add(self.value.forward(x)[:, 0], self.value.head_bias[0], out=values[first : first + len(x)])
 
     def compute_gradients(
-        self, batch: Minibatch, clip_range: float, entropy_coefficient: float, value_coefficient: float
+        self,
+        batch: Minibatch | DistinctMinibatch,
+        clip_range: float,
+        entropy_coefficient: float,
+        value_coefficient: float,
     ) -> NDArray[np.float64]:
         """Set every parameter's ``grad`` to that of PPO's loss on a minibatch; return the log's sums, (5,)."""
-        sums = np.zeros(5)
-        self.policy.clear_gradients()
-        self.value.clear_gradients()
-        clip, row_weight = np.float32(clip_range), np.float32(1.0 / len(batch.rows))
-        entropy_weight, value_weight = np.float32(entropy_coefficient), np.float32(value_coefficient)
+        weights = LossWeights(
+            np.float32(clip_range),
+            np.float32(entropy_coefficient),
+            np.float32(value_coefficient),
+            np.float32(1.0 / batch.n_rows),
+        )
+        log = np.zeros(5)
+        if isinstance(batch, Minibatch):
+            self._prepare(())
+            self._add_gradients(batch, weights, log)
+        else:
+            self._prepare(batch.parts)
+            self._add_gradients_of_sums(batch.sums, weights, log)
+        self.policy.finish_gradients()
+        self.value.finish_gradients()
+        return log
+
+    def _prepare(self, parts: Sequence[Part]) -> None:
+        """Begin with a minibatch whose observations are in these parts."""
+        for network in (self.policy, self.value):
+            network.set_parts(parts)
+            network.clear_gradients()
+
+    def _add_gradients(self, batch: Minibatch, weights: LossWeights, log: NDArray[np.float64]) -> None:
         policy, value = self.policy, self.value
         for first, rows in _blocks(batch.rows):
             x = batch.observations.index_select(0, rows)
@@ -276,28 +374,60 @@ class PolicyAndValue:
                 batch.actions[part],
                 batch.old_log_probs[part],
                 batch.advantages[part],
-                clip,
-                entropy_weight,
-                row_weight,
+                weights.clip_range,
+                weights.entropy,
+                weights.row,
                 policy.block(x.shape[0]).gradient_arrays[-1],
                 policy.head_bias_gradient,
-                sums,
+                log,
             )
             policy.backward(x)
             value_gradient(
                 value.forward(x),
                 value.head_bias,
                 batch.returns[part],
-                value_weight,
-                row_weight,
+                weights.value,
+                weights.row,
                 value.block(x.shape[0]).gradient_arrays[-1],
                 value.head_bias_gradient,
-                sums,
+                log,
             )
             value.backward(x)
-        policy.finish_gradients()
-        value.finish_gradients()
-        return sums
+
+    def _add_gradients_of_sums(
+        self, sums: ObservationSums, weights: LossWeights, log: NDArray[np.float64]
+    ) -> None:
+        policy, value = self.policy, self.value
+        for first in range(0, len(sums.places), BLOCK_ROWS):
+            part = slice(first, first + BLOCK_ROWS)
+            places = sums.places[part]
+            policy_gradient_of_sums(
+                policy.forward(places),
+                policy.head_bias,
+                sums.counts[part],
+                sums.log_probs[part],
+                sums.gains[part],
+                sums.losses[part],
+                weights.clip_range,
+                weights.entropy,
+                weights.row,
+                policy.block(len(places)).gradient_arrays[-1],
+                policy.head_bias_gradient,
+                log,
+            )
+            policy.backward(places)
+            value_gradient_of_sums(
+                value.forward(places),
+                value.head_bias,
+                sums.counts[part],
+                sums.returns[part],
+                weights.value,
+                weights.row,
+                value.block(len(places)).gradient_arrays[-1],
+                value.head_bias_gradient,
+                log,
+            )
+            value.backward(places)
 
 
 def _gradient(parameter: torch.Tensor) -> torch.Tensor:
@@ -310,3 +440,16 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
 def _blocks(rows: torch.Tensor) -> Sequence[tuple[int, torch.Tensor]]:
     """Consecutive blocks of rows, each with the position of its first row."""
     return [(first, rows[first : first + BLOCK_ROWS]) for first in range(0, len(rows), BLOCK_ROWS)]
+
+
+def _places(parts: Sequence[Part]) -> Iterator[tuple[Part, slice]]:
+    """Parts, and where their rows are in a table in which they follow each other."""
+    first = 0
+    for part in parts:
+        yield part, slice(first, first + part.n_rows)
+        first += part.n_rows
+
+
+def _length(parts: Sequence[Part]) -> int:
+    """Number of rows of the tables of all parts."""
+    return sum(part.n_rows for part in parts)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import explained_variance
-from torch import nn
 
+from .adam import clip_and_step
 from .collecting import RolloutCollector, is_refusal_of_torch
+from .distinct_observations import DistinctMinibatch, DistinctObservations, DistinctRows
 from .finite import ParameterBackup, check_update, update_error
 from .perceptrons import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
@@ -89,21 +90,21 @@ class RolloutLearner(RolloutCollector):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        make_minibatch = self._minibatches()
         log: list[NDArray[np.float64]] = []
         kl_of_pass: list[float] = []
         goes_on = True
         for _ in range(self.n_epochs):
             kl_of_pass.clear()
             for rows in self.rollout_buffer.minibatches(self.batch_size):
-                batch = self._minibatch(rows)
+                batch = make_minibatch(rows)
                 means = networks.compute_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
                 log.append(means)
                 kl_of_pass.append(means[KL])
                 if self.target_kl is not None and means[KL] > 1.5 * self.target_kl:
                     goes_on = False
                     break
-                nn.utils.clip_grad_norm_(networks.parameters, self.max_grad_norm)
-                self.policy.optimizer.step()
+                clip_and_step(networks.parameters, self.policy.optimizer, self.max_grad_norm)
                 networks.refresh()
             self._n_updates += 1
             if not goes_on:
@@ -138,6 +139,18 @@ class RolloutLearner(RolloutCollector):
         }.items():
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _minibatches(self) -> Callable[[torch.Tensor], Minibatch | DistinctMinibatch]:
+        """The function that makes the minibatch of some rows: of distinct observations, where these are few."""
+        rollout = self.rollout_buffer
+        observations = rollout.observations.flatten(2)
+        distinct = DistinctObservations.of(observations.numpy(), self.batch_size)
+        if distinct is None:
+            return self._minibatch
+        of_rows = (rollout.actions, rollout.log_probs, rollout.advantages, rollout.value_targets)
+        n_actions = int(self.action_space.n)  # type: ignore[attr-defined]
+        rows_of = DistinctRows(distinct, *(tensor.numpy().reshape(-1) for tensor in of_rows), n_actions)
+        return lambda rows: rows_of.minibatch(rows, self.normalize_advantage)
 
     def _minibatch(self, rows: torch.Tensor) -> Minibatch:
         rollout, chosen = self.rollout_buffer, rows.numpy()
