@@ -94,7 +94,8 @@ class DistinctObservations:
         columns:
             Where the columns are in an observation with the identity, by default 0, 1, ...
         identity:
-            The identity of the agents, whom rows are ordered by within each world.
+            The identity of the agents, whom rows are ordered by within each world. Observations are then always
+            taken apart.
 
         Returns
         -------
@@ -107,32 +108,34 @@ class DistinctObservations:
         mark_differing_columns(bits, differs)
         is_private = differs != 0
         n_rows = n_steps * n_envs
-        found = numbered(bits.reshape(n_rows, n_columns), is_private, max(1, n_rows // 2))
+        found = numbered(bits.reshape(n_rows, n_columns), is_private, n_rows if identity else max(1, n_rows // 2))
         if found is None:
             return None
         privates, firsts = found
         # How many are expected in a minibatch, if rows were drawn one by one.
         missed = (1.0 - min(1.0, batch_size / n_rows)) ** np.bincount(privates)
-        if len(firsts) - missed.sum() > min(batch_size, n_rows) / 2:
+        if identity is None and len(firsts) - missed.sum() > min(batch_size, n_rows) / 2:
             return None
         steps = observations[:, 0]
         commons = numbered(np.ascontiguousarray(bits[:, 0]), ~is_private, n_steps)
         assert commons is not None
         of_step, first_steps = commons
-        keys = privates.astype(np.int64) * len(first_steps) + np.repeat(of_step, n_envs)
+        # In the order of the parts' tables; numbers follow the order of the rows, which makes memory local.
+        keys = [np.repeat(of_step, n_envs), privates]
         if identity is not None:
-            keys = keys * identity.n_rows + np.arange(n_rows) % identity.n_rows
-        distinct, numbers = np.unique(keys, return_inverse=True)
-        places = []
+            keys.insert(1, (np.arange(n_rows) % identity.n_rows).astype(np.int32))
+        of_parts = np.stack(keys, axis=1)
+        observed = numbered(of_parts.view(np.uint32), None, n_rows)
+        assert observed is not None
+        numbers, first_rows = observed
+        places = of_parts[first_rows]
         if identity is not None:
-            distinct, agents = np.divmod(distinct, identity.n_rows)
-            places = [len(first_steps) + agents]
-        private, common = np.divmod(distinct, len(first_steps))
+            places[:, 1] += len(first_steps)
         where = np.arange(n_columns) if columns is None else columns
         rows = observations.reshape(n_rows, n_columns)
         return cls(
-            numbers.astype(np.int32),
-            np.stack([common, *places, private], axis=1).astype(np.int32),
+            numbers,
+            places,
             _part(where, ~is_private, steps[first_steps]),
             _part(where, is_private, rows[firsts]),
             identity,
@@ -195,6 +198,8 @@ class DistinctRows:
             subtracted. A single row is left as it is.
         """
         chosen = rows.numpy()
+        if len(self._slots) > len(chosen) // 8:  # sums over many places: rows in order are found faster
+            chosen = np.sort(chosen)
         if len(chosen) > len(self._found.places):
             self._found = self._buffers(len(chosen))
         mean, scale = 0.0, 1.0

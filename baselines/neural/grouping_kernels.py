@@ -265,17 +265,18 @@ def value_gradient_of_sums(
 
 @solver
 def sum_of_parts(places: Any, table: Any, bias: Any, slope: Any, out: Any) -> None:
-    """Write the leaky ReLU of the bias plus rows of the table, those at ``places[i]`` for row i."""
+    """Write the leaky ReLU of the bias plus two or three rows of the table, those at ``places[i]`` for row i."""
     for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = bias[j]
-        for part in range(places.shape[1]):
-            place = places[i, part]
+        first, second = places[i, 0], places[i, 1]
+        if places.shape[1] == 2:
             for j in range(out.shape[1]):
-                out[i, j] += table[place, j]
-        for j in range(out.shape[1]):
-            x = out[i, j]
-            out[i, j] = x if x > ZERO else x * slope
+                x = bias[j] + table[first, j] + table[second, j]
+                out[i, j] = x if x > ZERO else x * slope
+        else:
+            third = places[i, 2]
+            for j in range(out.shape[1]):
+                x = bias[j] + table[first, j] + table[second, j] + table[third, j]
+                out[i, j] = x if x > ZERO else x * slope
 
 
 @solver
@@ -311,3 +312,18 @@ def sample_actions_of(logits: Any, bias: Any, numbers: Any, draws: Any, actions:
         for j in range(n_actions - 1):
             action += drawn >= reached[i, j]
         actions[row], log_probs[row] = action, log_p[i, action]
+
+
+@solver
+def read_one_hot(features: Any, places: Any) -> Any:
+    """Write the place of the one in each row of features; False if a row is not one-hot."""
+    for i in range(features.shape[0]):
+        total, place = ZERO, -1
+        for j in range(features.shape[1]):
+            total += abs(features[i, j])
+            if features[i, j] == ONE:
+                place = j
+        if place < 0 or total != ONE:
+            return False
+        places[i] = place
+    return True

@@ -26,6 +26,7 @@ from .distinct_observations import DistinctMinibatch, Numbers, ObservationSums, 
 from .grouping_kernels import (
     add_to_parts,
     policy_gradient_of_sums,
+    read_one_hot,
     sample_actions_of,
     sum_of_parts,
     value_gradient_of_sums,
@@ -154,6 +155,11 @@ class Network:
                 torch.mm(part.table, weights, out=self._table[rows])
 
     @property
+    def n_inputs(self) -> int:
+        """Number of features of an observation."""
+        return int(self._weights[0].shape[1])
+
+    @property
     def head_bias(self) -> Floats:
         """The bias of the last layer, which :meth:`forward` leaves out."""
         return self._biases[-1]
@@ -239,6 +245,10 @@ class Minibatch:
         return len(self.rows)
 
 
+Inputs = Sequence[tuple[slice, torch.Tensor | Numbers]]
+"""Blocks of observations, or of their places in tables of parts, each with the places of its rows."""
+
+
 class LossWeights(NamedTuple):
     """The numbers with which the rows of a minibatch enter PPO's loss."""
 
@@ -257,6 +267,9 @@ class PolicyAndValue:
     policy:
         An ``MlpPolicy`` on the CPU, with separate networks of at least one hidden layer each; see
         :meth:`supports`.
+    identity:
+        The columns of observations with the agent's one-hot identity, if there are any. A product with them is a
+        row of the weights, so that agents are given by their indices.
 
     Raises
     ------
@@ -264,11 +277,19 @@ class PolicyAndValue:
         If ``policy`` is of another kind.
     """
 
-    def __init__(self, policy: ActorCriticPolicy) -> None:
+    def __init__(self, policy: ActorCriticPolicy, identity: slice | None = None) -> None:
         extractor = policy.mlp_extractor
         self.policy = Network(extractor.policy_net, policy.action_net)
         self.value = Network(extractor.value_net, policy.value_net)
         self.parameters = list(policy.parameters())
+        self.identity: Part | None = None
+        """The part of observations that is the agent's one-hot identity."""
+        n_columns = self.policy.n_inputs
+        self.own_columns = np.arange(n_columns)
+        """The other columns of observations."""
+        if identity is not None:
+            self.own_columns = np.delete(self.own_columns, identity)
+            self.identity = Part(identity, None, identity.stop - identity.start)
 
     @staticmethod
     def supports(policy: Any) -> bool:
@@ -297,40 +318,101 @@ class PolicyAndValue:
         self.value.refresh()
 
     def act(
-        self, observations: torch.Tensor, actions: NDArray[np.int64], log_probs: Floats, values: Floats
+        self,
+        observations: torch.Tensor,
+        actions: NDArray[np.int64],
+        log_probs: Floats,
+        values: Floats,
+        agents: Numbers | None = None,
     ) -> None:
-        """Sample actions from torch's random numbers; write them, their log-probabilities and the values."""
+        """Sample actions from torch's random numbers; write them, their log-probabilities and the values.
+
+        Parameters
+        ----------
+        observations:
+            Shape (n, n_features); with ``agents`` without the columns of the identity.
+        actions, log_probs, values:
+            Arrays to which is written, shape (n,) each.
+        agents:
+            The agent of each row, shape (n,), if the networks have columns of the identity.
+        """
         draws = torch.rand(len(observations)).numpy()
-        # Agents of many have often the same observation: looking for more than half as many does not pay.
-        found = numbered(observations.numpy().view(np.uint32), None, max(1, len(observations) // 2))
-        if found is None:
-            for first, x in _blocks(observations):
-                rows = slice(first, first + len(x))
-                logits = self.policy.forward(x)
-                sample_actions(logits, self.policy.head_bias, draws[rows], actions[rows], log_probs[rows])
-            self.evaluate(observations, values)
+        distinct, numbers = self._distinct(observations)
+        bias = self.policy.head_bias
+        if agents is None and numbers is not None:
+            logits = np.empty((len(distinct), len(bias)), np.float32)
+            for rows, x in self._inputs(distinct):
+                logits[rows] = self.policy.forward(x)
+            sample_actions_of(logits, bias, numbers, draws, actions, log_probs)
+            of_distinct = np.empty(len(distinct), np.float32)
+            self._evaluate(self._inputs(distinct), of_distinct)
+            values[:] = of_distinct[numbers]
             return
-        numbers, firsts = found
-        distinct = observations.index_select(0, torch.from_numpy(firsts))
-        logits = np.empty((len(firsts), len(self.policy.head_bias)), np.float32)
-        for first, x in _blocks(distinct):
-            logits[first : first + len(x)] = self.policy.forward(x)
-        sample_actions_of(logits, self.policy.head_bias, numbers, draws, actions, log_probs)
-        of_distinct = np.empty(len(firsts), np.float32)
-        self.evaluate(distinct, of_distinct)
-        values[:] = of_distinct[numbers]
+        inputs = self._inputs(distinct, agents, numbers)
+        for rows, x in inputs:
+            sample_actions(self.policy.forward(x), bias, draws[rows], actions[rows], log_probs[rows])
+        self._evaluate(inputs, values)
 
     def action_probabilities(self, observations: torch.Tensor) -> Floats:
-        """Probabilities of the actions, shape (len(observations), n_actions)."""
+        """Probabilities of the actions for whole observations, shape (len(observations), n_actions)."""
         out = np.empty((len(observations), len(self.policy.head_bias)), np.float32)
-        for first, x in _blocks(observations):
-            softmax(self.policy.forward(x), self.policy.head_bias, out[first : first + len(x)])
+        for rows, x in self._inputs(*self._without_identity(observations)):
+            softmax(self.policy.forward(x), self.policy.head_bias, out[rows])
         return out
 
-    def evaluate(self, observations: torch.Tensor, values: Floats) -> None:
-        """Write the values, shape (len(observations),)."""
-        for first, x in _blocks(observations):
-            np.add(self.value.forward(x)[:, 0], self.value.head_bias[0], out=values[first : first + len(x)])
+    def evaluate(self, observations: torch.Tensor, values: Floats, agents: Numbers | None = None) -> None:
+        """Write the values, shape (len(observations),); arguments are those of :meth:`act`."""
+        distinct, numbers = (observations, None) if agents is None else self._distinct(observations)
+        self._evaluate(self._inputs(distinct, agents, numbers), values)
+
+    def _evaluate(self, inputs: Inputs, values: Floats) -> None:
+        for rows, x in inputs:
+            np.add(self.value.forward(x)[:, 0], self.value.head_bias[0], out=values[rows])
+
+    def _distinct(self, observations: torch.Tensor) -> tuple[torch.Tensor, Numbers | None]:
+        """The distinct observations, and each row's number among them; all and None if these are too many."""
+        # Many agents often observe the same; to look for more than half as many distinct ones does not pay.
+        found = numbered(observations.numpy().view(np.uint32), None, max(1, len(observations) // 2))
+        if found is None:
+            return observations, None
+        numbers, firsts = found
+        return observations.index_select(0, torch.from_numpy(firsts)), numbers
+
+    def _inputs(
+        self, observations: torch.Tensor, agents: Numbers | None = None, numbers: Numbers | None = None
+    ) -> Inputs:
+        """Blocks of what both networks take, each with its rows.
+
+        Parameters
+        ----------
+        observations:
+            Shape (n, n_features); with ``agents`` without the columns of the identity.
+        agents:
+            The agent of each row, shape (n_rows,).
+        numbers:
+            With ``agents``, the place of each row's observation among these; None if they are the rows.
+        """
+        if agents is None:
+            for network in (self.policy, self.value):
+                network.set_parts(())
+            return _blocks(observations)
+        assert self.identity is not None
+        own = Part(torch.from_numpy(self.own_columns), observations, len(observations))
+        for network in (self.policy, self.value):
+            network.set_parts((self.identity, own))
+        of_rows = np.arange(len(agents), dtype=np.int32) if numbers is None else numbers
+        return _blocks(np.stack([agents, of_rows + np.int32(self.identity.n_rows)], axis=1))
+
+    def _without_identity(self, observations: torch.Tensor) -> tuple[torch.Tensor, Numbers | None]:
+        """Observations without the columns of the identity, and agents; None if these columns are not one-hot."""
+        if self.identity is None:
+            return observations, None
+        agents = np.empty(len(observations), np.int32)
+        columns = self.identity.columns
+        assert isinstance(columns, slice)
+        if not read_one_hot(observations.numpy()[:, columns], agents):
+            return observations, None
+        return observations[:, torch.from_numpy(self.own_columns)], agents
 
     def compute_gradients(
         self,
@@ -365,9 +447,8 @@ class PolicyAndValue:
 
     def _add_gradients(self, batch: Minibatch, weights: LossWeights, log: NDArray[np.float64]) -> None:
         policy, value = self.policy, self.value
-        for first, rows in _blocks(batch.rows):
+        for part, rows in _blocks(batch.rows):
             x = batch.observations.index_select(0, rows)
-            part = slice(first, first + x.shape[0])
             policy_gradient(
                 policy.forward(x),
                 policy.head_bias,
@@ -398,9 +479,7 @@ class PolicyAndValue:
         self, sums: ObservationSums, weights: LossWeights, log: NDArray[np.float64]
     ) -> None:
         policy, value = self.policy, self.value
-        for first in range(0, len(sums.places), BLOCK_ROWS):
-            part = slice(first, first + BLOCK_ROWS)
-            places = sums.places[part]
+        for part, places in _blocks(sums.places):
             policy_gradient_of_sums(
                 policy.forward(places),
                 policy.head_bias,
@@ -437,9 +516,10 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.grad
 
 
-def _blocks(rows: torch.Tensor) -> Sequence[tuple[int, torch.Tensor]]:
-    """Consecutive blocks of rows, each with the position of its first row."""
-    return [(first, rows[first : first + BLOCK_ROWS]) for first in range(0, len(rows), BLOCK_ROWS)]
+def _blocks(rows: Any) -> list[tuple[slice, Any]]:
+    """Consecutive blocks of rows of a tensor or an array, each with the places of its rows."""
+    places = [slice(first, min(first + BLOCK_ROWS, len(rows))) for first in range(0, len(rows), BLOCK_ROWS)]
+    return [(place, rows[place]) for place in places]
 
 
 def _places(parts: Sequence[Part]) -> Iterator[tuple[Part, slice]]:

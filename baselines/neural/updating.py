@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,11 +141,18 @@ class RolloutLearner(RolloutCollector):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
+    def _takes_agents(self, networks: Any) -> bool:
+        return isinstance(networks, PolicyAndValue) and self.clip_range_vf is None
+
     def _minibatches(self) -> Callable[[torch.Tensor], Minibatch | DistinctMinibatch]:
         """The function that makes the minibatch of some rows: of distinct observations, where these are few."""
-        rollout = self.rollout_buffer
-        observations = rollout.observations.flatten(2)
-        distinct = DistinctObservations.of(observations.numpy(), self.batch_size)
+        rollout, networks = self.rollout_buffer, self._networks
+        observations = rollout.observations.flatten(2).numpy()
+        if networks is None or rollout.identity is None:
+            distinct = DistinctObservations.of(observations, self.batch_size)
+        else:
+            own = networks.own_columns, networks.identity
+            distinct = DistinctObservations.of(observations, self.batch_size, *own)
         if distinct is None:
             return self._minibatch
         of_rows = (rollout.actions, rollout.log_probs, rollout.advantages, rollout.value_targets)
