@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mfenvs.engine.compile import solver
@@ -40,45 +41,74 @@ def adam(p: Any, g: Any, m: Any, v: Any, scale: Any, step: Any, settings: Any) -
         p[i] -= size * mean / (np.sqrt(square) * correction + eps)
 
 
-def clip_and_step(
-    parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer, max_gradient_norm: float
-) -> None:
-    """Clip the norm of the gradient, as torch's ``clip_grad_norm_`` does, and take a step of the optimiser.
+class ClippedSteps:
+    """Steps of an optimiser with the norm of the gradient clipped, as by torch's ``clip_grad_norm_``.
 
-    Steps of plain Adam on the CPU are taken in compiled code; gradients are then left as they are. All others are
-    left to torch.
+    Steps of plain Adam on the CPU are taken in compiled code, which leaves gradients as they are. All others, and
+    the first one, in which an optimiser makes its state, are left to torch.
 
     Parameters
     ----------
     parameters:
-        All parameters of the optimiser, each with a gradient.
+        All parameters of the optimiser.
     optimizer:
-        The optimiser, whose state is that of torch.
+        The optimiser. Its learning rate, the tensors of its state and those of the gradients must stay the same.
     max_gradient_norm:
         Largest norm of the gradient.
     """
+
+    def __init__(
+        self, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer, max_gradient_norm: float
+    ) -> None:
+        self._parameters, self._optimizer = parameters, optimizer
+        self._max_gradient_norm = max_gradient_norm
+        self._tensors: _Tensors | None = None
+
+    def step(self) -> None:
+        """Clip the gradient and take a step."""
+        if self._tensors is None:
+            self._tensors = _tensors_of(self._parameters, self._optimizer)
+        if self._tensors is None:
+            nn.utils.clip_grad_norm_(self._parameters, self._max_gradient_norm)
+            self._optimizer.step()
+            return
+        found = self._tensors
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found.gradients))))
+        scale = self._max_gradient_norm / (norm + 1e-6)
+        scale = np.float32(scale if scale < 1.0 or math.isnan(scale) else 1.0)
+        torch._foreach_add_(found.steps, 1)
+        taken = float(found.steps[0])
+        for arrays in found.arrays:
+            adam(*arrays, scale, taken, found.settings)
+
+
+class _Tensors(NamedTuple):
+    """What compiled steps read and write."""
+
+    gradients: list[torch.Tensor]
+    steps: list[torch.Tensor]
+    """The optimiser's number of steps, one for each parameter."""
+    arrays: list[tuple[NDArray[np.float32], ...]]
+    """Each parameter, its gradient and Adam's first and second moment, flat."""
+    settings: AdamSettings
+
+
+def _tensors_of(parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer) -> _Tensors | None:
+    """What compiled steps read and write; None if torch must take the next step."""
     states = [optimizer.state.get(parameter) for parameter in parameters]
-    if not all(states) or not is_plain_adam(optimizer):  # torch makes the state in the first step
-        nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
-        optimizer.step()
-        return
-    gradients = [parameter.grad for parameter in parameters]
-    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
-    scale = max_gradient_norm / (norm + 1e-6)
-    scale = np.float32(scale if scale < 1.0 or math.isnan(scale) else 1.0)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not all(states) or len(gradients) < len(parameters) or not is_plain_adam(optimizer):
+        return None
+    steps = [state["step"] for state in states if state]
+    if len({float(step) for step in steps}) != 1:
+        return None
+    moments = [(state["exp_avg"], state["exp_avg_sq"]) for state in states if state]
+    tensors = zip(parameters, gradients, moments, strict=True)
+    arrays = [tuple(x.detach().view(-1).numpy() for x in (p, g, *both)) for p, g, both in tensors]
     group = optimizer.param_groups[0]
-    settings = AdamSettings(float(group["lr"]), *(float(b) for b in group["betas"]), np.float32(group["eps"]))
-    torch._foreach_add_([state["step"] for state in states], 1)
-    for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
-        adam(
-            parameter.detach().view(-1).numpy(),
-            gradient.view(-1).numpy(),
-            state["exp_avg"].view(-1).numpy(),
-            state["exp_avg_sq"].view(-1).numpy(),
-            scale,
-            float(state["step"]),
-            settings,
-        )
+    first, second = group["betas"]
+    settings = AdamSettings(float(group["lr"]), float(first), float(second), np.float32(group["eps"]))
+    return _Tensors(gradients, steps, arrays, settings)
 
 
 OTHER_KINDS = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "weight_decay")

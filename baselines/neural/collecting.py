@@ -21,7 +21,7 @@ from mfenvs.wrappers.rewards import ScaledRewards
 from .device_rollout import DeviceRollout
 from .finite import check_observations, check_rewards, check_rollout
 from .hyper_parameters import cuda_number
-from .perceptrons import PolicyAndValue
+from .policy_and_value import PolicyAndValue
 from .rollout import TensorRollout
 
 

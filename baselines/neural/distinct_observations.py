@@ -29,7 +29,7 @@ class Part:
     """Columns of observations, in which every observation is a row of a table."""
 
     columns: torch.Tensor | slice
-    """Indices of the columns."""
+    """Indices of the columns, ascending."""
     table: torch.Tensor | None
     """The rows, shape (n_rows, number of columns); None for the unit vectors (a one-hot code)."""
     n_rows: int
@@ -271,4 +271,11 @@ def numbered(
 def _part(columns: NDArray[np.int64], chosen: NDArray[np.bool_], rows: Any) -> Part:
     """The part of some columns of all rows."""
     table = torch.from_numpy(np.ascontiguousarray(rows[:, chosen]))
-    return Part(torch.from_numpy(columns[chosen]), table, len(table))
+    return Part(as_slice(columns[chosen]), table, len(table))
+
+
+def as_slice(columns: NDArray[np.int64]) -> torch.Tensor | slice:
+    """Indices of columns as a slice where they follow each other, since slices are views and take no time."""
+    if len(columns) and columns[-1] - columns[0] == len(columns) - 1:
+        return slice(int(columns[0]), int(columns[-1]) + 1)
+    return torch.from_numpy(columns)

@@ -94,14 +94,17 @@ def number_rows(bits: Any, multipliers: Any, masks: Any, slots: Any, numbers: An
 
 @solver
 def advantage_scale(records: Any, rows: Any) -> Any:
-    """The mean of the rows' advantages, and 1 over their standard deviation."""
-    n, total, squares = len(rows), 0.0, 0.0
+    """The mean of the rows' advantages, and 1 over their standard deviation.
+
+    Differences from the first one are summed, so that the sum of squares does not lose digits to a large mean.
+    """
+    n, total, squares, first = len(rows), 0.0, 0.0, np.float64(records[rows[0]].advantage)
     for row in rows:
-        total += records[row].advantage
-    mean = total / n
-    for row in rows:
-        squares += (records[row].advantage - mean) ** 2
-    return mean, 1.0 / (math.sqrt(squares / (n - 1)) + 1e-8)
+        difference = records[row].advantage - first
+        total += difference
+        squares += difference * difference
+    variance = max(squares - total * total / n, 0.0) / (n - 1)
+    return first + total / n, 1.0 / (math.sqrt(variance) + 1e-8)
 
 
 @solver
@@ -161,10 +164,9 @@ def sum_rows_by_observation(
             found.log_probs[entry, action] = record.log_prob
         found.counts[entry, action] += 1
         advantage = (record.advantage - mean) * scale
-        if advantage > 0.0:
-            found.gains[entry, action] += advantage
-        else:
-            found.losses[entry, action] += advantage
+        # Without a branch, which would be taken at random.
+        found.gains[entry, action] += max(advantage, 0.0)
+        found.losses[entry, action] += min(advantage, 0.0)
         target = np.float64(record.target)
         found.returns[entry, 0] += target
         found.returns[entry, 1] += target * target

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import explained_variance
 
-from .adam import clip_and_step
+from .adam import ClippedSteps
 from .collecting import RolloutCollector, is_refusal_of_torch
 from .distinct_observations import DistinctMinibatch, DistinctObservations, DistinctRows
 from .finite import ParameterBackup, check_update, update_error
-from .perceptrons import Minibatch, PolicyAndValue
+from .policy_and_value import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 
 LOSSES = ("loss", "value_loss", "policy_gradient_loss")
@@ -25,8 +25,7 @@ class RolloutLearner(RolloutCollector):
     """A collector of rollouts that learns from them: the base of :class:`baselines.PPO`.
 
     An update that fails is undone: parameters, optimiser and counters are as before. Perceptrons with discrete
-    actions are trained on a CPU by :mod:`baselines.neural.perceptrons`, everything else by Stable-Baselines3's
-    ``train``.
+    actions are trained on a CPU by :mod:`baselines.neural.policy_and_value`, everything else by SB3's ``train``.
     """
 
     measured: dict[str, float]
@@ -92,6 +91,7 @@ class RolloutLearner(RolloutCollector):
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         make_minibatch = self._minibatches()
+        steps = ClippedSteps(networks.parameters, self.policy.optimizer, self.max_grad_norm)
         log: list[NDArray[np.float64]] = []
         kl_of_pass: list[float] = []
         goes_on = True
@@ -105,7 +105,7 @@ class RolloutLearner(RolloutCollector):
                 if self.target_kl is not None and means[KL] > 1.5 * self.target_kl:
                     goes_on = False
                     break
-                clip_and_step(networks.parameters, self.policy.optimizer, self.max_grad_norm)
+                steps.step()
                 networks.refresh()
             self._n_updates += 1
             if not goes_on:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.neural.adam import clip_and_step, is_plain_adam
+from baselines.neural.adam import ClippedSteps, is_plain_adam
 
 
 def networks(seed=0):
@@ -20,7 +20,9 @@ def set_gradients(modules, step, size):
     for parameters in zip(*(module.parameters() for module in modules), strict=True):
         gradient = size * torch.randn(parameters[0].shape, generator=generator)
         for parameter in parameters:
-            parameter.grad = gradient.clone()
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(gradient)
+            parameter.grad.copy_(gradient)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
@@ -33,9 +35,11 @@ def test_steps_are_those_of_torch(size, arguments):
     mine, other = (torch.optim.Adam(module.parameters(), 0.01, **arguments) for module in (ours, theirs))
     assert is_plain_adam(mine) == (not {"amsgrad", "weight_decay"} & arguments.keys())
     for step in range(6):
-        mine.param_groups[0]["lr"] = other.param_groups[0]["lr"] = 0.01 / (step + 1)
+        if step % 3 == 0:  # another update
+            mine.param_groups[0]["lr"] = other.param_groups[0]["lr"] = 0.01 / (step + 1)
+            steps = ClippedSteps(list(ours.parameters()), mine, 1.0)
         set_gradients((ours, theirs), step, size * (1 + step))
-        clip_and_step(list(ours.parameters()), mine, 1.0)
+        steps.step()
         nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
         other.step()
         for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -57,9 +61,10 @@ def test_what_a_step_does_besides_is_left_to_torch():
     assert not is_plain_adam(torch.optim.Adam(copy.deepcopy(module).double().parameters()))
     calls = []
     handle = optimizer.register_step_post_hook(lambda *args: calls.append(1))
+    steps = ClippedSteps(list(module.parameters()), optimizer, 1.0)
     for step in range(3):
         set_gradients((module,), step, 1.0)
-        clip_and_step(list(module.parameters()), optimizer, 1.0)
+        steps.step()
     assert len(calls) == 3
     handle.remove()
     assert is_plain_adam(optimizer)
@@ -71,12 +76,13 @@ def test_what_a_step_does_besides_is_left_to_torch():
 def test_gradients_that_are_not_finite_are_as_wrong_as_with_torch(wrong):
     ours, theirs = networks(), networks()
     mine, other = (torch.optim.Adam(module.parameters(), 0.01) for module in (ours, theirs))
+    steps = ClippedSteps(list(ours.parameters()), mine, 1.0)
     for step in range(2):
         set_gradients((ours, theirs), step, 1.0)
         if step == 1:
             for module in (ours, theirs):
                 module[0].bias.grad[2] = wrong
-        clip_and_step(list(ours.parameters()), mine, 1.0)
+        steps.step()
         nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
         other.step()
     for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):

@@ -72,8 +72,9 @@ def test_observations_are_put_together_from_their_parts(n_steps, n_envs, n_value
     if n_envs == 1:  # everything is common then
         assert (found.private.n_rows, found.common.n_rows) == (1, len(found.places))
     elif n_values > 1 and n_steps > 1:
-        assert found.common.n_rows == len(np.unique(observations[:, 0][:, found.common.columns], axis=0))
-        assert len(found.common.columns) == 2
+        commons = observations[:, 0][:, found.common.columns]
+        assert found.common.n_rows == len(np.unique(commons, axis=0))
+        assert commons.shape[1] == 2
 
 
 def test_an_identity_is_a_part_of_its_own():

@@ -11,7 +11,7 @@ from torch import nn
 
 import mfenvs
 from baselines.neural.collecting import RolloutCollector
-from baselines.neural.perceptrons import PolicyAndValue
+from baselines.neural.policy_and_value import PolicyAndValue
 from baselines.neural.ppo import PPO
 from baselines.neural.risk_ppo import RiskAversePPO
 from mfenvs.evaluation import evaluate

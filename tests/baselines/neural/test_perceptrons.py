@@ -13,7 +13,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from baselines.neural.distinct_observations import DistinctObservations, DistinctRows
-from baselines.neural.perceptrons import BLOCK_ROWS, Minibatch, PolicyAndValue
+from baselines.neural.perceptrons import BLOCK_ROWS
+from baselines.neural.policy_and_value import Minibatch, PolicyAndValue
 from baselines.neural.ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, sample_actions
 
 N_FEATURES, N_ACTIONS = 6, 4

@@ -16,7 +16,8 @@ from torch import nn
 import mfenvs
 from baselines.neural.distinct_observations import DistinctMinibatch, DistinctObservations
 from baselines.neural.hyper_parameters import TABLE_2
-from baselines.neural.perceptrons import Minibatch, Network, PolicyAndValue
+from baselines.neural.perceptrons import Network
+from baselines.neural.policy_and_value import Minibatch, PolicyAndValue
 from baselines.neural.ppo import PPO
 from baselines.neural.rollout import TensorRollout
 
