@@ -75,11 +75,11 @@ class ClippedSteps:
         found = self._tensors
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found.gradients))))
         scale = self._max_gradient_norm / (norm + 1e-6)
-        scale = np.float32(scale if scale < 1.0 or math.isnan(scale) else 1.0)
+        clipped = np.float32(scale if scale < 1.0 or math.isnan(scale) else 1.0)
         torch._foreach_add_(found.steps, 1)
         taken = float(found.steps[0])
-        for arrays in found.arrays:
-            adam(*arrays, scale, taken, found.settings)
+        for parameter, gradient, first, second in found.arrays:
+            adam(parameter, gradient, first, second, clipped, taken, found.settings)
 
 
 class _Tensors(NamedTuple):
@@ -88,7 +88,7 @@ class _Tensors(NamedTuple):
     gradients: list[torch.Tensor]
     steps: list[torch.Tensor]
     """The optimiser's number of steps, one for each parameter."""
-    arrays: list[tuple[NDArray[np.float32], ...]]
+    arrays: list[list[NDArray[np.float32]]]
     """Each parameter, its gradient and Adam's first and second moment, flat."""
     settings: AdamSettings
 
@@ -104,7 +104,7 @@ def _tensors_of(parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optim
         return None
     moments = [(state["exp_avg"], state["exp_avg_sq"]) for state in states if state]
     tensors = zip(parameters, gradients, moments, strict=True)
-    arrays = [tuple(x.detach().view(-1).numpy() for x in (p, g, *both)) for p, g, both in tensors]
+    arrays = [[x.detach().view(-1).numpy() for x in (p, g, *both)] for p, g, both in tensors]
     group = optimizer.param_groups[0]
     first, second = group["betas"]
     settings = AdamSettings(float(group["lr"]), float(first), float(second), np.float32(group["eps"]))

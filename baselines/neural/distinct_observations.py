@@ -212,7 +212,14 @@ class DistinctRows:
             self._records, chosen, mean, scale, source, self._slots, self._private_slots, found
         )
         sums = ObservationSums(
-            *(array[:n] for array in found[:6]), private=found.private[:n_private], first_private=found[7]
+            found.places[:n],
+            found.counts[:n],
+            found.log_probs[:n],
+            found.gains[:n],
+            found.losses[:n],
+            found.returns[:n],
+            found.private[:n_private],
+            found.first_private,
         )
         return DistinctMinibatch(len(chosen), sums, self._parts(sums.private))
 

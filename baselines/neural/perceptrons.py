@@ -166,7 +166,7 @@ class Network:
                 if leak is None:
                     h.tanh_()
             x = h
-        torch.mm(x, self._transposed[last], out=block.outputs[last])
+        torch.mm(block.outputs[last - 1], self._transposed[last], out=block.outputs[last])
         return block.output_arrays[last]
 
     def backward(self, x: torch.Tensor | Numbers) -> None:

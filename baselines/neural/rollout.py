@@ -96,7 +96,8 @@ class TensorRollout:
         """The agent of each environment, (n_envs,), if the identity is left out."""
         if self.identity is None:
             return None
-        return (np.arange(self.n_envs) % (self.identity.stop - self.identity.start)).astype(np.int32)
+        n_agents = int(self.identity.stop - self.identity.start)
+        return np.arange(self.n_envs, dtype=np.int32) % np.int32(n_agents)
 
     @property
     def values(self) -> NDArray[np.float32]:

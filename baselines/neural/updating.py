@@ -155,9 +155,14 @@ class RolloutLearner(RolloutCollector):
             distinct = DistinctObservations.of(observations, self.batch_size, *own)
         if distinct is None:
             return self._minibatch
-        of_rows = (rollout.actions, rollout.log_probs, rollout.advantages, rollout.value_targets)
-        n_actions = int(self.action_space.n)  # type: ignore[attr-defined]
-        rows_of = DistinctRows(distinct, *(tensor.numpy().reshape(-1) for tensor in of_rows), n_actions)
+        rows_of = DistinctRows(
+            distinct,
+            rollout.actions.numpy().reshape(-1),
+            rollout.log_probs.numpy().reshape(-1),
+            rollout.advantages.numpy().reshape(-1),
+            rollout.value_targets.numpy().reshape(-1),
+            int(self.action_space.n),  # type: ignore[attr-defined]
+        )
         return lambda rows: rows_of.minibatch(rows, self.normalize_advantage)
 
     def _minibatch(self, rows: torch.Tensor) -> Minibatch:
