@@ -60,7 +60,8 @@ class PPO(RolloutLearner):
       truncated episodes are bootstrapped in one batch.
     * On a CPU, perceptrons (LeakyReLU, ReLU or Tanh) with discrete actions are trained without autograd
       (:mod:`baselines.neural.policy_and_value`), to the same numbers up to round-off; everything else by SB3's
-      ``train``.
+      ``train``. Observations that many agents share pass through the networks once. A one-hot identity is not kept
+      in rollouts: ``new_obs`` of callbacks and ``rollout_buffer.observations`` lack its columns.
     * All randomness follows from ``seed`` and the number of timesteps. The random state of the caller's process is
       left alone, and a run that is saved, loaded and continued on one of our VecEnvs ends where an uninterrupted
       one does. ``save`` keeps the state at the beginning of the current update's rollout.
