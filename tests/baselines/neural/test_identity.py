@@ -87,7 +87,10 @@ def test_probabilities_are_the_policy_s():
     env = epidemic(observe=OBSERVE)
     env.seed(4)
     observations = env.reset()
-    for seen in (observations, np.random.default_rng(0).random(observations.shape, np.float32), 2 * observations):
+    of_two = observations.copy()
+    of_two[0, env.identity_columns] = 1.0
+    anything = np.random.default_rng(0).random(observations.shape, np.float32)
+    for seen in (observations, anything, 2 * observations, of_two):
         with torch.no_grad():
             expected = model.policy.get_distribution(torch.from_numpy(seen)).distribution.probs.numpy()
         np.testing.assert_allclose(model.action_probabilities(seen), expected, atol=1e-6)
