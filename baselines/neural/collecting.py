@@ -21,7 +21,7 @@ from mfenvs.wrappers.rewards import ScaledRewards
 from .device_rollout import DeviceRollout
 from .finite import check_observations, check_rewards, check_rollout
 from .hyper_parameters import cuda_number
-from .perceptrons import PolicyAndValue
+from .policy_and_value import PolicyAndValue
 from .rollout import TensorRollout
 
 
@@ -77,24 +77,49 @@ class RolloutCollector(stable_baselines3.PPO):
         with self._own_randomness(0):
             self.policy.set_training_mode(False)
             self._networks = self._build_networks()
-            self._on_device = self._device_rollout(env, rollout)
-            callback.on_rollout_start()
-            for step in range(n_steps):
-                if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
-                    self.policy.reset_noise(env.num_envs)
-                if not self._collect_step(env, callback, rollout, step):
-                    self._on_device = None
-                    self._return_to_rollout_start(env)
-                    return False
-            if self._on_device is not None:
-                self._leave_device(self._on_device, env, rollout)
+            with self._leaving_out_identity(env, rollout):
+                return self._collect(env, callback, rollout, n_steps)
+
+    def _collect(self, env: VecEnv, callback: BaseCallback, rollout: TensorRollout, n_steps: int) -> bool:
+        self._on_device = self._device_rollout(env, rollout)
+        callback.on_rollout_start()
+        for step in range(n_steps):
+            if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
+                self.policy.reset_noise(env.num_envs)
+            if not self._collect_step(env, callback, rollout, step):
                 self._on_device = None
-            self._estimate_advantages(rollout)
+                self._return_to_rollout_start(env)
+                return False
+        if self._on_device is not None:
+            self._leave_device(self._on_device, env, rollout)
+            self._on_device = None
+        self._estimate_advantages(rollout)
         last = torch.as_tensor(self._last_obs, device=self.device)
         check_rollout(rollout, last, env, self._first_time(), self.policy.named_parameters())
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    @contextlib.contextmanager
+    def _leaving_out_identity(self, env: VecEnv, rollout: TensorRollout) -> Iterator[None]:
+        """Within this context, leave out the columns of a one-hot identity where the networks can do without."""
+        networks, ours = self._networks, population_env(env)
+        identity = ours.identity_columns if ours is not None and self._takes_agents(networks) else None
+        rollout.leave_out(identity)
+        if ours is None or identity is None:
+            yield
+            return
+        assert isinstance(self._last_obs, np.ndarray)
+        self._last_obs = self._last_obs[:, rollout.own_columns]
+        try:
+            with ours.without_identity():
+                yield
+        finally:
+            self._last_obs = ours.observe_rows()
+
+    def _takes_agents(self, networks: Any) -> bool:
+        """Whether networks, and what learns from their rollouts, can be given agents by index."""
+        return False
 
     def _device_rollout(self, env: VecEnv, rollout: TensorRollout) -> DeviceRollout | None:
         """The rollout of an environment on the networks' device; None where arrays of NumPy are exchanged."""
@@ -169,7 +194,7 @@ class RolloutCollector(stable_baselines3.PPO):
         if self._networks is not None:
             actions: NDArray[np.int64] = rollout.actions[step].numpy()
             log_probs, values = rollout.log_probs[step].numpy(), rollout.value_estimates[step].numpy()
-            self._networks.act(observations, actions, log_probs, values)
+            self._networks.act(observations, actions, log_probs, values, *self._agents())
             return rollout.actions[step]
         try:
             chosen: torch.Tensor
@@ -231,14 +256,24 @@ class RolloutCollector(stable_baselines3.PPO):
         """Value estimates of observations made in the given rows of the VecEnv, by default in all rows."""
         if self._networks is not None:
             values = np.empty(len(observations), np.float32)
-            self._networks.evaluate(observations, values)
+            self._networks.evaluate(observations, values, *self._agents(rows))
             return torch.from_numpy(values)
         with torch.no_grad():
             return self.policy.predict_values(observations).flatten()
 
+    def _agents(self, rows: Sequence[int] | None = None) -> list[NDArray[np.int32]]:
+        """The agents of the given rows of the VecEnv, by default of all; nothing if observations tell them."""
+        agents = self.rollout_buffer.agents
+        if agents is None:
+            return []
+        return [agents if rows is None else agents[np.asarray(rows)]]
+
     def _build_networks(self) -> PolicyAndValue | None:
         """The policy's networks with compiled gradients, or None if gradients are left to autograd."""
-        return PolicyAndValue(self.policy) if PolicyAndValue.supports(self.policy) else None
+        if not PolicyAndValue.supports(self.policy):
+            return None
+        ours = None if self.env is None else population_env(self.env)
+        return PolicyAndValue(self.policy, None if ours is None else ours.identity_columns)
 
     @contextlib.contextmanager
     def _own_randomness(self, purpose: int) -> Iterator[None]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mfenvs.engine.compile import solver
 
+from .adam import adam
 from .ppo_kernels import (
     ONE,
     ZERO,
@@ -168,21 +169,6 @@ def normalise(x: Any) -> None:
     scale = 1.0 / (np.sqrt(squares / (x.shape[0] - 1)) + 1e-8)
     for i in range(x.shape[0]):
         x[i] = (x[i] - mean) * scale
-
-
-@solver
-def adam(p: Any, g: Any, m: Any, v: Any, scale: Any, step: Any, settings: Any) -> None:
-    """One step of ``torch.optim.Adam``, in place; the gradient is ``scale`` times ``g``."""
-    new1, new2 = np.float32(1.0 - settings.beta1), np.float32(1.0 - settings.beta2)
-    old2, eps = np.float32(settings.beta2), settings.epsilon
-    size = np.float32(settings.learning_rate / (1.0 - settings.beta1**step))
-    correction = np.float32(1.0 / np.sqrt(1.0 - settings.beta2**step))
-    for i in range(p.shape[0]):
-        x = g[i] * scale
-        mean = m[i] + new1 * (x - m[i])
-        square = old2 * v[i] + new2 * x * x
-        m[i], v[i] = mean, square
-        p[i] -= size * mean / (np.sqrt(square) * correction + eps)
 
 
 @solver

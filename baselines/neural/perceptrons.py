@@ -1,35 +1,21 @@
-"""PPO's gradients for a policy and a value network on one CPU core, without autograd.
+"""Perceptrons on one CPU core with gradients that are added up, without autograd.
 
 With small networks most of PPO's time goes into passing activations through memory: autograd keeps those of a
 whole minibatch. Here a minibatch is processed in blocks of rows whose activations stay in the core's cache; matrix
-products add up the weights' gradients over the blocks, and the loops between the products are compiled. The
-numbers are those of Stable-Baselines3's ``PPO.train`` up to round-off. Parameters and optimiser are the policy's
-own.
+products add up the weights' gradients over the blocks, and the loops between the products are compiled. Parameters
+are those of torch.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
-from .ppo_kernels import (
-    ZERO,
-    Floats,
-    add_bias_and_leaky_relu,
-    leaky_relu_backward,
-    policy_gradient,
-    sample_actions,
-    softmax,
-    tanh_backward,
-    value_gradient,
-)
+from .distinct_observations import Numbers, Part
+from .grouping_kernels import add_to_parts, sum_of_parts
+from .ppo_kernels import ONE, ZERO, Floats, add_bias_and_leaky_relu, leaky_relu_backward, tanh_backward
 
 BLOCK_ROWS = 1024
 """Number of rows in a block: their activations (two layers of 128: 1 MB) stay in the second-level cache. Blocks of
@@ -101,6 +87,9 @@ class Network:
         self._outputs = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
         self._gradients = [torch.empty(BLOCK_ROWS, len(weight)) for weight in self._weights]
         self._blocks: dict[int, Block] = {}
+        self._parts: Sequence[Part] = ()
+        self._table = self._table_gradient = torch.empty(0, len(self._weights[0]))
+        self._table_array = self._table_gradient_array = self._table.numpy()
         self.refresh()
 
     def refresh(self) -> None:
@@ -110,11 +99,40 @@ class Network:
 
     def clear_gradients(self) -> None:
         """Set all gradients to zero."""
-        torch._foreach_zero_([*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient])
+        gradients = [*self._weight_gradients, *self._bias_gradient_tensors, self._first_gradient]
+        torch._foreach_zero_([*gradients, self._table_gradient[: _length(self._parts)]])
 
     def finish_gradients(self) -> None:
-        """Write the first layer's gradient, which :meth:`backward` accumulates transposed, to its parameter."""
-        self._weight_gradients[0].copy_(self._first_gradient.t())
+        """Write the first layer's gradient, which is accumulated transposed or for parts, to its parameter."""
+        gradient = self._weight_gradients[0]
+        if not self._parts:
+            gradient.copy_(self._first_gradient.t())
+        for part, rows in _places(self._parts):
+            of_rows = self._table_gradient[rows].t()
+            gradient[:, part.columns] = of_rows if part.table is None else of_rows @ part.table
+
+    def set_parts(self, parts: Sequence[Part]) -> None:
+        """Apply the first layer, without its bias, to the parts of the observations that are to come.
+
+        The parts' tables follow each other in one table of outputs, whose rows observations refer to. Without
+        parts, observations are given as they are.
+        """
+        self._parts = parts
+        n_rows = _length(parts)
+        if n_rows > len(self._table):
+            self._table, self._table_gradient = (torch.empty(n_rows, self._table.shape[1]) for _ in range(2))
+            self._table_array, self._table_gradient_array = self._table.numpy(), self._table_gradient.numpy()
+        for part, rows in _places(parts):
+            weights = self._transposed[0][part.columns]
+            if part.table is None:
+                self._table[rows] = weights
+            else:
+                torch.mm(part.table, weights, out=self._table[rows])
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of an observation."""
+        return int(self._weights[0].shape[1])
 
     @property
     def head_bias(self) -> Floats:
@@ -126,27 +144,34 @@ class Network:
         """The gradient of the last layer's bias, which :meth:`backward` leaves to the caller."""
         return self._bias_gradients[-1]
 
-    def forward(self, x: torch.Tensor) -> Floats:
+    def forward(self, x: torch.Tensor | Numbers) -> Floats:
         """The last layer's product with its weights, without its bias, (rows, n_outputs); overwritten by the next.
 
-        ``x`` has at most ``BLOCK_ROWS`` rows.
+        ``x`` has at most ``BLOCK_ROWS`` rows: observations, or their places in the table of parts, shape (n_rows,
+        n_parts).
         """
-        block = self.block(x.shape[0])
+        block = self.block(len(x))
         last = len(self._weights) - 1
         for k in range(last):
             h, leak = block.outputs[k], self._leaks[k]
-            torch.mm(x, self._transposed[k], out=h)
-            if leak is None:
-                h.add_(torch.from_numpy(self._biases[k])).tanh_()
+            if isinstance(x, torch.Tensor):
+                torch.mm(x, self._transposed[k], out=h)
+                if leak is None:
+                    h.add_(torch.from_numpy(self._biases[k])).tanh_()
+                else:
+                    add_bias_and_leaky_relu(block.output_arrays[k], self._biases[k], leak)
             else:
-                add_bias_and_leaky_relu(block.output_arrays[k], self._biases[k], leak)
+                slope = ONE if leak is None else leak
+                sum_of_parts(x, self._table_array, self._biases[k], slope, block.output_arrays[k])
+                if leak is None:
+                    h.tanh_()
             x = h
-        torch.mm(x, self._transposed[last], out=block.outputs[last])
+        torch.mm(block.outputs[last - 1], self._transposed[last], out=block.outputs[last])
         return block.output_arrays[last]
 
-    def backward(self, x: torch.Tensor) -> None:
+    def backward(self, x: torch.Tensor | Numbers) -> None:
         """Add the parameters' gradients to those so far; the output's gradient must be in ``block(len(x))``."""
-        block = self.block(x.shape[0])
+        block = self.block(len(x))
         for k in range(len(self._weights) - 1, 0, -1):
             self._weight_gradients[k].addmm_(block.transposed_gradients[k], block.outputs[k - 1])
             torch.mm(block.gradients[k], self._weights[k], out=block.gradients[k - 1])
@@ -154,8 +179,11 @@ class Network:
             back = tanh_backward if leak is None else leaky_relu_backward
             slope = ZERO if leak is None else leak
             back(block.gradient_arrays[k - 1], block.output_arrays[k - 1], slope, self._bias_gradients[k - 1])
-        # With fewer inputs than outputs this product is faster than its transpose.
-        self._first_gradient.addmm_(x.t(), block.gradients[0])
+        if isinstance(x, torch.Tensor):
+            # With fewer inputs than outputs this product is faster than its transpose.
+            self._first_gradient.addmm_(x.t(), block.gradients[0])
+        else:
+            add_to_parts(x, block.gradient_arrays[0], self._table_gradient_array)
 
     def block(self, n_rows: int) -> Block:
         """The buffers for ``n_rows`` rows."""
@@ -172,134 +200,6 @@ class Network:
         return self._blocks[n_rows]
 
 
-@dataclasses.dataclass(frozen=True)
-class Minibatch:
-    """A minibatch of a rollout; everything but the observations has one entry for each of ``rows``."""
-
-    observations: torch.Tensor
-    """Observations of the whole rollout, (n, n_features)."""
-    rows: torch.Tensor
-    """Indices of the rows of the minibatch, (size,)."""
-    actions: NDArray[np.int64]
-    old_log_probs: Floats
-    advantages: Floats
-    """Advantages, normalised if that is asked for."""
-    returns: Floats
-
-
-class PolicyAndValue:
-    """The policy network and the value network of an SB3 policy, with PPO's gradients.
-
-    Parameters
-    ----------
-    policy:
-        An ``MlpPolicy`` on the CPU, with separate networks of at least one hidden layer each; see
-        :meth:`supports`.
-
-    Raises
-    ------
-    ValueError
-        If ``policy`` is of another kind.
-    """
-
-    def __init__(self, policy: ActorCriticPolicy) -> None:
-        extractor = policy.mlp_extractor
-        self.policy = Network(extractor.policy_net, policy.action_net)
-        self.value = Network(extractor.value_net, policy.value_net)
-        self.parameters = list(policy.parameters())
-
-    @staticmethod
-    def supports(policy: Any) -> bool:
-        """Whether a policy is of the kind that this class can compute; others are left to autograd."""
-        if not (
-            type(policy) is ActorCriticPolicy
-            and isinstance(policy.action_space, spaces.Discrete)
-            and type(policy.features_extractor) is FlattenExtractor
-            and isinstance(policy.observation_space, spaces.Box)
-            and len(policy.observation_space.shape) == 1
-            and policy.device.type == "cpu"
-            and all(p.requires_grad and p.dtype == torch.float32 for p in policy.parameters())
-        ):
-            return False
-        networks = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)
-        try:
-            for network in networks:
-                Network(network, policy.action_net)
-        except ValueError:
-            return False
-        return all(len(network) > 0 for network in networks)
-
-    def refresh(self) -> None:
-        """Read the parameters again, after they have changed."""
-        self.policy.refresh()
-        self.value.refresh()
-
-    def act(
-        self, observations: torch.Tensor, actions: NDArray[np.int64], log_probs: Floats, values: Floats
-    ) -> None:
-        """Sample actions from torch's random numbers; write them, their log-probabilities and the values."""
-        draws = torch.rand(len(observations)).numpy()
-        for first, x in _blocks(observations):
-            rows = slice(first, first + len(x))
-            logits = self.policy.forward(x)
-            sample_actions(logits, self.policy.head_bias, draws[rows], actions[rows], log_probs[rows])
-        self.evaluate(observations, values)
-
-    def action_probabilities(self, observations: torch.Tensor) -> Floats:
-        """Probabilities of the actions, shape (len(observations), n_actions)."""
-        out = np.empty((len(observations), len(self.policy.head_bias)), np.float32)
-        for first, x in _blocks(observations):
-            softmax(self.policy.forward(x), self.policy.head_bias, out[first : first + len(x)])
-        return out
-
-    def evaluate(self, observations: torch.Tensor, values: Floats) -> None:
-        """Write the values, shape (len(observations),)."""
-        for first, x in _blocks(observations):
-            np.add(self.value.forward(x)[:, 0], self.value.head_bias[0], out=values[first : first + len(x)])
-
-    def compute_gradients(
-        self, batch: Minibatch, clip_range: float, entropy_coefficient: float, value_coefficient: float
-    ) -> NDArray[np.float64]:
-        """Set every parameter's ``grad`` to that of PPO's loss on a minibatch; return the log's sums, (5,)."""
-        sums = np.zeros(5)
-        self.policy.clear_gradients()
-        self.value.clear_gradients()
-        clip, row_weight = np.float32(clip_range), np.float32(1.0 / len(batch.rows))
-        entropy_weight, value_weight = np.float32(entropy_coefficient), np.float32(value_coefficient)
-        policy, value = self.policy, self.value
-        for first, rows in _blocks(batch.rows):
-            x = batch.observations.index_select(0, rows)
-            part = slice(first, first + x.shape[0])
-            policy_gradient(
-                policy.forward(x),
-                policy.head_bias,
-                batch.actions[part],
-                batch.old_log_probs[part],
-                batch.advantages[part],
-                clip,
-                entropy_weight,
-                row_weight,
-                policy.block(x.shape[0]).gradient_arrays[-1],
-                policy.head_bias_gradient,
-                sums,
-            )
-            policy.backward(x)
-            value_gradient(
-                value.forward(x),
-                value.head_bias,
-                batch.returns[part],
-                value_weight,
-                row_weight,
-                value.block(x.shape[0]).gradient_arrays[-1],
-                value.head_bias_gradient,
-                sums,
-            )
-            value.backward(x)
-        policy.finish_gradients()
-        value.finish_gradients()
-        return sums
-
-
 def _gradient(parameter: torch.Tensor) -> torch.Tensor:
     """The tensor in which a parameter's gradient is accumulated."""
     if parameter.grad is None:
@@ -307,6 +207,14 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.grad
 
 
-def _blocks(rows: torch.Tensor) -> Sequence[tuple[int, torch.Tensor]]:
-    """Consecutive blocks of rows, each with the position of its first row."""
-    return [(first, rows[first : first + BLOCK_ROWS]) for first in range(0, len(rows), BLOCK_ROWS)]
+def _places(parts: Sequence[Part]) -> Iterator[tuple[Part, slice]]:
+    """Parts, and where their rows are in a table in which they follow each other."""
+    first = 0
+    for part in parts:
+        yield part, slice(first, first + part.n_rows)
+        first += part.n_rows
+
+
+def _length(parts: Sequence[Part]) -> int:
+    """Number of rows of the tables of all parts."""
+    return sum(part.n_rows for part in parts)

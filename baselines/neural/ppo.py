@@ -38,7 +38,7 @@ from .hyper_parameters import (
     checked_seed,
     environment_device,
 )
-from .perceptrons import PolicyAndValue
+from .policy_and_value import PolicyAndValue
 from .rollout import TensorRollout
 from .unit_box import UnitBoxPolicy
 from .updating import RolloutLearner
@@ -59,8 +59,9 @@ class PPO(RolloutLearner):
     * Rollouts are tensors on the training device; advantages are estimated for all agents at once; values of
       truncated episodes are bootstrapped in one batch.
     * On a CPU, perceptrons (LeakyReLU, ReLU or Tanh) with discrete actions are trained without autograd
-      (:mod:`baselines.neural.perceptrons`), to the same numbers up to round-off; everything else by SB3's
-      ``train``.
+      (:mod:`baselines.neural.policy_and_value`), to the same numbers up to round-off; everything else by SB3's
+      ``train``. Observations that many agents share pass through the networks once. A one-hot identity is not kept
+      in rollouts: ``new_obs`` of callbacks and ``rollout_buffer.observations`` lack its columns.
     * All randomness follows from ``seed`` and the number of timesteps. The random state of the caller's process is
       left alone, and a run that is saved, loaded and continued on one of our VecEnvs ends where an uninterrupted
       one does. ``save`` keeps the state at the beginning of the current update's rollout.

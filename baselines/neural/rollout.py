@@ -51,7 +51,10 @@ class TensorRollout:
         discrete = isinstance(action_space, spaces.Discrete)
         action_shape = () if discrete else (get_action_dim(action_space),)
         action_dtype = torch.int64 if discrete else torch.float32
-        self.observations = torch.zeros(*shape, *observation_space.shape, device=self.device)
+        self._observation_shape: tuple[int, ...] = observation_space.shape
+        self._observations: torch.Tensor | None = None
+        self.identity: slice | None = None
+        """The columns of observations that are left out, which hold the agent's one-hot identity."""
         self.actions = torch.zeros(*shape, *action_shape, dtype=action_dtype, device=self.device)
         self.numbers = torch.zeros(6, *shape, device=self.device)
         """The six tensors below in one, shape (6, n_steps, n_envs); all of its numbers must be finite."""
@@ -63,6 +66,38 @@ class TensorRollout:
             self.advantages,
             self.value_targets,
         ) = self.numbers
+
+    @property
+    def observations(self) -> torch.Tensor:
+        """The observations, without the columns of ``identity``; shape (n_steps, n_envs, ...)."""
+        if self._observations is None:
+            shape = self._observation_shape
+            if self.identity is not None:
+                shape = (len(self.own_columns),)
+            self._observations = torch.zeros(self.n_steps, self.n_envs, *shape, device=self.device)
+        return self._observations
+
+    @property
+    def own_columns(self) -> NDArray[np.int64]:
+        """Indices of the columns other than those of ``identity``."""
+        columns = np.arange(self._observation_shape[0])
+        return columns if self.identity is None else np.delete(columns, self.identity)
+
+    def leave_out(self, identity: slice | None) -> None:
+        """Choose the columns of a one-hot identity that are left out, None for no columns.
+
+        Rows are ordered by world, then by agent, so that a row's number says which agent it is of.
+        """
+        if identity != self.identity:
+            self.identity, self._observations = identity, None
+
+    @property
+    def agents(self) -> NDArray[np.int32] | None:
+        """The agent of each environment, (n_envs,), if the identity is left out."""
+        if self.identity is None:
+            return None
+        n_agents = int(self.identity.stop - self.identity.start)
+        return np.arange(self.n_envs, dtype=np.int32) % np.int32(n_agents)
 
     @property
     def values(self) -> NDArray[np.float32]:

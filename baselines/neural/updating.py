@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import explained_variance
-from torch import nn
 
+from .adam import ClippedSteps
 from .collecting import RolloutCollector, is_refusal_of_torch
+from .distinct_observations import DistinctMinibatch, DistinctObservations, DistinctRows
 from .finite import ParameterBackup, check_update, update_error
-from .perceptrons import Minibatch, PolicyAndValue
+from .policy_and_value import Minibatch, PolicyAndValue
 from .ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS
 
 LOSSES = ("loss", "value_loss", "policy_gradient_loss")
@@ -23,8 +25,7 @@ class RolloutLearner(RolloutCollector):
     """A collector of rollouts that learns from them: the base of :class:`baselines.PPO`.
 
     An update that fails is undone: parameters, optimiser and counters are as before. Perceptrons with discrete
-    actions are trained on a CPU by :mod:`baselines.neural.perceptrons`, everything else by Stable-Baselines3's
-    ``train``.
+    actions are trained on a CPU by :mod:`baselines.neural.policy_and_value`, everything else by SB3's ``train``.
     """
 
     measured: dict[str, float]
@@ -89,21 +90,22 @@ class RolloutLearner(RolloutCollector):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        make_minibatch = self._minibatches()
+        steps = ClippedSteps(networks.parameters, self.policy.optimizer, self.max_grad_norm)
         log: list[NDArray[np.float64]] = []
         kl_of_pass: list[float] = []
         goes_on = True
         for _ in range(self.n_epochs):
             kl_of_pass.clear()
             for rows in self.rollout_buffer.minibatches(self.batch_size):
-                batch = self._minibatch(rows)
+                batch = make_minibatch(rows)
                 means = networks.compute_gradients(batch, clip_range, self.ent_coef, self.vf_coef) / len(rows)
                 log.append(means)
                 kl_of_pass.append(means[KL])
                 if self.target_kl is not None and means[KL] > 1.5 * self.target_kl:
                     goes_on = False
                     break
-                nn.utils.clip_grad_norm_(networks.parameters, self.max_grad_norm)
-                self.policy.optimizer.step()
+                steps.step()
                 networks.refresh()
             self._n_updates += 1
             if not goes_on:
@@ -138,6 +140,30 @@ class RolloutLearner(RolloutCollector):
         }.items():
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _takes_agents(self, networks: Any) -> bool:
+        return isinstance(networks, PolicyAndValue) and self.clip_range_vf is None
+
+    def _minibatches(self) -> Callable[[torch.Tensor], Minibatch | DistinctMinibatch]:
+        """The function that makes the minibatch of some rows: of distinct observations, where these are few."""
+        rollout, networks = self.rollout_buffer, self._networks
+        observations = rollout.observations.flatten(2).numpy()
+        if networks is None or rollout.identity is None:
+            distinct = DistinctObservations.of(observations, self.batch_size)
+        else:
+            own = networks.own_columns, networks.identity
+            distinct = DistinctObservations.of(observations, self.batch_size, *own)
+        if distinct is None:
+            return self._minibatch
+        rows_of = DistinctRows(
+            distinct,
+            rollout.actions.numpy().reshape(-1),
+            rollout.log_probs.numpy().reshape(-1),
+            rollout.advantages.numpy().reshape(-1),
+            rollout.value_targets.numpy().reshape(-1),
+            int(self.action_space.n),  # type: ignore[attr-defined]
+        )
+        return lambda rows: rows_of.minibatch(rows, self.normalize_advantage)
 
     def _minibatch(self, rows: torch.Tensor) -> Minibatch:
         rollout, chosen = self.rollout_buffer, rows.numpy()

@@ -1,7 +1,8 @@
 """Stable-Baselines3: the agents of a game as the environments of one VecEnv, without a wrapper between."""
 
 import abc
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from mfenvs.api.representative import RepresentativeAgents
 from mfenvs.api.view import PopulationView
 from mfenvs.engine.snapshot import Snapshot
 from mfenvs.game import Game
-from mfenvs.wrappers.observations import Observe
+from mfenvs.wrappers.observations import Observe, Observer
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -212,6 +213,8 @@ class PopulationVecEnv(LockstepVecEnv):
     """
 
     _population: TensorPopulation
+    _observer: Observer | None = None
+    """What observes in place of the population's observer."""
 
     def __init__(
         self,
@@ -265,6 +268,28 @@ class PopulationVecEnv(LockstepVecEnv):
         self._population.restore(snapshot)
         return self._population.observe()
 
+    @property
+    def identity_columns(self) -> slice | None:
+        """The columns of observations with the agent's one-hot identity; None if agents do not observe it."""
+        return self._population.observer.identity
+
+    @contextlib.contextmanager
+    def without_identity(self) -> Iterator[None]:
+        """Within this context, observations of steps lack the columns of the one-hot identity.
+
+        They are as many as there are agents, and say no more than the order of the rows. The observation space
+        stays as it is.
+        """
+        self._observer = self._population.observer.without_identity()
+        try:
+            yield
+        finally:
+            self._observer = None
+
+    def observe_rows(self) -> NDArray[np.float32]:
+        """Every agent's observation now, shape (num_envs, width of the space): a new array."""
+        return self._observe_rows()
+
     def _begin(self, seed: int | None) -> None:
         self._population.reset(seed)
 
@@ -272,7 +297,9 @@ class PopulationVecEnv(LockstepVecEnv):
         return self._population.step(actions)
 
     def _observe_rows(self) -> NDArray[np.float32]:
-        return self._population.observe()
+        if self._observer is None:
+            return self._population.observe()
+        return self._observer(self.engine).reshape(self.num_envs, -1)
 
 
 @with_common_parameters

@@ -245,6 +245,15 @@ class Observer:
         """Each block, the places of its features in an observation, and the function that writes them."""
         return list(zip(self.blocks, self._places, self._writes, strict=True))
 
+    @property
+    def identity(self) -> slice | None:
+        """The places of the one-hot identity in an observation; None if agents do not observe it."""
+        return next((place for block, place, _ in self.parts() if type(block) is OneHotIdentity), None)
+
+    def without_identity(self) -> "Observer":
+        """An observer of everything but the one-hot identity."""
+        return Observer(self._game, [block for block in self.blocks if type(block) is not OneHotIdentity])
+
     def fixed_features(self) -> NDArray[np.float32]:
         """The blocks' features of every agent, shape (n_agents, any), if all blocks are fixed."""
         everyone = np.zeros((1, self._game.n_agents, self.width), np.float32)

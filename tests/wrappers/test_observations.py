@@ -247,3 +247,26 @@ def test_an_observer_writes_to_the_callers_array():
     out = np.full(expected.shape, np.nan, np.float32)
     assert observer(engine, out) is out
     assert_array_equal(out, expected)
+
+
+def test_steps_without_the_identity_lack_its_columns():
+    names = ["own-parameters", "one-hot-identity", "mean-field"]
+    envs = [mfenvs.vec_env("Epidemic-v0", 2, n_agents=5, horizon=3, observe=names) for _ in range(2)]
+    before = envs[0].game.n_features + len(envs[0].game.agents.dtype.names)
+    assert envs[0].identity_columns == slice(before, before + 5)
+    assert mfenvs.vec_env("Epidemic-v0", observe="mean-field").identity_columns is None
+    for each in envs:
+        each.seed(3)
+        each.reset()
+    columns = envs[0].identity_columns
+    with envs[0].without_identity():
+        for step in range(4):
+            actions = np.arange(10) % 2
+            (less, *_, infos), (whole, *_, whole_infos) = (each.step(actions) for each in envs)
+            np.testing.assert_array_equal(less, np.delete(whole, columns, axis=1))
+            if step == 2:
+                for info, whole_info in zip(infos, whole_infos, strict=True):
+                    expected = np.delete(whole_info["terminal_observation"], columns)
+                    np.testing.assert_array_equal(info["terminal_observation"], expected)
+    np.testing.assert_array_equal(envs[0].observe_rows(), envs[1].observe_rows())
+    np.testing.assert_array_equal(envs[0].reset(), envs[1].reset())

@@ -14,7 +14,7 @@ from torch import nn
 
 import mfenvs
 from baselines import PPO, IndependentPPO, RiskAversePPO
-from baselines.neural.perceptrons import PolicyAndValue
+from baselines.neural.policy_and_value import PolicyAndValue
 from mfenvs import FiniteGame, rule, share
 from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.evaluation import evaluate

@@ -1,6 +1,7 @@
 """Gradients without autograd, against autograd; sampling, against the laws."""
 
 import copy
+import dataclasses
 import itertools
 
 import numpy as np
@@ -11,7 +12,9 @@ from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticP
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from baselines.neural.perceptrons import BLOCK_ROWS, Minibatch, PolicyAndValue
+from baselines.neural.distinct_observations import DistinctObservations, DistinctRows
+from baselines.neural.perceptrons import BLOCK_ROWS
+from baselines.neural.policy_and_value import Minibatch, PolicyAndValue
 from baselines.neural.ppo_kernels import CLIPPED, ENTROPY, KL, POLICY_LOSS, VALUE_LOSS, sample_actions
 
 N_FEATURES, N_ACTIONS = 6, 4
@@ -79,9 +82,10 @@ def by_autograd(policy, batch, clip_range, entropy_coefficient, value_coefficien
     return {name: parameter.grad.numpy() for name, parameter in double.named_parameters()}, means
 
 
-def assert_gradients(policy, batch, clip_range=0.2, entropy=0.05, value=0.7, networks=None):
+def assert_gradients(policy, batch, clip_range=0.2, entropy=0.05, value=0.7, networks=None, distinct=None):
     networks = networks or PolicyAndValue(policy)
-    sums = networks.compute_gradients(batch, clip_range, entropy, value)
+    given = batch if distinct is None else as_distinct(batch, distinct)
+    sums = networks.compute_gradients(given, clip_range, entropy, value)
     gradients, means = by_autograd(policy, batch, clip_range, entropy, value)
     for name, parameter in policy.named_parameters():
         scale = np.abs(gradients[name]).max()
@@ -107,6 +111,65 @@ def test_gradients_are_those_of_autograd(pi, vf, activation):
 def test_gradients_of_batches_of_any_size(size):
     policy = make_policy()
     assert_gradients(policy, make_batch(policy, 2 * BLOCK_ROWS, size))
+
+
+def as_distinct(batch, distinct):
+    """The minibatch made of distinct observations."""
+    of_rows = batch.actions, batch.old_log_probs, batch.advantages, batch.returns
+    of_rollout = [np.zeros(len(batch.observations), array.dtype) for array in of_rows]
+    for whole, array in zip(of_rollout, of_rows, strict=True):
+        whole[batch.rows.numpy()] = array
+    return DistinctRows(distinct, *of_rollout, N_ACTIONS).minibatch(batch.rows, False)
+
+
+def with_few_observations(policy, batch, n_steps):
+    """The minibatch with other observations, few of which are distinct, and their distinct observations."""
+    n, rng = len(batch.observations), np.random.default_rng(7)
+    values = rng.normal(size=3)
+    private = values[rng.integers(0, 3, (n, 3))]
+    common = np.repeat(rng.normal(size=(n_steps, 3)), n // n_steps, axis=0)
+    observations = np.concatenate([common[:, :1], private, common[:, 1:]], axis=1).astype(np.float32)
+    batch = dataclasses.replace(batch, observations=torch.from_numpy(observations))
+    with torch.no_grad():
+        log_laws = policy.get_distribution(batch.observations).distribution.logits.numpy()
+    # Old log-probabilities are a function of the observation and the action, some of them far from today's.
+    _, of_row = np.unique(observations, axis=0, return_inverse=True)
+    old = (log_laws + rng.normal(0.0, 0.3, (n, N_ACTIONS))[of_row])[batch.rows, batch.actions]
+    batch.old_log_probs[:] = old
+    distinct = DistinctObservations.of(observations.reshape(n_steps, -1, N_FEATURES), len(batch.rows))
+    return batch, distinct
+
+
+@pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize(("n_steps", "n_rows", "size"), [(10, 3000, 2500), (60, 15_000, 10_000)])
+def test_gradients_by_distinct_observations_are_those_of_autograd(n_steps, n_rows, size, activation):
+    policy = make_policy(activation=activation)
+    batch, distinct = with_few_observations(policy, make_batch(policy, n_rows, size), n_steps)
+    n_distinct = len(np.unique(batch.observations[batch.rows], axis=0))
+    assert n_distinct < 300 or n_distinct > BLOCK_ROWS
+    networks = PolicyAndValue(policy)
+    assert_gradients(policy, batch, networks=networks, distinct=distinct)
+    assert_gradients(policy, batch, networks=networks)
+    other = make_policy((16, 8), (3,), activation)
+    assert_gradients(other, batch, distinct=distinct)
+
+
+def test_gradients_with_an_infinite_ratio_of_an_advantage():
+    """The objective is clipped: a ratio that overflows single precision does not matter to it."""
+    policy = make_policy()
+    batch = make_batch(policy, 30, 30)
+    batch.observations[:] = 1.0
+    batch.advantages[:] = np.abs(batch.advantages)
+    batch.old_log_probs[batch.actions == 2] = -200.0
+    distinct = DistinctObservations.of(batch.observations.numpy().reshape(5, 6, N_FEATURES), 30)
+    networks, found = PolicyAndValue(policy), []
+    with np.errstate(over="ignore"):
+        for given in (batch, as_distinct(batch, distinct)):
+            log = networks.compute_gradients(given, 0.2, 0.05, 0.7)[[POLICY_LOSS, ENTROPY, VALUE_LOSS]]
+            found.append([log, *(parameter.grad.numpy().copy() for parameter in policy.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert np.isfinite(one).all()
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -164,11 +227,36 @@ def test_values_and_log_probabilities_are_the_policy_s():
     np.testing.assert_allclose(log_probs, expected[1].numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_actions_follow_each_row_s_own_law():
+@pytest.mark.parametrize("n_distinct", [1, 7, 2 * BLOCK_ROWS])
+def test_rows_with_the_same_observation_share_their_law_and_value(n_distinct):
+    policy, n = make_policy((9, 5), (4,)), 5 * BLOCK_ROWS
+    rng = np.random.default_rng(3)
+    of_row = rng.permutation(np.arange(n) % n_distinct)
+    observations = torch.from_numpy(rng.normal(size=(n_distinct, N_FEATURES)).astype(np.float32)[of_row])
+    actions, log_probs, values = np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.float32)
+    draws = torch.from_numpy(rng.random(n, np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "rand", lambda n: draws)
+        PolicyAndValue(policy).act(observations, actions, log_probs, values)
+    with torch.no_grad():
+        expected = policy.evaluate_actions(observations, torch.from_numpy(actions))
+        laws = policy.get_distribution(observations).distribution.probs.double().numpy()
+    np.testing.assert_allclose(values, expected[0][:, 0].numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(log_probs, expected[1].numpy(), rtol=1e-5, atol=1e-5)
+    # The action at which the cumulated probabilities exceed the draw.
+    reached = np.cumsum(laws, axis=1)[np.arange(n), actions]
+    assert (draws.numpy() < reached + 1e-6).all()
+    assert (draws.numpy() > reached - laws[np.arange(n), actions] - 1e-6).all()
+
+
+@pytest.mark.parametrize("n_distinct", [50, None])
+def test_actions_follow_each_row_s_own_law(n_distinct):
     policy = make_policy()
     n = 40 * BLOCK_ROWS + 5
     rng = np.random.default_rng(4)
     observations = torch.from_numpy(rng.normal(size=(n, N_FEATURES)).astype(np.float32))
+    if n_distinct is not None:
+        observations = observations[torch.arange(n) % n_distinct].contiguous()
     actions, unused = np.empty(n, np.int64), np.empty(n, np.float32)
     with torch.random.fork_rng():
         torch.manual_seed(5)

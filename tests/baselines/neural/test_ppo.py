@@ -13,15 +13,18 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
+import mfenvs
+from baselines.neural.distinct_observations import DistinctMinibatch, DistinctObservations
 from baselines.neural.hyper_parameters import TABLE_2
-from baselines.neural.perceptrons import PolicyAndValue
+from baselines.neural.perceptrons import Network
+from baselines.neural.policy_and_value import Minibatch, PolicyAndValue
 from baselines.neural.ppo import PPO
 from baselines.neural.rollout import TensorRollout
 
 # One update.
 
 
-@pytest.mark.parametrize("path", ["own gradients", "autograd"])
+@pytest.mark.parametrize("path", ["distinct observations", "rows", "autograd"])
 @pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.Tanh])
 @pytest.mark.parametrize(
     "extra",
@@ -30,6 +33,8 @@ from baselines.neural.rollout import TensorRollout
 def test_an_update_is_that_of_stock_sb3(monkeypatch, path, activation, extra):
     if path == "autograd":
         monkeypatch.setattr(PolicyAndValue, "supports", staticmethod(lambda policy: False))
+    if path == "rows":
+        monkeypatch.setattr(DistinctObservations, "of", lambda *args: None)
     arguments = {
         **{key: value for key, value in TABLE_2.items() if key != "batch_size"},
         "learning_rate": 5e-3,
@@ -47,6 +52,9 @@ def test_an_update_is_that_of_stock_sb3(monkeypatch, path, activation, extra):
     stock.set_parameters(copy.deepcopy(ours.get_parameters()))
     rollout = collected(ours).rollout_buffer
     assert (ours._networks is None) == (path == "autograd")
+    if path != "autograd":
+        made = ours._minibatches()(torch.arange(98))
+        assert isinstance(made, Minibatch if path == "rows" else DistinctMinibatch)
     buffer = stock.rollout_buffer
     for t in range(7):
         row = (
@@ -91,6 +99,22 @@ def test_an_update_is_that_of_stock_sb3(monkeypatch, path, activation, extra):
             assert logged[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
     if extra.get("clip_range"):
         assert logged["train/clip_fraction"] > 0.1
+
+
+def test_only_distinct_observations_of_the_epidemic_pass_through_the_networks(monkeypatch):
+    """Agents see one of two states and the time: 2 x 20 observations of 2000 rows."""
+    rows = {"forward": [], "backward": []}
+    for name, found in rows.items():
+        original = getattr(Network, name)
+        monkeypatch.setattr(Network, name, lambda self, x, f=found, o=original: (f.append(len(x)), o(self, x))[1])
+    model = small(mfenvs.vec_env("Epidemic-v0", n_agents=100, horizon=20), batch_size=1500)
+    model.learn(2000)
+    n_minibatches = 2 * model.n_epochs
+    # Two networks; a forward pass also in each of 20 steps, of two states at most, and for the last values.
+    assert len(rows["backward"]) == 2 * n_minibatches
+    assert 20 < max(rows["backward"]) <= 40
+    assert max(rows["forward"][: 2 * 20]) <= 2
+    assert sum(rows["forward"]) <= 2 * 20 * 2 + 2 * n_minibatches * 40 + 100
 
 
 @pytest.mark.parametrize(

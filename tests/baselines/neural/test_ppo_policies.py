@@ -7,7 +7,7 @@ from line import Line
 from small_ppo import Recorder, assert_same, epidemic, small
 
 import mfenvs
-from baselines.neural.perceptrons import PolicyAndValue
+from baselines.neural.policy_and_value import PolicyAndValue
 from baselines.neural.ppo import PPO
 from mfenvs.evaluation import evaluate
 
