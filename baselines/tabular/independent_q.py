@@ -156,7 +156,7 @@ class _TabularLearners(Trainer[Any]):
         weights = np.where(seen.sum(axis=-1, keepdims=True) > 0, seen, 1.0)
         weights /= weights.sum(axis=-1, keepdims=True)
         means: Array = np.einsum("itsb,itsba->itsa", weights, laws)
-        return means / means.sum(axis=-1, keepdims=True)
+        return np.asarray(means / means.sum(axis=-1, keepdims=True))
 
     looks_at_others: ClassVar[bool]
     """Whether the tables have an axis of mean actions, and targets average Q over the policy instead of taking its
@@ -182,7 +182,8 @@ class _TabularLearners(Trainer[Any]):
             levels=np.zeros(shape[:-1]),
         )
         constant = self.config.constant_step
-        self._scale, self._exponent = (constant, 0.0) if constant else (1.0, self.config.step_exponent)
+        self._scale: float = constant or 1.0
+        self._exponent: float = 0.0 if constant else self.config.step_exponent
         self._steps = self._scale * np.arange(1, TABULATED_STEPS + 1) ** -self._exponent
         of_all = getattr(self.config, "mean_action", "met") == "others"
         self._kernel = learning_kernel(game.rules, Layout.of(game), self.looks_at_others, of_all, self._is_greedy)

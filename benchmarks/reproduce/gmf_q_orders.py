@@ -12,8 +12,9 @@ Array = NDArray[np.float64]
 
 EVALUATIONS = ("own", "c = 16", "c = 64", "greedy")
 """The policies that are judged: that by which a learner acts, and colder ones of the same values."""
-RESPONSES = ("time", "stationary", "population")
-"""The classes of best responses, as :func:`mfenvs.relative_exploitability` has them."""
+RESPONSES = ("stationary", "time", "population")
+"""The classes of best responses, as :func:`mfenvs.relative_exploitability` has them; the first is used throughout,
+the others for the own and the greedy policies."""
 CONFIDENCE = 0.9
 """Confidence of the intervals [S]."""
 RESAMPLES = 4000
@@ -68,7 +69,7 @@ def claims(rows: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
     for claim in (*names, "GMF-Q < MF-Q < IL"):
         found[claim] = {"holds": [], "fails": [], "open": []}
     for row, content in rows.items():
-        for judged in judgements(content["compared"]):
+        for judged in _judged(content["compared"]):
             differences = content["compared"][judged]["differences"]
             verdicts = {
                 claim: "holds" if differences[k][2] < 0 else "fails" if differences[k][1] > 0 else "open"
@@ -81,9 +82,18 @@ def claims(rows: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def judgements(compared: dict[str, Any]) -> list[str]:
-    """What counts as a judgement at the end: every policy with every class of best responses, and exact values."""
-    return [f"{e}, {r}" for e in EVALUATIONS for r in (*RESPONSES, "exact") if f"{e}, {r}" in compared]
+def judgements() -> list[tuple[str, str]]:
+    """The policies that are judged in every row, with the class of best responses."""
+    throughout, *others = RESPONSES
+    return [(e, throughout) for e in EVALUATIONS] + [(e, r) for e in ("own", "greedy") for r in others]
+
+
+def _judged(compared: dict[str, Any]) -> list[str]:
+    """What counts as a combination with a row: all judgements, and in the small auction the exact values alone."""
+    exact = [f"{e}, exact" for e in EVALUATIONS]
+    if exact[0] in compared:
+        return exact
+    return [f"{evaluation}, {responses}" for evaluation, responses in judgements()]
 
 
 def table_of_rows(rows: dict[str, Any]) -> str:

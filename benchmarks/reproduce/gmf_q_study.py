@@ -3,7 +3,7 @@
 Guo, Hu, Xu & Zhang, "Learning Mean-Field Games" (arXiv 1901.09585), report C(GMF-Q) < C(MF-Q) < C(IL) on the
 repeated auction, and leave open much of what C(pi) depends on. Here one choice of training after the other is
 varied from a base, each learner is judged by several policies of its values and by several classes of best
-responses, and all combinations of training and judgement are counted. On an auction of four bidders C(pi) is
+responses, and all combinations of training and judgement are counted. On an auction of three bidders C(pi) is
 computed exactly, with the paper's best responses, policies of the joint state.
 
 Every learner of a row and a seed is a cell with a file of its own, so that an interrupted study goes on where it
@@ -24,9 +24,9 @@ from benchmarks.reproduce.gmf_q_figures import draw_study
 from benchmarks.reproduce.gmf_q_learners import ALGORITHMS, GAME, Budget, Learner, learner, policy_for
 from benchmarks.reproduce.gmf_q_orders import (
     EVALUATIONS,
-    RESPONSES,
     claims,
     comparisons,
+    judgements,
     table_of_claims,
     table_of_orders,
     table_of_rows,
@@ -36,7 +36,7 @@ from mfenvs import FiniteGame, make, relative_exploitability
 from mfenvs.files import FileError, read_json, write_json
 from mfenvs.meanfield.joint_enumeration import exact_relative_exploitability
 
-SMALL = {"n_agents": 4, "n_budgets": 4, "n_bids": 4, "n_bidders": 3}
+SMALL = {"n_agents": 3, "n_budgets": 4, "n_bids": 4, "n_bidders": 2}
 """The auction in which C(pi) is exact [O]."""
 
 
@@ -84,15 +84,13 @@ ROWS: dict[str, Row] = {
             "M = 2": {"n_bidders": 2},
             "M = 10": {"n_bidders": 10},
             "fulfilment 0.1": {"fulfilment": 0.1},
-            "fulfilment 1": {"fulfilment": 1.0},
-            "rho = 0": {"penalty": 0.0},
             "rho = 2": {"penalty": 2.0},
             "conversion always 4": {"conversions": (4.0,)},
         }.items()
     },
-    "four bidders, exact": Row(game=SMALL, exact=True),
-    "four bidders, exact, equal transitions": Row(game=SMALL, exact=True, budget="transitions"),
-    "four bidders, exact, c = 16": Row(game=SMALL, exact=True, everyone={"inverse_temperature": 16.0}),
+    "three bidders, exact": Row(game=SMALL, exact=True),
+    "three bidders, exact, equal transitions": Row(game=SMALL, exact=True, budget="transitions"),
+    "three bidders, exact, c = 16": Row(game=SMALL, exact=True, everyone={"inverse_temperature": 16.0}),
 }
 """What is varied, one choice at a time."""
 
@@ -109,7 +107,7 @@ class StudyProtocol:
     """Outer iterations K [S for the table of Delta Q, else O]."""
     sweeps: int = 1000
     """T_k of GMF-Q [S: the smallest of the table of Delta Q]."""
-    measured_at: tuple[int, ...] = (1, 2, 5, 10)
+    measured_at: tuple[int, ...] = (2, 10)
     """Outer iterations after which C(pi) of the own policy is measured, besides the last."""
     evaluated_rounds: int = 30
     """Rounds that C(pi) looks ahead: what comes later is worth 0.8^30 = 0.1 % of the first."""
@@ -160,16 +158,16 @@ def run_cell(protocol: StudyProtocol, described: dict[str, Any], seed: int, path
     options = {"sweeps": described["sweeps"], "budget": described["budget"], **described["options"]}
     trainer = learner(game, algorithm, seed, **options)
     values: dict[str, dict[str, float]] = {}
-    for iteration in (*protocol.measured_at, protocol.outer_iterations):
-        if iteration > trainer.iteration:
-            trainer.learn((iteration - trainer.iteration) * trainer.timesteps_per_iteration)
-            values[f"own, stationary after {iteration}"] = judge(
-                protocol, judged, trainer, "own", "stationary", seed
-            )
-    for evaluation in (*EVALUATIONS, *(("own, usual",) if algorithm == "MF-Q" else ())):
-        for responses in RESPONSES:
-            values[f"{evaluation}, {responses}"] = judge(protocol, judged, trainer, evaluation, responses, seed)
-        if described["exact"]:
+    for iteration in protocol.measured_at:
+        trainer.learn((iteration - trainer.iteration) * trainer.timesteps_per_iteration)
+        values[f"own, stationary after {iteration}"] = judge(protocol, judged, trainer, "own", "stationary", seed)
+    trainer.learn((protocol.outer_iterations - trainer.iteration) * trainer.timesteps_per_iteration)
+    for evaluation, responses in judgements():
+        values[f"{evaluation}, {responses}"] = judge(protocol, judged, trainer, evaluation, responses, seed)
+    if algorithm == "MF-Q":
+        values["own, usual, stationary"] = judge(protocol, judged, trainer, "own, usual", "stationary", seed)
+    if described["exact"]:
+        for evaluation in EVALUATIONS:
             exact = exact_relative_exploitability(game, policy_for(trainer, evaluation))
             values[f"{evaluation}, exact"] = {"relative": exact.relative, "absolute": exact.absolute}
     values["own, influence"] = judge(protocol, judged, trainer, "own", "influence", seed)
@@ -205,7 +203,7 @@ def kept(path: Path, described: dict[str, Any], seed: int) -> dict[str, Any] | N
     if not isinstance(content, dict) or content.get("cell") != described or content.get("seed") != seed:
         raise FileError(f"{path} does not hold the cell of its name: remove it")
     values = content.get("values")
-    expected = {f"{e}, {r}" for e in EVALUATIONS for r in RESPONSES}
+    expected = {f"{evaluation}, {responses}" for evaluation, responses in judgements()}
     is_fine = isinstance(values, dict) and expected <= set(values)
     if not is_fine or not all(_is_measure(value) for value in values.values()):
         raise FileError(f"{path} does not hold finite values of C(pi) and of the gap: remove it")

@@ -135,7 +135,7 @@ def best_policy(transitions: Array, rewards: Array, discount: float) -> Array:
         values = policy_values(policy, transitions, rewards, discount)
         q = rewards + discount * transitions @ values
         if (q.max(axis=1) <= values + 1e-12 * max(1.0, float(np.abs(values).max()))).all():
-            return policy
+            return np.asarray(policy)
         policy = eye[q.argmax(axis=1)]
     raise ValueError(f"policy iteration has not ended after {MOST_IMPROVEMENTS} policies")
 
