@@ -12,9 +12,9 @@ Array = NDArray[np.float64]
 
 EVALUATIONS = ("own", "c = 16", "c = 64", "greedy")
 """The policies that are judged: that by which a learner acts, and colder ones of the same values."""
-RESPONSES = ("stationary", "time", "population")
-"""The classes of best responses, as :func:`mfenvs.relative_exploitability` has them; the first is used throughout,
-the others for the own and the greedy policies."""
+RESPONSES = ("stationary", "time", "population", "influence")
+"""The classes of best responses, as :func:`mfenvs.relative_exploitability` has them, and stationary ones whose
+influence on the others is played out. The first is used throughout, the others where a row is followed closely."""
 CONFIDENCE = 0.9
 """Confidence of the intervals [S]."""
 RESAMPLES = 4000
@@ -82,10 +82,11 @@ def claims(rows: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def judgements() -> list[tuple[str, str]]:
-    """The policies that are judged in every row, with the class of best responses."""
+def judgements(closely: bool) -> list[tuple[str, str]]:
+    """The policies that are judged in a row, each with the class of best responses."""
     throughout, *others = RESPONSES
-    return [(e, throughout) for e in EVALUATIONS] + [(e, r) for e in ("own", "greedy") for r in others]
+    found = [(evaluation, throughout) for evaluation in EVALUATIONS]
+    return found + [(e, r) for e in ("own", "greedy") for r in others if closely]
 
 
 def _judged(compared: dict[str, Any]) -> list[str]:
@@ -93,7 +94,8 @@ def _judged(compared: dict[str, Any]) -> list[str]:
     exact = [f"{e}, exact" for e in EVALUATIONS]
     if exact[0] in compared:
         return exact
-    return [f"{evaluation}, {responses}" for evaluation, responses in judgements()]
+    found = [f"{evaluation}, {responses}" for evaluation, responses in judgements(closely=True)]
+    return [name for name in found if name in compared]
 
 
 def table_of_rows(rows: dict[str, Any]) -> str:

@@ -60,11 +60,13 @@ class Row:
     """Hyper-parameters of MF-Q."""
     exact: bool = False
     """Whether the game is the small one, in which C(pi) is computed exactly."""
+    closely: bool = False
+    """Whether other classes of best responses and earlier outer iterations are measured too."""
 
 
 ROWS: dict[str, Row] = {
-    "base": Row(),
-    "equal transitions": Row(budget="transitions"),
+    "base": Row(closely=True),
+    "equal transitions": Row(budget="transitions", closely=True),
     "a tenth of T_k": Row(sweeps=0.1),
     "a hundredth of T_k": Row(sweeps=0.01),
     "GMF-Q on one agent's path": Row(gmf_q={"asynchronous": True}),
@@ -88,7 +90,7 @@ ROWS: dict[str, Row] = {
             "conversion always 4": {"conversions": (4.0,)},
         }.items()
     },
-    "three bidders, exact": Row(game=SMALL, exact=True),
+    "three bidders, exact": Row(game=SMALL, exact=True, closely=True),
     "three bidders, exact, equal transitions": Row(game=SMALL, exact=True, budget="transitions"),
     "three bidders, exact, c = 16": Row(game=SMALL, exact=True, everyone={"inverse_temperature": 16.0}),
 }
@@ -103,12 +105,12 @@ class StudyProtocol:
     """|S| = |A| [S]."""
     n_agents: int = 20
     """N [S]."""
-    outer_iterations: int = 20
-    """Outer iterations K [S for the table of Delta Q, else O]."""
+    outer_iterations: int = 10
+    """Outer iterations K [O]."""
     sweeps: int = 1000
     """T_k of GMF-Q [S: the smallest of the table of Delta Q]."""
-    measured_at: tuple[int, ...] = (2, 10)
-    """Outer iterations after which C(pi) of the own policy is measured, besides the last."""
+    measured_at: tuple[int, ...] = (1, 2, 5)
+    """Outer iterations after which C(pi) of the own policy is measured, where it is followed closely."""
     evaluated_rounds: int = 30
     """Rounds that C(pi) looks ahead: what comes later is worth 0.8^30 = 0.1 % of the first."""
     n_joint_states: int = 20
@@ -123,6 +125,14 @@ STUDY = StudyProtocol()
 
 def cell(protocol: StudyProtocol, name: str, algorithm: str) -> dict[str, Any]:
     """All that the results of an algorithm in a row hang on, but for the seed: plain JSON."""
+    found = _trained(protocol, name, algorithm)
+    closely = [row for row in protocol.rows if ROWS[row].closely]
+    found["closely"] = any(found == _trained(protocol, row, algorithm) for row in closely)
+    return found
+
+
+def _trained(protocol: StudyProtocol, name: str, algorithm: str) -> dict[str, Any]:
+    """What an algorithm learns in a row, and the protocol."""
     row = ROWS[name]
     options = dict(row.everyone)
     options |= row.gmf_q if algorithm == "GMF-Q" else row.players
@@ -158,11 +168,11 @@ def run_cell(protocol: StudyProtocol, described: dict[str, Any], seed: int, path
     options = {"sweeps": described["sweeps"], "budget": described["budget"], **described["options"]}
     trainer = learner(game, algorithm, seed, **options)
     values: dict[str, dict[str, float]] = {}
-    for iteration in protocol.measured_at:
+    for iteration in protocol.measured_at if described["closely"] else ():
         trainer.learn((iteration - trainer.iteration) * trainer.timesteps_per_iteration)
         values[f"own, stationary after {iteration}"] = judge(protocol, judged, trainer, "own", "stationary", seed)
     trainer.learn((protocol.outer_iterations - trainer.iteration) * trainer.timesteps_per_iteration)
-    for evaluation, responses in judgements():
+    for evaluation, responses in judgements(described["closely"]):
         values[f"{evaluation}, {responses}"] = judge(protocol, judged, trainer, evaluation, responses, seed)
     if algorithm == "MF-Q":
         values["own, usual, stationary"] = judge(protocol, judged, trainer, "own, usual", "stationary", seed)
@@ -170,7 +180,6 @@ def run_cell(protocol: StudyProtocol, described: dict[str, Any], seed: int, path
         for evaluation in EVALUATIONS:
             exact = exact_relative_exploitability(game, policy_for(trainer, evaluation))
             values[f"{evaluation}, exact"] = {"relative": exact.relative, "absolute": exact.absolute}
-    values["own, influence"] = judge(protocol, judged, trainer, "own", "influence", seed)
     content = {"cell": described, "seed": seed, "values": values}
     write_json(path, content)
     return content
@@ -203,7 +212,7 @@ def kept(path: Path, described: dict[str, Any], seed: int) -> dict[str, Any] | N
     if not isinstance(content, dict) or content.get("cell") != described or content.get("seed") != seed:
         raise FileError(f"{path} does not hold the cell of its name: remove it")
     values = content.get("values")
-    expected = {f"{evaluation}, {responses}" for evaluation, responses in judgements()}
+    expected = {f"{evaluation}, {responses}" for evaluation, responses in judgements(described["closely"])}
     is_fine = isinstance(values, dict) and expected <= set(values)
     if not is_fine or not all(_is_measure(value) for value in values.values()):
         raise FileError(f"{path} does not hold finite values of C(pi) and of the gap: remove it")
