@@ -148,7 +148,7 @@ def _trained(protocol: StudyProtocol, name: str, algorithm: str) -> dict[str, An
         "budget": "rounds" if algorithm == "GMF-Q" else row.budget,
         "exact": row.exact,
         "protocol": {k: v for k, v in dataclasses.asdict(protocol).items() if k not in ("rows", "sweeps")},
-        "mfenvs": versions()["mfenvs"],
+        "mfenvs": versions().get("mfenvs"),
     }
     return dict(json.loads(json.dumps(found)))
 
