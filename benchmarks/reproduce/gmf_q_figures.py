@@ -110,7 +110,10 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def draw_study(rows: dict[str, Any], path: Path) -> None:
-    """C(pi) by row and algorithm: of the own policy, and of the greedy one; whiskers are intervals over seeds."""
+    """C(pi) by row and algorithm, of three policies of each learner; whiskers are intervals over seeds.
+
+    Best responses are stationary, and in rows with exact values those of the joint state.
+    """
     panels = (
         ("own", "the policy by which it acts"),
         ("c = 16", "softmax of its values, c = 16"),
@@ -136,7 +139,7 @@ def draw_study(rows: dict[str, Any], path: Path) -> None:
                 mean, np.arange(len(names)) + shift, xerr=whiskers, fmt="o", ms=4, color=COLOURS[name], label=name
             )
         ax.set_xscale("log")
-        ax.set_xlabel(r"$C(\pi)$ against stationary (or exact) best responses")
+        ax.set_xlabel(r"$C(\pi)$")
         ax.set_title(f"judged: {title}", fontsize=10)
         ax.grid(alpha=0.25, which="both")
     axes[0].set_yticks(np.arange(len(names)), names)
