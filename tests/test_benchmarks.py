@@ -148,17 +148,6 @@ def test_an_interrupted_auction_keeps_what_is_done(tmp_path, monkeypatch) -> Non
     assert not (tmp_path / "comparison.png").exists()
 
 
-@pytest.mark.slow
-def test_the_auctions_study_varies_what_is_not_published(tmp_path, monkeypatch) -> None:
-    choices = ({}, {"learners": {"inverse_temperature": 1.0}}, {"game": {"n_bidders": 2}, "mf-q": {"n_bins": 1}})
-    monkeypatch.setattr(gmf_q, "STUDY", choices)
-    assert gmf_q.main(["--study", "--paths", "4", "--jobs", "1", "--out", str(tmp_path)], TINY_AUCTION) == 0
-    rows = json.loads((tmp_path / "study.json").read_text())["rows"]
-    assert [row["choices"] for row in rows] == list(choices)
-    ends = [row["final"]["IL"]["relative"] for row in rows]
-    assert ends[0] != ends[1] != ends[2]
-
-
 SMALL_MARKET = energy.Protocol(
     n_agents=40, n_days=3, n_repeats=2, mirror_descent=10, pmd_epochs=10, pmd_episodes=1, ppo_updates=2,
     ppo_worlds=1, measured=2, exploited_days=1, n_sampled=4, n_pairs=2, few=20, front_points=3, settled_days=1,

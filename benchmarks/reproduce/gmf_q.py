@@ -9,8 +9,9 @@ iterations, by the number
 Where this differs from the paper, by need. It publishes the sizes, eps_0 and the numbers of iterations, but not
 the law of the conversion, rho, M, gamma, c, T_k, the eps-net, the exploration of the learners or its time axis:
 ours are the defaults of the game and of the trainers. Per outer iteration all three algorithms sample equally
-many transitions (T_k |S| |A|). C(pi) is estimated (``mfenvs.relative_exploitability``), with policies of the own
-state; MF-Q's is averaged over the mean actions that it has met. ``--study`` varies what is not published.
+many transitions (T_k |S| |A|), or with ``--budget rounds`` take part in equally many rounds. C(pi) is estimated
+(``mfenvs.relative_exploitability``), with policies of the own state; MF-Q's is averaged over the mean actions that
+it has met. ``--study`` varies what is not published (:mod:`benchmarks.reproduce.gmf_q_study`).
 """
 
 import dataclasses
@@ -22,24 +23,23 @@ from typing import Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from baselines.solvers.population_iteration import GMFV
 from baselines.tabular.gmf_q import GMFQ, NaiveQ
-from baselines.tabular.independent_q import MFQ, IndependentQ
 from baselines.versions import versions
 from benchmarks.reproduce.gmf_q_figures import draw_comparison, draw_fluctuation, draw_tables, interval
+from benchmarks.reproduce.gmf_q_learners import ALGORITHMS, GAME, Budget, learner
+from benchmarks.reproduce.gmf_q_study import STUDY, StudyProtocol, study
 from benchmarks.reproduce.tasks import run_all
 from mfenvs import FiniteGame, make, relative_exploitability
 from mfenvs.files import write_json
 
 RESULTS = Path("runs") / "gmf-q"
-GAME = "Auction-v0"
 
-ALGORITHMS = ("GMF-Q", "MF-Q", "IL")
+
 PAPER_DELTA_Q = {1000: 0.21263, 3000: 0.1294, 5000: 0.10258, 10_000: 0.0989}
 """The paper's table: Delta Q by the number of Q-learning iterations."""
 
@@ -67,23 +67,6 @@ class Protocol:
     """Of :func:`mfenvs.relative_exploitability`."""
 
 
-STUDY: tuple[dict[str, dict[str, Any]], ...] = (
-    {},
-    *({"learners": {"inverse_temperature": c}} for c in (1.0, 2.0, 8.0, 16.0, 64.0)),
-    *({"mf-q": {"n_bins": bins}} for bins in (1, 3, 5)),
-    *({"inner": {"iterations": n}} for n in (200, 10_000)),
-    *({"players": {"episodes": n}} for n in (1, 5)),
-    *({"game": {"n_bidders": m}} for m in (2, 10)),
-    *({"game": {"fulfilment": rate}} for rate in (0.1, 1.0)),
-    *({"game": {"penalty": rho}} for rho in (0.0, 2.0)),
-    {"game": {"conversions": (4.0,)}},
-    {"learners": {"inverse_temperature": 16.0}, "mf-q": {"n_bins": 1}},
-)
-"""What the study varies: constants of the game, hyper-parameters of all three learners, of MF-Q alone, T_k, and
-how many episodes MF-Q and IL play in an outer iteration (by default as many as make up T_k |S| |A| transitions).
-"""
-
-
 @dataclasses.dataclass
 class Flags:
     """Fluctuation of the naive algorithm, Delta Q, and C(pi) of GMF-Q, MF-Q and IL on the repeated auction."""
@@ -94,14 +77,21 @@ class Flags:
     """Processes at a time, one thread each."""
     out: Path = RESULTS
     """Where the figures and the JSON go; committed are those in benchmarks/results/gmf-q."""
+    budget: Budget = "transitions"
+    """What is equal between the algorithms in an outer iteration: transitions, or rounds of the environment."""
     study: bool = False
-    """Instead, vary what the paper does not publish, at |S| = |A| = 10 and N = 20, and write study.json."""
+    """Instead, vary what the paper does not publish, at |S| = |A| = 10 and N = 20, and write study.json,
+    study.png and tables. An interrupted study goes on where it was when it is run again."""
+    seeds: int = 5
+    """Seeds of the study."""
 
 
-def main(words: list[str], protocol: Protocol = Protocol()) -> int:
+def main(words: list[str], protocol: Protocol = Protocol(), study_protocol: StudyProtocol = STUDY) -> int:
     """Run the reproduction, or the study; 130 if interrupted, when what is complete was written."""
     flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce gmf-q")
-    return study(flags, protocol) if flags.study else reproduce(flags, protocol)
+    if flags.study:
+        return study(study_protocol, flags.seeds, flags.jobs, flags.out)
+    return reproduce(flags, protocol)
 
 
 def reproduce(flags: Flags, protocol: Protocol) -> int:
@@ -119,7 +109,7 @@ def reproduce(flags: Flags, protocol: Protocol) -> int:
     for size, n_agents in sorted(protocol.configurations, reverse=True):
         for algorithm, seed in ((a, s) for s in range(flags.paths) for a in ALGORITHMS):
             tasks["comparison", size, n_agents, algorithm, seed] = functools.partial(
-                learning_curve, protocol, size, n_agents, algorithm, seed
+                learning_curve, protocol, size, n_agents, algorithm, seed, flags.budget
             )
     found, interrupted = run_all(tasks, flags.jobs, "auction")
     content = {
@@ -127,7 +117,7 @@ def reproduce(flags: Flags, protocol: Protocol) -> int:
         "complete": len(found) == len(tasks),
         "seeds": list(range(flags.paths)),
         "game": {"name": GAME, **make(GAME).describe()},
-        "protocol": dataclasses.asdict(protocol),
+        "protocol": {**dataclasses.asdict(protocol), "budget": flags.budget},
         "fluctuation": {name: paths(found, "fluctuation", name) for name in ("naive", "GMF-Q", "exact")},
         "delta_q": {
             "paper": PAPER_DELTA_Q,
@@ -202,30 +192,15 @@ def tables(protocol: Protocol, size: int) -> dict[str, list[Any]]:
 
 
 def learning_curve(
-    protocol: Protocol,
-    size: int,
-    n_agents: int,
-    algorithm: str,
-    seed: int,
-    choices: dict[str, dict[str, Any]] | None = None,
+    protocol: Protocol, size: int, n_agents: int, algorithm: str, seed: int, budget: Budget = "transitions"
 ) -> dict[str, list[float]]:
     """C(pi) and the absolute gap of one path, after the outer iterations of the protocol."""
-    choices = choices or {}
-    constants = {"n_budgets": size, "n_bids": size, "n_agents": n_agents, **choices.get("game", {})}
+    constants = {"n_budgets": size, "n_bids": size, "n_agents": n_agents}
     game, judged = make(GAME, **constants), make(GAME, **constants, horizon=protocol.evaluated_rounds)
     assert isinstance(game, FiniteGame)
     assert isinstance(judged, FiniteGame)
-    inner = choices.get("inner", {}).get("iterations", protocol.inner_iterations)
-    # As many transitions per outer iteration for all: of agents in the N-player game, or of Q-learning.
-    episodes = max(1, inner * size * size // (n_agents * game.horizon))
-    episodes = choices.get("players", {}).get("episodes", episodes)
-    learners = choices.get("learners", {})
-    kinds: dict[str, Callable[[], Any]] = {
-        "GMF-Q": lambda: GMFQ(game, seed=seed, inner_iterations=inner, **learners),
-        "MF-Q": lambda: MFQ(game, seed=seed, episodes=episodes, **learners, **choices.get("mf-q", {})),
-        "IL": lambda: IndependentQ(game, seed=seed, episodes=episodes, **learners),
-    }
-    trainer, curve = kinds[algorithm](), {"relative": [], "absolute": []}  # type: dict[str, list[float]]
+    trainer = learner(game, algorithm, seed, sweeps=protocol.inner_iterations, budget=budget)
+    curve: dict[str, list[float]] = {"relative": [], "absolute": []}
     for iteration in protocol.measured_at:
         trainer.learn((iteration - trainer.iteration) * trainer.timesteps_per_iteration)
         found = relative_exploitability(
@@ -280,58 +255,3 @@ def comparison_table(content: dict[str, dict[str, list[dict[str, list[float]]]]]
                 cells.append(f"{mean:.2f}±{half:.2f}")
         table.add_row(configuration.replace("-", ", "), *cells)
     return table
-
-
-def study(flags: Flags, protocol: Protocol) -> int:
-    """Vary what the paper does not publish and write study.json."""
-    size, n_agents = protocol.configurations[0]
-    at_the_end = dataclasses.replace(protocol, measured_at=(protocol.outer_iterations,))
-    n_paths = max(2, flags.paths // 4)
-    tasks = {
-        (number, algorithm, seed): functools.partial(
-            learning_curve, at_the_end, size, n_agents, algorithm, seed, choices
-        )
-        for number, choices in enumerate(STUDY)
-        for algorithm in ALGORITHMS
-        for seed in range(n_paths)
-    }
-    found, interrupted = run_all(tasks, flags.jobs, "auction")
-    rows: list[dict[str, Any]] = []
-    table = Table(
-        title=f"C(pi) (absolute gap) at the end, |S|=|A|={size}, N={n_agents}",
-        caption=f"Mean over {n_paths} paths, {protocol.outer_iterations} outer iterations. Defaults: c 4, T_k"
-        f" {protocol.inner_iterations}, M 5, as many bins of MF-Q's mean action as bids.",
-        box=box.SIMPLE,
-    )
-    table.add_column("varied")
-    for name in (*ALGORITHMS, "lowest C first"):
-        table.add_column(name, justify="right" if name in ALGORITHMS else "left")
-    for number, choices in enumerate(STUDY):
-        ends: dict[str, dict[str, NDArray[np.float64]]] = {}
-        for name in ALGORITHMS:
-            curves = paths(found, number, name)
-            ends[name] = {q: np.array([c[q][-1] for c in curves]) for q in ("relative", "absolute")}
-        if any(len(end["relative"]) < n_paths for end in ends.values()):
-            continue
-        rows.append(
-            {
-                "choices": choices,
-                "final": {name: {q: v.tolist() for q, v in end.items()} for name, end in ends.items()},
-            }
-        )
-        means = {name: end["relative"].mean() for name, end in ends.items()}
-        label = ", ".join(f"{k} {v}" for group in choices.values() for k, v in group.items())
-        label = label.replace("inverse_temperature", "c")
-        table.add_row(
-            label or "defaults",
-            *(f"{end['relative'].mean():.2f} ({end['absolute'].mean():.2f})" for end in ends.values()),
-            " < ".join(sorted(means, key=lambda name: float(means[name]))),
-        )
-    Console().print(table)
-    flags.out.mkdir(parents=True, exist_ok=True)
-    write_json(
-        flags.out / "study.json",
-        {"complete": not interrupted, "n_paths": n_paths, "rows": rows, "versions": versions()},
-    )
-    print(f"{'interrupted, ' if interrupted else ''}written to {flags.out / 'study.json'}")
-    return 130 if interrupted else 0

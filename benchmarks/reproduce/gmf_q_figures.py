@@ -107,3 +107,42 @@ def draw_comparison(
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as file:
         figure.savefig(file, dpi=130)
+
+
+def draw_study(rows: dict[str, Any], path: Path) -> None:
+    """C(pi) by row and algorithm, of three policies of each learner; whiskers are intervals over seeds.
+
+    Best responses are stationary, and in rows with exact values those of the joint state.
+    """
+    panels = (
+        ("own", "the policy by which it acts"),
+        ("c = 16", "softmax of its values, c = 16"),
+        ("greedy", "greedy"),
+    )
+    figure = Figure(figsize=(13.0, 1.5 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), sharey=True)
+    names = list(rows)
+    shifts = {"GMF-Q": -0.22, "MF-Q": 0.0, "IL": 0.22}
+    for ax, (evaluation, title) in zip(axes, panels, strict=True):
+        for name, shift in shifts.items():
+            found = []
+            for content in rows.values():
+                compared = content["compared"]
+                exact = f"{evaluation}, exact"
+                found.append(
+                    compared[exact if exact in compared else f"{evaluation}, stationary"][name]["relative"]
+                )
+            mean, low, high = np.array(found).T
+            whiskers = np.maximum(0.0, [mean - low, high - mean])
+            ax.errorbar(
+                mean, np.arange(len(names)) + shift, xerr=whiskers, fmt="o", ms=4, color=COLOURS[name], label=name
+            )
+        ax.set_xscale("log")
+        ax.set_xlabel(r"$C(\pi)$")
+        ax.set_title(f"judged: {title}", fontsize=10)
+        ax.grid(alpha=0.25, which="both")
+    axes[0].set_yticks(np.arange(len(names)), names)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    _save(figure, path)

@@ -293,6 +293,17 @@ def _conditional_returns(
     In world w it is the return of agent ``who[w]``, which played ``policies[w]`` (T, S, A); V is ``values[w]``
     (H + 1, S).
     """
+    return surplus_returns(game, run, who, policies, values) + _at_start(game, who, values[:, 0])
+
+
+def surplus_returns(
+    game: FiniteGame, run: Trajectories, who: NDArray[np.int64], policies: Array, values: Array
+) -> Array:
+    """One unbiased sample per world of J_i less V_0 at the agent's initial state, shape (n_worlds,).
+
+    In world w it is the return of agent ``who[w]``, which played ``policies[w]`` (T, S, A); V is ``values[w]``
+    (H + 1, S).
+    """
     n_worlds = len(who)
     each_its_own = np.stack([np.arange(n_worlds), np.arange(n_worlds) + 1], axis=1)
     surplus = np.empty((n_worlds, game.horizon, game.n_states))
@@ -302,8 +313,7 @@ def _conditional_returns(
         surplus[some] = (policies[some] * ahead).sum(axis=-1) - values[some, :-1]
     visited = run.states[np.arange(n_worlds), :-1, who].astype(np.int64)
     met = np.take_along_axis(surplus, visited[:, :, None], axis=2)[:, :, 0]
-    total: Array = met @ game.discount ** np.arange(game.horizon)
-    return total + _at_start(game, who, values[:, 0])
+    return np.asarray(met @ game.discount ** np.arange(game.horizon))
 
 
 def _at_start(game: FiniteGame, who: NDArray[np.int64], values: Array) -> Array:

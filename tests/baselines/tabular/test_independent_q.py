@@ -34,10 +34,10 @@ def agents_key(seed, episode, h, purpose, i):
     return agent_key(np.uint64(step_key(seed, 0, episode, h, purpose)), i)
 
 
-def mean_met(game, engine, i, states, actions, key):
+def mean_met(game, engine, i, states, actions, key, of_all):
     """The mean action of those whom agent i met: by the game's rule, in its world, or of all others."""
     n = game.n_agents
-    if game.met is None:
+    if game.met is None or of_all:
         return (actions.sum() - actions[i]) / (n - 1)
     world = World(
         engine.counts[0],
@@ -52,8 +52,17 @@ def mean_met(game, engine, i, states, actions, key):
     return game.met(states[i], int(actions[i]), game.agents.view(np.ndarray)[i], world, key)
 
 
-def replay(game, n_episodes, *, c, seed, exponent, n_bins=None):
+def epsilon_greedy(values, epsilon):
+    best = values == values.max()
+    return epsilon / len(values) + (1 - epsilon) * best / best.sum()
+
+
+def replay(game, n_episodes, *, c, seed, exponent, n_bins=None, epsilon=None, constant=None, of_all=False):
     """Q-learners in plain Python; ``n_bins``: MF-Q. Q (N, T, S, B, A), and the mean return of an agent."""
+
+    def play(values):
+        return softmax(c * values) if epsilon is None else epsilon_greedy(values, epsilon)
+
     n, n_actions = game.n_agents, game.n_actions
     n_times, n_states, _ = game.policy_shape
     b = n_bins or 1
@@ -68,7 +77,7 @@ def replay(game, n_episodes, *, c, seed, exponent, n_bins=None):
             actions = np.zeros(n, np.int32)
             for i in range(n):
                 draw = uniform(agents_key(seed, episode, h, ACT, i), 0)
-                law = softmax(c * q[i, t, now[i], bins[i]])
+                law = play(q[i, t, now[i], bins[i]])
                 actions[i] = min(np.searchsorted(np.cumsum(law), draw, side="right"), n_actions - 1)
                 seen[i, t, now[i], bins[i]] += 1
             rewards = engine.step(actions[None])[0].astype(float)
@@ -76,16 +85,18 @@ def replay(game, n_episodes, *, c, seed, exponent, n_bins=None):
             for i in range(n):
                 a, s, to = actions[i], now[i], following[i]
                 if n_bins:
-                    mean = mean_met(game, engine, i, now, actions, agents_key(seed, episode, h, ADVANCE, i))
+                    key = agents_key(seed, episode, h, ADVANCE, i)
+                    mean = mean_met(game, engine, i, now, actions, key, of_all)
                     assert 0 <= mean <= n_actions - 1
                     bins[i] = int(np.floor(mean / max(1, n_actions - 1) * (b - 1) + 0.5))
                 target = rewards[i]
                 if after < n_times:
                     row = q[i, after, to, bins[i]]
-                    target += game.discount * (softmax(c * row) @ row if n_bins else row.max())
+                    target += game.discount * (play(row) @ row if n_bins else row.max())
                 entry = i, t, s, bins[i], a
                 visits[entry] += 1
-                q[entry] += visits[entry] ** -exponent * (target - q[entry])
+                step = constant or visits[entry] ** -exponent
+                q[entry] += step * (target - q[entry])
             total += game.discount**h * rewards.sum()
             now = following
     return q, visits, seen, total / n
@@ -113,6 +124,73 @@ def test_learners_in_plain_python_learn_the_same(name, n_bins) -> None:
     )
     laws = laws.sum(axis=-2)
     assert_allclose(trainer.policy.probabilities, laws / laws.sum(axis=-1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "options"),
+    [
+        (MFQ, {"mean_action": "others", "exploration": "epsilon-greedy", "constant_step": 0.25, "n_bins": 3}),
+        pytest.param(MFQ, {"mean_action": "others", "n_bins": 4}, marks=pytest.mark.slow),
+        pytest.param(MFQ, {"exploration": "epsilon-greedy", "n_bins": 2}, marks=pytest.mark.slow),
+        pytest.param(IndependentQ, {"exploration": "epsilon-greedy"}, marks=pytest.mark.slow),
+        (IndependentQ, {"constant_step": 0.5}),
+    ],
+)
+def test_other_information_exploration_and_steps_in_plain_python(trainer_class, options) -> None:
+    game, seed, c, exponent, epsilon = GAMES["auction"], 3, 1.5, 0.7, 0.375
+    given = {"inverse_temperature": c, "step_exponent": exponent, "epsilon": epsilon, "seed": seed, **options}
+    trainer = trainer_class(game, episodes=8, **given).learn(1)
+    is_greedy = "exploration" in options
+    q, visits, seen, total = replay(
+        game,
+        8,
+        c=c,
+        seed=seed,
+        exponent=exponent,
+        n_bins=options.get("n_bins"),
+        epsilon=epsilon if is_greedy else None,
+        constant=options.get("constant_step"),
+        of_all="mean_action" in options,
+    )
+    assert_array_equal(trainer._tables.visits, visits)
+    assert_allclose(trainer._tables.q, q, rtol=1e-6, atol=1e-6)
+    assert trainer.measured["train/return"] == pytest.approx(total / 8, rel=1e-6)
+    laws = np.apply_along_axis(epsilon_greedy, -1, q, epsilon) if is_greedy else softmax(c * q)
+    met = np.where(seen.sum(axis=-1, keepdims=True) > 0, seen, 1)[..., None]
+    assert_allclose(trainer.policy.probabilities, (met * laws).sum(-2) / met.sum(-2), atol=1e-6)
+
+
+def test_policies_at_another_temperature() -> None:
+    """Of two mean actions, one was looked at three times as often as the other."""
+    trainer = MFQ(auction(), n_bins=3, episodes=1).learn(1)
+    trainer._tables.q[0, 0, 0] = [[0.0, 1.0, 1.0], [2.0, 0.0, 0.0], [0.0, 0.0, 5.0]]
+    trainer._tables.seen[0, 0, 0] = [1, 3, 0]
+    trainer._tables.seen[0, 0, 1] = 0
+    trainer._tables.q[0, 0, 1] = [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    greedy = trainer.policy_at(np.inf).probabilities[0, 0]
+    assert_allclose(greedy[0], [0.75, 0.125, 0.125])
+    assert_allclose(greedy[1], [1 / 3, 0, 2 / 3])
+    usual = trainer.policy_at(np.inf, usual_only=True).probabilities[0, 0]
+    assert_array_equal(usual[0], [1.0, 0.0, 0.0])
+    warm = trainer.policy_at(0.5).probabilities[0, 0, 0]
+    assert_allclose(warm, 0.25 * softmax(np.array([0, 0.5, 0.5])) + 0.75 * softmax(np.array([1.0, 0, 0])))
+    assert_array_equal(trainer.policy_at(4.0).probabilities, trainer.policy.probabilities)
+    with pytest.raises(ValueError, match="inverse_temperature must be"):
+        trainer.policy_at(0.0)
+
+
+def test_epsilon_greedy_learners_go_on_from_a_file(tmp_path) -> None:
+    options = {"exploration": "epsilon-greedy", "mean_action": "others", "n_bins": 3, "episodes": 2, "seed": 4}
+    trainer = MFQ(auction(), **options).learn(1)
+    trainer.save(tmp_path / "half")
+    loaded = MFQ.load(tmp_path / "half")
+    step = trainer.timesteps_per_iteration
+    assert_array_equal(trainer.learn(step).q, loaded.learn(step).q)
+    trainer._tables.weights[0, 0, 0, 0] = [1.0, 0.0, 0.0]
+    trainer._tables.q[0, 0, 0, 0] = [0.0, 1.0, 0.0]
+    trainer.save(tmp_path / "wrong")
+    with pytest.raises(ValueError, match="weights must be those of the epsilon-greedy policy"):
+        MFQ.load(tmp_path / "wrong")
 
 
 def test_there_are_as_many_bins_as_actions() -> None:
