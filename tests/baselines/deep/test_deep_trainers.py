@@ -91,6 +91,7 @@ def test_the_closed_form_of_one_step():
         trainer.learn(trainer.timesteps_per_iteration)
 
 
+@pytest.mark.slow
 def test_it_is_mirror_descent():
     """On rock-paper-scissors, step by step, with the exact flow; the bound is one of 4000 agents' sampling."""
     game = make("WeightedRockPaperScissors-v0", n_agents=4000)

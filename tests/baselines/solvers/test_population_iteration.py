@@ -122,6 +122,7 @@ def test_populations_lie_on_the_net(trainer_class, net, game) -> None:
         assert_allclose(trainer.population.sum(axis=(1, 2)), 1.0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_each_population_keeps_its_mass_on_the_net() -> None:
     """Hawks are a quarter of all. Shares of the whole population on the net would be 0.285714 and 0.714286."""
     game = Hunt(n_agents=4)
@@ -136,6 +137,7 @@ def test_each_population_keeps_its_mass_on_the_net() -> None:
             assert_allclose(numerators, np.rint(numerators), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_each_public_history_keeps_its_probability_on_the_net() -> None:
     game = InducedGame(Weather()).game
     trainer = GMFV(game, net=7)
