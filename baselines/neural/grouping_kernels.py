@@ -98,9 +98,9 @@ def advantage_scale(records: Any, rows: Any) -> Any:
 
     Differences from the first one are summed, so that the sum of squares does not lose digits to a large mean.
     """
-    n, total, squares, first = len(rows), 0.0, 0.0, np.float64(records[rows[0]].advantage)
+    n, total, squares, first = len(rows), 0.0, 0.0, np.float64(records[rows[0]]["advantage"])
     for row in rows:
-        difference = records[row].advantage - first
+        difference = records[row]["advantage"] - first
         total += difference
         squares += difference * difference
     variance = max(squares - total * total / n, 0.0) / (n - 1)
@@ -139,11 +139,11 @@ def sum_rows_by_observation(
     n_found, n_private, last = 0, 0, source.shape[1] - 1
     for row in rows:
         record = records[row]
-        number, action = record.number, record.action
+        number, action = record["number"], record["action"]
         entry = slots[number]
         if entry < 0 or (
             found.counts[entry, action] > 0
-            and abs(found.log_probs[entry, action] - record.log_prob) > SAME_LOG_PROB
+            and abs(found.log_probs[entry, action] - record["log_prob"]) > SAME_LOG_PROB
         ):
             entry = n_found
             n_found += 1
@@ -161,13 +161,13 @@ def sum_rows_by_observation(
             found.losses[entry, :] = 0.0
             found.returns[entry, :] = 0.0
         if found.counts[entry, action] == 0:
-            found.log_probs[entry, action] = record.log_prob
+            found.log_probs[entry, action] = record["log_prob"]
         found.counts[entry, action] += 1
-        advantage = (record.advantage - mean) * scale
+        advantage = (record["advantage"] - mean) * scale
         # Without a branch, which would be taken at random.
         found.gains[entry, action] += max(advantage, 0.0)
         found.losses[entry, action] += min(advantage, 0.0)
-        target = np.float64(record.target)
+        target = np.float64(record["target"])
         found.returns[entry, 0] += target
         found.returns[entry, 1] += target * target
     return n_found, n_private
