@@ -5,6 +5,7 @@ import pytest
 from example_files import EXAMPLES, load_example
 
 
+@pytest.mark.slow
 def test_a_flock_is_learned() -> None:
     """Who stays where it began, uniform in [-1, 1], is 1/3 squared away from the mean: 20 steps cost 6.7."""
     at_random, trained = load_example("box_actions").main(n_iterations=15)

@@ -32,7 +32,10 @@ def allowed_policy(induced, seed):
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "populations with masks" else name for name in GAMES],
+)
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
 def test_values_are_those_of_kept_tables(name, temperature, monkeypatch):
     kept, recomputed = kept_and_recomputed(GAMES[name](), monkeypatch)

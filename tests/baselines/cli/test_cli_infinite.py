@@ -36,7 +36,7 @@ def train(name, folder, *flags) -> int:
 @quietly
 @pytest.mark.parametrize(
     "name",
-    [name if name in ("gmf-v", "independent-q") else pytest.param(name, marks=pytest.mark.slow) for name in NEW],
+    [name if name == "independent-q" else pytest.param(name, marks=pytest.mark.slow) for name in NEW],
 )
 def test_train_resume_and_evaluate(name, tmp_path, capsys) -> None:
     total = str(2 * timesteps(name))

@@ -41,7 +41,7 @@ def test_a_solver_trains_on_the_grid(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("name", "flags"),
     [
         ("Malware-v0", ["--game.states", "continuous"]),
-        ("Investment-v0", TWO_PRODUCTS),
+        pytest.param("Investment-v0", TWO_PRODUCTS, marks=pytest.mark.slow),
     ],
 )
 def test_a_network_trains_on_continuous_states(name: str, flags: list[str], tmp_path: Path) -> None:

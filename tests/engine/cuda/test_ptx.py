@@ -91,6 +91,7 @@ def test_kernels_compile_for_older_devices(name, monkeypatch):
     assert_compiles(make(name), AMPERE, monkeypatch)
 
 
+@pytest.mark.slow
 def test_rules_written_for_one_thread_count_atomically(monkeypatch):
     few, many = small("EnergyMarket-v0"), make("Malware-v0")
     assert assert_counts_atomically(compiled(few, HOPPER, monkeypatch), few) == "global"

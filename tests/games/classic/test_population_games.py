@@ -6,6 +6,7 @@ only.
 
 import numpy as np
 import pytest
+from classic_names import QUICK
 
 from mfenvs import Engine, InducedGame, make
 from mfenvs.graphons import (
@@ -176,7 +177,11 @@ CASES = [
     ("name", "constants", "oracle"),
     [
         # Many constants that differ from the default ones need kernels of their own.
-        pytest.param(*case, id=f"{case[0]}-{k}", marks=pytest.mark.slow if len(case[1]) > 2 else ())
+        pytest.param(
+            *case,
+            id=f"{case[0]}-{k}",
+            marks=() if case[0] in QUICK and len(case[1]) <= 2 else pytest.mark.slow,
+        )
         for k, case in enumerate(CASES)
     ],
 )

@@ -93,7 +93,11 @@ def test_steps_solve_the_linearised_conditions(sparse: bool) -> None:
     assert share == pytest.approx(farthest(*expected[:2]), abs=1e-9)
 
 
-@pytest.mark.parametrize("game", [BeachBar(), CrowdModelling(), closing()], ids=lambda g: type(g).__name__)
+@pytest.mark.parametrize(
+    "game",
+    [BeachBar(), CrowdModelling(), pytest.param(closing(), marks=pytest.mark.slow)],
+    ids=lambda g: type(g).__name__,
+)
 def test_equilibria_are_those_of_the_barrier_path(game: mfenvs.FiniteGame) -> None:
     """Where crowds are avoided the masses of an equilibrium are unique."""
     method = method_of(game)

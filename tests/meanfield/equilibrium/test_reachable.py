@@ -55,7 +55,10 @@ def by_hand(induced: InducedGame, n: int, rate: float) -> np.ndarray:
     return policy
 
 
-@pytest.mark.parametrize("name", ["routing", "crowd", "pairs"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("routing", marks=pytest.mark.slow), "crowd", pytest.param("pairs", marks=pytest.mark.slow)],
+)
 def test_it_is_mirror_descent_with_the_exact_exploitability(name: str) -> None:
     induced = InducedGame(made(name), sparse=True)
     for n in (0, 1, 7):
