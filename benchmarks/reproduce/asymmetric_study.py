@@ -173,7 +173,12 @@ def draw_map(rows: list[dict[str, Any]], grid: Grid, evaluated: str, path: Path)
         for (y, x), value in np.ndenumerate(ratios):
             reached = value <= PAPER_RATIOS[1] + 0.005
             ax.text(
-                x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, weight="bold" if reached else "normal"
+                *(x, y, f"{value:.2f}"),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if abs(np.log10(value)) > 0.6 else "black",
+                weight="bold" if reached else "normal",
             )
             if reached:
                 ax.add_patch(_frame(x, y))
@@ -201,7 +206,7 @@ def closest(rows: list[dict[str, Any]], n_shown: int = 12) -> Table:
         caption="Median over seeds; the paper: .12-.18 (A-RPS), .16 (A-SIS).",
         box=box.SIMPLE,
     )
-    table.add_column("settings", no_wrap=True)
+    table.add_column("settings")
     table.add_column("evaluated")
     for game in GAMES:
         table.add_column(game, justify="right")
