@@ -13,7 +13,7 @@ import numpy as np
 
 from mfenvs.engine.compile import solver
 
-from .ppo_kernels import CLIPPED, ENTROPY, KL, ONE, POLICY_LOSS, TWO, VALUE_LOSS, ZERO
+from .ppo_kernels import CLIPPED, ENTROPY, KL, ONE, POLICY_LOSS, TWO, VALUE_LOSS, ZERO, write_law
 
 ROW = np.dtype(
     [
@@ -198,23 +198,9 @@ def policy_gradient_of_sums(
     added = np.zeros(n_actions, np.float32)
     low, high = ONE - clip_range, ONE + clip_range
     for i in range(logits.shape[0]):
-        largest = logits[i, 0] + bias[0]
+        entropy, slopes, n_rows = write_law(logits, bias, i, p, log_p), ZERO, 0
         for j in range(n_actions):
-            log_p[j] = logits[i, j] + bias[j]
-            largest = max(largest, log_p[j])
-        total = ZERO
-        for j in range(n_actions):
-            log_p[j] -= largest
-            p[j] = math.exp(log_p[j])
-            total += p[j]
-        log_total, entropy, n_rows = np.float32(math.log(total)), ZERO, 0
-        for j in range(n_actions):
-            log_p[j] -= log_total
-            p[j] /= total
-            entropy -= p[j] * log_p[j]
             n_rows += counts[i, j]
-        slopes = ZERO
-        for j in range(n_actions):
             out[i, j] = ZERO
             if counts[i, j] == 0:
                 continue

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.engine.compile import solver
+from mfenvs.rules import rule
 
 Floats = NDArray[np.float32]
 
@@ -51,6 +52,30 @@ def tanh_backward(g: Any, h: Any, slope: Any, bias_gradient: Any) -> None:
         bias_gradient[j] += sums[j]
 
 
+@rule
+def write_law(logits: Any, bias: Any, i: Any, p: Any, log_p: Any) -> Any:
+    """Write the probabilities of row i of logits, to which ``bias`` is still to be added, and their logarithms.
+
+    Returns the entropy.
+    """
+    n_actions = logits.shape[1]
+    largest = logits[i, 0] + bias[0]
+    for j in range(n_actions):
+        log_p[j] = logits[i, j] + bias[j]
+        largest = max(largest, log_p[j])
+    total = ZERO
+    for j in range(n_actions):
+        log_p[j] -= largest
+        p[j] = math.exp(log_p[j])
+        total += p[j]
+    log_total, entropy = np.float32(math.log(total)), ZERO
+    for j in range(n_actions):
+        log_p[j] -= log_total
+        p[j] /= total
+        entropy -= p[j] * log_p[j]
+    return entropy
+
+
 @solver
 def policy_gradient(
     logits: Any,
@@ -74,20 +99,7 @@ def policy_gradient(
     p, log_p = np.empty(n_actions, np.float32), np.empty(n_actions, np.float32)
     added = np.zeros(n_actions, np.float32)
     for i in range(logits.shape[0]):
-        largest = logits[i, 0] + bias[0]
-        for j in range(n_actions):
-            log_p[j] = logits[i, j] + bias[j]
-            largest = max(largest, log_p[j])
-        total = ZERO
-        for j in range(n_actions):
-            log_p[j] -= largest
-            p[j] = math.exp(log_p[j])
-            total += p[j]
-        log_total, entropy = np.float32(math.log(total)), ZERO
-        for j in range(n_actions):
-            log_p[j] -= log_total
-            p[j] /= total
-            entropy -= p[j] * log_p[j]
+        entropy = write_law(logits, bias, i, p, log_p)
         log_ratio = log_p[actions[i]] - old_log_probs[i]
         ratio = np.float32(math.exp(log_ratio))
         clipped = min(max(ratio, ONE - clip_range), ONE + clip_range)

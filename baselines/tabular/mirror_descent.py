@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -161,12 +162,15 @@ class _PolicyMirrorDescent(Trainer[PMDConfig]):
         self._law = np.full(shape, 1.0 / self.game.n_actions)
         self._sum = self._law.copy()
         self._engine = Engine(self.game, self.config.episodes, device=self.config.device)
-        self._induced = InducedGame(self.game)
-        if self.config.reward_scale is None:
+        if self.config.reward_scale is not None:
+            self.reward_scale = self.config.reward_scale
+        else:
             span = reward_span(self._induced)
             self.reward_scale = REWARD_SPAN / span if span > 0.0 else 1.0
-        else:
-            self.reward_scale = self.config.reward_scale
+
+    @functools.cached_property
+    def _induced(self) -> InducedGame:
+        return InducedGame(self.game)
 
     def _iterate(self) -> dict[str, float]:
         config, law = self.config, self._law

@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from baselines.tabular.mirror_descent import IPMD, SymmPMD
+from baselines.tabular.mirror_descent import IPMD, PMDConfig, SymmPMD
 from baselines.versions import versions
 from benchmarks.reproduce.tasks import Tasks, kept_in, run_all
 from mfenvs import n_player_exploitability
@@ -78,7 +78,13 @@ def study(seeds: int, jobs: int, out: Path, kept: Path, grid: Grid = Grid()) -> 
         for game, algorithm, seed in itertools.product(GAMES, ALGORITHMS, range(seeds))
         for settings in map(_hashable, grid.settings)
     }
-    found, interrupted = run_all(kept_in(kept, tasks, {"versions": versions()}), jobs, "study")
+    settings = {
+        "versions": versions(),
+        "games": GAMES,
+        "n_worlds": grid.n_worlds,
+        "defaults": dataclasses.asdict(PMDConfig()),
+    }
+    found, interrupted = run_all(kept_in(kept, tasks, settings), jobs, "study")
     rows = [
         {
             "game": game,

@@ -69,10 +69,9 @@ def kept_in(folder: Path, tasks: Tasks, settings: Any) -> Tasks:
     settings:
         Everything else that results depend on, in a form that can be written as JSON.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(settings, default=plain))
     return {
-        key: functools.partial(_run_or_read, folder / file_name(key), json.loads(json.dumps(key)), settings, task)
+        key: functools.partial(kept_result, folder / file_name(key), json.loads(json.dumps(key)), settings, task)
         for key, task in tasks.items()
     }
 
@@ -83,13 +82,18 @@ def file_name(key: tuple[Any, ...]) -> str:
     return f"{re.sub('[^A-Za-z0-9.]+', '-', text).strip('-')[:80]}-{zlib.crc32(text.encode()):08x}.json"
 
 
-def _run_or_read(path: Path, key: list[Any], settings: Any, task: Callable[[], Any]) -> Any:
+def kept_result(path: Path, key: Any, settings: Any, task: Callable[[], Any]) -> Any:
+    """What a file keeps of a task; if it keeps nothing, or of another key or settings, that of the task run now.
+
+    Key and settings are as JSON gives them back.
+    """
     try:
         content = read_json(path)
         if content["key"] == key and content["settings"] == settings:
             return content["result"]
     except (FileError, TypeError, KeyError):
         pass  # It is not there, or not whole.
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"key": key, "settings": settings, "result": task()})
     return read_json(path)["result"]
 

@@ -1,13 +1,17 @@
 """What a taxi could earn: lines beside the learning curves on A-Taxi."""
 
-import hashlib
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
+from baselines.taxi.dispatcher import Dispatcher
+from baselines.taxi.exploitability import attainable_return
+from baselines.versions import versions
+from benchmarks.reproduce.tasks import file_name, kept_result
 from benchmarks.reproduce.taxi_training import GAME
 from mfenvs import make
-from mfenvs.files import read_json, write_json
+from mfenvs.evaluation import evaluate
 
 SHARES_OF_ZONE_1 = (0.4, 0.5, 0.6)
 """The shares of zone 1 that a dispatcher tries, if all taxis follow it [O]."""
@@ -32,19 +36,14 @@ def yardsticks(
         Where the results are kept.
     """
     played = {name: value for name, value in constants.items() if name != "observation"}
-    key = [played, n_agents, n_alone, n_worlds, SHARES_OF_ZONE_1]
-    path = folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}.json"
-    if not path.exists():
-        write_json(path, _computed(played, n_agents, n_alone, n_worlds))
-    found: dict[str, Any] = read_json(path)
+    key: list[Any] = json.loads(json.dumps([played, n_agents, n_alone, n_worlds, SHARES_OF_ZONE_1]))
+    path = folder / file_name(tuple(key))
+    task = functools.partial(_computed, played, n_agents, n_alone, n_worlds)
+    found: dict[str, Any] = kept_result(path, key, versions(), task)
     return found
 
 
 def _computed(constants: dict[str, Any], n_agents: int, n_alone: int, n_worlds: int) -> dict[str, Any]:
-    from baselines.taxi.dispatcher import Dispatcher
-    from baselines.taxi.exploitability import attainable_return
-    from mfenvs.evaluation import evaluate
-
     game = make(GAME, n_agents=n_agents, **constants)
     alone = attainable_return(game, n_agents=n_alone)
     rules = []
