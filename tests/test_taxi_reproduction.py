@@ -2,12 +2,13 @@
 
 import json
 import threading
+import types
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.reproduce import taxi, taxi_study
+from benchmarks.reproduce import taxi, taxi_study, taxi_yardsticks
 from benchmarks.reproduce import taxi_training as training
 from benchmarks.reproduce.taxi_study import CELLS, Study, chosen_cells
 from benchmarks.reproduce.taxi_training import Job, ScaledIdentity, Setting
@@ -208,3 +209,25 @@ def test_the_study_writes_table_figure_and_results_and_goes_on(tmp_path, capsys)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.*")}
     assert taxi_study.run(study, 1, tmp_path, False) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.*")}
+
+
+def test_yardsticks_are_those_of_the_best_shares_and_kept(tmp_path, monkeypatch):
+    played = []
+
+    def evaluated(game, rule, **settings):
+        played.append(rule.shares[0])
+        return types.SimpleNamespace(summary=lambda: {"return": -abs(rule.shares[0] - 0.5)})
+
+    monkeypatch.setattr(taxi_yardsticks, "evaluate", evaluated)
+    alone = types.SimpleNamespace(value=3.0, interval=(2.0, 4.0))
+    monkeypatch.setattr(taxi_yardsticks, "attainable_return", lambda game, n_agents: alone)
+    for constants in ({}, {"observation": "coordinates"}):  # what taxis see changes nothing
+        found = taxi_yardsticks.yardsticks(constants, 10, 2, 2, tmp_path)
+        assert found["dispatcher"] == {"share_zone_1": 0.5, "return": 0.0}
+        assert found["alone_without_jams"] == {"value": 3.0, "interval_95": [2.0, 4.0], "n_taxis": 2}
+    assert played == [0.4, 0.5, 0.6]
+    (file,) = tmp_path.iterdir()
+    file.write_text("{")
+    taxi_yardsticks.yardsticks({}, 10, 2, 2, tmp_path)
+    taxi_yardsticks.yardsticks({"horizon": 5}, 10, 2, 2, tmp_path)
+    assert len(played) == 9

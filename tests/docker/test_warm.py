@@ -61,3 +61,15 @@ def test_a_game_that_cannot_be_compiled_is_named_and_ends_the_build(monkeypatch)
 @pytest.mark.parametrize("name", warm.SMALL_CONSTANTS)
 def test_small_constants_make_the_game_smaller(name):
     assert mfenvs.make(name, **warm.SMALL_CONSTANTS[name]).n_states < mfenvs.make(name).n_states
+
+
+def test_exploitability_of_large_games_is_measured_at_a_small_size(monkeypatch):
+    measured = []
+    for name in ("play", "play_tables"):
+        monkeypatch.setattr(warm, name, lambda game: None)
+    monkeypatch.setattr(warm, "play_through_apis", lambda name, game: None)
+    monkeypatch.setattr(warm, "train", lambda algorithm, game: False)
+    monkeypatch.setattr(warm, "measure", measured.append)
+    for name in ("MeanFieldGarnet-v0", "LeftRight-v0"):
+        warm.compile_game(name)
+    assert [game.n_states for game in measured] == [5, mfenvs.make("LeftRight-v0").n_states]

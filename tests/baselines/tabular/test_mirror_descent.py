@@ -142,3 +142,22 @@ def test_step_sizes_fall_as_they_are_told() -> None:
         assert np.log(stepped[0] / stepped[1]) == pytest.approx(step)
     with pytest.raises(ValueError, match="step_exponent must be a finite number"):
         SymmPMD("Epidemic-v0", step_exponent=-0.5)
+
+
+def test_trainers_take_the_steps_that_they_are_told() -> None:
+    short, long = (
+        SymmPMD(make("Epidemic-v0", **SMALL), episodes=1, mixing="none", temperature=0.0, step_exponent=p)
+        for p in (2.0, 0.0)
+    )
+    for trainer in (short, long):
+        trainer.learn(1)
+    # The first step is 1 whatever the exponent; from the same policies and episodes the second is a quarter.
+    first = short.last_policy.probabilities
+    assert long.last_policy.probabilities == pytest.approx(first)
+    moves = []
+    for trainer in (short, long):
+        trainer.learn(1)
+        law = trainer.last_policy.probabilities
+        moves.append(np.log(law[..., 1] / law[..., 0]) - np.log(first[..., 1] / first[..., 0]))
+    assert moves[0] == pytest.approx(moves[1] / 4.0, abs=1e-6)
+    assert np.abs(moves[1]).max() > 0.1
