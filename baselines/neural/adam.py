@@ -73,11 +73,13 @@ class ClippedSteps:
             self._optimizer.step()
             return
         found = self._tensors
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found.gradients))))
+        # NumPy, since torch's calls on a dozen small tensors take longer than the gradients of few observations.
+        norm = math.sqrt(sum(float(np.dot(gradient, gradient)) for _, gradient, _, _ in found.arrays))
         scale = self._max_gradient_norm / (norm + 1e-6)
         clipped = np.float32(scale if scale < 1.0 or math.isnan(scale) else 1.0)
-        torch._foreach_add_(found.steps, 1)
-        taken = float(found.steps[0])
+        for step in found.steps:
+            step += 1
+        taken = float(found.steps[0][0])
         for parameter, gradient, first, second in found.arrays:
             adam(parameter, gradient, first, second, clipped, taken, found.settings)
 
@@ -85,9 +87,8 @@ class ClippedSteps:
 class _Tensors(NamedTuple):
     """What compiled steps read and write."""
 
-    gradients: list[torch.Tensor]
-    steps: list[torch.Tensor]
-    """The optimiser's number of steps, one for each parameter."""
+    steps: list[NDArray[np.float32]]
+    """The optimiser's number of steps, one for each parameter, shape (1,)."""
     arrays: list[list[NDArray[np.float32]]]
     """Each parameter, its gradient and Adam's first and second moment, flat."""
     settings: AdamSettings
@@ -108,7 +109,7 @@ def _tensors_of(parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optim
     group = optimizer.param_groups[0]
     first, second = group["betas"]
     settings = AdamSettings(float(group["lr"]), float(first), float(second), np.float32(group["eps"]))
-    return _Tensors(gradients, steps, arrays, settings)
+    return _Tensors([step.view(1).numpy() for step in steps], arrays, settings)
 
 
 OTHER_KINDS = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "weight_decay")

@@ -109,7 +109,12 @@ class Network:
             gradient.copy_(self._first_gradient.t())
         for part, rows in _places(self._parts):
             of_rows = self._table_gradient[rows].t()
-            gradient[:, part.columns] = of_rows if part.table is None else of_rows @ part.table
+            if part.table is None:
+                gradient[:, part.columns] = of_rows
+            elif isinstance(part.columns, slice):
+                torch.mm(of_rows, part.table, out=gradient[:, part.columns])
+            else:
+                gradient[:, part.columns] = of_rows @ part.table
 
     def set_parts(self, parts: Sequence[Part]) -> None:
         """Apply the first layer, without its bias, to the parts of the observations that are to come.
