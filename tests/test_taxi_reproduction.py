@@ -24,6 +24,7 @@ def short_taxi(monkeypatch) -> None:
         n_epochs=3,
         n_seeds=1,
         best_response_timesteps=200,
+        deviators=2,
         evaluation_worlds=2,
         paired_worlds=2,
         planning_worlds=2,

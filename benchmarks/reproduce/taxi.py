@@ -68,6 +68,7 @@ class Preset(Evaluation):
 PRESETS = {
     "short": Preset(
         best_response_timesteps=200_000,
+        deviators=1,
         evaluation_worlds=8,
         paired_worlds=32,
         planning_worlds=8,
@@ -77,6 +78,7 @@ PRESETS = {
     ),
     "full": Preset(
         best_response_timesteps=2_000_000,
+        deviators=3,
         evaluation_worlds=64,
         paired_worlds=256,
         planning_worlds=64,

@@ -73,7 +73,9 @@ class Evaluation:
     """How a final policy is evaluated."""
 
     best_response_timesteps: int
-    """Training of the deviator, in agent-steps."""
+    """Training of each deviator, in agent-steps."""
+    deviators: int
+    """Number of deviators that are trained; the best one counts."""
     evaluation_worlds: int
     """Worlds in which the final policy is played."""
     paired_worlds: int
@@ -284,6 +286,7 @@ def evaluated(job: Job, evaluation: Evaluation, model: Any) -> dict[str, Any]:
             model,
             total_timesteps=evaluation.best_response_timesteps,
             evaluation_worlds=evaluation.paired_worlds,
+            n_deviators=evaluation.deviators,
             seed=job.seed,
             device=job.device,
             callback=lambda *_: not _asked_to_stop(),
@@ -293,6 +296,7 @@ def evaluated(job: Job, evaluation: Evaluation, model: Any) -> dict[str, Any]:
             "interval_95": list(best.gain.interval),
             "n_worlds": best.gain.n_samples,
             "timesteps": evaluation.best_response_timesteps,
+            "deviators_compared": [gain.value for gain in best.tried],
         }
     return result
 

@@ -91,6 +91,31 @@ def test_a_deviator_learns_the_empty_road():
     assert best.agent is None
 
 
+def test_the_best_of_several_deviators_is_taken():
+    """So few and large steps lead deviators to different policies."""
+    others = {"n_worlds": 2, "deviators_per_world": 2, "evaluation_worlds": 100, "seed": 1, "batch_size": 24}
+    hasty = FAST | {"learning_rate": 0.1}
+
+    def best_of(n, **more):
+        return approximate_best_response(
+            TwoRoads(), Always(0.9, 0.1), total_timesteps=24, n_deviators=n, **others, **hasty, **more
+        )
+
+    one, several = best_of(1), best_of(4)
+    assert one.tried == ()
+    gains = [gain.value for gain in several.tried]
+    assert len(set(gains)) == 4
+    chosen = int(np.argmax(gains))
+    assert chosen != 0, "the first is the best: choose another seed"
+    # The policy is that of the largest gain, which is measured in other worlds.
+    assert several.policy.seed == one.policy.seed + chosen
+    assert several.gain.value != gains[chosen]
+    again = deviation_gain(TwoRoads(), Always(0.9, 0.1), several.policy, n_worlds=4000, seed=77)
+    assert abs(several.gain.value - again.value) < 6 * np.hypot(several.gain.standard_error, again.standard_error)
+    with pytest.raises(ValueError, match="n_deviators must be"):
+        best_of(0)
+
+
 def test_in_an_equilibrium_there_is_nothing_to_gain():
     best = approximate_best_response(
         TwoRoads(),
