@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, whole_days
-from mfenvs.energy.country_days import MOST_PROFILES, country_days
+from mfenvs.energy.country_days import MOST_PROFILES, Given, country_days
 from mfenvs.energy.embedded_data import GERMANY_CLOCK, GERMANY_START, HOMES_FIRST_DAY, germany_2018, homes
-from mfenvs.energy.entsoe import Series
 from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 
 MOST_DAYS = 36_500
@@ -211,10 +210,10 @@ class MarketSeries:
     @classmethod
     def from_entsoe(
         cls,
-        load: Series | Sequence[Series],
-        solar: Series | Sequence[Series],
-        wind: Series | Sequence[Series],
-        price: Series | Sequence[Series],
+        load: Given | Sequence[Given],
+        solar: Given | Sequence[Given],
+        wind: Given | Sequence[Given],
+        price: Given | Sequence[Given],
         *,
         profiles: int = 17,
         solar_capacity_mw: float | None = None,
@@ -224,7 +223,7 @@ class MarketSeries:
         step_minutes: int = 60,
         timezone: str = GERMANY_CLOCK,
     ) -> Self:
-        """Days of a user's own ENTSO-E series, as :func:`~mfenvs.energy.entsoe.read_entsoe` returns them.
+        """Days of a user's own ENTSO-E files, or of series of :func:`~mfenvs.energy.entsoe.read_entsoe`.
 
         The country's load is scaled so that its mean power over the days is that of a home of ``annual_load_kwh``
         in 365 days; all profiles are this one, so homes differ only by what the game draws for them. Solar and
@@ -238,8 +237,9 @@ class MarketSeries:
         Parameters
         ----------
         load, solar, wind:
-            Mean powers in MW: one series each, or several that follow each other, such as those of several files
-            (:func:`~mfenvs.energy.entsoe.joined`).
+            Mean powers in MW: one series or file each, or several that follow each other
+            (:func:`~mfenvs.energy.entsoe.joined`), which may have different steps. Of files of generation, solar
+            and onshore wind power are read; of files that hold several areas, read the series yourself.
         price:
             Day-ahead price (of the auction on the day before delivery) in EUR/MWh, likewise.
         profiles:
@@ -253,7 +253,7 @@ class MarketSeries:
         step_minutes:
             Length of the market's steps: 15 or 60 minutes.
         timezone:
-            IANA name of the clock whose midnight begins a day.
+            IANA name of the clock whose midnight begins a day, and of the clock of files that are not in UTC.
 
         Returns
         -------
@@ -263,7 +263,10 @@ class MarketSeries:
         Raises
         ------
         TypeError
-            If a series is no :class:`~mfenvs.energy.entsoe.Series`, or an argument of another kind than above.
+            If a series is neither a :class:`~mfenvs.energy.entsoe.Series` nor a path, or an argument of another
+            kind than above.
+        EntsoeFormatError, OSError
+            If a file cannot be read.
         ValueError
             If a unit is another, the series share no whole day, a maximum that is needed is not above zero, a
             power is negative, or an argument is none of those allowed.

@@ -417,6 +417,39 @@ def test_kinds_of_arguments():
     assert type(market(step_hours=np.float64(1)).step_hours) is float
 
 
+def test_from_entsoe_takes_files(tmp_path):
+    """Two days of Berlin: hours in one file of prices, quarters in the next, and a file of generation."""
+
+    def intervals(first, n, minutes):
+        times = [datetime(2024, 1, first) + timedelta(minutes=minutes * k) for k in range(n + 1)]
+        return [f"{times[k]:%d.%m.%Y %H:%M} - {times[k + 1]:%d.%m.%Y %H:%M}" for k in range(n)]
+
+    def write(name, header, intervals, values):
+        rows = (f"{at},{','.join(map(str, row))}" for at, row in zip(intervals, values, strict=True))
+        (tmp_path / name).write_text("\n".join([header, *rows, ""]))
+        return tmp_path / name
+
+    hours = range(48)
+    load = write("load.csv", "MTU (CET/CEST),Actual Total Load [MW]", intervals(10, 48, 60), [[5]] * 48)
+    header = "MTU (CET/CEST),Solar - Actual Aggregated [MW],Wind Onshore - Actual Aggregated [MW]"
+    generation = write("generation.csv", header, intervals(10, 48, 60), [[k, 100 - k] for k in hours])
+    first, second = (
+        write(f"{day}.csv", "MTU (CET/CEST),Day-ahead Price [EUR/MWh]", intervals(day, n, minutes), values)
+        for day, n, minutes, values in (
+            (10, 24, 60, [[k] for k in range(24)]),
+            (11, 96, 15, [[k] for k in range(96)]),
+        )
+    )
+    given = str(load), generation, [generation], [second, str(first)]
+    days = MarketSeries.from_entsoe(*given, profiles=1)
+    assert days.dates == ("2024-01-10", "2024-01-11")
+    assert_allclose(days.pv.ravel(), np.arange(48) / 47, rtol=1e-6)
+    assert_allclose(days.wind.ravel(), (100 - np.arange(48)) / 100, rtol=1e-6)
+    assert_allclose(days.price * 1000, [np.arange(24), np.arange(24) * 4 + 1.5])
+    quarters = MarketSeries.from_entsoe(*given, profiles=1, step_minutes=15)
+    assert_allclose(quarters.price * 1000, [np.repeat(np.arange(24), 4), np.arange(96)])
+
+
 def test_from_entsoe_refuses():
     power, price = series(np.ones(24)), series(np.ones(24), unit="EUR/MWh")
     good = (power, power, power, price)
@@ -424,7 +457,9 @@ def test_from_entsoe_refuses():
         MarketSeries.from_entsoe(power, power, power, power)
     with pytest.raises(ValueError, match="the unit of load must be MW, got 'EUR/MWh'"):
         MarketSeries.from_entsoe(price, power, power, price)
-    with pytest.raises(TypeError, match="solar must be a Series as of read_entsoe, or several, got ndarray"):
+    with pytest.raises(
+        TypeError, match="solar must be a Series as of read_entsoe or the path of a file, or several, got ndarray"
+    ):
         MarketSeries.from_entsoe(power, np.ones(24), power, price)
     with pytest.raises(ValueError, match="share no whole day of Europe/Berlin: load 2024-01-09T23:00:00"):
         MarketSeries.from_entsoe(*good[:3], series(np.ones(24), "2024-02-01T23:00", unit="EUR/MWh"))
