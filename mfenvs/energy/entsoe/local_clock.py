@@ -52,8 +52,8 @@ class LocalClock:
         self.zone = self._zone_named(label, zone, 1)
         self.seen: collections.Counter[tuple[object, datetime, int]] = collections.Counter()
         self._midnights: dict[tuple[str | None, ...], int | None] = {}
-        """When each day that occurred begins, in seconds since 1970, by day, month, year and label as written; None
-        if the clock changes on it. So years of quarter-hours are read faster."""
+        """When each day that occurred begins, in seconds since 1970, by day, month, year and label as written;
+        None if the clock changes on it. So years of quarter-hours are read faster."""
 
     def interval(self, cell: str, series: object, line: int, is_missing: bool) -> tuple[int, int] | None:
         """Beginning in seconds since 1970 and length in minutes of the interval in a cell.
