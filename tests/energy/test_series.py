@@ -486,7 +486,8 @@ def assert_same_series(one, other):
 
 
 def test_a_series_comes_back_from_its_file(tmp_path):
-    for number, days in enumerate((market(), MarketSeries.synthetic(2, 3, 0, step_minutes=15))):
+    named = market(weekdays=(5, 6), load_names=("a", "b", "c"), pv_names=["south"] * 3)
+    for number, days in enumerate((market(), named, MarketSeries.synthetic(2, 3, 0, step_minutes=15))):
         days.save(tmp_path / f"{number}.npz")
         found = MarketSeries.read(tmp_path / f"{number}.npz")
         assert_same_series(found, days)
@@ -496,7 +497,13 @@ def test_a_series_comes_back_from_its_file(tmp_path):
 
 
 ARRAYS = {name: getattr(market(), name) for name in ("load", "pv", "wind", "price", "co2")}
-HEADER = {"step_hours": 1.0, "dates": list(market().dates)}
+HEADER = {
+    "step_hours": 1.0,
+    "dates": list(market().dates),
+    "weekdays": [0, 1],
+    "load_names": ["a", "b", "c"],
+    "pv_names": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -515,7 +522,13 @@ HEADER = {"step_hours": 1.0, "dates": list(market().dates)}
         ({}, {"step_hours": 0.5}, "step_hours must be one of"),
         ({}, {"step_hours": []}, "step_hours must be one of"),
         ({}, {"step_hours": 0.25}, "load must have shape"),
-        ({}, {"dates": "no"}, "dates must be a list, got 'no'"),
+        ({}, {"dates": "no"}, "dates must be one text for each day, got 'no'"),
+        ({}, {"weekdays": [0]}, "weekdays must be one for each of 2 days, got 1"),
+        ({}, {"weekdays": [0, 7]}, r"weekdays\[1\] must be an integer in \[0, 6\], got 7"),
+        ({}, {"weekdays": 5}, "weekdays must hold a day of the week for each day, got 5"),
+        ({}, {"load_names": ["a"]}, "load_names must be one for each of 3 profiles, got 1"),
+        ({}, {"pv_names": [1, 2, 3]}, r"pv_names\[0\] must be a text, got 1"),
+        ({}, {"pv_names": "abc"}, "pv_names must hold a name for each profile, got 'abc'"),
         ({}, {"dates": ["07-01"]}, "dates must have one label for each of 2 days, got 1"),
         ({}, {"dates": [1, 2]}, r"dates\[0\] must be a text, got 1"),
         ({}, {"more": 1}, "its header must hold"),
@@ -538,3 +551,19 @@ def test_damaged_and_absent_files_are_refused(tmp_path):
             MarketSeries.read(tmp_path / "days.npz")
     with pytest.raises(ValueError, match=r"cannot read .*absent\.npz"):
         MarketSeries.read(tmp_path / "absent.npz")
+
+
+def test_weekdays_and_months():
+    """Of the embedded homes 1 August 2016 was a Monday; synthetic days begin with one; other labels may tell."""
+    embedded = MarketSeries.embedded()
+    assert embedded.known_weekdays()[embedded.dates.index("08-01")] == 0
+    assert embedded.known_weekdays()[embedded.dates.index("01-01")] == 6  # New Year's Day 2017 was a Sunday.
+    assert embedded.known_months()[[0, -1]].tolist() == [8, 7]
+    assert_array_equal(MarketSeries.synthetic(9, 1, 0).known_weekdays(), [0, 1, 2, 3, 4, 5, 6, 0, 1])
+    assert_array_equal(market(dates=("2024-02-29", "2024-03-01")).known_weekdays(), [3, 4])
+    assert_array_equal(market(dates=("2024-02-29", "2024-03-01")).known_months(), [2, 3])
+    for dates in (("2023-02-29", "2023-03-01"), ("02-29", "2024-03-01"), ("a", "b")):
+        with pytest.raises(ValueError, match="series must have weekdays, or dates yyyy-mm-dd"):
+            market(dates=dates).known_weekdays()
+    with pytest.raises(ValueError, match="dates must be mm-dd or yyyy-mm-dd for prices by month, got 'a'"):
+        market(dates=("a", "01-01")).known_months()
