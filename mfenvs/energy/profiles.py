@@ -1,5 +1,6 @@
 """Series of one's own by column: loads and PV of members or types of homes, prices, carbon intensities."""
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -266,28 +267,29 @@ def _moment(cell: Any) -> datetime | None:
 
 
 def _resolution(table: Table, starts: list[int], rows: list[Row]) -> int:
-    """Minutes of a step: the shortest distance of two rows; all rows must be whole steps behind the first."""
+    """Minutes of a step: the commonest distance of two rows; all rows must be whole steps behind the first."""
     distances = [after - before for before, after in itertools.pairwise(starts)]
+    if not distances:
+        raise table.error("must have at least two rows, got one")
     for distance, row in zip(distances, rows[1:], strict=True):
         if distance <= 0:
             raise table.error("must be later than the time before it", row.place, table.columns[0])
-    shortest = min(distances, default=0)
-    if shortest not in [60 * minutes for minutes in RESOLUTIONS]:
-        where = rows[1 + distances.index(shortest)].place if distances else rows[0].place
+    step = collections.Counter(sorted(distances)).most_common(1)[0][0]
+    if step not in [60 * minutes for minutes in RESOLUTIONS]:
         raise table.error(
             f"must be one of {', '.join(map(str, RESOLUTIONS))} minutes after the time before it, got"
-            f" {shortest / 60:g} minutes",
-            where,
+            f" {step / 60:g} minutes",
+            rows[1 + distances.index(step)].place,
             table.columns[0],
         )
     for start, row in zip(starts, rows, strict=True):
-        if (start - starts[0]) % shortest:
+        if (start - starts[0]) % step:
             raise table.error(
-                f"must be a whole number of steps of {shortest // 60} minutes after the first time",
+                f"must be a whole number of steps of {step // 60} minutes after the first time",
                 row.place,
                 table.columns[0],
             )
-    return shortest // 60
+    return step // 60
 
 
 def _on_grid(
