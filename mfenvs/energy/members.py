@@ -261,7 +261,7 @@ def _is_open(members: Sequence[Member], column: str) -> NDArray[np.bool_]:
 
 
 def _first_places(names: Sequence[str]) -> dict[str, int]:
-    return {name: at for at, name in reversed(list(enumerate(names)))}
+    return {name: names.index(name) for name in dict.fromkeys(names)}
 
 
 def _by_type(members: Sequence[Member]) -> tuple[Member, ...]:

@@ -12,7 +12,7 @@ from mfenvs.energy.profiles import Profiles
 UNIT_OF = {"load": "kWh", "pv": "kWh", "wind": "kWh", "price": "EUR/kWh", "co2": "kg/kWh"}
 """The unit of each part of a series."""
 
-NO_PV = "none"
+NO_PV = "no PV"
 """Name of the PV of a profile that has none."""
 
 

@@ -149,14 +149,13 @@ def test_arrow_tables_and_parquet(tmp_path):
         read_profiles(tmp_path / "load.parquet", "kWh")
 
 
-def test_dataframes():
-    """Of pandas and polars, where they are installed."""
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_dataframes(library):
+    frames = pytest.importorskip(library)
     times, hours = local_times("2024-07-02", 24), np.arange(24.0)
-    for library in ("pandas", "polars"):
-        frames = pytest.importorskip(library)
-        assert_array_equal(
-            read_profiles(frames.DataFrame({"time": times, "a": hours}), "kWh").values[0, :, 0], hours
-        )
+    for given in (times, [at.replace(tzinfo=None) for at in times]):
+        frame = frames.DataFrame({"time": given, "a": hours})
+        assert_array_equal(read_profiles(frame, "kWh").values[0, :, 0], hours)
 
 
 def without(text, line):
@@ -281,18 +280,18 @@ def test_series_of_own_profiles():
     assert_allclose(quarters.load[0, 0], [0.25, 0.5, 0.75])
     assert_allclose(quarters.price, -0.1)
     assert_allclose(quarters.wind, 0.2)
-    assert quarters.pv_names == ("none",) * 3
+    assert quarters.pv_names == ("no PV",) * 3
     assert quarters.pv.max() == 0
 
 
 @pytest.mark.parametrize(
     ("loads", "pv", "pairs"),
     [
-        ("abc", "", ["a-none", "b-none", "c-none"]),
-        ("abc", "b", ["a-none", "b-b", "c-none"]),
+        ("abc", "", ["a-no PV", "b-no PV", "c-no PV"]),
+        ("abc", "b", ["a-no PV", "b-b", "c-no PV"]),
         ("abc", "xy", ["a-x", "b-y", "c-x"]),
         ("a", "xy", ["a-x", "a-y"]),
-        ("ab", "bxyz", ["a-none", "b-b", "a-x", "b-y", "a-z"]),
+        ("ab", "bxyz", ["a-no PV", "b-b", "a-x", "b-y", "a-z"]),
     ],
 )
 def test_which_load_goes_with_which_pv(loads, pv, pairs):
@@ -301,7 +300,7 @@ def test_which_load_goes_with_which_pv(loads, pv, pairs):
     for at, pair in enumerate(pairs):
         a, _, b = pair.partition("-")
         assert series.load[0, 0, at] == 1 + loads.index(a)
-        assert series.pv[0, 0, at] == pytest.approx(0.1 * (1 + pv.index(b)) if b != "none" else 0)
+        assert series.pv[0, 0, at] == pytest.approx(0.1 * (1 + pv.index(b)) if b != "no PV" else 0)
 
 
 def test_paired_profiles():
