@@ -138,7 +138,7 @@ def read_members(given: Any) -> tuple[Member, ...]:
             raise table.error(f"is no column of members{hint}; allowed: {', '.join(COLUMNS)}", "line 1", column)
     if "type" not in table.columns:
         raise table.error(f"must have the column 'type', got {', '.join(table.columns)}", "line 1")
-    members = []
+    members: list[Member] = []
     for row in table.rows:
         if len(members) == MOST_MEMBERS:
             raise table.error(f"has more than {MOST_MEMBERS} rows", row.place)
@@ -177,7 +177,7 @@ def played_series(members: Sequence[Member], series: MarketSeries) -> tuple[Mark
     loads, sunny = _first_places(series.load_names), _first_places(series.pv_names)
     pairs = [(at, at) for at in range(series.n_profiles)]
     number_of = {pair: at for at, pair in enumerate(pairs)}
-    has_sun = series.pv.any(axis=(0, 1))
+    has_sun = series.pv.max(axis=(0, 1)) > 0
     # A pair of names that the series already has as one profile is that profile.
     named = {(series.load_names[at], series.pv_names[at]): at for at in reversed(range(series.n_profiles))}
     profiles = np.full(len(members), -1)

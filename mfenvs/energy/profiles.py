@@ -89,7 +89,7 @@ class Profiles:
     @property
     def minutes(self) -> int:
         """Length of a step."""
-        return HOURS_PER_DAY * 60 // self.values.shape[1]
+        return HOURS_PER_DAY * 60 // int(self.values.shape[1])
 
     def resampled(self, minutes: int) -> Self:
         """The same in steps of 15 or 60 minutes: energies are added or split evenly, other units averaged."""
@@ -102,6 +102,13 @@ class Profiles:
             values = self.values.reshape(n_days, steps // parts, parts, n).sum(2)
             values = values / (1 if self.unit == "kWh" else parts)
         return dataclasses.replace(self, values=values)
+
+    def chosen(self, *names: str) -> Self:
+        """The columns of these names; ValueError if there is none of one of them."""
+        for name in names:
+            checks.choice("names", name, self.names)
+        values = self.values[:, :, [self.names.index(name) for name in names]]
+        return dataclasses.replace(self, values=values, names=names)
 
     def on(self, dates: Sequence[str]) -> NDArray[np.float64]:
         """The values of these days, which must all be among its own, shape (len(dates), steps, n_columns)."""

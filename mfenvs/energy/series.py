@@ -401,7 +401,7 @@ class MarketSeries:
                 raise ValueError(f"its header must hold {', '.join(map(repr, sorted(names)))}")
             whole = saved.shape("load")
             each_profile = ArraySpecification(np.float32, whole, low=0.0)
-            arrays = saved.arrays(
+            fields: dict[str, Any] = saved.arrays(
                 {
                     "load": each_profile,
                     "pv": each_profile,
@@ -410,7 +410,7 @@ class MarketSeries:
                     "co2": ArraySpecification(np.float64, whole[:2], low=0.0),
                 }
             )
-            return cls(**arrays, **header)
+            return cls(**fields, **header)
 
     def resampled(self, minutes: int) -> "MarketSeries":
         """The same days in steps of 15 or 60 minutes.

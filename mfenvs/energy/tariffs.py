@@ -194,7 +194,10 @@ class TimeOfUse(Schedule):
             months = series.known_months() - 1
         if any(period.days != "all" for period in self.periods):
             weekdays = series.known_weekdays()
-        return prices[months, weekdays].reshape(series.n_days, series.steps, -1).mean(axis=2)
+        by_step: NDArray[np.float64] = (
+            prices[months, weekdays].reshape(series.n_days, series.steps, -1).mean(axis=2)
+        )
+        return by_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +263,8 @@ class ByStep(Schedule):
         if len(self.prices) != series.n_days:
             raise ValueError(f"prices must be of the {series.n_days} days of the series, got {len(self.prices)}")
         quarters = np.repeat(self.prices, QUARTERS_PER_DAY // self.prices.shape[1], 1)
-        return quarters.reshape(series.n_days, series.steps, -1).mean(axis=2)
+        by_step: NDArray[np.float64] = quarters.reshape(series.n_days, series.steps, -1).mean(axis=2)
+        return by_step
 
     def plain(self) -> Any:
         """A dict with the numbers."""
@@ -283,7 +287,8 @@ class Sum(Schedule):
 
     def by_step(self, series: MarketSeries) -> NDArray[np.float64]:
         """As :meth:`Schedule.by_step`."""
-        return np.sum([part.by_step(series) for part in self.parts], axis=0)
+        total: NDArray[np.float64] = np.sum([part.by_step(series) for part in self.parts], axis=0)
+        return total
 
     def plain(self) -> Any:
         """A dict with the parts."""

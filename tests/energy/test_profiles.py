@@ -261,6 +261,14 @@ def profiles(names, n_days=2, steps=24, unit="kWh", first="2024-07-01", scale=1.
     return Profiles(values, tuple(names), dates, unit)
 
 
+def test_chosen_columns():
+    found = profiles("abc").chosen("c", "a")
+    assert found.names == ("c", "a")
+    assert_array_equal(found.values[0, 0], [3, 1])
+    with pytest.raises(ValueError, match="names must be one of 'a', 'b', 'c', got 'd'"):
+        profiles("abc").chosen("d")
+
+
 def test_series_of_own_profiles():
     load, pv = profiles("abc"), profiles(["roof"], n_days=3, first="2024-06-30", scale=0.5)
     series = MarketSeries.from_profiles(load, pv)
