@@ -239,7 +239,6 @@ def as_agents(
     # Drawn loads keep their annual amounts, whatever profile they now have.
     annual = drawn["load_scale"] * of_profile[drawn["profile"]]
     is_own = np.array([member.load is not None for member in members])
-    annual = np.where(is_own, of_profile[agents["profile"]], annual)
     annual = _stated(members, "annual_load_kwh", annual)
     agents["load_scale"] = annual / of_profile[agents["profile"]]
     agents["load_scale"][is_own & _is_open(members, "annual_load_kwh")] = 1.0

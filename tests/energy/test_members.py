@@ -26,7 +26,7 @@ Ada,storage,4200,,8.5,,,10,5,0.9,0.2,0.3,yes
 Bert,consumer,,b,,,,,,,,,no
 Shop,commercial,30000,a,20,south,0,0,,,0,,
 Mill,wind,5000,,,,80,,,,,,
-Carl,consumer,3100,,,,,,,,.1,,true
+Carl,consumer,3100,,,,,,,,.1,,1
 Dora,pv,,b,6,south,,,,,,,0
 """
 
@@ -79,6 +79,7 @@ def test_a_table_by_hand(file):
         ev=True,
     )
     assert members[0] == Member(type="consumer", name="Bert", load="b", ev=False)
+    assert [member.ev for member in members] == [False, True, False, True, False, False]
     assert numbers_by_type(members) == (2, 1, 1, 1, 1)
     assert members[3].place == f"{file(TABLE)}, line 2"
     assert read_members(members) == members
@@ -221,6 +222,32 @@ def test_what_is_open_is_drawn_by_the_law():
     for field in drawn.dtype.names:
         assert_allclose(agents[field], drawn[field], rtol=1e-6)
     assert_allclose(agents["power"][agents["type"] == TYPES.index("storage")], 14)
+
+
+def test_a_battery_without_a_power_has_that_of_its_capacity():
+    members = read_members({"type": ["storage", "storage"], "battery_kwh": [8, 12], "battery_kw": [None, 5]})
+    agents, _, _ = agents_of(members, series(), ProsumerLaw(c_rate=0.25))
+    assert_allclose(agents["power"], [2, 5])
+
+
+def test_a_drawn_annual_load_does_not_hang_on_the_profile():
+    members = read_members({"type": ["pv"] * 6, "pv": ["y"] * 6})
+    days = series(pv=("x", "y", "no PV"))
+    agents, played, drawn = agents_of(members, days)
+    assert (agents["profile"] != drawn["profile"]).any()
+
+    def yearly(agents, days):
+        return agents["load_scale"] * days.load.sum((0, 1))[agents["profile"]]
+
+    assert_allclose(yearly(agents, played), yearly(drawn, days), rtol=1e-6)
+
+
+def test_a_pair_that_the_series_has_is_its_profile():
+    members = read_members({"type": ["pv", "pv"], "load": ["a", "b"], "pv": ["south", "south"]})
+    days = series()
+    played, profiles = played_series(members, days)
+    assert played is days
+    assert_array_equal(profiles, [0, 1])
 
 
 def test_members_with_a_profile_of_their_own():

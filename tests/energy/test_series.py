@@ -448,6 +448,11 @@ def test_from_entsoe_takes_files(tmp_path):
     assert_allclose(days.price * 1000, [np.arange(24), np.arange(24) * 4 + 1.5])
     quarters = MarketSeries.from_entsoe(*given, profiles=1, step_minutes=15)
     assert_allclose(quarters.price * 1000, [np.repeat(np.arange(24), 4), np.arange(96)])
+    both = intervals(10, 24, 60) + intervals(11, 96, 15)
+    prices = [[k] for k in range(24)] + [[k] for k in range(96)]
+    whole = write("both.csv", "MTU (CET/CEST),Day-ahead Price [EUR/MWh]", both, prices)
+    again = MarketSeries.from_entsoe(*given[:3], whole, profiles=1, step_minutes=15)
+    assert_array_equal(again.price, quarters.price)
 
 
 def test_from_entsoe_refuses():

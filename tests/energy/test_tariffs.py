@@ -60,6 +60,13 @@ def test_time_of_use_by_hand():
     assert_allclose(hourly[[9, 10, 11, 13, 14, 15, 16]], [0.3, 0.2, 0.1, 0.1, 0.3, 0.25, 0.3])
 
 
+def test_the_first_and_the_last_month_of_a_period():
+    tariff = TimeOfUse(0.3, (Period(0.4, months="11-2"),))
+    dates = [f"2024-{month:02d}-{day}" for month in range(1, 13) for day in ("01", "29")]
+    found = tariff.by_step(days(*dates))[:, 0].reshape(12, 2)
+    assert_array_equal(found, np.array([0.4] * 2 + [0.3] * 8 + [0.4] * 2)[:, None] * [1, 1])
+
+
 def test_day_ahead_and_sums():
     price = np.linspace(-0.1, 0.2, 24)[None]
     series = days(MONDAY, price=price)

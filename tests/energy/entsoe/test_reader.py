@@ -669,6 +669,7 @@ def test_a_year_of_quarters_is_that_of_utc(file, zone):
         "01.01.2023 10:00:30 - 01.01.2023 11:00:00",
         "01.01.2023 10:00 - 01.01.2023 10:20",
         "01.01.2023 10:00 - 01.01.2023 09:00",
+        "01.01.2023 10:00 - 02.01.2023 11:00",
     ],
 )
 def test_wrong_times_of_a_day_that_is_known(file, interval):
@@ -676,3 +677,13 @@ def test_wrong_times_of_a_day_that_is_known(file, interval):
     path = file(old_prices(["01.01.2023 09:00 - 01.01.2023 10:00", interval], [1, 2]))
     with pytest.raises(EntsoeFormatError, match=r"line 3, column 'MTU \(CET/CEST\)': must (be an interval|span)"):
         read_entsoe(path)
+
+
+def test_a_known_day_is_one_of_its_clock(file):
+    """The second row says UTC: the same day begins at another time."""
+    rows = [
+        '"Germany (DE)","01.01.2023 01:00 - 01.01.2023 02:00 (CET/CEST)","4"',
+        '"Germany (DE)","01.01.2023 01:00 - 01.01.2023 02:00 (UTC)","5"',
+    ]
+    path = file("\n".join([CELLS_WITH_THE_CLOCK.splitlines()[0], *rows]))
+    assert_array_equal(read_entsoe(path).start, utc("2023-01-01T00:00", 2))
