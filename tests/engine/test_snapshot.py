@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mfenvs import Engine, Game, rule
-from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.version_0 import EnergyMarketV0
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.taxi import Taxi
 
@@ -257,7 +257,7 @@ def test_a_place_out_of_range_is_refused():
 )
 def test_states_and_signals_of_the_energy_market(entry, value, message):
     """The day and the type are read as indices."""
-    game = EnergyMarket(preset="village", first_day=2, n_days=3)
+    game = EnergyMarketV0(preset="village", first_day=2, n_days=3)
     states, signal = np.zeros((2, 17), game.state_dtype), np.zeros((2, game.n_signals), np.float32)
     entries = game.reported | {"day": game.reported["weather"] - 1}
     states["type"], signal[:, entries["day"]], signal[:, entries["retail"]] = game.agents["type"], 4, 0.3
