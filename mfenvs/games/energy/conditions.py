@@ -15,9 +15,9 @@ from mfenvs.games.energy.community import N_COMMUNITY
 from mfenvs.games.energy.single_precision import ONE
 from mfenvs.rules import rule
 
-DAY, CLOCK = range(N_COMMUNITY, N_COMMUNITY + 2)
-"""Entries of the public signal: the day's index in the series, and the step of the day."""
-WEATHER_SEEN = CLOCK + 1
+CLOCK, DAY = range(N_COMMUNITY, N_COMMUNITY + 2)
+"""Entries of the public signal: the step of the day, and the day's index in the series."""
+WEATHER_SEEN = DAY + 1
 """First of three entries of the public signal: the weather factors of load, sun and wind in the step before, which
 agents observe."""
 WEATHER = WEATHER_SEEN + 3

@@ -84,7 +84,8 @@ def _anomalies(data: Array) -> Array:
     padded = np.concatenate([data[len(data) - half :], data, data[:half]])
     mean = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=0).mean(axis=-1)
     is_known = mean > LEAST_SHARE * data.mean()
-    return np.divide(data - mean, mean, out=np.full(data.shape, np.nan), where=is_known)
+    relative: Array = np.divide(data - mean, mean, out=np.full(data.shape, np.nan), where=is_known)
+    return relative
 
 
 def mixing_matrix(sd: tuple[float, float, float], correlations: tuple[float, float, float]) -> Array | None:
