@@ -1,7 +1,6 @@
 """Members of one's own market: a table with a row for each, and the agents that they become."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.energy.series import MarketSeries
 from mfenvs.energy.tables import Row, Table, TableError, number, read_table, text, yes_or_no
 from mfenvs.games.energy.prosumer_types import MOST_KWH, TYPES, ProsumerLaw
@@ -57,6 +57,9 @@ AGENT_FIELDS = {
     "flexible_value": "flexible_value",
 }
 """Parameters of an agent that a column states."""
+
+VEHICLE_FIELDS = ("vehicle_energy", "vehicle_power", "vehicle_arrival", "vehicle_departure")
+"""Parameters of an agent that are 0 without an electric vehicle."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,11 +134,8 @@ def read_members(given: Any) -> tuple[Member, ...]:
     if isinstance(given, tuple) and given and all(isinstance(member, Member) for member in given):
         return _by_type(given)
     table = read_table("members", given)
-    for column in table.columns:
-        if column not in COLUMNS:
-            near = difflib.get_close_matches(column, COLUMNS, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise table.error(f"is no column of members{hint}; allowed: {', '.join(COLUMNS)}", "line 1", column)
+    if unknown := checks.unknown_name(table.columns, COLUMNS):
+        raise table.error(f"the column {unknown}", "line 1")
     if "type" not in table.columns:
         raise table.error(f"must have the column 'type', got {', '.join(table.columns)}", "line 1")
     members: list[Member] = []
@@ -218,6 +218,7 @@ def as_agents(
     series: MarketSeries,
     profiles: NDArray[np.int64],
     law: ProsumerLaw,
+    with_vehicles: NDArray[Any],
 ) -> NDArray[Any]:
     """The members as agents: what the table says, and for the rest what was drawn.
 
@@ -231,6 +232,8 @@ def as_agents(
         As :func:`played_series` returns them.
     law:
         The law of the draws, for the power of batteries.
+    with_vehicles:
+        The drawn agents, all with an electric vehicle.
     """
     agents = drawn.copy()
     has_profile = profiles >= 0
@@ -246,6 +249,10 @@ def as_agents(
     for column, field in AGENT_FIELDS.items():
         agents[field] = _stated(members, column, drawn[field])
     agents["power"] = _stated(members, "battery_kw", law.c_rate * agents["capacity"])
+    for at, member in enumerate(members):
+        if member.ev is not None:
+            for field in VEHICLE_FIELDS:
+                agents[field][at] = with_vehicles[field][at] if member.ev else 0.0
     return agents
 
 

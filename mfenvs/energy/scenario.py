@@ -30,7 +30,6 @@ Paths are relative to the scenario's folder. Instead of tables of one's own, ``[
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -209,17 +208,8 @@ class _Scenario:
 
     def known(self, where: str, found: Mapping[str, Any], allowed: Iterable[str]) -> None:
         """Refuse unknown keys."""
-        allowed = tuple(allowed)
-        for key in found:
-            if key not in allowed:
-                raise self.error(f"{where}{self._unknown(key, allowed)}")
-
-    def _unknown(self, key: str, allowed: tuple[str, ...]) -> str:
-        near = difflib.get_close_matches(key, allowed, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        if not near and key in TARIFFS:
-            hint = " (it belongs to [tariffs])"
-        return f"unknown key {key!r}{hint}; allowed: {', '.join(sorted(allowed))}"
+        if unknown := checks.unknown_name(found, sorted(allowed)):
+            raise self.error(f"{where}the key {unknown}")
 
     def members(self, tables: Mapping[str, Any]) -> Any:
         """The path of the members' table, or its columns."""

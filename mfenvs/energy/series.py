@@ -40,7 +40,7 @@ GERMAN_CARBON = 0.38
 """Carbon intensity of the grid where a user gives none, kg CO2/kWh: about Germany's mix of 2023."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class MarketSeries:
     """The data of the market game: whole days in equal steps from 00:00 of the local clock.
 
@@ -116,6 +116,12 @@ class MarketSeries:
         object.__setattr__(self, "weekdays", _weekdays(self.weekdays, dates))
         for name in ("load_names", "pv_names"):
             object.__setattr__(self, name, _names(name, getattr(self, name), load.shape[2]))
+
+    def __repr__(self) -> str:
+        return (
+            f"MarketSeries of {self.n_days} days from {self.dates[0]} to {self.dates[-1]}, {self.steps} steps,"
+            f" {self.n_profiles} profiles"
+        )
 
     @property
     def n_days(self) -> int:

@@ -10,7 +10,6 @@ with its share of the step. Public holidays are no weekend.
 
 import abc
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -350,11 +349,8 @@ def _period(name: str, value: Any) -> Period:
 def _known(kind: type[Any], fields: dict[Any, Any]) -> dict[str, Any]:
     """The fields, all of which a dataclass has, and which are all that it needs."""
     allowed = {field.name: field.default for field in dataclasses.fields(kind)}
-    for field in fields:
-        if field not in allowed:
-            near = difflib.get_close_matches(str(field), allowed, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"{checks.shown(field)} is unknown{hint}; allowed: {', '.join(allowed)}")
+    if unknown := checks.unknown_name(fields, allowed):
+        raise ValueError(unknown)
     for field, default in allowed.items():
         if default is dataclasses.MISSING and field not in fields:
             raise ValueError(f"{field} is missing")

@@ -58,9 +58,12 @@ def series(n_days=2, loads=("a", "b", "c"), pv=("south", "south", "no PV"), sun=
 
 def agents_of(members, days, law=None, seed=0):
     law = law or ProsumerLaw()
-    drawn = draw_prosumers(numbers_by_type(members), len(members), days, np.random.default_rng(seed), law)
+    drawn, with_vehicles = (
+        draw_prosumers(numbers_by_type(members), len(members), days, np.random.default_rng(seed), law, share)
+        for share in (0.0, 1.0)
+    )
     played, profiles = played_series(members, days)
-    return as_agents(members, drawn, played, profiles, law), played, drawn
+    return as_agents(members, drawn, played, profiles, law, with_vehicles), played, drawn
 
 
 def test_a_table_by_hand(file):
@@ -131,8 +134,13 @@ ROWS = "type,{}\nconsumer,\n{},{}\n"
 @pytest.mark.parametrize(
     ("column", "kind", "cell", "words"),
     [
-        ("pv_kw", "pv", "5", "line 1, column 'pv_kw': is no column of members (did you mean 'pv_kwp'?); allowed:"),
-        ("roof", "pv", "5", "line 1, column 'roof': is no column of members; allowed: type, name"),
+        (
+            "pv_kw",
+            "pv",
+            "5",
+            "line 1: the column 'pv_kw' is unknown (did you mean 'pv_kwp'?); allowed: type, name",
+        ),
+        ("roof", "pv", "5", "line 1: the column 'roof' is unknown; allowed: type, name"),
         (
             "pv_kwp",
             "pv",

@@ -13,12 +13,16 @@ own forecast error is drawn in the simulator and averaged in the mean field.
 import dataclasses
 import functools
 import math
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.energy.members import Member
+from mfenvs.energy.series import MarketSeries
+from mfenvs.energy.tariffs import Schedule
 from mfenvs.engine.random import student_t, uniform
 from mfenvs.game import FiniteGame, Rule
 from mfenvs.games.energy.actions import N_DISCRETE
@@ -28,7 +32,7 @@ from mfenvs.games.energy.community import N_COMMUNITY, settlement_rule
 from mfenvs.games.energy.conditions import Conditions, step_data
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.market_series import read_series
-from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES
+from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES, ProsumerLaw
 from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.games.energy.trading import Battery, agent_rules, metered_amounts, reward_of
 from mfenvs.games.energy.traits import Traits
@@ -223,12 +227,16 @@ class BinnedEnergyMarket(FiniteGame):
     their expectations (law of large numbers), or ``individual``."""
     proportions: tuple[float, ...] = EnergyMarket.proportions
     """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
-    feed_in: float = EnergyMarket.feed_in
+    law: ProsumerLaw = EnergyMarket.law
+    """The laws of the agents' parameters."""
+    members: tuple[Member, ...] | None = dataclasses.field(default=None, repr=False)
+    """Members of one's own instead of agents that are drawn, as in :class:`EnergyMarket`, without vehicles."""
+    feed_in: float | Schedule = EnergyMarket.feed_in
     """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
-    retail: float = EnergyMarket.retail
+    retail: float | Schedule = EnergyMarket.retail
     """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh; with it above
     ``feed_in`` in every hour."""
-    network_charge: tuple[float, ...] | float = EnergyMarket.network_charge
+    network_charge: tuple[float, ...] | float | Schedule = EnergyMarket.network_charge
     """Network charge of each hour of the day, EUR/kWh, which is added to the retail tariff: 24 numbers, or one
     number for all hours."""
     import_limit_kw: float | None = None
@@ -254,9 +262,9 @@ class BinnedEnergyMarket(FiniteGame):
     """Settlement fee on local trade, EUR/kWh, paid by the buyer and by the seller."""
     initial_charge: float = EnergyMarket.initial_charge
     """State of charge of batteries at midnight, as a fraction of their capacity."""
-    series: str = EnergyMarket.series
-    """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that ``MarketSeries.save``
-    wrote."""
+    series: str | Path | MarketSeries = EnergyMarket.series
+    """Data: ``embedded`` real days, ``synthetic`` ones, the path of a file that ``MarketSeries.save`` wrote, or a
+    series in memory."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
     n_actions = N_DISCRETE
@@ -272,7 +280,7 @@ class BinnedEnergyMarket(FiniteGame):
             raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
         self.groups_per_type = checks.integer("groups_per_type", self.groups_per_type, 1, MOST_GROUPS_PER_TYPE)
         self.n_bins = checks.integer("n_bins", self.n_bins, 2, MOST_BINS)
-        if self.imbalance == "ex-post":
+        if isinstance(self.imbalance, str) and self.imbalance == "ex-post":
             raise ValueError(
                 "imbalance must be 'pooled' or 'individual' in a binned market, whose orders do not know what is"
                 " metered, got 'ex-post'"
@@ -280,6 +288,8 @@ class BinnedEnergyMarket(FiniteGame):
         n_days = read_series(self.series, EnergyMarket.step_minutes).n_days
         self.day = checks.integer("day", self.day, 0, n_days - 1)
         market = self.market
+        if market.traits.has_vehicles:
+            raise ValueError("members must have no electric vehicles in a binned market, got some that do")
         for name in _shared_terms():
             setattr(self, name, getattr(market, name))
         super().check()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,34 @@ from mfenvs.energy.members import Member
 from mfenvs.energy.members import plain as plain_members
 from mfenvs.energy.series import MarketSeries
 from mfenvs.energy.tariffs import Schedule
+from mfenvs.game import Game
+from mfenvs.games.energy.market_tariffs import Tariffs
 from mfenvs.games.energy.prosumer_types import TYPES
 
 MOST_KINDS_OF_DAYS = 6
 """Most kinds of days whose tariffs are shown one by one; of more, the mean of each hour and its range."""
 
-SHOWN_ELSEWHERE = ("n_agents", "members", "series", "feed_in", "retail", "network_charge", "law")
+ELSEWHERE = ("n_agents", "members", "series", "law")
 """Fields that have paragraphs of their own."""
 
 
 class Description(dict[str, Any]):
-    """The terms of a market as keyword arguments of its class; as a text, all that it was made with."""
+    """The terms of a market as keyword arguments of its class; as a text, all that it was made with.
 
-    def __init__(self, terms: dict[str, Any], text: str) -> None:
+    Parameters
+    ----------
+    terms:
+        The terms.
+    write:
+        Makes the text when it is asked for.
+    """
+
+    def __init__(self, terms: dict[str, Any], write: Callable[[], str]) -> None:
         super().__init__(terms)
-        self._text = text
+        self._write = write
 
     def __str__(self) -> str:
-        return self._text
+        return self._write()
 
     __repr__ = __str__
 
@@ -50,48 +60,30 @@ def plain_term(value: Any) -> Any:
     return value
 
 
-def described(
-    title: str,
-    terms: dict[str, Any],
-    law: dict[str, Any],
-    agents: NDArray[Any],
-    series: MarketSeries,
-    played: tuple[int, int],
-    feed_in: NDArray[np.float64],
-    retail: NDArray[np.float64],
-) -> str:
+def described(game: Game, series: MarketSeries, played: tuple[int, int], tariffs: Tariffs) -> str:
     """All that a market was made with, as a text.
 
     Parameters
     ----------
-    title:
-        The game's name.
-    terms:
-        The game's fields.
-    law:
-        The fields of the laws of the agents' parameters.
-    agents:
-        The agents.
+    game:
+        The market.
     series:
         The series that is played.
     played:
         Its first day that is played, and the number of days.
-    feed_in, retail:
-        The tariffs of each day and step, EUR/kWh, shape (n_days, steps).
+    tariffs:
+        The tariffs of each day and step.
     """
-    first, n_days = played
-    days = slice(first, first + n_days)
+    days = slice(played[0], sum(played))
+    terms = {field.name: getattr(game, field.name) for field in dataclasses.fields(game) if field.init}
+    law = dataclasses.asdict(terms["law"])
     parts = [
-        f"{title} with {len(agents)} members",
-        _heading("Members", _members(agents, series)),
-        _heading("Tariffs, EUR/kWh by hour", _tariffs(series, days, feed_in, retail)),
+        f"{type(game).__name__} with {game.n_agents} members",
+        _heading("Members", _members(game.agents, series)),
+        _heading("Tariffs by hour, EUR/kWh; retail with the network charge", _tariffs(series, days, tariffs)),
         _heading("Series", _series(terms["series"], series, days)),
-        _heading(
-            "Terms", [f"{name} = {_shown(value)}" for name, value in terms.items() if name not in SHOWN_ELSEWHERE]
-        ),
-        _heading(
-            "Laws of what members' tables leave open", [f"{name} = {_shown(value)}" for name, value in law.items()]
-        ),
+        _heading("Terms", [f"{name} = {_shown(each)}" for name, each in terms.items() if name not in ELSEWHERE]),
+        _heading("Laws of what is drawn", [f"{name} = {each!r}" for name, each in law.items()]),
     ]
     return "\n\n".join(parts)
 
@@ -114,9 +106,8 @@ def _members(agents: NDArray[Any], series: MarketSeries) -> list[str]:
         "wind kW": agents["wind_kw"],
         "battery kWh": agents["capacity"],
         "battery kW": agents["power"],
+        "vehicles": agents["vehicle_energy"] > 0,
     }
-    if "vehicle_energy" in (agents.dtype.names or ()):
-        totals["vehicles"] = agents["vehicle_energy"] > 0
     rows = [["", *totals]]
     for at, kind in enumerate((*TYPES, "all")):
         is_one = agents["type"] == at if kind in TYPES else np.ones(len(agents), bool)
@@ -132,12 +123,10 @@ def _rounded(number: float) -> str:
     return f"{number:,.0f}" if number == round(number) or abs(number) >= 100 else f"{number:,.1f}"
 
 
-def _tariffs(
-    series: MarketSeries, days: slice, feed_in: NDArray[np.float64], retail: NDArray[np.float64]
-) -> list[str]:
+def _tariffs(series: MarketSeries, days: slice, tariffs: Tariffs) -> list[str]:
     """The tariffs of each kind of day, as ranges of hours with one price."""
     lines = []
-    for name, prices in (("retail", retail[days]), ("feed-in", feed_in[days])):
+    for name, prices in (("retail", tariffs.retail[days]), ("feed-in", tariffs.feed_in[days])):
         kinds, of_day = np.unique(prices, axis=0, return_inverse=True)
         of_day = of_day.reshape(-1)
         if len(kinds) > MOST_KINDS_OF_DAYS:

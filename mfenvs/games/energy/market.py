@@ -11,6 +11,7 @@ exact definition, and the constants that the source leaves open ([O]), are ours.
 import dataclasses
 import functools
 import math
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.calendar import STEP_MINUTES
+from mfenvs.energy.members import Member, numbers_by_type
 from mfenvs.energy.series import MarketSeries
+from mfenvs.energy.tariffs import MOST_EUR, Schedule
 from mfenvs.game import MAX_AGENTS, Game, Rules
 from mfenvs.games.energy import market_accounts, market_terms, tables
 from mfenvs.games.energy.actions import ACTIONS, action_space
@@ -32,16 +35,26 @@ from mfenvs.games.energy.conditions import (
     WEATHER_SEEN,
     MarketConstants,
 )
+from mfenvs.games.energy.description import Description, described, plain_term
 from mfenvs.games.energy.market_accounts import ACCOUNTS
+from mfenvs.games.energy.market_members import (
+    Played,
+    checked_law,
+    checked_members,
+    common_efficiency,
+    draw_members,
+    has_vehicles,
+    played,
+)
 from mfenvs.games.energy.market_rules import CHARGE_PLACES, STATE, market_rules
 from mfenvs.games.energy.market_series import read_series
 from mfenvs.games.energy.market_snapshot import check_snapshot
 from mfenvs.games.energy.market_tariffs import (
     EVENING_CHARGE,
-    MOST_EUR,
     Tariffs,
     checked_tariffs,
     hourly_charge,
+    tariff,
     tariff_tables,
 )
 from mfenvs.games.energy.observations import ERROR_SCALE, n_features
@@ -120,17 +133,24 @@ class EnergyMarket(Game):
     proportions: tuple[float, ...] = PROPORTIONS
     """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population.
     They need not sum to one; numbers of agents are rounded, not drawn."""
-    feed_in: float = 0.08
-    """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
-    retail: float = 0.22
-    """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh; with it above
-    ``feed_in`` in every hour."""
-    network_charge: tuple[float, ...] | float = EVENING_CHARGE
-    """Network charge of each hour of the day, EUR/kWh, which is added to the retail tariff: 24 numbers, or one
-    number for all hours."""
+    law: ProsumerLaw = LAW
+    """The laws of the agents' parameters; a dict of their fields, too."""
+    members: tuple[Member, ...] | None = dataclasses.field(default=None, repr=False)
+    """Members of one's own instead of agents that are drawn: the path of a CSV or Parquet file, a dataframe or a
+    dict of columns, whose columns are those of :class:`mfenvs.energy.members.Member`. They set ``n_agents`` and
+    ``proportions``, and ``efficiency`` if they state one; agents are ordered by type. None draws all agents."""
+    feed_in: float | Schedule = 0.08
+    """Feed-in tariff, which the grid pays for exports, EUR/kWh: a number, 24 numbers, or any other form that
+    :func:`mfenvs.energy.tariffs.schedule` reads."""
+    retail: float | Schedule = 0.22
+    """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh, in the same forms;
+    with the charge above ``feed_in`` in every step."""
+    network_charge: tuple[float, ...] | float | Schedule = EVENING_CHARGE
+    """Network charge, EUR/kWh, which is added to the retail tariff: 24 numbers, one for each hour of the day, one
+    number for all hours, or another form of schedule."""
     dynamic_tariffs: bool = False
     """Whether the feed-in tariff is the day-ahead price of the series, which may be negative. The retail tariff is
-    then above it by ``retail - feed_in`` and the network charge in every step [O]."""
+    then above it by ``retail - feed_in`` and the network charge in every step [O]; both are numbers."""
     peak_charge: float = 0.0
     """Charge on the highest import of each day, EUR/kW. It is paid whenever the day's peak rises, on the rise, by
     those who import then in proportion to what they import."""
@@ -180,9 +200,9 @@ class EnergyMarket(Game):
     observations: str = "full"
     """What agents observe: ``full``, or the ``short`` 30 numbers of version 0; see
     :mod:`mfenvs.games.energy.observations`."""
-    series: str = "embedded"
-    """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that :meth:`MarketSeries.save`
-    wrote."""
+    series: str | Path | MarketSeries = "embedded"
+    """Data: ``embedded`` real days, ``synthetic`` ones, the path of a file that :meth:`MarketSeries.save` wrote,
+    or a series in memory."""
     first_day: int = 0
     """First day of the series that is played, counted from 0."""
     n_days: int = 0
@@ -193,8 +213,6 @@ class EnergyMarket(Game):
     state_dtype: ClassVar[np.dtype[Any]] = STATE
     n_signals = N_SIGNALS
     account_names = ACCOUNTS
-    law: ClassVar[ProsumerLaw] = LAW
-    """The laws of the agents' parameters."""
 
     def __post_init__(self) -> None:
         if self.preset is not None:
@@ -202,12 +220,31 @@ class EnergyMarket(Game):
             if checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS) not in (size, PRESETS["district"]):
                 raise ValueError(f"preset {self.preset!r} has {size} agents, got n_agents={self.n_agents}")
             self.n_agents, self.preset = size, None
+        self._take_members()
         minutes = checks.integer("step_minutes", self.step_minutes, 1)
         self.step_minutes = checks.choice("step_minutes", minutes, STEP_MINUTES)
         self.n_episode_days = checks.integer("n_episode_days", self.n_episode_days, 1, MOST_EPISODE_DAYS)
         steps = self.n_episode_days * 24 * 60 // self.step_minutes
         self.horizon = checks.integer("horizon", self.horizon, 0, steps) or steps
         super().__post_init__()
+
+    def _take_members(self) -> None:
+        """Read the table of members, and set what follows from it."""
+        self.members = members = checked_members(self.members)
+        if members is None:
+            return
+        self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
+        self.proportions = market_terms.shares(self.proportions)
+        self.efficiency = checks.real("efficiency", self.efficiency, LEAST_EFFICIENCY, 1.0)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, value in (
+            ("n_agents", len(members)),
+            ("proportions", numbers_by_type(members)),
+            ("efficiency", common_efficiency(members, self.efficiency)),
+        ):
+            if (given := getattr(self, name)) not in (defaults[name], value):
+                raise ValueError(f"{name} must be left out or that of the members, {value}, got {given!r}")
+            setattr(self, name, value)
 
     def check(self) -> None:
         """Check the terms of the market, and keep them as plain numbers."""
@@ -224,6 +261,7 @@ class EnergyMarket(Game):
         ):
             setattr(self, name, market_terms.word(name, getattr(self, name), allowed))
         self.proportions = market_terms.shares(self.proportions)
+        self.law = checked_law(self.law)
         self.n_ticks = checks.integer("n_ticks", self.n_ticks, 1, MOST_TICKS)
         self.intercept = checks.real("intercept", self.intercept, -MOST_EUR, MOST_EUR)
         self.efficiency = checks.real("efficiency", self.efficiency, LEAST_EFFICIENCY, 1.0)
@@ -259,20 +297,17 @@ class EnergyMarket(Game):
             )
 
     def _check_tariffs(self, days: MarketSeries) -> None:
-        self.feed_in = checks.real("feed_in", self.feed_in, -MOST_EUR, MOST_EUR)
-        self.retail = checks.real("retail", self.retail, -MOST_EUR, MOST_EUR)
+        self.feed_in, self.retail = tariff("feed_in", self.feed_in), tariff("retail", self.retail)
         self.dynamic_tariffs = checks.boolean("dynamic_tariffs", self.dynamic_tariffs)
         self.network_charge = hourly_charge(self.network_charge)
         tariffs = checked_tariffs(
             days, self.feed_in, self.retail, self.network_charge, dynamic=self.dynamic_tariffs
         )
         self.width = checks.real("width", self.width, 0.0, exclude_low=True)
-        has_charge = any(self.network_charge)
-        spread = tariffs.mean_spread if has_charge else self.retail - self.feed_in
-        if self.width > spread:
-            with_charge = " with the mean network_charge" if has_charge else ""
+        if self.width > tariffs.mean_spread:
             raise ValueError(
-                f"width must be at most retail - feed_in{with_charge} = {spread!r}, got {self.width!r}"
+                "width must be at most the mean of retail - feed_in, with the network_charge,"
+                f" {tariffs.mean_spread!r}, got {self.width!r}"
             )
 
     def _check_combinations(self) -> None:
@@ -283,16 +318,21 @@ class EnergyMarket(Game):
             ("import_limit_kw", self.import_limit_kw is None),
             ("export_limit_kw", self.export_limit_kw is None),
             ("ev_share", self.ev_share == 0.0),
+            ("members", not has_vehicles(self.members, self.ev_share)),
             ("peak_charge", self.peak_charge == 0.0 or self.peak_of == "member"),
         ):
             if not is_off:
-                what = f"{name} = {getattr(self, name)!r}"
+                what = "members' vehicles" if name == "members" else f"{name} = {getattr(self, name)!r}"
                 raise ValueError(f"prices must be 'separate' in a market with {what}, got {self.prices!r}")
+
+    @functools.cached_property
+    def _played(self) -> Played:
+        return played(read_series(self.series, self.step_minutes), self.members)
 
     @property
     def days(self) -> MarketSeries:
         """The series that the market plays, in its steps."""
-        return read_series(self.series, self.step_minutes)
+        return self._played.series
 
     @functools.cached_property
     def tariffs(self) -> Tariffs:
@@ -300,12 +340,21 @@ class EnergyMarket(Game):
         charge = hourly_charge(self.network_charge)
         return tariff_tables(self.days, self.feed_in, self.retail, charge, self.dynamic_tariffs)
 
+    def describe(self) -> Description:
+        """The terms as keyword arguments from which an equal game can be made; as a text, all it was made with.
+
+        ``print(game.describe())`` shows members by type, tariffs by hour, the span of the series and all terms. In
+        the dict a series in memory stays an object; all else is numbers, texts, lists and dicts, as JSON can hold.
+        """
+        terms = {name: plain_term(value) for name, value in super().describe().items()}
+        constants = self.constants
+        played_days = constants.first_day, constants.n_days + self.n_episode_days - 1
+        return Description(terms, functools.partial(described, self, self.days, played_days, self.tariffs))
+
     @property
     def width_in_ticks(self) -> int:
         """Number of ticks over which an interpolated order is filled: ``width``, at least one."""
-        has_charge = any(hourly_charge(self.network_charge))
-        spread = self.tariffs.mean_spread if has_charge else self.retail - self.feed_in
-        return max(1, round(self.width / spread * self.n_ticks))
+        return max(1, round(self.width / self.tariffs.mean_spread * self.n_ticks))
 
     @property
     def traits(self) -> Traits:
@@ -318,7 +367,7 @@ class EnergyMarket(Game):
             has_limits=self.import_limit_kw is not None or self.export_limit_kw is not None,
             peak=self.peak_of if self.peak_charge > 0.0 else "",
             shifts=self.shift_hours > 0.0,
-            has_vehicles=self.ev_share > 0.0,
+            has_vehicles=has_vehicles(self.members, self.ev_share),
             observations=self.observations,
         )
 
@@ -328,7 +377,9 @@ class EnergyMarket(Game):
         return market_rules(self.traits)
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
-        """Draw the prosumers, ordered by type."""
+        """Draw the prosumers, ordered by type; of members what their table leaves open."""
+        if self.members is not None:
+            return draw_members(self.members, self._played, rng, self.law, self.ev_share)
         return draw_prosumers(self.proportions, self.n_agents, self.days, rng, self.law, self.ev_share)
 
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:

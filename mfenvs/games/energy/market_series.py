@@ -6,11 +6,14 @@ from pathlib import Path
 from mfenvs.energy.series import MarketSeries
 
 
-def read_series(name: str, minutes: int) -> MarketSeries:
-    """A series by its name or file, in steps of ``minutes``; kept until the file changes."""
-    allowed = f"series must be 'embedded', 'synthetic' or the path of a file, got {name!r}"
-    if not isinstance(name, str):
+def read_series(given: str | Path | MarketSeries, minutes: int) -> MarketSeries:
+    """A series in memory, or by its name or file, in steps of ``minutes``; a file's is kept until it changes."""
+    if isinstance(given, MarketSeries):
+        return given.resampled(minutes)
+    allowed = f"series must be 'embedded', 'synthetic', the path of a file or a MarketSeries, got {given!r}"
+    if not isinstance(given, str | Path):
         raise TypeError(allowed)
+    name = str(given)
     if name in ("embedded", "synthetic"):
         return _kept_series(name, minutes, 0)
     try:

@@ -1,5 +1,6 @@
 """The tariffs of a market as tables of days and steps, and what they must keep to."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,9 +9,8 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.energy.calendar import HOURS_PER_DAY
 from mfenvs.energy.series import MarketSeries
+from mfenvs.energy.tariffs import MOST_EUR, Flat, Schedule, schedule
 
-MOST_EUR = 1e3
-"""Largest price or cost, EUR/kWh."""
 LEAST_SPREAD = 1e-4
 """Least difference of the tariffs, relative to the larger one: prices are kept in single precision."""
 LEAST_TARIFF = 1e-2
@@ -33,11 +33,55 @@ class Tariffs(NamedTuple):
     @property
     def mean_spread(self) -> float:
         """Mean difference of the tariffs, EUR/kWh."""
-        return float((self.retail - self.feed_in).mean())
+        spread = self.retail - self.feed_in
+        return float(spread.flat[0] if spread.min() == spread.max() else spread.mean())
+
+
+def tariff(name: str, value: Any) -> float | Schedule:
+    """A tariff: a number as it is, and any other form of :func:`mfenvs.energy.tariffs.schedule` as a schedule.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or not allowed.
+    """
+    if not isinstance(value, Schedule | Mapping | list | tuple) and not getattr(value, "ndim", 0):
+        return checks.real(name, value, -MOST_EUR, MOST_EUR)
+    found = schedule(name, value)
+    return found.price if isinstance(found, Flat) else found
+
+
+def hourly_charge(value: Any) -> tuple[float, ...] | Schedule:
+    """The network charge: of each hour of the day as floats, one number being that of all hours; or a schedule.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+    """
+    if isinstance(value, Schedule | Mapping) or getattr(value, "ndim", 0) > 1:
+        return schedule("network_charge", value)
+    allowed = (
+        f"network_charge must be a number, {HOURS_PER_DAY} of them, one for each hour of the day, or a schedule"
+    )
+    found = checks.scalar(value)
+    if isinstance(found, str | bytes):
+        raise TypeError(f"{allowed}, got {checks.shown(value)}")
+    if not hasattr(found, "__len__"):
+        return (checks.real("network_charge", found, -MOST_EUR, MOST_EUR),) * HOURS_PER_DAY
+    if len(found) != HOURS_PER_DAY:
+        raise ValueError(f"{allowed}, got {checks.shown(value)}")
+    return tuple(
+        checks.real(f"network_charge[{hour}]", charge, -MOST_EUR, MOST_EUR) for hour, charge in enumerate(found)
+    )
 
 
 def tariff_tables(
-    days: MarketSeries, feed_in: float, retail: float, network_charge: tuple[float, ...], dynamic: bool
+    days: MarketSeries,
+    feed_in: float | Schedule,
+    retail: float | Schedule,
+    network_charge: tuple[float, ...] | Schedule,
+    dynamic: bool,
 ) -> Tariffs:
     """The tariffs of every step of a series.
 
@@ -48,39 +92,34 @@ def tariff_tables(
     feed_in, retail:
         Feed-in and retail tariff, EUR/kWh.
     network_charge:
-        Network charge of each hour of the day, EUR/kWh, which is added to the retail tariff.
+        Network charge, EUR/kWh, which is added to the retail tariff.
     dynamic:
         Whether the feed-in tariff is the day-ahead price of the series, and the retail tariff above it by
-        ``retail - feed_in`` [O].
-    """
-    paid = days.price if dynamic else np.full(days.price.shape, feed_in)
-    charged = paid + (retail - feed_in) if dynamic else np.full(days.price.shape, retail)
-    return Tariffs(paid, charged + np.repeat(network_charge, days.steps // HOURS_PER_DAY))
-
-
-def hourly_charge(network_charge: Any) -> tuple[float, ...]:
-    """The network charge of each hour of the day as floats; one number is that of all hours.
+        ``retail - feed_in`` [O]; both are then numbers.
 
     Raises
     ------
-    TypeError, ValueError
-        If it is neither one number nor 24.
+    ValueError
+        If the series lacks what a schedule needs, or ``dynamic`` meets a schedule.
     """
-    allowed = f"network_charge must be a number or hold {HOURS_PER_DAY}, one for each hour of the day"
-    found = checks.scalar(network_charge)
-    if isinstance(found, str | bytes):
-        raise TypeError(f"{allowed}, got {checks.shown(network_charge)}")
-    if not hasattr(found, "__len__"):
-        return (checks.real("network_charge", found, -MOST_EUR, MOST_EUR),) * HOURS_PER_DAY
-    if len(found) != HOURS_PER_DAY:
-        raise ValueError(f"{allowed}, got {checks.shown(network_charge)}")
-    return tuple(
-        checks.real(f"network_charge[{hour}]", charge, -MOST_EUR, MOST_EUR) for hour, charge in enumerate(found)
-    )
+    charge = schedule("network_charge", network_charge).by_step(days)
+    if not dynamic:
+        paid, charged = (
+            schedule(name, given).by_step(days) for name, given in (("feed_in", feed_in), ("retail", retail))
+        )
+        return Tariffs(paid, charged + charge)
+    for name, given in (("feed_in", feed_in), ("retail", retail)):
+        if isinstance(given, Schedule):
+            raise ValueError(f"{name} must be a number in a market with dynamic_tariffs, got {given!r}")
+    return Tariffs(days.price, days.price + (retail - feed_in) + charge)  # type: ignore[operator]
 
 
 def checked_tariffs(
-    days: MarketSeries, feed_in: float, retail: float, network_charge: tuple[float, ...], dynamic: bool
+    days: MarketSeries,
+    feed_in: float | Schedule,
+    retail: float | Schedule,
+    network_charge: tuple[float, ...] | Schedule,
+    dynamic: bool,
 ) -> Tariffs:
     """The tariffs of every step of a series, where the retail tariff is always above the feed-in tariff.
 
@@ -95,13 +134,14 @@ def checked_tariffs(
             f" {days.price.flat[np.abs(days.price).argmax()]:g}"
         )
     tariffs = tariff_tables(days, feed_in, retail, network_charge, dynamic)
-    charged = min(network_charge)
-    spread = retail - feed_in + charged
     largest = max(LEAST_TARIFF, float(np.abs(tariffs.feed_in).max()), float(np.abs(tariffs.retail).max()))
-    if spread < LEAST_SPREAD * largest:
-        with_charge = f" with a network_charge of {charged:g}" if charged else ""
+    spread = tariffs.retail - tariffs.feed_in
+    # Written such that rounding does not decide where the numbers themselves would.
+    if spread.min() < LEAST_SPREAD * largest * (1 - 1e-9):
+        day, step = np.unravel_index(int(spread.argmin()), spread.shape)
         raise ValueError(
-            f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in = {feed_in!r} (as tariffs"
-            f" of up to {largest:g} EUR/kWh are kept in single precision), got {retail!r}{with_charge}"
+            f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in in every step (as tariffs"
+            f" of up to {largest:g} EUR/kWh are kept in single precision), got {tariffs.retail[day, step]:g} with"
+            f" the network_charge and {tariffs.feed_in[day, step]:g} on {days.dates[day]}, step {step}"
         )
     return tariffs

@@ -15,7 +15,7 @@ from mfenvs.engine.random import ADVANCE, agent_key, step_key, student_t, unifor
 from mfenvs.games.energy.binned import error_excess
 from mfenvs.games.energy.clearing import clear_orders
 from mfenvs.games.energy.prosumer_types import LAW_V0, TYPES
-from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
+from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0
 
 
 def binned(**constants):
@@ -209,9 +209,8 @@ def test_groups_and_states():
     assert binned().state_name(2) == f"{TYPES[2]}, charge 0.00"
 
 
-def test_groups_have_the_degrees_of_freedom_of_the_markets_law(monkeypatch):
-    monkeypatch.setattr(EnergyMarketV0, "law", dataclasses.replace(LAW_V0, nu=6.0, aggregate_nu=20.0))
-    game = binned(n_agents=41)
+def test_groups_have_the_degrees_of_freedom_of_the_markets_law():
+    game = binned(n_agents=41, law=dataclasses.replace(LAW_V0, nu=6.0, aggregate_nu=20.0))
     assert_allclose(game.groups["degrees_of_freedom"], np.where(game.groups["type"] == 3, 20, 6))
 
 

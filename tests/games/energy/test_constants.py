@@ -73,7 +73,7 @@ def test_odd_constants_are_refused_by_name_or_can_be_played(game_class, data):
         assert any(name in refusal for name in odd), refusal
         return
     for name in names:
-        assert type(getattr(game, name)) in (int, float, bool, str, tuple, type(None)), name
+        assert type(getattr(game, name)) in (int, float, bool, str, tuple, type(None), ProsumerLaw), name
     rewards, signals = play(game, min(3, game.horizon))
     assert np.isfinite(rewards).all()
     assert np.isfinite(signals).all()
@@ -116,7 +116,7 @@ def test_numbers_of_other_kinds_are_kept_as_pythons():
     )
     assert (game.horizon, game.n_days, game.proportions) == (24, 100, (1.0,) * 5)
     kinds = {type(value) for value in game.describe().values()}
-    assert kinds == {int, float, bool, str, tuple, type(None)}
+    assert kinds == {int, float, bool, str, tuple, type(None), dict}  # the law's fields are a dict
 
 
 # Tariffs.
