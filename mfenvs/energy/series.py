@@ -117,6 +117,17 @@ class MarketSeries:
         for name in ("load_names", "pv_names"):
             object.__setattr__(self, name, _names(name, getattr(self, name), load.shape[2]))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MarketSeries):
+            return NotImplemented
+        return self is other or all(
+            np.array_equal(getattr(self, field.name), getattr(other, field.name))
+            for field in dataclasses.fields(MarketSeries)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.dates, self.load.shape, self.load_names, self.pv_names))
+
     def __repr__(self) -> str:
         return (
             f"MarketSeries of {self.n_days} days from {self.dates[0]} to {self.dates[-1]}, {self.steps} steps,"

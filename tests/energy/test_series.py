@@ -558,6 +558,21 @@ def test_damaged_and_absent_files_are_refused(tmp_path):
         MarketSeries.read(tmp_path / "absent.npz")
 
 
+def test_series_are_equal_if_all_they_hold_is():
+    one, same = market(), market()
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != "one"
+    for change in (
+        {"load": np.full((2, 24, 3), 2.0)},
+        {"price": np.ones((2, 24))},
+        {"dates": ("01-01", "01-03")},
+        {"weekdays": (0, 1)},
+        {"pv_names": ("a", "b", "c")},
+    ):
+        assert one != market(**change)
+
+
 def test_weekdays_and_months():
     """Of the embedded homes 1 August 2016 was a Monday; synthetic days begin with one; other labels may tell."""
     embedded = MarketSeries.embedded()

@@ -306,8 +306,8 @@ class EnergyMarket(Game):
         self.width = checks.real("width", self.width, 0.0, exclude_low=True)
         if self.width > tariffs.mean_spread:
             raise ValueError(
-                "width must be at most the mean of retail - feed_in, with the network_charge,"
-                f" {tariffs.mean_spread!r}, got {self.width!r}"
+                f"width must be at most retail - feed_in = {tariffs.mean_spread!r}, got {self.width!r} (the mean"
+                " over all steps, with the network_charge)"
             )
 
     def _check_combinations(self) -> None:

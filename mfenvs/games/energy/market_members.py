@@ -45,7 +45,9 @@ def checked_law(value: Any) -> ProsumerLaw:
         return value
     if not isinstance(value, Mapping):
         raise TypeError(f"law must be a ProsumerLaw or a dict of its fields, got {checks.shown(value)}")
-    fields = {str(name): tuple(given) if isinstance(given, list) else given for name, given in value.items()}
+    fields: dict[str, Any] = {
+        str(name): tuple(given) if isinstance(given, list) else given for name, given in value.items()
+    }
     if unknown := checks.unknown_name(fields, [field.name for field in dataclasses.fields(ProsumerLaw)]):
         raise ValueError(f"law: {unknown}")
     return ProsumerLaw(**fields)

@@ -10,7 +10,7 @@ def read_series(given: str | Path | MarketSeries, minutes: int) -> MarketSeries:
     """A series in memory, or by its name or file, in steps of ``minutes``; a file's is kept until it changes."""
     if isinstance(given, MarketSeries):
         return given.resampled(minutes)
-    allowed = f"series must be 'embedded', 'synthetic', the path of a file or a MarketSeries, got {given!r}"
+    allowed = f"series must be 'embedded', 'synthetic' or the path of a file, or be a MarketSeries, got {given!r}"
     if not isinstance(given, str | Path):
         raise TypeError(allowed)
     name = str(given)

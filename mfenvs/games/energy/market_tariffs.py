@@ -139,9 +139,10 @@ def checked_tariffs(
     # Written such that rounding does not decide where the numbers themselves would.
     if spread.min() < LEAST_SPREAD * largest * (1 - 1e-9):
         day, step = np.unravel_index(int(spread.argmin()), spread.shape)
+        paid, charged = float(tariffs.feed_in[day, step]), float(tariffs.retail[day, step])
         raise ValueError(
-            f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in in every step (as tariffs"
-            f" of up to {largest:g} EUR/kWh are kept in single precision), got {tariffs.retail[day, step]:g} with"
-            f" the network_charge and {tariffs.feed_in[day, step]:g} on {days.dates[day]}, step {step}"
+            f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in = {paid!r} (as tariffs of"
+            f" up to {largest:g} EUR/kWh are kept in single precision), got {charged!r} with the network_charge on"
+            f" {days.dates[day]}, step {step}"
         )
     return tariffs
