@@ -106,7 +106,7 @@ class Profiles:
     def chosen(self, *names: str) -> Self:
         """The columns of these names; ValueError if there is none of one of them."""
         for name in names:
-            checks.choice("names", name, self.names)
+            checks.choice("names", checks.text("names", name), self.names)
         values = self.values[:, :, [self.names.index(name) for name in names]]
         return dataclasses.replace(self, values=values, names=names)
 

@@ -21,7 +21,7 @@
 
     [series]                              # or: source = "synthetic", or: file = "days.npz"
     load = {file = "load.csv", unit = "kW"}
-    pv = {file = "pv.csv", unit = "kW", timezone = "UTC"}
+    pv = {file = "pv.csv", unit = "kW", timezone = "UTC", columns = ["roof"]}
     price = {file = "prices.csv", unit = "EUR/MWh"}
     co2 = 0.35
 
@@ -55,8 +55,8 @@ TARIFFS = ("feed_in", "retail", "network_charge", "dynamic_tariffs", "peak_charg
 
 OWN_TABLES = ("market", "members", "tariffs", "law", "series")
 
-PROFILE_KEYS = ("file", "unit", "timezone", "missing", "max_gap")
-"""What a series' part of one's own says: the file, and arguments of ``read_profiles``."""
+PROFILE_KEYS = ("file", "unit", "columns", "timezone", "missing", "max_gap")
+"""What a part of a series says: the file, the columns that are wanted, and arguments of ``read_profiles``."""
 
 PROFILE_PARTS = ("load", "pv", "wind", "price", "co2")
 
@@ -266,10 +266,12 @@ class _Scenario:
         for key in ("file", "unit"):
             if key not in part:
                 raise self.error(f"{where}{key} is missing")
-        options = {key: value for key, value in part.items() if key != "file"}
+        options = {key: value for key, value in part.items() if key not in ("file", "columns")}
         file = self.file(where, part["file"])
         try:
-            return read_profiles(file, **options)
+            found = read_profiles(file, **options)
+            columns = checks.sequence("columns", part.get("columns", found.names), "hold names of columns")
+            return found.chosen(*columns)
         except (TypeError, ValueError) as error:
             raise self.error(f"{where}{error}") from error
 

@@ -133,6 +133,8 @@ def test_scenarios_of_entsoe_files(tmp_path):
         ("markup", "mark", "retail: 'mark' is unknown (did you mean 'markup'?)"),
         ("hours", "hour", "network_charge: periods[0]: 'hour' is unknown (did you mean 'hours'?)"),
         ("unit", "units", "[series.load]: the key 'units' is unknown (did you mean 'unit'?)"),
+        ('"kW",', '"kW", columns = ["c"],', "[series.load]: names must be one of 'a', 'b', got 'c'"),
+        ('"kW",', '"kW", columns = "a",', "[series.load]: columns must hold names of columns, got 'a'"),
         (', unit = "kW"', "", "[series.load]: unit is missing"),
         ('"kW"', '"MW"', "[series.load]: unit must be one of 'kWh', 'Wh', 'kW'"),
         ('"load.csv"', '"loads.csv"', "[series.load]: there is no file"),
