@@ -1,8 +1,9 @@
 """Checks of arguments: every error names the argument, the value and what is allowed."""
 
+import difflib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -192,6 +193,17 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def unknown_name(given: Iterable[Any], allowed: Iterable[str]) -> str:
+    """What an error says of the first name that is not allowed, with the nearest that is; "" if all are."""
+    allowed = list(allowed)
+    for found in given:
+        if found not in allowed:
+            near = difflib.get_close_matches(str(found), allowed, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            return f"{shown(found)} is unknown{hint}; allowed: {', '.join(allowed)}"
+    return ""
 
 
 def text(name: str, value: Any) -> str:

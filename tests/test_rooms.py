@@ -64,7 +64,7 @@ def test_the_energy_game_imports_nothing_but_data_of_what_surrounds_it() -> None
         for other in others
         if name.startswith("mfenvs.games.") and other.startswith("mfenvs.energy")
     }
-    assert imported == {"mfenvs.energy.calendar", "mfenvs.energy.series"}
+    assert imported == {f"mfenvs.energy.{name}" for name in ("calendar", "members", "series", "tables", "tariffs")}
 
 
 def test_trainers_do_not_hang_on_the_name_that_they_are_imported_by() -> None:

@@ -1,5 +1,6 @@
 """The calendar of the market's series, and the annual load that homes are scaled to."""
 
+import re
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,6 +14,28 @@ STEP_MINUTES = (15, 60)
 
 ANNUAL_LOAD_KWH = 10_400.0
 """Electricity that a home uses in a year, kWh, and the median of homes [O]."""
+
+
+DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)", re.ASCII)
+
+
+def month_of(label: str) -> int:
+    """The month of a day's label ``mm-dd`` or ``yyyy-mm-dd``; ValueError if it is neither."""
+    match = DATE.fullmatch(label)
+    if match is None or not 1 <= int(match[2]) <= 12:
+        raise ValueError(f"dates must be mm-dd or yyyy-mm-dd for prices by month, got {checks.shown(label)}")
+    return int(match[2])
+
+
+def weekday_of(label: str) -> int | None:
+    """The day of the week, 0 (Monday) to 6, of a label ``yyyy-mm-dd``; None of any other."""
+    match = DATE.fullmatch(label)
+    if match is None or match[1] is None:
+        return None
+    try:
+        return date(*map(int, match.groups())).weekday()
+    except ValueError:
+        return None
 
 
 def whole_days(start: datetime, n_steps: int, minutes: int, zone: zoneinfo.ZoneInfo) -> dict[date, int]:

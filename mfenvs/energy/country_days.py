@@ -1,5 +1,6 @@
 """Days of the market made of a country's series: power in MW and prices in EUR/MWh to energy per home or kW."""
 
+import os
 import warnings
 import zoneinfo
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,23 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.calendar import DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, time_zone, whole_days
-from mfenvs.energy.entsoe import Series, joined
+from mfenvs.energy.entsoe import Series, joined, read_entsoe
 
 MOST_PROFILES = 10_000
 """Most home profiles of a series."""
+
+PRODUCTION_TYPES = {"solar": "Solar", "wind": "Wind Onshore"}
+"""What is read of a file of generation, by the name of the series."""
+
+Given = Series | str | os.PathLike[str]
+"""A series, or the file that holds it."""
 
 NIGHT_SHARE = 0.01
 """Negative solar power down to this share of the capacity is what solar farms draw at night, and counts as 0."""
 
 
 def country_days(
-    given: Mapping[str, Series | Sequence[Series]],
+    given: Mapping[str, Given | Sequence[Given]],
     capacities_mw: Mapping[str, float | None],
     *,
     profiles: int,
@@ -36,7 +43,7 @@ def country_days(
     annual_load_kwh = checks.real("annual_load_kwh", annual_load_kwh, 0.0, exclude_low=True)
     co2_kg_per_kwh = checks.real("co2_kg_per_kwh", co2_kg_per_kwh, 0.0)
     zone = time_zone("timezone", timezone)
-    of_name = {name: _one_series(name, series) for name, series in given.items()}
+    of_name = {name: _one_series(name, series, timezone) for name, series in given.items()}
     cut = {name: _days_of(series, step_minutes, zone) for name, series in of_name.items()}
     days = sorted(set.intersection(*(set(each) for each in cut.values())))
     if not days:
@@ -68,16 +75,25 @@ def country_days(
     }
 
 
-def _one_series(name: str, given: Any) -> Series:
-    """A series or several joined, in the unit of its name."""
-    parts = given if isinstance(given, list | tuple) and given else [given]
-    for part in parts:
+def _one_series(name: str, given: Any, timezone: str) -> Series:
+    """A series or several joined, in the unit of its name; files are read, and brought to the finest step."""
+    found = given if isinstance(given, list | tuple) and given else [given]
+    parts = []
+    for part in found:
+        if isinstance(part, str | os.PathLike):
+            production = PRODUCTION_TYPES.get(name)
+            part = read_entsoe(part, production_type=production, step_minutes="finest", timezone=timezone)
         if not isinstance(part, Series):
-            raise TypeError(f"{name} must be a Series as of read_entsoe, or several, got {type(part).__name__}")
+            raise TypeError(
+                f"{name} must be a Series as of read_entsoe or the path of a file, or several, got"
+                f" {type(part).__name__}"
+            )
         unit = "EUR/MWh" if name == "price" else "MW"
         if part.unit != unit:
             raise ValueError(f"the unit of {name} must be {unit}, got {part.unit!r}")
-    return joined(*parts)
+        parts.append(part)
+    finest = min(part.resolution for part in parts)
+    return joined(*(part.resampled(finest) for part in parts))
 
 
 def _without_night_losses(solar: NDArray[np.float64], capacity: float) -> NDArray[np.float64]:

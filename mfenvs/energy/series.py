@@ -15,10 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy.calendar import ANNUAL_LOAD_KWH, DAYS_PER_YEAR, HOURS_PER_DAY, STEP_MINUTES, whole_days
-from mfenvs.energy.country_days import MOST_PROFILES, country_days
+from mfenvs.energy.calendar import (
+    ANNUAL_LOAD_KWH,
+    DAYS_PER_YEAR,
+    HOURS_PER_DAY,
+    STEP_MINUTES,
+    month_of,
+    weekday_of,
+    whole_days,
+)
+from mfenvs.energy.country_days import MOST_PROFILES, Given, country_days
 from mfenvs.energy.embedded_data import GERMANY_CLOCK, GERMANY_START, HOMES_FIRST_DAY, germany_2018, homes
-from mfenvs.energy.entsoe import Series
+from mfenvs.energy.own_days import own_days
+from mfenvs.energy.profiles import Profiles
 from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 
 MOST_DAYS = 36_500
@@ -31,7 +40,7 @@ GERMAN_CARBON = 0.38
 """Carbon intensity of the grid where a user gives none, kg CO2/kWh: about Germany's mix of 2023."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class MarketSeries:
     """The data of the market game: whole days in equal steps from 00:00 of the local clock.
 
@@ -55,7 +64,12 @@ class MarketSeries:
     step_hours:
         Length of a step in hours: 1.0 (24 steps) or 0.25 (96 steps).
     dates:
-        Label of each day, such as ``07-02``.
+        Label of each day, such as ``07-02`` or ``2024-07-02``.
+    weekdays:
+        Day of the week of each day, 0 (Monday) to 6; None takes them of labels ``yyyy-mm-dd``, and leaves them
+        unknown for others.
+    load_names, pv_names:
+        Names of each profile's load and PV, by which members of one's own refer to them; () numbers them from 0.
 
     Raises
     ------
@@ -73,14 +87,15 @@ class MarketSeries:
     co2: NDArray[np.float64]
     step_hours: float
     dates: tuple[str, ...]
+    weekdays: tuple[int, ...] | None = None
+    load_names: tuple[str, ...] = ()
+    pv_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         step_hours = checks.choice("step_hours", self.step_hours, tuple(minutes / 60 for minutes in STEP_MINUTES))
         if not isinstance(self.dates, Iterable) or isinstance(self.dates, str):
             raise TypeError(f"dates must be one text for each day, got {self.dates!r}")
-        dates = tuple(self.dates)
-        for at, label in enumerate(dates):
-            checks.text(f"dates[{at}]", label)
+        dates = tuple(checks.text(f"dates[{at}]", label) for at, label in enumerate(self.dates))
         steps = round(HOURS_PER_DAY / step_hours)
         load = np.asarray(self.load)
         if load.ndim != 3 or load.shape[0] < 1 or load.shape[1] != steps or load.shape[2] < 1:
@@ -98,6 +113,26 @@ class MarketSeries:
         _set_checked(self, "co2", days, np.float64, least=0.0)
         object.__setattr__(self, "dates", dates)
         object.__setattr__(self, "step_hours", step_hours)
+        object.__setattr__(self, "weekdays", _weekdays(self.weekdays, dates))
+        for name in ("load_names", "pv_names"):
+            object.__setattr__(self, name, _names(name, getattr(self, name), load.shape[2]))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MarketSeries):
+            return NotImplemented
+        return self is other or all(
+            np.array_equal(getattr(self, field.name), getattr(other, field.name))
+            for field in dataclasses.fields(MarketSeries)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.dates, self.load.shape, self.load_names, self.pv_names))
+
+    def __repr__(self) -> str:
+        return (
+            f"MarketSeries of {self.n_days} days from {self.dates[0]} to {self.dates[-1]}, {self.steps} steps,"
+            f" {self.n_profiles} profiles"
+        )
 
     @property
     def n_days(self) -> int:
@@ -114,6 +149,19 @@ class MarketSeries:
         """Number of home profiles."""
         return int(self.load.shape[2])
 
+    def known_weekdays(self) -> NDArray[np.int64]:
+        """The days of the week, 0 (Monday) to 6, shape (n_days,); ValueError if they are unknown."""
+        if self.weekdays is None:
+            raise ValueError(
+                f"series must have weekdays, or dates yyyy-mm-dd, for prices by day of the week, got"
+                f" {checks.shown(self.dates[0])}"
+            )
+        return np.array(self.weekdays)
+
+    def known_months(self) -> NDArray[np.int64]:
+        """The month of each day, 1 to 12, shape (n_days,); ValueError if a label does not tell it."""
+        return np.array([month_of(label) for label in self.dates])
+
     @functools.cached_property
     def pv_profiles(self) -> NDArray[np.int64]:
         """Indices of the profiles fit for PV owners: those that yield at least a tenth of the median profile [O].
@@ -129,10 +177,10 @@ class MarketSeries:
         """The real days: 17 homes, their PV and carbon, with German wind and prices; hourly, 363 days.
 
         Days are in the homes' order, 1 August to 31 July. Each takes the German day of 2018 of the same month and
-        day, both on their local clocks [O]; weekdays therefore differ. 25 March (23 hours) and 28 October (25
-        hours) of the German year are left out, and with them these days of the homes [O]. Wind is the German
-        onshore series divided by its maximum of the year, 40,389 MW, since the installed capacity is not part of
-        the data [O].
+        day, both on their local clocks [O]; days of the week are the homes', and those of the German day differ.
+        25 March (23 hours) and 28 October (25 hours) of the German year are left out, and with them these days of
+        the homes [O]. Wind is the German onshore series divided by its maximum of the year, 40,389 MW, since the
+        installed capacity is not part of the data [O].
         """
         germany = germany_2018()
         german_days = whole_days(GERMANY_START, len(germany.solar_mw), 60, zoneinfo.ZoneInfo(GERMANY_CLOCK))
@@ -146,6 +194,7 @@ class MarketSeries:
             return array.reshape(DAYS_PER_YEAR, HOURS_PER_DAY, *array.shape[1:])[kept]
 
         source = homes()
+        weekdays = tuple(days[n].weekday() for n in kept)
         return cls(
             load=by_day(source.load_kwh),
             pv=by_day(source.pv_kw_per_kwp),
@@ -154,6 +203,7 @@ class MarketSeries:
             co2=by_day(source.co2_kg_per_kwh).astype(np.float64),
             step_hours=1.0,
             dates=dates,
+            weekdays=weekdays,
         )
 
     @classmethod
@@ -211,10 +261,10 @@ class MarketSeries:
     @classmethod
     def from_entsoe(
         cls,
-        load: Series | Sequence[Series],
-        solar: Series | Sequence[Series],
-        wind: Series | Sequence[Series],
-        price: Series | Sequence[Series],
+        load: Given | Sequence[Given],
+        solar: Given | Sequence[Given],
+        wind: Given | Sequence[Given],
+        price: Given | Sequence[Given],
         *,
         profiles: int = 17,
         solar_capacity_mw: float | None = None,
@@ -224,7 +274,7 @@ class MarketSeries:
         step_minutes: int = 60,
         timezone: str = GERMANY_CLOCK,
     ) -> Self:
-        """Days of a user's own ENTSO-E series, as :func:`~mfenvs.energy.entsoe.read_entsoe` returns them.
+        """Days of a user's own ENTSO-E files, or of series of :func:`~mfenvs.energy.entsoe.read_entsoe`.
 
         The country's load is scaled so that its mean power over the days is that of a home of ``annual_load_kwh``
         in 365 days; all profiles are this one, so homes differ only by what the game draws for them. Solar and
@@ -238,8 +288,9 @@ class MarketSeries:
         Parameters
         ----------
         load, solar, wind:
-            Mean powers in MW: one series each, or several that follow each other, such as those of several files
-            (:func:`~mfenvs.energy.entsoe.joined`).
+            Mean powers in MW: one series or file each, or several that follow each other
+            (:func:`~mfenvs.energy.entsoe.joined`), which may have different steps. Of files of generation, solar
+            and onshore wind power are read; of files that hold several areas, read the series yourself.
         price:
             Day-ahead price (of the auction on the day before delivery) in EUR/MWh, likewise.
         profiles:
@@ -253,7 +304,7 @@ class MarketSeries:
         step_minutes:
             Length of the market's steps: 15 or 60 minutes.
         timezone:
-            IANA name of the clock whose midnight begins a day.
+            IANA name of the clock whose midnight begins a day, and of the clock of files that are not in UTC.
 
         Returns
         -------
@@ -263,7 +314,10 @@ class MarketSeries:
         Raises
         ------
         TypeError
-            If a series is no :class:`~mfenvs.energy.entsoe.Series`, or an argument of another kind than above.
+            If a series is neither a :class:`~mfenvs.energy.entsoe.Series` nor a path, or an argument of another
+            kind than above.
+        EntsoeFormatError, OSError
+            If a file cannot be read.
         ValueError
             If a unit is another, the series share no whole day, a maximum that is needed is not above zero, a
             power is negative, or an argument is none of those allowed.
@@ -284,10 +338,69 @@ class MarketSeries:
         )
         return cls(**fields)
 
+    @classmethod
+    def from_profiles(
+        cls,
+        load: Profiles,
+        pv: Profiles | None = None,
+        *,
+        wind: Profiles | None = None,
+        price: Profiles | float = 0.0,
+        co2: Profiles | float = GERMAN_CARBON,
+        step_minutes: int = 60,
+    ) -> Self:
+        """Days of a user's own loads and PV, such as :func:`~mfenvs.energy.profiles.read_profiles` returns.
+
+        Each load column becomes a profile. A PV column goes to the profile whose load has its name; if no name
+        fits, the PV columns are dealt out in turn, so that a single one serves all. PV columns that are left over
+        make more profiles, with the loads in turn. Only days that all tables have are kept.
+
+        Parameters
+        ----------
+        load:
+            Loads in kWh.
+        pv:
+            Output in kWh per kWp (or of whole systems, whose owners then have ``pv_kwp = 1``); None for no PV.
+        wind:
+            One column of output in kWh per kW; None for no wind.
+        price:
+            Day-ahead price: one column in EUR/kWh, or a number. Only day-ahead tariffs need it.
+        co2:
+            Carbon intensity of the grid's energy: one column in kg/kWh, or a number.
+        step_minutes:
+            Length of the market's steps: 15 or 60 minutes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is none of those allowed, has another unit or number of columns, or the tables share no
+            day.
+        """
+        fields = own_days({"load": load, "pv": pv, "wind": wind, "price": price, "co2": co2}, step_minutes)
+        return cls(**fields)
+
+    def paired(self, pairs: Sequence[tuple[int, int]]) -> "MarketSeries":
+        """The same days with other profiles: each has the load of one profile and the PV of another.
+
+        Parameters
+        ----------
+        pairs:
+            Indices of the profiles whose load and whose PV the new profile has.
+        """
+        of_load, of_pv = ([pair[which] for pair in pairs] for which in (0, 1))
+        return dataclasses.replace(
+            self,
+            load=self.load[:, :, of_load],
+            pv=self.pv[:, :, of_pv],
+            load_names=tuple(self.load_names[at] for at in of_load),
+            pv_names=tuple(self.pv_names[at] for at in of_pv),
+        )
+
     def save(self, path: str | Path) -> None:
         """Write the series to an ``.npz`` file for :meth:`read`."""
         arrays = {name: getattr(self, name) for name in ("load", "pv", "wind", "price", "co2")}
-        write_arrays(path, arrays, {"step_hours": self.step_hours, "dates": self.dates})
+        names = ("step_hours", "dates", "weekdays", "load_names", "pv_names")
+        write_arrays(path, arrays, {name: getattr(self, name) for name in names})
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -300,13 +413,12 @@ class MarketSeries:
         """
         with SavedArrays(path, "market series") as saved, saved.blamed():
             header = saved.header()
-            if not isinstance(header, dict) or set(header) != {"step_hours", "dates"}:
-                raise ValueError("its header must hold 'step_hours' and 'dates'")
-            if not isinstance(header["dates"], list):
-                raise ValueError(f"dates must be a list, got {header['dates']!r}")
+            names = {"step_hours", "dates", "weekdays", "load_names", "pv_names"}
+            if not isinstance(header, dict) or set(header) != names:
+                raise ValueError(f"its header must hold {', '.join(map(repr, sorted(names)))}")
             whole = saved.shape("load")
             each_profile = ArraySpecification(np.float32, whole, low=0.0)
-            arrays = saved.arrays(
+            fields: dict[str, Any] = saved.arrays(
                 {
                     "load": each_profile,
                     "pv": each_profile,
@@ -315,7 +427,7 @@ class MarketSeries:
                     "co2": ArraySpecification(np.float64, whole[:2], low=0.0),
                 }
             )
-            return cls(**arrays, step_hours=header["step_hours"], dates=tuple(header["dates"]))
+            return cls(**fields, **header)
 
     def resampled(self, minutes: int) -> "MarketSeries":
         """The same days in steps of 15 or 60 minutes.
@@ -362,6 +474,25 @@ class MarketSeries:
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array.flags.writeable = False
     return array
+
+
+def _weekdays(given: Any, dates: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Checked days of the week, or those of the labels if they tell them."""
+    if given is None:
+        found = [weekday_of(label) for label in dates]
+        return None if None in found else tuple(found)  # type: ignore[arg-type]
+    days = checks.sequence("weekdays", given, "hold a day of the week for each day")
+    if len(days) != len(dates):
+        raise ValueError(f"weekdays must be one for each of {len(dates)} days, got {len(days)}")
+    return tuple(checks.integer(f"weekdays[{at}]", day, 0, 6) for at, day in enumerate(days))
+
+
+def _names(name: str, given: Any, n: int) -> tuple[str, ...]:
+    """Checked names of profiles; their numbers if none are given."""
+    names = checks.sequence(name, given, "hold a name for each profile") or tuple(map(str, range(n)))
+    if len(names) != n:
+        raise ValueError(f"{name} must be one for each of {n} profiles, got {len(names)}")
+    return tuple(checks.text(f"{name}[{at}]", each) for at, each in enumerate(names))
 
 
 def _set_checked(

@@ -74,6 +74,7 @@ def days(n_days: int, n_profiles: int, rng: np.random.Generator, step_minutes: i
         "co2": CARBON_OF_REST * (1.0 - np.clip(0.6 * wind + 0.6 * kw, 0.0, 0.9)),
         "step_hours": step_hours,
         "dates": tuple(f"{date(2018, 1, 1) + timedelta(days=int(n)):%m-%d}" for n in of_year),
+        "weekdays": tuple((np.arange(n_days) % 7).tolist()),
     }
 
 

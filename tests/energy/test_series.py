@@ -417,6 +417,44 @@ def test_kinds_of_arguments():
     assert type(market(step_hours=np.float64(1)).step_hours) is float
 
 
+def test_from_entsoe_takes_files(tmp_path):
+    """Two days of Berlin: hours in one file of prices, quarters in the next, and a file of generation."""
+
+    def intervals(first, n, minutes):
+        times = [datetime(2024, 1, first) + timedelta(minutes=minutes * k) for k in range(n + 1)]
+        return [f"{times[k]:%d.%m.%Y %H:%M} - {times[k + 1]:%d.%m.%Y %H:%M}" for k in range(n)]
+
+    def write(name, header, intervals, values):
+        rows = (f"{at},{','.join(map(str, row))}" for at, row in zip(intervals, values, strict=True))
+        (tmp_path / name).write_text("\n".join([header, *rows, ""]))
+        return tmp_path / name
+
+    hours = range(48)
+    load = write("load.csv", "MTU (CET/CEST),Actual Total Load [MW]", intervals(10, 48, 60), [[5]] * 48)
+    header = "MTU (CET/CEST),Solar - Actual Aggregated [MW],Wind Onshore - Actual Aggregated [MW]"
+    generation = write("generation.csv", header, intervals(10, 48, 60), [[k, 100 - k] for k in hours])
+    first, second = (
+        write(f"{day}.csv", "MTU (CET/CEST),Day-ahead Price [EUR/MWh]", intervals(day, n, minutes), values)
+        for day, n, minutes, values in (
+            (10, 24, 60, [[k] for k in range(24)]),
+            (11, 96, 15, [[k] for k in range(96)]),
+        )
+    )
+    given = str(load), generation, [generation], [second, str(first)]
+    days = MarketSeries.from_entsoe(*given, profiles=1)
+    assert days.dates == ("2024-01-10", "2024-01-11")
+    assert_allclose(days.pv.ravel(), np.arange(48) / 47, rtol=1e-6)
+    assert_allclose(days.wind.ravel(), (100 - np.arange(48)) / 100, rtol=1e-6)
+    assert_allclose(days.price * 1000, [np.arange(24), np.arange(24) * 4 + 1.5])
+    quarters = MarketSeries.from_entsoe(*given, profiles=1, step_minutes=15)
+    assert_allclose(quarters.price * 1000, [np.repeat(np.arange(24), 4), np.arange(96)])
+    both = intervals(10, 24, 60) + intervals(11, 96, 15)
+    prices = [[k] for k in range(24)] + [[k] for k in range(96)]
+    whole = write("both.csv", "MTU (CET/CEST),Day-ahead Price [EUR/MWh]", both, prices)
+    again = MarketSeries.from_entsoe(*given[:3], whole, profiles=1, step_minutes=15)
+    assert_array_equal(again.price, quarters.price)
+
+
 def test_from_entsoe_refuses():
     power, price = series(np.ones(24)), series(np.ones(24), unit="EUR/MWh")
     good = (power, power, power, price)
@@ -424,7 +462,9 @@ def test_from_entsoe_refuses():
         MarketSeries.from_entsoe(power, power, power, power)
     with pytest.raises(ValueError, match="the unit of load must be MW, got 'EUR/MWh'"):
         MarketSeries.from_entsoe(price, power, power, price)
-    with pytest.raises(TypeError, match="solar must be a Series as of read_entsoe, or several, got ndarray"):
+    with pytest.raises(
+        TypeError, match="solar must be a Series as of read_entsoe or the path of a file, or several, got ndarray"
+    ):
         MarketSeries.from_entsoe(power, np.ones(24), power, price)
     with pytest.raises(ValueError, match="share no whole day of Europe/Berlin: load 2024-01-09T23:00:00"):
         MarketSeries.from_entsoe(*good[:3], series(np.ones(24), "2024-02-01T23:00", unit="EUR/MWh"))
@@ -451,7 +491,8 @@ def assert_same_series(one, other):
 
 
 def test_a_series_comes_back_from_its_file(tmp_path):
-    for number, days in enumerate((market(), MarketSeries.synthetic(2, 3, 0, step_minutes=15))):
+    named = market(weekdays=(5, 6), load_names=("a", "b", "c"), pv_names=["south"] * 3)
+    for number, days in enumerate((market(), named, MarketSeries.synthetic(2, 3, 0, step_minutes=15))):
         days.save(tmp_path / f"{number}.npz")
         found = MarketSeries.read(tmp_path / f"{number}.npz")
         assert_same_series(found, days)
@@ -461,7 +502,13 @@ def test_a_series_comes_back_from_its_file(tmp_path):
 
 
 ARRAYS = {name: getattr(market(), name) for name in ("load", "pv", "wind", "price", "co2")}
-HEADER = {"step_hours": 1.0, "dates": list(market().dates)}
+HEADER = {
+    "step_hours": 1.0,
+    "dates": list(market().dates),
+    "weekdays": [0, 1],
+    "load_names": ["a", "b", "c"],
+    "pv_names": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -480,7 +527,13 @@ HEADER = {"step_hours": 1.0, "dates": list(market().dates)}
         ({}, {"step_hours": 0.5}, "step_hours must be one of"),
         ({}, {"step_hours": []}, "step_hours must be one of"),
         ({}, {"step_hours": 0.25}, "load must have shape"),
-        ({}, {"dates": "no"}, "dates must be a list, got 'no'"),
+        ({}, {"dates": "no"}, "dates must be one text for each day, got 'no'"),
+        ({}, {"weekdays": [0]}, "weekdays must be one for each of 2 days, got 1"),
+        ({}, {"weekdays": [0, 7]}, r"weekdays\[1\] must be an integer in \[0, 6\], got 7"),
+        ({}, {"weekdays": 5}, "weekdays must hold a day of the week for each day, got 5"),
+        ({}, {"load_names": ["a"]}, "load_names must be one for each of 3 profiles, got 1"),
+        ({}, {"pv_names": [1, 2, 3]}, r"pv_names\[0\] must be a text, got 1"),
+        ({}, {"pv_names": "abc"}, "pv_names must hold a name for each profile, got 'abc'"),
         ({}, {"dates": ["07-01"]}, "dates must have one label for each of 2 days, got 1"),
         ({}, {"dates": [1, 2]}, r"dates\[0\] must be a text, got 1"),
         ({}, {"more": 1}, "its header must hold"),
@@ -503,3 +556,34 @@ def test_damaged_and_absent_files_are_refused(tmp_path):
             MarketSeries.read(tmp_path / "days.npz")
     with pytest.raises(ValueError, match=r"cannot read .*absent\.npz"):
         MarketSeries.read(tmp_path / "absent.npz")
+
+
+def test_series_are_equal_if_all_they_hold_is():
+    one, same = market(), market()
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != "one"
+    for change in (
+        {"load": np.full((2, 24, 3), 2.0)},
+        {"price": np.ones((2, 24))},
+        {"dates": ("01-01", "01-03")},
+        {"weekdays": (0, 1)},
+        {"pv_names": ("a", "b", "c")},
+    ):
+        assert one != market(**change)
+
+
+def test_weekdays_and_months():
+    """Of the embedded homes 1 August 2016 was a Monday; synthetic days begin with one; other labels may tell."""
+    embedded = MarketSeries.embedded()
+    assert embedded.known_weekdays()[embedded.dates.index("08-01")] == 0
+    assert embedded.known_weekdays()[embedded.dates.index("01-01")] == 6  # New Year's Day 2017 was a Sunday.
+    assert embedded.known_months()[[0, -1]].tolist() == [8, 7]
+    assert_array_equal(MarketSeries.synthetic(9, 1, 0).known_weekdays(), [0, 1, 2, 3, 4, 5, 6, 0, 1])
+    assert_array_equal(market(dates=("2024-02-29", "2024-03-01")).known_weekdays(), [3, 4])
+    assert_array_equal(market(dates=("2024-02-29", "2024-03-01")).known_months(), [2, 3])
+    for dates in (("2023-02-29", "2023-03-01"), ("02-29", "2024-03-01"), ("a", "b")):
+        with pytest.raises(ValueError, match="series must have weekdays, or dates yyyy-mm-dd"):
+            market(dates=dates).known_weekdays()
+    with pytest.raises(ValueError, match="dates must be mm-dd or yyyy-mm-dd for prices by month, got 'a'"):
+        market(dates=("a", "01-01")).known_months()

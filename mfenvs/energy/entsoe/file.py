@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import dataclasses
 import gzip
 import io
 import math
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar
 
 MAX_BYTES = 2**28
 """Most bytes of a file once it is unpacked, 256 MiB, unless ``max_bytes`` says otherwise."""
@@ -45,17 +46,20 @@ class EntsoeFormatError(ValueError):
     """
 
 
-class SourceFile(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SourceFile:
     """The file that is read; it makes the errors, which name it, and reads the cells."""
 
     path: Path
 
-    def error(self, problem: str, line: int | None = None, column: str | None = None) -> EntsoeFormatError:
+    error_class: ClassVar[type[ValueError]] = EntsoeFormatError
+
+    def error(self, problem: str, line: int | None = None, column: str | None = None) -> ValueError:
         """The error that names the file, the line and the column."""
         where = f"{self.path}"
         where += "" if line is None else f", line {line}"
         where += "" if column is None else f", column {shown(column)}"
-        return EntsoeFormatError(f"{where}: {problem}")
+        return self.error_class(f"{where}: {problem}")
 
     @contextlib.contextmanager
     def opened(self, max_bytes: int) -> Iterator[io.BufferedReader]:

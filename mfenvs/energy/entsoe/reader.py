@@ -16,6 +16,7 @@ from mfenvs.energy.entsoe.rows import (
     Selection,
     check_order,
     gathered,
+    in_finest_steps,
     series_of,
 )
 from mfenvs.energy.entsoe.series import RESOLUTIONS, Series
@@ -36,6 +37,7 @@ def read_entsoe(
     production_type: str | None = None,
     sequence: int | None = None,
     resolution: int | None = None,
+    step_minutes: int | Literal["finest"] | None = None,
     timezone: str = "Europe/Berlin",
     missing: Literal["error", "interpolate"] = "error",
     max_gap: int = MAX_GAP_MINUTES,
@@ -71,8 +73,12 @@ def read_entsoe(
     sequence:
         Number of the auction sequence of day-ahead prices; 0 is the export's ``Without Sequence``.
     resolution:
-        15, 30 or 60 minutes, where a file mixes them: rows of the others are left out. To keep all, read the file
-        once for each resolution and put them together (:func:`~mfenvs.energy.entsoe.joined`).
+        15, 30 or 60 minutes, where a file mixes them: rows of the others are left out.
+    step_minutes:
+        15, 30 or 60: bring the series to this step, by means of shorter steps and by repetition of longer ones
+        (:meth:`Series.resampled`). Rows of several resolutions, as in a file over 1 October 2025 when day-ahead
+        prices went from hours to quarters of an hour, then make one series; where two cover the same time, they
+        must agree. ``finest`` takes the shortest step that the wanted rows have. None allows one resolution only.
     timezone:
         IANA name of the clock of a CSV export that is not in UTC. A header or cell that names another clock is an
         error.
@@ -115,6 +121,9 @@ def read_entsoe(
         sequence=None if sequence is None else checks.integer("sequence", sequence, 0),
         resolution=None if resolution is None else checks.choice("resolution", resolution, RESOLUTIONS),
     )
+    if step_minutes is not None:
+        step_minutes = checks.choice("step_minutes", step_minutes, (*RESOLUTIONS, "finest"))
+        selection = selection._replace(brings_to_one_step=True)
     source = SourceFile(_path("path", path))
     with source.opened(max_bytes) as stream:
         head = stream.peek()
@@ -129,7 +138,15 @@ def read_entsoe(
             check_order(source, rows)
         else:
             rows = gathered(source, library_rows(source, stream, encoding, selection), selection)
-    return series_of(source, rows, missing, max_gap)
+    if step_minutes is None:
+        return series_of(source, rows, missing, max_gap)
+    series = series_of(source, in_finest_steps(rows), missing, max_gap)
+    if step_minutes == "finest":
+        return series
+    try:
+        return series.resampled(step_minutes)
+    except ValueError as error:
+        raise source.error(f"step_minutes={step_minutes} does not fit: {error}") from error
 
 
 def _path(name: str, value: Any) -> Path:

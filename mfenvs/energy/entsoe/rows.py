@@ -53,6 +53,8 @@ class Selection(NamedTuple):
     production: str | None
     sequence: int | None
     resolution: int | None
+    brings_to_one_step: bool = False
+    """Whether rows of several resolutions may be mixed, since they are brought to one step."""
 
     def names_area(self, written: str) -> bool:
         """Whether the file writes the wanted area so: ``DE-LU`` is also written ``BZN|DE-LU``."""
@@ -68,8 +70,11 @@ class Selection(NamedTuple):
 
     def described(self) -> str:
         """The caller's choices, for errors."""
-        given = ", ".join(f"{name}={value!r}" for name, value in self._asdict().items() if value is not None)
+        given = ", ".join(f"{name}={value!r}" for name, value in self._choices().items() if value is not None)
         return given or "no choice"
+
+    def _choices(self) -> dict[str, object]:
+        return {name: value for name, value in self._asdict().items() if name != "brings_to_one_step"}
 
 
 class Row(NamedTuple):
@@ -131,13 +136,16 @@ def _of_one_series(source: SourceFile, rows: list[Row], selection: Selection) ->
             rows = [row for row in rows if row.minutes == selection.resolution]
             if not rows:
                 raise source.error(f"has no row of resolution={selection.resolution} minutes, only of {offered}")
+        if name.startswith("resolution") and selection.brings_to_one_step:
+            continue
         found: dict[object, int] = {}
         for row in rows:
             found.setdefault(key(row), row.line)
         if len(found) > 1:
             line = list(found.values())[1]
             more = " ..." if len(found) > 8 else ""
-            raise source.error(f"has more than one {name}: {list(found)[:8]}{more}; choose one", line)
+            other = "; step_minutes= brings all to one step" if name.startswith("resolution") else ""
+            raise source.error(f"has more than one {name}: {list(found)[:8]}{more}; choose one{other}", line)
     return rows
 
 
@@ -149,6 +157,18 @@ def check_order(source: SourceFile, rows: Sequence[Row]) -> None:
                 f"the rows must be in order of time, but {_utc(row.start)} comes after {_utc(before.start)}",
                 row.line,
             )
+
+
+def in_finest_steps(rows: list[Row]) -> list[Row]:
+    """The rows in steps of the shortest of them; a longer row is repeated."""
+    finest = min(row.minutes for row in rows)
+    if all(row.minutes == finest for row in rows):
+        return rows
+    return [
+        row._replace(start=row.start + 60 * finest * part, minutes=finest)
+        for row in rows
+        for part in range(row.minutes // finest)
+    ]
 
 
 def series_of(source: SourceFile, rows: list[Row], missing: str, max_gap: int) -> Series:

@@ -618,3 +618,72 @@ def test_errors_show_values_of_any_size(file):
         with pytest.raises(ValueError, match=f"{name} must be one of") as error:
             read_entsoe(path, **{name: value})
         assert len(str(error.value)) < 400
+
+
+def test_a_file_over_the_change_of_resolution_is_read_whole(file):
+    """Hours until 30 September 2025 22:00 UTC, then quarters: by repetition, by means, and in the finest step."""
+    path = file(NEW_PRICES)
+    series = read_entsoe(path, sequence=1, step_minutes=15)
+    assert_array_equal(series.start, utc("2025-09-30T20:00", 10, 15))
+    assert_array_equal(series.values, [90.5] * 4 + [91.5] * 4 + [70, 71])
+    assert_array_equal(read_entsoe(path, sequence=1, step_minutes="finest").values, series.values)
+    half = read_entsoe(path, sequence=1, step_minutes=30)
+    assert_array_equal(half.values, [90.5, 90.5, 91.5, 91.5, 70.5])
+    assert half.resolution == 30
+    with pytest.raises(EntsoeFormatError, match=r"step_minutes=60 does not fit: .* whole step of minutes=60"):
+        read_entsoe(path, sequence=1, step_minutes=60)
+    assert_array_equal(read_entsoe(path, sequence=2, step_minutes=30).values, [81.5])
+    assert_array_equal(read_entsoe(path, resolution=60, step_minutes=30).values, [90.5, 90.5, 91.5, 91.5])
+    with pytest.raises(EntsoeFormatError, match=r"line 3.*20:00 UTC has the value 81, but 90.5 in line 2"):
+        read_entsoe(file(NEW_PRICES.replace("Sequence Sequence 2", "Sequence Sequence 1")), step_minutes=15)
+    for wrong in (5, "15", True, "coarsest"):
+        with pytest.raises(ValueError, match="step_minutes must be one of 15, 30, 60, 'finest'"):
+            read_entsoe(path, step_minutes=wrong)
+
+
+@pytest.mark.parametrize("zone", [(None, "CET/CEST"), ("CET/CEST", None), ("UTC", None), (None, "UTC")])
+def test_a_year_of_quarters_is_that_of_utc(file, zone):
+    """Every quarter-hour of a year, with its two changes of the clock, wherever the clock is named."""
+    header, label = zone
+    n = 366 * 96
+    form = "%d/%m/%Y %H:%M:%S"
+    is_utc = "UTC" in zone
+    begin = datetime(2023, 12, 31, 23, tzinfo=UTC)
+    times = [begin + timedelta(minutes=15 * k) for k in range(n + 1)]
+    written = [f"{(at if is_utc else at.astimezone(BERLIN)):{form}}" for at in times]
+    column = "MTU" if header is None else f"MTU ({header})"
+    behind = "" if label is None else f" ({label})"
+    text = f'"Area","{column}","Actual Total Load [MW]"\n' + "".join(
+        f'"DE","{written[k]} - {written[k + 1]}{behind}","{k}"\n' for k in range(n)
+    )
+    series = read_entsoe(file(text))
+    assert_array_equal(series.start, utc("2023-12-31T23:00", n, 15))
+    assert_array_equal(series.values, range(n))
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        "01.01.2023 24:00 - 01.01.2023 25:00",
+        "01.01.2023 10:60 - 01.01.2023 11:60",
+        "01.01.2023 10:00:30 - 01.01.2023 11:00:00",
+        "01.01.2023 10:00 - 01.01.2023 10:20",
+        "01.01.2023 10:00 - 01.01.2023 09:00",
+        "01.01.2023 10:00 - 02.01.2023 11:00",
+    ],
+)
+def test_wrong_times_of_a_day_that_is_known(file, interval):
+    """The day was read in the first row; the second is checked all the same."""
+    path = file(old_prices(["01.01.2023 09:00 - 01.01.2023 10:00", interval], [1, 2]))
+    with pytest.raises(EntsoeFormatError, match=r"line 3, column 'MTU \(CET/CEST\)': must (be an interval|span)"):
+        read_entsoe(path)
+
+
+def test_a_known_day_is_one_of_its_clock(file):
+    """The second row says UTC: the same day begins at another time."""
+    rows = [
+        '"Germany (DE)","01.01.2023 01:00 - 01.01.2023 02:00 (CET/CEST)","4"',
+        '"Germany (DE)","01.01.2023 01:00 - 01.01.2023 02:00 (UTC)","5"',
+    ]
+    path = file("\n".join([CELLS_WITH_THE_CLOCK.splitlines()[0], *rows]))
+    assert_array_equal(read_entsoe(path).start, utc("2023-01-01T00:00", 2))
