@@ -20,6 +20,7 @@ state of charge by as much lowers the community's net load and the throughput, h
 from mfenvs.energy.welfare.charging_sessions import NO_SESSIONS, ChargingSessions
 from mfenvs.energy.welfare.pareto import OBJECTIVES, ParetoFront, pareto_front
 from mfenvs.energy.welfare.planner import Plan, plan
+from mfenvs.energy.welfare.pooling import Pool, pool
 from mfenvs.energy.welfare.problem import (
     SETTLEMENT,
     NoTrade,
@@ -40,6 +41,7 @@ __all__ = [
     "ParetoFront",
     "Plan",
     "PlanningProblem",
+    "Pool",
     "ScenarioPlan",
     "burning_pays",
     "efficiency",
@@ -48,4 +50,5 @@ __all__ = [
     "pareto_front",
     "plan",
     "plan_scenarios",
+    "pool",
 ]
