@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.outcomes.interval import Interval
-from mfenvs.energy.outcomes.planning import planning_problem
+from mfenvs.energy.outcomes.planning import best_plans, planning_problem
 from mfenvs.energy.record import MarketRecord, check_record
-from mfenvs.energy.welfare import Plan, PlanningProblem, efficiency, no_trade_welfare, plan
+from mfenvs.energy.welfare import Plan, PlanningProblem, efficiency, no_trade_welfare
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL
 from mfenvs.meanfield.n_player import Estimate
 
@@ -132,7 +132,7 @@ def market_outcome(record: MarketRecord, *, plans: Sequence[Plan] | None = None)
         raise TypeError(f"plans must be a sequence of plans, got {plans!r}")
     welfare = realised_welfare(record)
     problems = [planning_problem(record, world) for world in range(record.n_worlds)]
-    made = [plan(problem) for problem in problems] if plans is None else list(plans)
+    made = best_plans(record) if plans is None else list(plans)
     _check_plans(record, problems, made, welfare)
     no_trade = np.array([no_trade_welfare(problem) for problem in problems])
     best = np.array([one.bound for one in made])

@@ -30,7 +30,7 @@ class ChargingSessions:
     power:
         Largest energy that it draws in a step, kWh, shape (S,), >= 0.
     penalty:
-        Cost of energy that is missing at the departure, EUR/kWh, shape (S,), >= 0.
+        Cost of energy that is missing at the departure, EUR/kWh, shape (S,).
 
     Raises
     ------
@@ -53,10 +53,13 @@ class ChargingSessions:
             self._keep(name, checks.indices(name, getattr(self, name), shape, 0, 2**31 - 1).astype(np.int64))
         for name in ("energy", "power", "penalty"):
             amounts = checks.finite_numbers(name, getattr(self, name), shape).copy()
-            wrong = np.flatnonzero((amounts < 0) | (amounts > MOST_AMOUNT))
+            least = -MOST_AMOUNT if name == "penalty" else 0.0
+            wrong = np.flatnonzero((amounts < least) | (amounts > MOST_AMOUNT))
             if len(wrong):
                 at = int(wrong[0])
-                raise ValueError(f"{name}[{at}] must be in [0, {MOST_AMOUNT:g}], got {float(amounts[at])!r}")
+                raise ValueError(
+                    f"{name}[{at}] must be in [{least:g}, {MOST_AMOUNT:g}], got {float(amounts[at])!r}"
+                )
             self._keep(name, amounts)
         if (backwards := np.flatnonzero(self.departure < self.arrival)).size:
             at = int(backwards[0])

@@ -21,9 +21,9 @@ class Pool:
     are pooled if they have the same efficiency, wear, power per capacity and state of charge per capacity, now and
     at the end. A schedule of the pooled battery, shared out in proportion to capacity, is one that each battery
     can follow; and schedules of the batteries add up to one of the pooled battery. Flexible demand is pooled by
-    its worth, and what is served is taken from the oldest first, from all agents in proportion to what they demand;
-    charging sessions by their steps, penalty and energy per power. So where agents are exactly alike the pooled
-    optimum is that of the whole problem, unless burning energy pays
+    its worth, and what is served is taken from the oldest first, from all agents in proportion to what they
+    demand; charging sessions by their steps, penalty and energy per power. So where agents are exactly alike the
+    pooled optimum is that of the whole problem, unless burning energy pays
     (:func:`~mfenvs.energy.welfare.burning_pays`): then of two batteries that are alike one may charge while the
     other discharges, which a pooled battery may not.
     """
