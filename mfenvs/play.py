@@ -96,7 +96,8 @@ class Player:
             self._reads_engine = policy
             self.width = game.n_features
         else:
-            needs = "must be None, a table of probabilities, or an object with action_probabilities, predict or actions"
+            needs = "must be None, a table of probabilities, or an object with action_probabilities, predict or"
+            needs += " actions"
             self._observing = _Observing(game, policy, observe, name, needs)
             self.width = self._observing.observer.width
 

@@ -1,13 +1,12 @@
-"""Model predictive control of the energy market: a planner who knows the data and learns the weather as it comes."""
+"""Model predictive control of the energy market: a planner who knows the data and sees the weather as it comes."""
 
-from typing import Any
-
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.outcomes.planning import with_settlement
-from mfenvs.energy.outlook import data_of_day, devices, expected_factors
+from mfenvs.energy.outlook import data_of_day, expected_factors, problem_of
 from mfenvs.energy.welfare import PlanningProblem, plan, pool
 from mfenvs.engine.engine import Engine
 from mfenvs.games.energy.actions import within
@@ -27,8 +26,8 @@ class ModelPredictive:
     data of the day and all agents' parameters and states, but neither the weather nor the forecast errors to come.
     So it is a ceiling for policies that know no more, lower than the planner with perfect foresight.
 
-    What it wants is bought at the retail tariff and offered at the feed-in tariff, so that the auction fills all of
-    its orders, whatever their kind: a plan is carried out as it is. The community's welfare depends on the plan
+    What it wants is bought at the retail tariff and offered at the feed-in tariff, so that the auction fills all
+    of its orders, whatever their kind: a plan is carried out as it is. The community's welfare depends on the plan
     alone, since payments within it are transfers.
 
     Parameters
@@ -57,7 +56,7 @@ class ModelPredictive:
             raise TypeError(f"game must be an EnergyMarket, got {checks.shown(game)}")
         if game.actions != "box":
             raise ValueError(f"game must have continuous actions, actions='box', got actions={game.actions!r}")
-        self._game, self._devices = game, devices(game)
+        self._game, self._space = game, game.action_space
         self._tolerance = checks.real("tolerance", tolerance, 0.0, exclude_low=True)
         self._value_tolerance = checks.real("value_tolerance", value_tolerance, 0.0, exclude_low=True)
         self._days: dict[int, StepData] = {}
@@ -84,7 +83,8 @@ class ModelPredictive:
             self._actions_in_world(engine.time, signal[world], charge[world], self._days[day])
             for world, day in enumerate(days)
         ]
-        return within(self._game.action_space, np.stack(chosen))
+        assert isinstance(self._space, gymnasium.spaces.Box)
+        return within(self._space, np.stack(chosen))
 
     def _actions_in_world(self, time: int, signal: Array, charge: Array, data: StepData) -> Array:
         problem = self._problem(time, signal, charge, data)
@@ -106,9 +106,10 @@ class ModelPredictive:
         factor = expected_factors(game, conditions, game.horizon - time)
         tariffs = game.constants.retail, game.constants.feed_in
         retail, feed_in = (tariff[int(conditions.day), steps].astype(np.float64) for tariff in tariffs)
-        capacity = self._devices["capacity"]
+        capacity = game.agents["capacity"].astype(np.float64)
         return with_settlement(
-            PlanningProblem(
+            problem_of(
+                game,
                 load=factor * data.inelastic[:, steps],
                 generation=factor * data.generation[:, steps],
                 flexible=factor * data.flexible[:, steps],
@@ -117,6 +118,5 @@ class ModelPredictive:
                 retail=retail,
                 feed_in=feed_in,
                 co2=np.zeros(len(retail)),
-                **self._devices,
             )
         )

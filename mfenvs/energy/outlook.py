@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs.energy.welfare import PlanningProblem
 from mfenvs.engine.model import in_double_precision
 from mfenvs.games.energy.conditions import StepData, expected_factor, step_data
 from mfenvs.games.energy.market import EnergyMarket
@@ -41,13 +42,22 @@ def expected_factors(game: EnergyMarket, conditions: Any, n_steps: int) -> Array
     return np.asarray(plain(expected_factor)(conditions._replace(last_weather=last), game.constants))
 
 
-def devices(game: EnergyMarket) -> dict[str, Array]:
-    """Batteries and worth of flexible load of all agents: fields of a planning problem, each of shape (N,)."""
+def problem_of(game: EnergyMarket, **terms: Any) -> PlanningProblem:
+    """A planning problem of the market's agents, with their batteries and worths of flexible load.
+
+    Parameters
+    ----------
+    game:
+        The market.
+    terms:
+        All other fields of the problem (:class:`~mfenvs.energy.welfare.PlanningProblem`).
+    """
     agents, constants = in_double_precision(game.agents), game.constants
-    return {
-        "flexible_value": agents["flexible_value"],
-        "capacity": agents["capacity"],
-        "power": agents["power"] * np.float64(constants.step_hours),
-        "efficiency": np.full(game.n_agents, constants.efficiency, np.float64),
-        "degradation": np.full(game.n_agents, constants.degradation, np.float64),
-    }
+    return PlanningProblem(
+        flexible_value=agents["flexible_value"],
+        capacity=agents["capacity"],
+        power=agents["power"] * np.float64(constants.step_hours),
+        efficiency=np.full(game.n_agents, constants.efficiency, np.float64),
+        degradation=np.full(game.n_agents, constants.degradation, np.float64),
+        **terms,
+    )

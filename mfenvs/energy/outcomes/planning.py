@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy.outlook import data_of_day, devices
+from mfenvs.energy.outlook import data_of_day, problem_of
 from mfenvs.energy.record import MarketRecord, check_record, world_of
 from mfenvs.energy.welfare import SETTLEMENT, Plan, PlanningProblem, burning_pays, plan, pool
 from mfenvs.engine.model import in_double_precision
@@ -73,7 +73,8 @@ def planning_problem(
     conditions = plain(published)(record.signals[world].T)
     intensity = checks.numbers("co2", co2)
     intensity = np.full(n_steps, intensity) if intensity.ndim == 0 else intensity
-    day = PlanningProblem(
+    day = problem_of(
+        game,
         load=record.account("load")[world].T,
         generation=record.account("generation")[world].T,
         flexible=plain(expected_factor)(conditions, constants) * data_of_day(game, record.day[world]).flexible,
@@ -81,7 +82,6 @@ def planning_problem(
         retail=conditions.retail,
         feed_in=conditions.feed_in,
         co2=checks.numbers("co2", intensity, (n_steps,)),
-        **devices(game),
     )
     return with_settlement(day) if settles_charge else day
 
