@@ -1,7 +1,7 @@
 """Policies of all kinds played in an engine: they choose the agents' actions."""
 
 import inspect
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,6 @@ from mfenvs.rules import Public
 from mfenvs.wrappers.observations import Observe, Observer
 
 
-@runtime_checkable
 class EnginePolicy(Protocol):
     """A policy that reads the engine, and so can know more than agents observe: a planner of all agents, say."""
 
@@ -48,8 +47,8 @@ class Player:
           policy each, or an object with these as its attribute ``probabilities``;
         * an :class:`ObservationPolicy`: an object with ``action_probabilities``, which is given ``action_masks``
           if it takes an argument of this name;
-        * an :class:`EnginePolicy`: an object with ``actions``, which is given the engine (with arrays of NumPy, on
-          whatever device it is);
+        * an :class:`EnginePolicy`: an object with a method ``actions`` that is given the engine (with arrays of
+          NumPy, whatever its device), and with none of the methods of those below;
         * a model of Stable-Baselines3 or sb3-contrib, with inputs as in its training: observations normalised by
           its
           ``VecNormalize``, action masks (MaskablePPO) and memory (RecurrentPPO). With discrete actions
@@ -90,7 +89,7 @@ class Player:
                 raise TypeError(f"{name} is a table, which needs a FiniteGame, got {kind_of(game)}")
             if policy is not None:
                 self._table = cumulative_policy(game, policy, name)  # type: ignore[arg-type]
-        elif isinstance(policy, EnginePolicy) and not isinstance(policy, type):
+        elif _reads_engine(policy):
             if observe is not None:
                 raise ValueError(f"observe must be None, as {name} reads the engine, got {observe!r}")
             self._reads_engine = policy
@@ -244,6 +243,12 @@ class _Observing:
 
 def _observer(game: Game, policy: Any, observe: Observe | None) -> Observer:
     return Observer(game, observed_blocks(policy) if observe is None else observe)
+
+
+def _reads_engine(policy: Any) -> bool:
+    """Whether a policy is an :class:`EnginePolicy`, and does not act on observations."""
+    observes = isinstance(policy, ObservationPolicy) or hasattr(policy, "predict")
+    return callable(getattr(policy, "actions", None)) and not observes and not isinstance(policy, type)
 
 
 def _is_table(policy: Any) -> bool:
