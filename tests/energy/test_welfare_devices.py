@@ -80,11 +80,11 @@ def test_every_day_has_its_peak_and_settlement_none():
     assert plan(sells).welfare == pytest.approx(-(0.1 + 1))
 
 
-def test_without_trade_the_peak_is_of_what_meters_count():
-    # In the first step one sells 3 kWh and the other buys 3, in the second they buy 1 and 2.
+def test_without_trade_the_peak_is_that_of_the_transformer():
+    # In the first step one exports 3 kWh and the other imports 3, in the second they import 1 and 2.
     p = problem([[0, 1], [3, 2]], 0.1, generation=[[3, 0], [0, 0]], peak_charge=1)
     found = no_trade(p)
-    assert_allclose(found.welfare, [-0.1, -(0.5 + 3)])
+    assert_allclose(found.welfare, [-0.1 - 1, -0.5 - 2])
     assert plan(p).welfare == pytest.approx(-(3 * 0.1 + 3))
     # A rise is paid by those who import in that step, in proportion: 3 by the second, then 1 of which 1/4 each.
     rises = problem([[0, 1], [3, 3]], 0.0, peak_charge=1)

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy.outlook import data_of_day, problem_of
+from mfenvs.energy.outlook import Outlook, charging_sessions, data_of_episode, expected, problem_of
 from mfenvs.energy.record import MarketRecord, check_record, world_of
 from mfenvs.energy.welfare import SETTLEMENT, Plan, PlanningProblem, burning_pays, plan, pool
 from mfenvs.engine.model import in_double_precision
-from mfenvs.games.energy.conditions import expected_factor, published
-from mfenvs.rules import plain
+from mfenvs.games.energy.market import EnergyMarket
 
 Array = NDArray[np.float64]
 
@@ -31,7 +30,12 @@ def planning_problem(
 
     Load, generation and tariffs are the realised ones. The flexible load that an agent could have had is what the
     market's own rules offer it: its share of the load in the data, times the load factor that the weather of the
-    step before lets one expect. What the agents did does not matter.
+    step before lets one expect (without that if it can be shifted). What the agents did does not matter. How the
+    market settles imbalances does not either: that moves money between agents, or costs more.
+
+    Where members pay for their own peaks, the planner pays for that of the community, which is at most the sum of
+    theirs. Limits of the exchange leave room for what the market does not cut: inelastic load and imbalances. So
+    W* stays an upper bound.
 
     The market lets batteries end the day with any charge, and settles the difference to the initial charge at the
     last step's tariffs, at once and without wear. A planner that must be back at the initial charge by the end of
@@ -68,22 +72,46 @@ def planning_problem(
         If an argument is not allowed.
     """
     world = world_of(record, world)
-    game, constants, n_steps = record.game, record.game.constants, record.accounts.shape[1]
+    game, n_steps, day = record.game, record.accounts.shape[1], int(record.day[world])
     settles_charge = checks.boolean("settles_charge", settles_charge)
-    conditions = plain(published)(record.signals[world].T)
     intensity = checks.numbers("co2", co2)
     intensity = np.full(n_steps, intensity) if intensity.ndim == 0 else intensity
-    day = problem_of(
+    forecast = expected(game, data_of_episode(game, day), record.signals[world])
+    realised = Outlook(record.account("load")[world].T, record.account("generation")[world].T, forecast.flexible)
+    import_limit, export_limit = _limits(game, realised, forecast)
+    problem = problem_of(
         game,
-        load=record.account("load")[world].T,
-        generation=record.account("generation")[world].T,
-        flexible=plain(expected_factor)(conditions, constants) * data_of_day(game, record.day[world]).flexible,
+        day,
+        0,
+        realised,
+        sessions=charging_sessions(game),
         soc0=record.charge[world, 0] * in_double_precision(game.agents)["capacity"],
-        retail=conditions.retail,
-        feed_in=conditions.feed_in,
         co2=checks.numbers("co2", intensity, (n_steps,)),
+        import_limit=import_limit,
+        export_limit=export_limit,
     )
-    return with_settlement(day) if settles_charge else day
+    return with_settlement(problem) if settles_charge else problem
+
+
+def _limits(game: EnergyMarket, realised: Outlook, forecast: Outlook) -> tuple[Array, Array]:
+    """Largest import and export that the market can have in each step, kWh.
+
+    Its limits bind what is cleared, which is by forecasts unless it is cleared ex post; imbalances come on top.
+    What inelastic load needs is bought in any case. Where more generation was sold forward, and is curtailed, than
+    turns out there can be less to curtail.
+    """
+    most_in, most_out = (
+        game.n_agents * np.float64(limit) for limit in (game.constants.import_limit, game.constants.export_limit)
+    )
+    if game.traits.imbalance == "ex-post":
+        forecast = realised
+    firm = np.maximum(forecast.load - forecast.generation, 0.0).sum(axis=0)
+    made, total = forecast.generation.sum(axis=0), realised.generation.sum(axis=0)
+    imbalance = (realised.load - forecast.load).sum(axis=0) - (total - made)
+    sold = made + in_double_precision(game.agents)["power"].sum() * np.float64(game.constants.step_hours)
+    passed = np.minimum(most_out / np.maximum(sold, 1e-12), 1.0)
+    lacking = np.maximum(made * (1.0 - passed) - total, 0.0)
+    return np.maximum(most_in, firm) + np.maximum(imbalance, 0.0), most_out + np.maximum(-imbalance, 0.0) + lacking
 
 
 def with_settlement(day: PlanningProblem) -> PlanningProblem:

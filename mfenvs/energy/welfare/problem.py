@@ -237,8 +237,8 @@ def no_trade(problem: PlanningProblem) -> NoTrade:
     own surplus, the retail tariff beyond. With curtailment it curtails what it would have to pay for, so that its
     surplus is worth at least 0; where the retail tariff is negative, it curtails all of its generation.
 
-    The peak is that of the sum of the agents' imports, as their meters count them, and every rise of a day's peak
-    is paid by those who import in that step, in proportion. Limits of the community's exchange are not kept [O].
+    The peak is that of the community's net import, as a transformer measures it, and every rise of a day's peak is
+    paid by those who import in that step, in proportion. Limits of the exchange are not kept [O].
 
     Raises
     ------
@@ -258,19 +258,21 @@ def no_trade(problem: PlanningProblem) -> NoTrade:
     served = np.where(value > problem.retail, problem.flexible, served)
     net = firm + served - generation
     paid = np.where(net > 0, problem.retail, feed_in) * net
-    welfare = (value * served - paid).sum(axis=1) - _peak_payments(problem, np.maximum(net, 0.0))
+    welfare = (value * served - paid).sum(axis=1) - _peak_payments(problem, net)
     lost = problem.sessions.penalty * missing
     return NoTrade(welfare - np.bincount(problem.sessions.agent, lost, problem.n_agents), net)
 
 
-def _peak_payments(problem: PlanningProblem, imports: Array) -> Array:
-    """What each agent pays for the days' peaks of its and the others' ``imports`` (N, H): EUR, shape (N,)."""
-    paid = np.zeros(len(imports))
+def _peak_payments(problem: PlanningProblem, net: Array) -> Array:
+    """What each agent pays for the days' peaks where all import ``net`` (N, H) kWh: EUR, shape (N,)."""
+    paid = np.zeros(len(net))
     reached = problem.paid_peak * problem.step_hours
     for step in np.flatnonzero(problem.days != SETTLEMENT):
-        day, total = problem.days[step], imports[:, step].sum()
+        day, total = problem.days[step], net[:, step].sum()
         if total > reached[day]:
-            paid += problem.peak_charge * (total - reached[day]) / problem.step_hours * imports[:, step] / total
+            price = problem.peak_charge * (total - reached[day]) / problem.step_hours
+            imports = np.maximum(net[:, step], 0.0)
+            paid += price * imports / imports.sum()
             reached[day] = total
     return paid
 
