@@ -42,39 +42,28 @@ class Outlook(NamedTuple):
 
 
 @kernel
-def _tabulate(
-    agents: Any, constants: Any, first_day: Any, inelastic: Any, flexible: Any, sun: Any, wind: Any
-) -> None:
-    """Write all agents' data of all steps from the beginning of a day on, shape (N, n_steps) each."""
+def _tabulate(agents: Any, constants: Any, first_day: Any, written: Any) -> None:
+    """Write all agents' data of all steps from the beginning of a day on, entries of shape (N, n_steps)."""
     steps = constants.load.shape[1]
     for i in range(len(agents)):
-        for time in range(inelastic.shape[1]):
+        for time in range(written.inelastic.shape[1]):
             data = step_data(agents[i], first_day + time // steps, time % steps, constants)
-            inelastic[i, time], flexible[i, time] = data.inelastic, data.flexible
-            sun[i, time], wind[i, time] = data.sun, data.wind
+            written.inelastic[i, time], written.flexible[i, time] = data.inelastic, data.flexible
+            written.sun[i, time], written.wind[i, time] = data.sun, data.wind
 
 
 @kernel
-def _expect(
-    constants: Any,
-    signals: Any,
-    inelastic: Any,
-    wish: Any,
-    sun: Any,
-    wind: Any,
-    load: Any,
-    made: Any,
-    flexible: Any,
-) -> None:
+def _expect(constants: Any, signals: Any, known: Any, written: Any) -> None:
     """Write expected load, generation and flexible load, given the public signal of each step."""
     for time in range(len(signals)):
         conditions = published(signals[time])
         factor = expected_factor(conditions, constants)
-        for i in range(len(load)):
-            data = StepData(inelastic[i, time], wish[i, time], sun[i, time], wind[i, time])
+        for i in range(len(known.sun)):
+            flexible = known.flexible[i, time]
+            data = StepData(known.inelastic[i, time], flexible, known.sun[i, time], known.wind[i, time])
             amounts = expected_amounts(data, conditions, constants)
-            load[i, time], made[i, time] = amounts.load, amounts.generation
-            flexible[i, time] = factor * data.flexible
+            written.load[i, time], written.generation[i, time] = amounts.load, amounts.generation
+            written.flexible[i, time] = factor * flexible
 
 
 @kernel
@@ -112,7 +101,7 @@ def data_of_episode(game: EnergyMarket, first_day: int) -> StepData:
         Its entries have shape (N, H), kWh.
     """
     data = StepData(*np.empty((4, game.n_agents, game.horizon)))
-    _tabulate(in_double_precision(game.agents), game.constants, int(first_day), *data)
+    _tabulate(in_double_precision(game.agents), game.constants, int(first_day), data)
     return data
 
 
@@ -129,8 +118,8 @@ def expected(game: EnergyMarket, data: StepData, signals: Array) -> Outlook:
         Public signal in each of them, shape (n_steps, n_signals).
     """
     found = Outlook(*np.empty((3, *data.inelastic.shape)))
-    entries = (np.ascontiguousarray(entry) for entry in data)
-    _expect(game.constants, np.ascontiguousarray(signals, np.float64), *entries, *found)
+    known = StepData(*(np.ascontiguousarray(entry) for entry in data))
+    _expect(game.constants, np.ascontiguousarray(signals, np.float64), known, found)
     # Load that can be shifted comes as the series has it: see mfenvs.games.energy.devices.
     return found._replace(flexible=data.flexible) if game.traits.shifts else found
 
@@ -169,7 +158,8 @@ def waiting_load(game: EnergyMarket, data: StepData, backlog: Array, time: int) 
     window = shift_steps(game)
     arisen = np.pad(data.flexible[:, max(time - window, 0) : time], ((0, 0), (max(window - time, 0), 0)))
     later = np.cumsum(arisen[:, ::-1], axis=1)[:, ::-1] - arisen
-    return np.clip(backlog[:, None] - later, 0.0, arisen)
+    waiting: Array = np.clip(backlog[:, None] - later, 0.0, arisen)
+    return waiting
 
 
 def shift_steps(game: EnergyMarket) -> int:
@@ -197,8 +187,8 @@ def charging_sessions(game: EnergyMarket) -> ChargingSessions:
             found.append((i, first, last, needs[first], game.ev_penalty))
     agent, arrival, departure, energy, penalty = np.array(found).reshape(-1, 5).T
     power = agents["vehicle_power"][agent.astype(np.int64)] * np.float64(game.constants.step_hours)
-    whole = (field.astype(np.int64) for field in (agent, arrival, departure))
-    return ChargingSessions(*whole, energy, power, penalty)
+    agent, arrival, departure = (field.astype(np.int64) for field in (agent, arrival, departure))
+    return ChargingSessions(agent, arrival, departure, energy, power, penalty)
 
 
 def sessions_from(sessions: ChargingSessions, time: int, need: Array) -> ChargingSessions:

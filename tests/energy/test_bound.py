@@ -71,6 +71,7 @@ def test_nobody_beats_the_planner_whatever_the_market_has(imbalance, more):
         assert_not_beaten(EnergyMarket(**SMALL, imbalance=imbalance, **more, **bad), seed)
 
 
+@pytest.mark.slow
 def test_the_terms_of_a_market_are_those_of_its_planning_problem():
     game = EnergyMarket(**SMALL, **DEVICES, network_charge=0.1)
     record = record_days(game, n_worlds=1)
@@ -83,13 +84,14 @@ def test_the_terms_of_a_market_are_those_of_its_planning_problem():
     assert_allclose(problem.retail, record.signals[0, :, -1])
     whole = planning_problem(record, 0)
     assert (whole.days[43:] == SETTLEMENT).all()
-    assert plan(whole).bound >= plan(problem).bound
+    assert plan(whole).bound >= plan(problem).bound - 1e-6
     # Load that can be shifted comes as the series has it.
     first, days, day = game.agents[0], game.days, int(record.day[0])
     load = days.load[(day + 1 + first.shift) % days.n_days, 5, first.profile]
     assert problem.flexible[0, 29] == pytest.approx(first.flexible_share * first.load_scale * load, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_limits_leave_room_for_what_the_market_does_not_cut():
     game = EnergyMarket(**SMALL, **LIMITS)
     record = record_days(game, n_worlds=2)
