@@ -1,7 +1,7 @@
 """Policies of all kinds played in an engine: they choose the agents' actions."""
 
 import inspect
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -13,6 +13,23 @@ from mfenvs.meanfield.action_masks import uniform_table
 from mfenvs.models import NetworkLaws, ObservationPolicy, Predictions, TrainedOn, observed_blocks, stock_network
 from mfenvs.rules import Public
 from mfenvs.wrappers.observations import Observe, Observer
+
+
+class EnginePolicy(Protocol):
+    """A policy that reads the engine, and so can know more than agents observe: a planner of all agents, say."""
+
+    def actions(self, engine: Engine) -> NDArray[Any]:
+        """Return the actions of all agents now.
+
+        Parameters
+        ----------
+        engine:
+            The engine in which they act; it must be left as it is.
+
+        Returns
+        -------
+        Actions, shape (n_worlds, n_agents), followed by the shape of a Box.
+        """
 
 
 class Player:
@@ -30,6 +47,8 @@ class Player:
           policy each, or an object with these as its attribute ``probabilities``;
         * an :class:`ObservationPolicy`: an object with ``action_probabilities``, which is given ``action_masks``
           if it takes an argument of this name;
+        * an :class:`EnginePolicy`: an object with a method ``actions`` that is given the engine (with arrays of
+          NumPy, whatever its device), and with none of the methods of those below;
         * a model of Stable-Baselines3 or sb3-contrib, with inputs as in its training: observations normalised by
           its
           ``VecNormalize``, action masks (MaskablePPO) and memory (RecurrentPPO). With discrete actions
@@ -61,6 +80,7 @@ class Player:
     ) -> None:
         self._table: NDArray[np.float32] | None = None
         self._observing: _Observing | None = None
+        self._reads_engine: EnginePolicy | None = None
         _check_agents(game, policy, name)
         if policy is None or _is_table(policy):
             self.width = _observer(game, policy, observe).width
@@ -69,8 +89,14 @@ class Player:
                 raise TypeError(f"{name} is a table, which needs a FiniteGame, got {kind_of(game)}")
             if policy is not None:
                 self._table = cumulative_policy(game, policy, name)  # type: ignore[arg-type]
+        elif _reads_engine(policy):
+            if observe is not None:
+                raise ValueError(f"observe must be None, as {name} reads the engine, got {observe!r}")
+            self._reads_engine = policy
+            self.width = game.n_features
         else:
-            needs = "must be None, a table of probabilities, or an object with action_probabilities or predict"
+            needs = "must be None, a table of probabilities, or an object with action_probabilities, predict or"
+            needs += " actions"
             self._observing = _Observing(game, policy, observe, name, needs)
             self.width = self._observing.observer.width
 
@@ -86,6 +112,14 @@ class Player:
         """
         if self._table is not None:
             return engine.sample_actions(self._table)
+        if self._reads_engine is not None:
+            asked = np.asarray(self._reads_engine.actions(engine.on_host))
+            if asked.shape[:2] != (engine.n_worlds, engine.game.n_agents):
+                raise ValueError(
+                    f"actions of {type(self._reads_engine).__name__} must return shape"
+                    f" ({engine.n_worlds}, {engine.game.n_agents}), followed by that of a Box, got {asked.shape}"
+                )
+            return asked
         if self._observing is None:
             return engine.random_actions()
         shape = (engine.n_worlds, engine.game.n_agents)
@@ -209,6 +243,12 @@ class _Observing:
 
 def _observer(game: Game, policy: Any, observe: Observe | None) -> Observer:
     return Observer(game, observed_blocks(policy) if observe is None else observe)
+
+
+def _reads_engine(policy: Any) -> bool:
+    """Whether a policy is an :class:`EnginePolicy`, and does not act on observations."""
+    observes = isinstance(policy, ObservationPolicy) or hasattr(policy, "predict")
+    return callable(getattr(policy, "actions", None)) and not observes and not isinstance(policy, type)
 
 
 def _is_table(policy: Any) -> bool:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracles import random_policy
 from scipy import stats
 
-from mfenvs import Engine
+from mfenvs import Engine, evaluate
 from mfenvs.engine.random import ACT
 from mfenvs.game import cumulative
 from mfenvs.games.epidemic import Epidemic
@@ -229,7 +229,7 @@ class Continuous(Taxi):
     ("game", "policy", "error", "message"),
     [
         (GAME, "best", TypeError, "chosen must be None, a table of probabilities, or an object with"),
-        (GAME, 3, TypeError, "or predict, got 3"),
+        (GAME, 3, TypeError, "predict or actions, got 3"),
         (GAME, np.ones((3, 3)), ValueError, "chosen must have shape (3, 3, 3), got (3, 3)"),
         (GAME, np.full((3, 3, 3), 0.3), ValueError, "chosen[0, 0] must be probabilities"),
         (GAME, np.full((5, 3, 3, 3), 1 / 3), ValueError, "chosen must have shape (4, 3, 3, 3), got (5, 3, 3, 3)"),
@@ -242,6 +242,40 @@ class Continuous(Taxi):
 def test_policies_that_are_not_allowed(game, policy, error, message):
     with pytest.raises(error, match=re.escape(message)):
         Player(game, policy, name="chosen")
+
+
+class ReadsEngine:
+    """Everybody plays its own state, and what has been seen is kept."""
+
+    def __init__(self, shape=None):
+        self.shape, self.times = shape, []
+
+    def actions(self, engine):
+        self.times.append(engine.time)
+        return engine.states.copy() if self.shape is None else np.zeros(self.shape, int)
+
+
+def test_a_policy_that_reads_the_engine():
+    policy, game = ReadsEngine(), Epidemic(n_agents=5, horizon=3)
+    engine, player = begun(game, 2), Player(game, policy)
+    while engine.is_playing:
+        states = engine.states.copy()
+        actions = player.actions(engine)
+        assert_array_equal(actions, states)
+        engine.step(actions)
+    assert policy.times == [0, 1, 2]
+    assert evaluate(game, policy, n_worlds=2, seed=0).returns.shape == (2, 5)
+    assert evaluate(game, policy, n_worlds=2, seed=0).mean_return == evaluate(game, policy, n_worlds=2).mean_return
+    with pytest.raises(ValueError, match=r"actions of ReadsEngine must return shape \(2, 5\), .* got \(2, 4\)"):
+        Player(game, ReadsEngine((2, 4))).actions(begun(game, 2))
+    with pytest.raises(ValueError, match="observe must be None, as chosen reads the engine, got 'identity'"):
+        Player(game, policy, "identity", "chosen")
+    with pytest.raises(TypeError, match="chosen must be None"):
+        Player(game, ReadsEngine, name="chosen")
+    # What acts on observations does so, whatever else it has.
+    both = Predicts(np.zeros(10, int))
+    both.actions = policy.actions
+    assert_array_equal(Player(game, both).actions(begun(game, 2)), np.zeros((2, 5)))
 
 
 def test_continuous_actions_are_predicted_in_their_shape():

@@ -97,8 +97,8 @@ def test_an_agent_is_drawn_in_each_episode():
         (
             {"policy": "best"},
             TypeError,
-            "population_policy must be None, a table of probabilities, or an object with action_probabilities or"
-            " predict, got 'best'",
+            "population_policy must be None, a table of probabilities, or an object with action_probabilities,"
+            " predict or actions, got 'best'",
         ),
         ({"policy": [[0.5, 0.5]]}, ValueError, "population_policy must have shape (4, 2, 2), got (1, 2)"),
         ({"agent": 6}, ValueError, "agent must be an integer in [0, 5], got 6"),

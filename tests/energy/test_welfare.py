@@ -340,11 +340,7 @@ def test_no_trade_is_the_best_of_each_agent_alone(seed):
     p = random_problem(seed, 3, 3, lowest=-0.3, batteries=0, curtailment=bool(seed % 2))
     total = 0.0
     for i in range(3):
-        own = {
-            field.name: getattr(p, field.name)[[i]]
-            for field in dataclasses.fields(p)
-            if field.name not in ("retail", "feed_in", "co2", "curtailment")
-        }
+        own = {name: getattr(p, name)[[i]] for name in AGENTS}
         written = Written(dataclasses.replace(p, **own))
         total -= written.least(written.cost)
     assert no_trade_welfare(p) == pytest.approx(total, abs=1e-8)

@@ -7,6 +7,7 @@ operator or to routing nodes: both drop out, so that welfare is the sum of the r
 """
 
 from mfenvs.energy.outcomes.day_outcome import MarketOutcome, market_outcome, realised_welfare
+from mfenvs.energy.outcomes.efficiency import EfficiencyOutcome, price_of_anarchy, relative_efficiency
 from mfenvs.energy.outcomes.interval import Interval
 from mfenvs.energy.outcomes.planning import GRID_CO2, best_plans, planning_problem
 from mfenvs.energy.outcomes.risk import RiskOutcome, losses, risk_outcome
@@ -14,6 +15,7 @@ from mfenvs.energy.outcomes.settled_days import local_payments, settle, settleme
 
 __all__ = [
     "GRID_CO2",
+    "EfficiencyOutcome",
     "Interval",
     "MarketOutcome",
     "RiskOutcome",
@@ -22,7 +24,9 @@ __all__ = [
     "losses",
     "market_outcome",
     "planning_problem",
+    "price_of_anarchy",
     "realised_welfare",
+    "relative_efficiency",
     "risk_outcome",
     "settle",
     "settlement_charges",

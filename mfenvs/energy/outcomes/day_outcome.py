@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.outcomes.interval import Interval
-from mfenvs.energy.outcomes.planning import planning_problem
+from mfenvs.energy.outcomes.planning import best_plans, planning_problem
 from mfenvs.energy.record import MarketRecord, check_record
-from mfenvs.energy.welfare import Plan, PlanningProblem, efficiency, no_trade_welfare, plan
+from mfenvs.energy.welfare import Plan, PlanningProblem, efficiency, no_trade_welfare
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL
+from mfenvs.games.energy.market_accounts import COSTS
 from mfenvs.meanfield.n_player import Estimate
 
 Array = NDArray[np.float64]
@@ -27,7 +28,7 @@ def realised_welfare(record: MarketRecord) -> Array:
     """Realised welfare W of every day, EUR, shape (n_worlds,).
 
     It is the sum over agents and steps of utility - degradation - (retail x imports - feed_in x exports) -
-    terminal, the entries of the accounts; the sum of rewards + fees is the same.
+    terminal - peak_payment - ev_penalty, the entries of the accounts; the sum of rewards + fees is the same.
 
     Raises
     ------
@@ -35,7 +36,8 @@ def realised_welfare(record: MarketRecord) -> Array:
         If ``record`` is no :class:`~mfenvs.energy.record.MarketRecord`.
     """
     check_record(record)
-    benefit = record.account("utility") - record.account("degradation") - record.account("terminal")
+    costs = ("degradation", "terminal", "peak_payment", "ev_penalty")
+    benefit = record.account("utility") - np.sum([record.account(name) for name in costs], axis=0)
     retail, feed_in = record.signals[:, :, RETAIL], record.signals[:, :, FEED_IN]
     to_grid = retail * record.account("imports").sum(axis=2) - feed_in * record.account("exports").sum(axis=2)
     welfare: Array = benefit.sum(axis=(1, 2)) - to_grid.sum(axis=1)
@@ -132,7 +134,7 @@ def market_outcome(record: MarketRecord, *, plans: Sequence[Plan] | None = None)
         raise TypeError(f"plans must be a sequence of plans, got {plans!r}")
     welfare = realised_welfare(record)
     problems = [planning_problem(record, world) for world in range(record.n_worlds)]
-    made = [plan(problem) for problem in problems] if plans is None else list(plans)
+    made = best_plans(record) if plans is None else list(plans)
     _check_plans(record, problems, made, welfare)
     no_trade = np.array([no_trade_welfare(problem) for problem in problems])
     best = np.array([one.bound for one in made])
@@ -169,7 +171,7 @@ def _check_plans(
 ) -> None:
     if len(plans) != record.n_worlds:
         raise ValueError(f"plans must be one for each of the {record.n_worlds} days, got {len(plans)}")
-    money = ("utility", "degradation", "trade_payment", "imbalance_payment", "terminal")
+    money = ("utility", *COSTS)
     moved = np.sum([np.abs(record.account(name)).sum(axis=(1, 2)) for name in money], axis=0)
     for world, (problem, one) in enumerate(zip(problems, plans, strict=True)):
         if not isinstance(one, Plan):
@@ -180,7 +182,7 @@ def _check_plans(
                 f" {one.served.shape}"
             )
         net = problem.load + one.served + one.charge - one.discharge - problem.generation
-        missing = net.sum(axis=0) + one.curtailed - one.imported + one.exported
+        missing = net.sum(axis=0) + one.vehicles.sum(axis=0) + one.curtailed - one.imported + one.exported
         if not np.abs(missing).max() <= BOUND_TOLERANCE * (problem.load.sum() + problem.generation.sum() + 1.0):
             raise ValueError(
                 f"plans[{world}] must be of the day of world {world}, but it does not balance that day's load and"

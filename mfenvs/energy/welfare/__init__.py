@@ -17,9 +17,12 @@ else an exchange argument shows that the linear program is exact: replacing both
 state of charge by as much lowers the community's net load and the throughput, hence never the welfare.
 """
 
+from mfenvs.energy.welfare.charging_sessions import NO_SESSIONS, ChargingSessions
 from mfenvs.energy.welfare.pareto import OBJECTIVES, ParetoFront, pareto_front
 from mfenvs.energy.welfare.planner import Plan, plan
+from mfenvs.energy.welfare.pooling import Pool, pool
 from mfenvs.energy.welfare.problem import (
+    SETTLEMENT,
     NoTrade,
     PlanningProblem,
     burning_pays,
@@ -30,11 +33,15 @@ from mfenvs.energy.welfare.problem import (
 from mfenvs.energy.welfare.scenarios import ScenarioPlan, plan_scenarios
 
 __all__ = [
+    "NO_SESSIONS",
     "OBJECTIVES",
+    "SETTLEMENT",
+    "ChargingSessions",
     "NoTrade",
     "ParetoFront",
     "Plan",
     "PlanningProblem",
+    "Pool",
     "ScenarioPlan",
     "burning_pays",
     "efficiency",
@@ -43,4 +50,5 @@ __all__ = [
     "pareto_front",
     "plan",
     "plan_scenarios",
+    "pool",
 ]

@@ -49,6 +49,8 @@ class Plan:
     """The community's export to the grid, kWh, shape (H,)."""
     emissions: float
     """Emissions of the imported energy, kg CO2."""
+    vehicles: Array
+    """Energy that each charging session draws in each step, kWh, shape (S, H)."""
 
     @property
     def peak(self) -> float:
@@ -60,7 +62,8 @@ def plan(problem: PlanningProblem, *, mip_gap: float = 1e-4, time_limit: float =
     """The schedule of maximal welfare W* with perfect foresight of the day.
 
     W = flexible_value x served - degradation x (charge + discharge) - (retail x import - feed_in x export), summed
-    over agents and steps, where the sum over agents of (load + served + charge - discharge - generation) +
+    over agents and steps, less the penalties of energy that vehicles lack and the charges for the rise of the
+    days' peaks, where the sum over agents of (load + served + charge - discharge + vehicles - generation) +
     curtailed = import - export in each step.
 
     The linear program comes first. If the schedule made of it by taking simultaneous flows apart is as good as its
@@ -90,7 +93,7 @@ def plan(problem: PlanningProblem, *, mip_gap: float = 1e-4, time_limit: float =
     RuntimeError
         If the solver fails, for instance since the problem's numbers differ too much in size.
     TypeError, ValueError
-        If an argument is not allowed.
+        If an argument is not allowed, or nothing keeps the problem's limits.
     """
     check_problem(problem)
     mip_gap = checks.real("mip_gap", mip_gap, 0.0)
@@ -120,4 +123,5 @@ def as_plan(model: LinearProgram, solution: Solution, bound: float) -> Plan:
         imported=imported,
         exported=model.block(x, "export")[0] * model.energy,
         emissions=float(model.problem.co2 @ imported),
+        vehicles=model.vehicles(x),
     )

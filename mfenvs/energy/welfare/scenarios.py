@@ -11,7 +11,7 @@ from scipy.optimize import Bounds, LinearConstraint
 from mfenvs import checks
 from mfenvs.energy.welfare.linear_program import LinearProgram
 from mfenvs.energy.welfare.problem import MOST_NUMBER, PlanningProblem, burning_pays, check_problem, check_within
-from mfenvs.energy.welfare.solver import NO_SCHEDULE, OPTIMAL, Clock, InfeasibleError, solve
+from mfenvs.energy.welfare.solver import OPTIMAL, Clock, InfeasibleError, no_schedule, solve
 
 Array = NDArray[np.float64]
 
@@ -34,6 +34,8 @@ class ScenarioPlan:
     """State of charge of each battery before each step and at the end, kWh, shape (N, H + 1)."""
     served: Array
     """Flexible demand served in each scenario, kWh, shape (K, N, H)."""
+    vehicles: Array
+    """Energy that each charging session draws in each step, kWh, shape (S, H)."""
 
 
 def plan_scenarios(
@@ -49,8 +51,9 @@ def plan_scenarios(
     """Storage scheduled before the scenario is known, with the least risk-adjusted cost [O].
 
     It minimises (1 - gamma) E[cost] + gamma CVaR_alpha[cost] over K scenarios, where cost = -W and CVaR is the
-    Conditional Value-at-Risk, the mean cost of the worst share alpha. Flexible demand, curtailment and the
-    exchange with the grid follow the scenario. Where :func:`burning_pays`, simultaneous charging and discharging
+    Conditional Value-at-Risk, the mean cost of the worst share alpha. Batteries and charging sessions are
+    scheduled before the scenario is known; flexible demand, curtailment, the exchange with the grid and its peaks
+    follow it. Where :func:`burning_pays`, simultaneous charging and discharging
     is not excluded.
 
     Parameters
@@ -122,7 +125,7 @@ def plan_scenarios(
             clock,
         )
     except InfeasibleError as error:
-        raise RuntimeError(NO_SCHEDULE) from error
+        raise no_schedule(problem) from error
     if result.x is None or result.status != OPTIMAL:
         raise TimeoutError(f"plan_scenarios was not solved within time_limit = {time_limit:g} s")
     x = model.completed(result.x[: model.n_columns], ~burning_pays(problem))
@@ -136,6 +139,7 @@ def plan_scenarios(
         discharge=model.of_agents(x, "discharge"),
         soc=model.soc(x),
         served=model.served(x),
+        vehicles=model.vehicles(x),
     )
 
 

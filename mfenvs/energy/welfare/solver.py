@@ -12,7 +12,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mfenvs import checks
 from mfenvs.energy.welfare.linear_program import SLACK, LinearProgram
-from mfenvs.energy.welfare.problem import ROUNDING
+from mfenvs.energy.welfare.problem import ROUNDING, PlanningProblem
 
 Array = NDArray[np.float64]
 
@@ -24,6 +24,14 @@ OPTIMAL, LIMIT_REACHED, INFEASIBLE = 0, 1, 2
 
 class InfeasibleError(Exception):
     """No schedule keeps within the limits."""
+
+
+def no_schedule(problem: PlanningProblem) -> Exception:
+    """What to raise where a problem has no schedule."""
+    limits = np.append(problem.import_limit, problem.export_limit)
+    if (problem.end_soc > problem.soc0).any() or np.isfinite(limits).any():
+        return ValueError("problem must have a schedule that keeps import_limit, export_limit and soc_end")
+    return RuntimeError(NO_SCHEDULE)
 
 
 class Clock:
@@ -106,7 +114,7 @@ def optimise(
     except InfeasibleError as error:
         if limits:
             raise
-        raise RuntimeError(NO_SCHEDULE) from error
+        raise no_schedule(model.problem) from error
     if relaxed.x is None or relaxed.status != OPTIMAL:
         raise TimeoutError(f"the linear program was not solved within time_limit = {clock.time_limit:g} s")
     if mip_gap is None:
@@ -119,7 +127,7 @@ def optimise(
     def closes(x: Array) -> bool:
         """Take note of a solution; whether the best one is good enough."""
         x = model.completed(x, np.ones_like(directed))
-        if all(limit.holds(x) for limit in limits):
+        if model.keeps_limits(x) and all(limit.holds(x) for limit in limits):
             known.append(x)
         value = min((float(vector @ x) for x in known), default=math.inf)
         return value - bound <= max(mip_gap * abs(value), ROUNDING * (1 + abs(value))) if known else False
@@ -143,7 +151,12 @@ def optimise(
         if fixed.status == OPTIMAL and closes(fixed.x):
             return answer("optimal", "lp")
 
-    result = _solve_directed(model, vector, limits, chosen, mip_gap, clock)
+    try:
+        result = _solve_directed(model, vector, limits, chosen, mip_gap, clock)
+    except InfeasibleError as error:
+        if limits or known:
+            raise
+        raise no_schedule(model.problem) from error
     if result.mip_dual_bound is not None and math.isfinite(result.mip_dual_bound):
         bound = max(bound, float(result.mip_dual_bound))
     closed = result.x is not None and closes(result.x[: model.n_columns])
