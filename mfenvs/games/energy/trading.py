@@ -57,6 +57,16 @@ def reward_of(bargain: Any, settled: Any) -> Any:
     return bargain.utility - (bargain.trade + settled + bargain.wear + bargain.fee + bargain.terminal)
 
 
+@rule
+def settle_charge(first: Any, last: Any, retail: Any, feed_in: Any, efficiency: Any) -> Any:
+    """Cost of ending a day with the charge ``last`` instead of ``first``, both in kWh: EUR.
+
+    What is missing is bought at the retail tariff, and what is too much is sold at the feed-in tariff [O].
+    """
+    missing = first - last
+    return retail * max(missing, ZERO) / efficiency - feed_in * max(-missing, ZERO) * efficiency
+
+
 class Realisation(NamedTuple):
     """Load and generation as they turn out, and the imbalance against what was planned, in kWh."""
 
@@ -139,9 +149,8 @@ def agent_rules(actions: str, orders: str) -> AgentRules:
         wear = constants.degradation * (done.draw + done.deliver)
         terminal = stored * ZERO
         if world.time == constants.last_step:
-            missing = constants.initial_charge * agent.capacity - stored
-            refill = retail * max(missing, ZERO) / constants.efficiency
-            terminal = refill - feed_in * max(-missing, ZERO) * constants.efficiency
+            first = constants.initial_charge * agent.capacity
+            terminal = settle_charge(first, stored, retail, feed_in, constants.efficiency)
         return Bargain(data, done, local_bought, local_sold, exported, trade, fee, utility, wear, stored, terminal)
 
     return AgentRules(offer, bargain)
