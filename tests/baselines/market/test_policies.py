@@ -1,15 +1,27 @@
 """Rules of thumb against what they are meant to do, and binned policies where the two games are one."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from baselines.market.policies import BinnedPolicy, Idle, SelfConsumption
+from baselines.market.policies import BinnedPolicy, EveningRule, Idle, SelfConsumption
 from mfenvs import Engine, InducedGame, evaluate, make
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.observations import (
+    CAPACITY_SEEN,
+    CHARGE_SEEN,
+    COSINE_SEEN,
+    FEED_IN_SEEN,
+    NET_SEEN,
+    RETAIL_SEEN,
+    SINE_SEEN,
+    VALUE_SEEN,
+)
 from mfenvs.games.energy.prosumer_types import STORAGE, ProsumerLaw
 
 CALM = {"weather_sd": 0.0, "n_days": 1, "first_day": 100}
@@ -81,7 +93,86 @@ def test_self_consumption_with_discrete_actions_sells_no_charge_and_buys_none():
     assert drawn.max() > 0.1
 
 
-@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.fixture(scope="module")
+def rules():
+    """The evening rule with either kind of actions and a flat tariff of .32 EUR/kWh: its evening is 17 to 21 h."""
+    return {actions: EveningRule(market(actions=actions)) for actions in ("box", "discrete")}
+
+
+def row_of(step, net, charge, retail, capacity=10.0):
+    """An observation; ``net`` are the forecasts of four hours. Flexible load is worth .2 EUR/kWh."""
+    row = np.zeros((1, 30), np.float32)
+    angle = 2 * np.pi * step / 24
+    row[0, SINE_SEEN], row[0, COSINE_SEEN] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
+    row[0, CHARGE_SEEN], row[0, CAPACITY_SEEN] = charge, capacity / (10 + capacity)
+    row[0, VALUE_SEEN] = 0.5 * (WORTH - 0.08) / (retail - 0.08)
+    forecasts = ((NET_SEEN + 1 + 3 * ahead, kwh, 2.0) for ahead, kwh in enumerate(net))
+    for at, value, scale in ((FEED_IN_SEEN, 0.08, 0.2), (RETAIL_SEEN, retail, 0.2), *forecasts):
+        row[0, at] = 0.5 + 0.5 * value / (scale + abs(value))
+    return row
+
+
+DEAR = 0.4
+"""A retail tariff above what energy costs to replace, EUR/kWh."""
+REPLACEMENT = min(0.32 / 0.95**2 + 0.01, 0.32)
+WORTH = 0.2
+EVENING_CASES = {
+    # Step, net demands, charge, retail tariff; battery and price with Box actions; step of either with discrete.
+    "a surplus is stored by day": (12, [-3, 0, 0, 0], 0.5, 0.32, (0.6, 0.08), (1, 0)),
+    "as far as the power goes": (12, [-9, 0, 0, 0], 0.5, 0.32, (1, 0.08), (1, 0)),
+    "a small one not with discrete actions": (12, [-2, 0, 0, 0], 0.5, 0.32, (0.4, 0.08), (0, 0)),
+    "but not in the evening": (18, [-3, 0, 0, 0], 0.0, 0.32, (0, 0.08), (0, 0)),
+    # 9.5 kWh can be delivered: a quarter in this hour, of which 1 kWh for the owner.
+    "a dear evening's first hour": (17, [1, 1, 1, 1], 1.0, DEAR, (-2.375 / 5, REPLACEMENT), (-1, 4)),
+    "a dear evening's last hour": (20, [1, 1, 1, 1], 1.0, DEAR, (-1, REPLACEMENT), (-1, 3)),
+    "the owner's demand is covered first": (17, [4, 1, 1, 1], 1.0, DEAR, (-0.8, WORTH), (-1, 4)),
+    # Beyond the first charge are 3 kWh, which deliver 2.85, or .7125 an hour.
+    "a cheap evening leaves the first charge": (17, [1, 1, 1, 1], 0.8, 0.32, (-0.2, WORTH), (-1, 4)),
+    "and sells beyond it at any price": (17, [0.1, 1, 1, 1], 0.8, 0.32, (-0.7125 / 5, 0.08), (-1, 4)),
+    "nothing is beyond it": (17, [1, 1, 1, 1], 0.5, 0.32, (0, WORTH), (0, 2)),
+    # A surplus of 2 kWh gives back 2 x .95^2.
+    "the morning uses what will be refilled": (7, [2, -1, -1, 1], 0.5, 0.32, (-0.361, WORTH), (-1, 4)),
+    "and nothing else": (7, [2, 1, 1, 1], 1.0, 0.32, (0, WORTH), (0, 2)),
+    "the night uses what is beyond it": (22, [1.5, 1, 1, 1], 0.6, 0.32, (-0.19, WORTH), (-1, 4)),
+}
+
+
+@pytest.mark.parametrize("case", EVENING_CASES)
+def test_the_evening_rule_worked_by_hand(rules, case):
+    step, net, charge, retail, box, discrete = EVENING_CASES[case]
+    row = row_of(step, net, charge, retail)
+    ((battery, flexible, price),), _ = rules["box"].predict(row)
+    assert_allclose((battery, flexible, price), (box[0], 1, box[1]), atol=1e-4)
+    (action,), _ = rules["discrete"].predict(row)
+    assert action == ((discrete[0] + 1) * 2 + 1) * 5 + discrete[1]
+
+
+def test_the_evening_rule_without_a_battery(rules):
+    row = row_of(18, [1, 1, 1, 1], 0.0, DEAR, capacity=0.0)
+    assert_allclose(rules["box"].predict(row)[0], [[0, 1, WORTH]], atol=1e-4)
+
+
+def test_the_evening_is_when_tariffs_are_high_or_else_demand(rules):
+    """With a flat tariff, against the net demand of all members on all days."""
+    game = market()
+    net = np.zeros(24)
+    for day in range(game.days.n_days):
+        inelastic, flexible, made = data_of(market(first_day=day))
+        net += (inelastic + flexible - made).sum(axis=1)
+    assert set(np.flatnonzero(rules["box"].evening)) == set(np.argsort(net)[-4:])
+    dynamic = market(dynamic_tariffs=True)
+    assert set(np.flatnonzero(EveningRule(dynamic, hours=2).evening)) == set(
+        np.argsort(game.days.price.mean(axis=0))[-2:]
+    )
+    quarters = EveningRule(market(step_minutes=15), hours=0.5)
+    assert quarters.evening.shape == (96,)
+    assert quarters.evening.sum() == 2
+    for hours in (0, 0.5, 24, math.nan, "4"):
+        with pytest.raises((TypeError, ValueError), match="hours must"):
+            EveningRule(game, hours)
+
+
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])
 def test_rules_of_thumb_are_for_the_market(policy):
     with pytest.raises(TypeError, match="game must be an EnergyMarket, got Epidemic"):
         policy(make("Epidemic-v0", n_agents=4))
@@ -200,7 +291,7 @@ def test_other_days_and_other_agents():
 TARIFFS = [(0.1, 0.5), (0.07, 0.31), (-0.05, 0.33), (0.03, 0.29), (0.123, 0.456), (1.0, 3.0)]
 
 
-@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])
 @pytest.mark.parametrize(("feed_in", "retail"), TARIFFS)
 def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, retail):
     """A price outside is an error of the engine's."""
@@ -208,7 +299,7 @@ def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, ret
     assert np.isfinite(record_days(game, policy(game), n_worlds=1).accounts).all()
 
 
-@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])
 @pytest.mark.parametrize("day", [152, 0, 360])
 def test_prices_are_within_dynamic_tariffs(policy, day):
     """Day 152 has the lowest price of the series, which is the bound of the box."""
