@@ -410,11 +410,11 @@ def energy(repetitions: int) -> Iterator[Row]:
     from mfenvs.energy.outcomes import planning_problem
     from mfenvs.energy.record import record_days
     from mfenvs.energy.welfare import plan
-    from mfenvs.games.energy.market import EnergyMarket
+    from mfenvs.games.energy.version_0 import EnergyMarketV0
 
     def day(**constants: Any) -> Callable[[], None]:
         """A function that plays a day of one world; actions are drawn beforehand."""
-        game = EnergyMarket(**constants)
+        game = EnergyMarketV0(**constants)
         stepped, rng = Engine(game), np.random.default_rng(0)
         stepped.reset(seed=1)
         shape = (game.horizon, 1, game.n_agents)
@@ -443,7 +443,7 @@ def energy(repetitions: int) -> Iterator[Row]:
     large, small = medians(repetitions, (day(n_agents=100 * N), 1), (day(n_agents=N), 20))
     ratio = large / small / 100
     yield Row("  cost per agent, N = 100,000 over N = 1000", ratio, "x", "<= 2", ratio <= 2)
-    problem = planning_problem(record_days(EnergyMarket(n_agents=N), n_worlds=1), 0)
+    problem = planning_problem(record_days(EnergyMarketV0(n_agents=N), n_worlds=1), 0)
     (seconds,) = medians(max(5, repetitions // 2), (lambda: plan(problem), 1))
     yield Row("Welfare of a day, N = 1000 x 24 hours, LP", seconds, "s", "< 3", seconds < 3)
 

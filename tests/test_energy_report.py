@@ -17,8 +17,8 @@ from mfenvs import Engine, make
 from mfenvs.energy.forecast_scores import Evaluation
 from mfenvs.energy.settlement import Ledger, summary
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL
-from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.prosumer_types import TYPES
+from mfenvs.games.energy.version_0 import EnergyMarketV0
 
 STYLES = figures.policy_styles(["no trade", "ours", "theirs", "planner"])
 
@@ -35,7 +35,7 @@ def texts(figure):
 
 
 def played(n_steps=1, actions=None, **constants):
-    game = EnergyMarket(**({"n_agents": 20, "first_day": 150, "n_days": 1} | constants))
+    game = EnergyMarketV0(**({"n_agents": 20, "first_day": 150, "n_days": 1} | constants))
     engine, rng = Engine(game), np.random.default_rng(0)
     engine.reset(0)
     space = game.action_space

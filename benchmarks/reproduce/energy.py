@@ -52,10 +52,9 @@ from mfenvs.energy.outcomes import (
 from mfenvs.energy.record import MarketRecord, record_days
 from mfenvs.energy.welfare import no_trade, pareto_front, plan
 from mfenvs.files import write_json
-from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL
-from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.prosumer_types import TYPES
+from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 from mfenvs.play import Player
 from mfenvs.wrappers.rewards import ScaledRewards
 from mfenvs.wrappers.risk import RiskAverseVecEnv
@@ -186,10 +185,10 @@ def spread_days(protocol: Protocol) -> list[int]:
     return [int((k + 0.5) * n_days / protocol.n_days) for k in range(protocol.n_days)]
 
 
-def market(protocol: Protocol, day: int | None, actions: str, n_agents: int | None = None) -> EnergyMarket:
+def market(protocol: Protocol, day: int | None, actions: str, n_agents: int | None = None) -> EnergyMarketV0:
     """The market on one of the days that are played, or on all days of the series."""
     one: dict[str, Any] = {} if day is None else {"first_day": spread_days(protocol)[day], "n_days": 1}
-    return EnergyMarket(n_agents=n_agents or protocol.n_agents, actions=actions, **one)
+    return EnergyMarketV0(n_agents=n_agents or protocol.n_agents, actions=actions, **one)
 
 
 class Deterministic:
@@ -225,7 +224,7 @@ def train(protocol: Protocol, name: str, path: str) -> dict[str, list[float]]:
     return curve
 
 
-def evaluate_apart(protocol: Protocol, game: EnergyMarket, policy: Any) -> float:
+def evaluate_apart(protocol: Protocol, game: EnergyMarketV0, policy: Any) -> float:
     """The mean return on days drawn from all, with other weather and errors than where policies are compared."""
     return evaluate(game, policy, n_worlds=32, seed=protocol.seed + 1_000_000).mean_return.value
 
@@ -244,9 +243,9 @@ def players(protocol: Protocol, models: dict[str, str], tables: dict[str, Any], 
     }
 
 
-def image(protocol: Protocol, day: int, n_agents: int | None = None) -> BinnedEnergyMarket:
+def image(protocol: Protocol, day: int, n_agents: int | None = None) -> BinnedEnergyMarketV0:
     """The binned game of a day."""
-    return BinnedEnergyMarket(n_agents=n_agents or protocol.n_agents, day=spread_days(protocol)[day])
+    return BinnedEnergyMarketV0(n_agents=n_agents or protocol.n_agents, day=spread_days(protocol)[day])
 
 
 def solve(protocol: Protocol, day: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
@@ -389,7 +388,7 @@ def _point(welfare: float, net: NDArray[np.float64], co2: NDArray[np.float64]) -
     return -welfare, float(np.abs(net).max()), float(co2 @ np.maximum(net, 0.0))
 
 
-def _book(game: EnergyMarket, policy: Any, seed: int, hour: int) -> dict[str, Any]:
+def _book(game: EnergyMarketV0, policy: Any, seed: int, hour: int) -> dict[str, Any]:
     """The orders of an hour, when the day is played again."""
     engine, player = Engine(game), Player(game, policy)
     engine.reset(seed)

@@ -133,11 +133,12 @@ def order_book(engine: Engine, world: int = 0) -> OrderBook:
     signal = engine.signal[world].astype(np.float64)
     # The signal already tells the tariffs of the coming step.
     day, step = int(signal[DAY]), engine.time - 1
+    step %= game.days.steps
     feed_in, retail = float(game.constants.feed_in[day, step]), float(game.constants.retail[day, step])
     levels = n_levels(game.orders, game.n_ticks, game.width_in_ticks)
     per_capita = engine.counts[world].astype(np.float64) / game.n_agents
     ticks, demand, supply = _curves(
-        game.orders, per_capita[:levels], per_capita[levels:], game.n_ticks, game.width_in_ticks
+        game.orders, per_capita[:levels], per_capita[levels : 2 * levels], game.n_ticks, game.width_in_ticks
     )
     prices = feed_in + ticks / game.n_ticks * (retail - feed_in)
     return OrderBook(prices, demand, supply, feed_in, retail, float(signal[PRICE]), float(signal[VOLUME]))

@@ -10,7 +10,8 @@ from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.conditions import DAY
-from mfenvs.games.energy.market import ACCOUNTS, EnergyMarket
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.market_accounts import ACCOUNTS
 from mfenvs.play import Player
 from mfenvs.wrappers.observations import Observe
 
@@ -31,7 +32,7 @@ class MarketRecord:
     """The market that was played."""
     accounts: Array
     """Account of each agent in each step: energies in kWh and money in EUR, shape (n_worlds, H, N, len(ACCOUNTS));
-    its last axis is named by :data:`mfenvs.games.energy.market.ACCOUNTS`."""
+    its last axis is named by :data:`mfenvs.games.energy.market_accounts.ACCOUNTS`."""
     signals: Array
     """Public signal in each step, shape (n_worlds, H, n_signals): day, weather and tariffs in force, and the price
     at which that step was cleared."""
@@ -78,7 +79,7 @@ class MarketRecord:
         Parameters
         ----------
         name:
-            One of :data:`mfenvs.games.energy.market.ACCOUNTS`.
+            One of :data:`mfenvs.games.energy.market_accounts.ACCOUNTS`.
 
         Raises
         ------

@@ -27,7 +27,7 @@ from mfenvs.energy.series import MarketSeries
 from mfenvs.energy.settlement import Ledger, PaymentChannels, PaymentNetwork
 from mfenvs.energy.welfare import plan
 from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER_SEEN
-from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.version_0 import EnergyMarketV0
 
 SMALL = {"n_agents": 12, "proportions": (0.2, 0.2, 0.4, 0.1, 0.1)}
 PRICES = MarketSeries.embedded().price
@@ -99,7 +99,7 @@ def one_day(tmp_path, load, pv, price=None):
 
 
 @dataclasses.dataclass(kw_only=True)
-class Quiet(EnergyMarket):
+class Quiet(EnergyMarketV0):
     """Nobody errs, and the weather is as in the data."""
 
     weather_sd: float = 0.0
@@ -237,7 +237,7 @@ def test_charge_that_is_left_is_sold(tmp_path):
 
 @pytest.mark.parametrize("more", [{}, {"step_minutes": 15, "horizon": 90, "dynamic_tariffs": True}])
 def test_the_planning_problem_of_a_day(more):
-    game = EnergyMarket(**SMALL, initial_charge=0.3, **more)
+    game = EnergyMarketV0(**SMALL, initial_charge=0.3, **more)
     record = record_days(game, n_worlds=3, seed=5)
     world, days = 2, game.days
     problem = planning_problem(record, world, settles_charge=False)
@@ -265,7 +265,7 @@ def test_the_planning_problem_of_a_day(more):
 
 
 def test_who_wants_all_flexible_load_at_any_price_gets_what_the_planner_has():
-    game = EnergyMarket(**SMALL)
+    game = EnergyMarketV0(**SMALL)
     record = record_days(game, Everybody(game, limit=lambda time: 10), n_worlds=2)
     served = record.account("flexible")
     for world in range(2):
@@ -276,7 +276,7 @@ def test_who_wants_all_flexible_load_at_any_price_gets_what_the_planner_has():
 
 
 def test_steps_of_settlement():
-    game = EnergyMarket(**SMALL, initial_charge=0.25)
+    game = EnergyMarketV0(**SMALL, initial_charge=0.25)
     record = record_days(game, n_worlds=1)
     day, whole = (planning_problem(record, 0, settles_charge=settles) for settles in (False, True))
     # From .25 of the capacity at a C-rate of 1/2: .25 / .95 / .5 and .75 x .95 / .5 hours.
@@ -287,7 +287,7 @@ def test_steps_of_settlement():
     assert_allclose(whole.retail[24:], [0.31, 0.32, 0.32], atol=1e-7)
     assert_allclose(whole.feed_in[24:], [0.08, 0.09, 0.09], atol=1e-7)
     assert planning_problem(record, 0, co2=np.arange(24)).co2.tolist() == [*range(24), 23, 23, 23]
-    nobody = record_days(EnergyMarket(n_agents=5, proportions=(1, 0, 0, 0, 0)), n_worlds=1)
+    nobody = record_days(EnergyMarketV0(n_agents=5, proportions=(1, 0, 0, 0, 0)), n_worlds=1)
     assert planning_problem(nobody, 0).n_steps == 24
 
 
@@ -337,7 +337,7 @@ def market_optimum(record, world):
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_the_bound_is_the_best_that_the_market_allows(horizon, dynamic):
     """The planner's passing of energy between batteries at the end is worth next to nothing."""
-    game = EnergyMarket(**SMALL, dynamic_tariffs=dynamic, first_day=20, n_days=40, horizon=horizon)
+    game = EnergyMarketV0(**SMALL, dynamic_tariffs=dynamic, first_day=20, n_days=40, horizon=horizon)
     record = record_days(game, n_worlds=4, seed=4)
     assert not dynamic or record.signals[:, :, FEED_IN].min() > 0
     outcome = market_outcome(record)
@@ -361,7 +361,7 @@ def test_the_bound_is_the_best_that_the_market_allows(horizon, dynamic):
 def test_no_policy_beats_the_planner(seed, policy, orders, day, dynamic, more):
     """On any day, with whatever tariffs; and welfare is the rewards and the fees."""
     terms = SMALL | {"first_day": day, "n_days": 1, "dynamic_tariffs": dynamic, "fee": 0.02} | more
-    game = EnergyMarket(**terms, orders=orders)
+    game = EnergyMarketV0(**terms, orders=orders)
     record = record_days(game, policy(game), n_worlds=2, seed=seed)
     outcome = market_outcome(record)
     earned = (record.account("reward") + record.account("fee")).sum(axis=(1, 2))
@@ -425,7 +425,7 @@ def test_nothing_to_gain():
 
 
 def test_plans_serve_for_other_policies():
-    game = EnergyMarket(**SMALL)
+    game = EnergyMarketV0(**SMALL)
     one = record_days(game, n_worlds=2, seed=3)
     other = record_days(game, arbitrage(game), n_worlds=2, seed=3)
     plans = best_plans(one)
@@ -448,7 +448,7 @@ def test_plans_serve_for_other_policies():
 
 
 def test_intervals_are_students():
-    game = EnergyMarket(**SMALL)
+    game = EnergyMarketV0(**SMALL)
     outcome = market_outcome(record_days(game, n_worlds=4))
     values = outcome.imports
     for level in (0.95, 0.5):
@@ -468,7 +468,7 @@ def test_intervals_are_students():
 
 
 def test_losses_are_minus_returns():
-    game = EnergyMarket(**SMALL)
+    game = EnergyMarketV0(**SMALL)
     policy = arbitrage(game)
     found = losses(game, policy, n_worlds=3, seed=2)
     assert_array_equal(found, -mfenvs.evaluate(game, policy, n_worlds=3, seed=2).returns)
@@ -558,7 +558,7 @@ def test_risk_of_what_is_not_allowed(arguments, message):
 
 
 def test_local_payments_sum_to_zero_and_are_part_of_the_trade():
-    game = EnergyMarket(**SMALL, dynamic_tariffs=True, first_day=NEGATIVE_DAY, n_days=1)
+    game = EnergyMarketV0(**SMALL, dynamic_tariffs=True, first_day=NEGATIVE_DAY, n_days=1)
     record = record_days(game, n_worlds=2, seed=1)
     for world in range(2):
         paid = local_payments(record, world)
@@ -573,7 +573,7 @@ def test_local_payments_sum_to_zero_and_are_part_of_the_trade():
 
 
 def test_the_ledger_settles_exactly():
-    record = record_days(EnergyMarket(**SMALL), n_worlds=2, seed=1)
+    record = record_days(EnergyMarketV0(**SMALL), n_worlds=2, seed=1)
     settlements, figures = settle(record, 1)
     assert_allclose([one.net_eur for one in settlements], local_payments(record, 1), atol=1e-12)
     assert figures.success_rate == 1
@@ -581,7 +581,7 @@ def test_the_ledger_settles_exactly():
 
 
 def test_payment_channels_conserve_money():
-    game = EnergyMarket(n_agents=40)
+    game = EnergyMarketV0(n_agents=40)
     record = record_days(game, n_worlds=1, seed=1)
     settlements, figures = settle(record, 0, "payment-channels", seed=3)
     assert len(settlements) == 24
@@ -602,12 +602,12 @@ def test_money_that_is_lost_is_noticed():
             return dataclasses.replace(super().settle(payments), operator_income_units=1)
 
     with pytest.raises(AssertionError, match="money is not conserved"):
-        settle(record_days(EnergyMarket(**SMALL), n_worlds=1), 0, Leaky())
+        settle(record_days(EnergyMarketV0(**SMALL), n_worlds=1), 0, Leaky())
 
 
 def test_failed_payments_are_credit_of_the_retailer():
     """Channels of a thousandth of a EUR carry nothing: everyone is paid, and who owes pays the penalty too."""
-    record = record_days(EnergyMarket(**SMALL), n_worlds=1, seed=1)
+    record = record_days(EnergyMarketV0(**SMALL), n_worlds=1, seed=1)
     network = dataclasses.replace(
         PaymentNetwork.scale_free(20, seed=0),
         capacity_msat=np.full(51, 1000),
@@ -625,7 +625,7 @@ def test_failed_payments_are_credit_of_the_retailer():
 
 
 def test_what_is_not_allowed():
-    record = record_days(EnergyMarket(**SMALL), n_worlds=2)
+    record = record_days(EnergyMarketV0(**SMALL), n_worlds=2)
     for function in (planning_problem, local_payments, settle):
         for world in (2, -1):
             with pytest.raises(ValueError, match=rf"world must be an integer in \[0, 1\], got {world}"):

@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mfenvs import Engine, Game, rule
-from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.conditions import CLOCK, DAY
+from mfenvs.games.energy.version_0 import EnergyMarketV0
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.taxi import Taxi
 
@@ -251,15 +252,18 @@ def test_a_place_out_of_range_is_refused():
         ("day", 1e7, r"signal must name a day in \[2, 4\], which is not so at \[1\]"),
         ("day", 2.5, r"signal must name a day in \[2, 4\]"),
         ("day", 1, r"signal must name a day in \[2, 4\]"),
+        ("clock", 24, r"signal must name a step of the day in \[0, 23\], which is not so at \[1\]"),
+        ("clock", 0.5, r"signal must name a step of the day in \[0, 23\]"),
+        ("backlog", -1.0, r"states\['backlog'\] must be >= 0, which is not so at \[1, 3\]"),
         ("weather", 1.5, r"signal must hold weather in \[-0.9, 0.9\]"),
         ("feed_in", 0.4, "signal must hold a feed-in tariff below the retail tariff"),
     ],
 )
 def test_states_and_signals_of_the_energy_market(entry, value, message):
-    """The day and the type are read as indices."""
-    game = EnergyMarket(preset="village", first_day=2, n_days=3)
+    """The day, the step of the day and the type are read as indices."""
+    game = EnergyMarketV0(preset="village", first_day=2, n_days=3)
     states, signal = np.zeros((2, 17), game.state_dtype), np.zeros((2, game.n_signals), np.float32)
-    entries = game.reported | {"day": game.reported["weather"] - 1}
+    entries = game.reported | {"day": DAY, "clock": CLOCK}
     states["type"], signal[:, entries["day"]], signal[:, entries["retail"]] = game.agents["type"], 4, 0.3
     game.check_snapshot(states, signal)
     if entry in entries:

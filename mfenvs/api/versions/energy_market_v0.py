@@ -1,4 +1,4 @@
-"""The energy market as a module, as PettingZoo has its own games.
+"""The energy market, version 0, as a module, as PettingZoo has its own games.
 
 ``from mfenvs import energy_market_v0; energy_market_v0.parallel_env(preset="village")``
 """

@@ -23,12 +23,15 @@ from mfenvs.engine.random import student_t, uniform
 from mfenvs.game import FiniteGame, Rule
 from mfenvs.games.energy.actions import N_DISCRETE
 from mfenvs.games.energy.actions import allowed as market_allowed
-from mfenvs.games.energy.clearing import N_CLEARED, PRICE, VOLUME, Book, clearing_rules, n_levels
-from mfenvs.games.energy.conditions import Conditions
-from mfenvs.games.energy.market import EnergyMarket, read_series
+from mfenvs.games.energy.clearing import PRICE, VOLUME, Book, clearing_rules
+from mfenvs.games.energy.community import N_COMMUNITY, settlement_rule
+from mfenvs.games.energy.conditions import Conditions, step_data
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.market_series import read_series
 from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES
 from mfenvs.games.energy.single_precision import ONE, ZERO
-from mfenvs.games.energy.trading import Battery, agent_rules, realise, reward_of
+from mfenvs.games.energy.trading import Battery, agent_rules, metered_amounts, reward_of
+from mfenvs.games.energy.traits import Traits
 from mfenvs.rules import rule
 
 
@@ -56,6 +59,10 @@ class BinnedConstants(NamedTuple):
     initial_charge: Any
     weather_memory: Any
     book: Any
+    n_order_cells: Any
+    import_limit: Any
+    export_limit: Any
+    vehicle_penalty: Any
     """All these as in :class:`mfenvs.games.energy.conditions.MarketConstants`."""
     groups: Any
     """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`."""
@@ -75,11 +82,12 @@ class BinnedConstants(NamedTuple):
 def conditions_of(world: Any) -> Any:
     """Conditions of a step on a day without weather."""
     constants = world.constants
-    return Conditions(0, ZERO, ZERO, constants.feed_in[world.time], constants.retail[world.time])
+    feed_in, retail = constants.feed_in[world.time], constants.retail[world.time]
+    return Conditions(0, world.time, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, feed_in, retail)
 
 
 class BinnedRules(NamedTuple):
-    """The rules of a binned market with one kind of orders."""
+    """The rules of a binned market of one kind."""
 
     count: Rule
     aggregate: Rule
@@ -89,21 +97,35 @@ class BinnedRules(NamedTuple):
 
 
 @functools.cache
-def binned_rules(orders: str) -> BinnedRules:
-    """The rules of a binned market with one kind of orders."""
-    offer, bargain = agent_rules("discrete", orders)
-    clear = clearing_rules(orders).clear
+def binned_rules(traits: Traits) -> BinnedRules:
+    """The rules of a binned market of one kind."""
+    offer, bargain, add_imbalance, settle_imbalance, realise = agent_rules(traits)
+    clear, settle_community = clearing_rules(traits.orders).clear, settlement_rule(traits)
+
+    @rule
+    def expected_imbalance(state: Any, world: Any) -> Any:
+        """Mean shortage and surplus of an agent, over its forecast error, kWh."""
+        constants = world.constants
+        group = constants.group_of[state]
+        data = step_data(constants.groups[group], 0, world.time, constants)
+        made = data.sun + data.wind
+        # Load turns out higher with a positive error and generation lower; neither goes below zero.
+        plain, cut = constants.plain_excess[group], constants.cut_excess[group]
+        return data.inelastic * plain + made * cut, data.inelastic * cut + made * plain
 
     @rule
     def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
         constants = world.constants
         member = constants.groups[constants.group_of[state]]
         offer(counts, mass, Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
+        short, surplus = expected_imbalance(state, world)
+        add_imbalance(counts, mass, short, surplus, world)
 
     @rule
     def aggregate(world: Any, signal: Any) -> None:
         terms = conditions_of(world)
         clear(world.counts, world.per_agent, terms.feed_in, terms.retail, world.constants.book, signal)
+        settle_community(world, signal)
 
     @rule
     def outcome(state: Any, action: Any, world: Any) -> Any:
@@ -130,13 +152,11 @@ def binned_rules(orders: str) -> BinnedRules:
 
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        constants, terms = world.constants, conditions_of(world)
-        got, group = outcome(state, action, world), constants.group_of[state]
-        # Load turns out higher with a positive error and generation lower; neither goes below zero.
-        plain, cut = constants.plain_excess[group], constants.cut_excess[group]
-        short = got.data.inelastic * plain + got.data.generation * cut
-        surplus = got.data.inelastic * cut + got.data.generation * plain
-        return reward_of(got, terms.retail * short - terms.feed_in * surplus)
+        terms, got = conditions_of(world), outcome(state, action, world)
+        short, surplus = expected_imbalance(state, world)
+        metered = metered_amounts(got.data, terms, ZERO)
+        settled = settle_imbalance(short, surplus, metered, world, terms)
+        return reward_of(got, settled.payment + settled.fee)
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
@@ -146,8 +166,8 @@ def binned_rules(orders: str) -> BinnedRules:
         lower = math.floor(moved)
         bins = lower + (1 if uniform(key, 0) < moved - np.float32(lower) else 0)
         error = member.error_scale * student_t(key, 1, member.degrees_of_freedom)
-        actual = realise(got.data, member, conditions_of(world), constants, error)
-        return state + bins, reward_of(got, actual.settled)
+        actual = realise(got.data, error, world, conditions_of(world))
+        return state + bins, reward_of(got, actual.payment + actual.fee)
 
     return BinnedRules(count, aggregate, transition, reward, step)
 
@@ -195,15 +215,29 @@ class BinnedEnergyMarket(FiniteGame):
     orders: str = EnergyMarket.orders
     """How the auction fills orders: ``step`` (exact), ``interpolated`` (continuous in the price) or ``linear`` (a
     price that is linear in the net demand)."""
+    prices: str = EnergyMarket.prices
+    """Whether surplus generation is offered at the feed-in tariff (``separate``), or at the limit price of the
+    discrete action as all else is (``one``)."""
+    imbalance: str = EnergyMarket.imbalance
+    """How deviations from the forecast are settled: ``pooled``, where the community's shortages and surpluses are
+    their expectations (law of large numbers), or ``individual``."""
     proportions: tuple[float, ...] = EnergyMarket.proportions
     """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
     feed_in: float = EnergyMarket.feed_in
     """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
     retail: float = EnergyMarket.retail
-    """Retail tariff, which the grid charges for imports, EUR/kWh; above ``feed_in``."""
+    """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh; with it above
+    ``feed_in`` in every hour."""
+    network_charge: tuple[float, ...] | float = EnergyMarket.network_charge
+    """Network charge of each hour of the day, EUR/kWh, which is added to the retail tariff: 24 numbers, or one
+    number for all hours."""
+    import_limit_kw: float | None = None
+    """Most that the cleared community may import, kW per agent, None for no limit."""
+    export_limit_kw: float | None = None
+    """Most that the cleared community may export, kW per agent, None for no limit."""
     dynamic_tariffs: bool = EnergyMarket.dynamic_tariffs
     """Whether the feed-in tariff is the day-ahead price of the series, and the retail tariff above it by
-    ``retail - feed_in``."""
+    ``retail - feed_in`` and the network charge."""
     n_ticks: int = EnergyMarket.n_ticks
     """Number of price steps between the tariffs."""
     width: float = EnergyMarket.width
@@ -211,7 +245,7 @@ class BinnedEnergyMarket(FiniteGame):
     intercept: float = EnergyMarket.intercept
     """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: float = EnergyMarket.slope
-    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kWh."""
+    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kW."""
     efficiency: float = EnergyMarket.efficiency
     """One-way battery efficiency: of charging, and of discharging."""
     degradation: float = EnergyMarket.degradation
@@ -226,8 +260,10 @@ class BinnedEnergyMarket(FiniteGame):
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
     n_actions = N_DISCRETE
-    n_signals = N_CLEARED
+    n_signals = N_COMMUNITY
     allowed = staticmethod(allowed)
+    market_class: ClassVar[type[EnergyMarket]] = EnergyMarket
+    """The market of N agents of which this is the image."""
     reported: ClassVar[dict[str, int]] = {"price": PRICE, "volume": VOLUME}
 
     def check(self) -> None:
@@ -236,6 +272,11 @@ class BinnedEnergyMarket(FiniteGame):
             raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
         self.groups_per_type = checks.integer("groups_per_type", self.groups_per_type, 1, MOST_GROUPS_PER_TYPE)
         self.n_bins = checks.integer("n_bins", self.n_bins, 2, MOST_BINS)
+        if self.imbalance == "ex-post":
+            raise ValueError(
+                "imbalance must be 'pooled' or 'individual' in a binned market, whose orders do not know what is"
+                " metered, got 'ex-post'"
+            )
         n_days = read_series(self.series, EnergyMarket.step_minutes).n_days
         self.day = checks.integer("day", self.day, 0, n_days - 1)
         market = self.market
@@ -247,32 +288,32 @@ class BinnedEnergyMarket(FiniteGame):
     def market(self) -> EnergyMarket:
         """The market of which this is the image, with discrete actions, on the given day without weather."""
         terms = {name: getattr(self, name) for name in _shared_terms()}
-        return EnergyMarket(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
+        return self.market_class(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
 
     @property
     def count(self) -> Rule:  # type: ignore[override]
         """Count the orders of a group's representative."""
-        return binned_rules(self.orders).count
+        return binned_rules(self.market.traits).count
 
     @property
     def aggregate(self) -> Rule:  # type: ignore[override]
         """Clear the market."""
-        return binned_rules(self.orders).aggregate
+        return binned_rules(self.market.traits).aggregate
 
     @property
     def transition(self) -> Rule:
         """Charge or discharge a battery."""
-        return binned_rules(self.orders).transition
+        return binned_rules(self.market.traits).transition
 
     @property
     def reward(self) -> Rule:  # type: ignore[override]
         """Reward in EUR, averaged over the forecast error."""
-        return binned_rules(self.orders).reward
+        return binned_rules(self.market.traits).reward
 
     @property
     def step(self) -> Rule:
         """Draw the next state and the forecast error."""
-        return binned_rules(self.orders).step
+        return binned_rules(self.market.traits).step
 
     @functools.cached_property
     def group_of_agent(self) -> NDArray[np.int64]:
@@ -371,6 +412,10 @@ class BinnedEnergyMarket(FiniteGame):
             initial_charge=terms.initial_charge,
             weather_memory=terms.weather_memory,
             book=Book(*terms.book),
+            n_order_cells=terms.n_order_cells,
+            import_limit=terms.import_limit,
+            export_limit=terms.export_limit,
+            vehicle_penalty=terms.vehicle_penalty,
             groups=self.groups,
             group_of=group_of.astype(np.int32),
             charge_of=charge.astype(np.float32),
@@ -381,8 +426,8 @@ class BinnedEnergyMarket(FiniteGame):
 
     @property
     def n_cells(self) -> int:
-        """Levels of buys and of sells."""
-        return 2 * n_levels(self.orders, self.n_ticks, self.market.width_in_ticks)
+        """Levels of buys and of sells, and sums over the community."""
+        return self.market.n_cells
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:

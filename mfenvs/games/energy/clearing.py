@@ -43,14 +43,14 @@ from mfenvs.rules import rule
 ORDERS = ("interpolated", "step", "linear")
 """The kinds of orders."""
 
-PRICE, LOCAL_BUY, LOCAL_SELL, VOLUME, MARGIN, BUY_SHARE, SELL_SHARE = range(7)
+PRICE, LOCAL_BUY, LOCAL_SELL, VOLUME, MARGIN, BUY_SHARE, SELL_SHARE, BOUGHT, SOLD = range(9)
 """What the clearing of a market writes: entries of the array ``cleared``.
 
 The price in EUR/kWh; the share of what is bought, and of what is sold, that is traded within the community; the
 amount of that, in kWh per agent; then what the rules ``fill`` read: the price in ticks, and the shares of the buys
-and of the sells at just that price that are filled.
+and of the sells at just that price that are filled; and all that is bought and sold, in kWh per agent.
 """
-N_CLEARED = 7
+N_CLEARED = 9
 
 MOST_TICKS = 100_000
 """Largest number of price steps."""
@@ -79,7 +79,7 @@ class Book(NamedTuple):
     intercept: Any
     """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: Any
-    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kWh."""
+    """Rise of the price of linear orders with the net demand of a step per agent, EUR/kWh per kWh."""
 
 
 class ClearingRules(NamedTuple):
@@ -87,6 +87,9 @@ class ClearingRules(NamedTuple):
 
     add: Callable[..., Any]
     """``add(counts, is_sale, level, quantity, book)``: count an order."""
+    add_firm: Callable[..., Any]
+    """``add_firm(counts, bought, sold, book)``: count a buy at level 1 and a sell at level 0, which are filled at
+    any price."""
     clear: Callable[..., Any]
     """``clear(counts, per_agent, feed_in, retail, book, cleared)``: find the price."""
     fill: Callable[..., Any]
@@ -101,11 +104,12 @@ def n_levels(orders: str, n_ticks: int, width: int) -> int:
 @functools.cache
 def clearing_rules(orders: str) -> ClearingRules:
     """The rules of one of :data:`ORDERS`."""
-    return {
-        "step": ClearingRules(add_step, clear_step, fill_step),
-        "interpolated": ClearingRules(add_interpolated, clear_interpolated, fill_interpolated),
-        "linear": ClearingRules(add_linear, clear_linear, fill_linear),
-    }[orders]
+    rules = {
+        "step": (add_step, add_firm_step, clear_step, fill_step),
+        "interpolated": (add_interpolated, add_firm_interpolated, clear_interpolated, fill_interpolated),
+        "linear": (add_linear, add_firm_linear, clear_linear, fill_linear),
+    }
+    return ClearingRules(*rules[orders])
 
 
 @rule
@@ -115,6 +119,7 @@ def share_out(bought: Any, sold: Any, per_agent: Any, cleared: Any) -> None:
     cleared[LOCAL_BUY] = traded / bought if bought > 0.0 else 0.0
     cleared[LOCAL_SELL] = traded / sold if sold > 0.0 else 0.0
     cleared[VOLUME] = traded * per_agent
+    cleared[BOUGHT], cleared[SOLD] = bought * per_agent, sold * per_agent
 
 
 @rule
@@ -131,6 +136,13 @@ def add_step(counts: Any, is_sale: Any, level: Any, quantity: Any, book: Any) ->
     """Count an order at the nearest tick."""
     tick = int(level * book.n_ticks + HALF)
     counts[tick + (book.n_ticks + 1 if is_sale else 0)] += quantity
+
+
+@rule
+def add_firm_step(counts: Any, bought: Any, sold: Any, book: Any) -> None:
+    """Count orders at the last tick and at the first one."""
+    counts[book.n_ticks] += bought
+    counts[book.n_ticks + 1] += sold
 
 
 @rule
@@ -209,6 +221,14 @@ def add_interpolated(counts: Any, is_sale: Any, level: Any, quantity: Any, book:
 
 
 @rule
+def add_firm_interpolated(counts: Any, bought: Any, sold: Any, book: Any) -> None:
+    """Count orders in the last cell of the buys and in the first one of the sells."""
+    last = book.n_ticks + book.width
+    counts[last] += bought
+    counts[last + 1] += sold
+
+
+@rule
 def ramp(cell: Any, price: Any, per_width: Any) -> Any:
     """Share of a buy in a cell that is filled at a price, both in ticks."""
     return min(max((np.float32(cell) - price) * per_width, ZERO), ONE)
@@ -276,6 +296,13 @@ def fill_interpolated(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
 def add_linear(counts: Any, is_sale: Any, level: Any, quantity: Any, book: Any) -> None:
     """Count an order, whatever its limit."""
     counts[1 if is_sale else 0] += quantity
+
+
+@rule
+def add_firm_linear(counts: Any, bought: Any, sold: Any, book: Any) -> None:
+    """Count orders."""
+    counts[0] += bought
+    counts[1] += sold
 
 
 @rule
@@ -394,7 +421,7 @@ def _pairs(name: str, side: Any) -> list[Any]:
 
 @functools.cache
 def _clear_kernel(orders: str) -> Callable[..., Any]:
-    add, clear, fill = clearing_rules(orders)
+    add, _, clear, fill = clearing_rules(orders)
 
     @kernel
     def clear_book(

@@ -1,23 +1,33 @@
 """What is the same for every prosumer in a step: the day, its weather and tariffs, and the series they come from.
 
 The public signal holds what the last clearing wrote (:data:`mfenvs.games.energy.clearing.PRICE` and the entries
-behind it) and then, for the coming step, the day, the weather factor and the tariffs.
+behind it), what it means for the community (:mod:`mfenvs.games.energy.community`) and then, for the coming step,
+the day and the step of the day, the weather factors and the tariffs.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mfenvs.engine.random import normal, uniform
-from mfenvs.games.energy.clearing import N_CLEARED, PRICE
+from mfenvs.games.energy.clearing import PRICE
+from mfenvs.games.energy.community import N_COMMUNITY
 from mfenvs.games.energy.single_precision import ONE
 from mfenvs.rules import rule
 
-DAY, WEATHER_SEEN, WEATHER, FEED_IN, RETAIL = range(N_CLEARED, N_CLEARED + 5)
-"""Entries of the public signal: the day's index in the series, the weather factor of the step before (which agents
-observe) and of the coming step (which they do not), and the coming step's tariffs in EUR/kWh."""
-N_SIGNALS = N_CLEARED + 5
+CLOCK, DAY = range(N_COMMUNITY, N_COMMUNITY + 2)
+"""Entries of the public signal: the step of the day, and the day's index in the series."""
+WEATHER_SEEN = DAY + 1
+"""First of three entries of the public signal: the weather factors of load, sun and wind in the step before, which
+agents observe."""
+WEATHER = WEATHER_SEEN + 3
+"""First of three entries of the public signal: the same of the coming step, which agents do not observe."""
+FEED_IN, RETAIL = range(WEATHER + 3, WEATHER + 5)
+"""Entries of the public signal: the coming step's tariffs, EUR/kWh."""
+N_SIGNALS = RETAIL + 1
+
+WORST_WEATHER = np.float32(0.9)
+"""Weather factors are cut off here, on both sides, so that load and generation cannot become negative."""
 
 
 class MarketConstants(NamedTuple):
@@ -36,11 +46,13 @@ class MarketConstants(NamedTuple):
     first_day: Any
     """Index of the first day that can be drawn."""
     n_days: Any
-    """Number of days, from ``first_day`` on, that can be drawn."""
+    """Number of days, from ``first_day`` on, with which an episode can begin."""
     step_hours: Any
     """Length of a step in hours."""
     last_step: Any
     """The last step of an episode."""
+    last_of_days: Any
+    """The last step of an episode's days; the episode may end before."""
     efficiency: Any
     """One-way battery efficiency."""
     degradation: Any
@@ -50,11 +62,38 @@ class MarketConstants(NamedTuple):
     initial_charge: Any
     """State of charge of batteries at the beginning, as a fraction of their capacity."""
     weather_memory: Any
-    """Autocorrelation of the weather factor from step to step."""
-    weather_sd: Any
-    """Standard deviation of the weather factor."""
+    """Autocorrelation of the weather factors from step to step."""
+    weather_renewal: Any
+    """sqrt(1 - memory^2), by which what is new in a step is scaled."""
+    weather_mixing: Any
+    """The weather factors of load, sun and wind as combinations of three independent standard normal numbers: a
+    lower triangular matrix (3, 3), whose product with its transpose is their covariance."""
     book: Any
     """Terms of the auction, a :class:`mfenvs.games.energy.clearing.Book`."""
+    n_order_cells: Any
+    """Number of cells in which orders are counted; sums of the community are counted behind them."""
+    peak_charge: Any
+    """Charge on the day's highest import, EUR/kW."""
+    import_limit: Any
+    """Most that the community may import in a step, kWh per agent."""
+    export_limit: Any
+    """Most that the community may export in a step, kWh per agent."""
+    recent_load: Any
+    """Load of the last steps for which flexible load waits, as ``load``; (1, 1, 1) where none waits."""
+    vehicle_penalty: Any
+    """Cost of the energy that a vehicle lacks when it departs, EUR/kWh."""
+    forecast_stride: Any
+    """Number of steps from one observed forecast to the next."""
+    forecast_memory: Any
+    """Autocorrelation of the weather factors over that time."""
+    load_ahead: Any
+    """Load of the ``forecast_stride`` steps from each on, as ``load``."""
+    pv_ahead: Any
+    """PV generation likewise, as ``pv``."""
+    wind_ahead: Any
+    """Wind generation likewise, as ``wind``."""
+    net_ahead: Any
+    """Net demand of the community likewise, kWh per agent, as ``wind``."""
 
 
 class StepData(NamedTuple):
@@ -64,33 +103,47 @@ class StepData(NamedTuple):
     """Load that is served at any price."""
     flexible: Any
     """Load that the prosumer may forgo."""
-    generation: Any
-    """PV and wind."""
+    sun: Any
+    """Generation by PV."""
+    wind: Any
+    """Generation by wind."""
+
+
+@rule
+def load_day(agent: Any, day: Any, constants: Any) -> Any:
+    """The day of the series from which an agent's load is taken."""
+    shifted = int(day) + agent.shift
+    return shifted - len(constants.load) if shifted >= len(constants.load) else shifted
 
 
 @rule
 def step_data(agent: Any, day: Any, time: Any, constants: Any) -> Any:
     """Look up a prosumer's load and generation in the series."""
     today = int(day)
-    load_day = today + agent.shift
-    if load_day >= len(constants.load):
-        load_day -= len(constants.load)
-    load = agent.load_scale * constants.load[load_day, time, agent.profile]
+    load = agent.load_scale * constants.load[load_day(agent, day, constants), time, agent.profile]
     sun = agent.pv_kwp * constants.pv[today, time, agent.profile]
     wind = agent.wind_kw * constants.wind[today, time]
     flexible = agent.flexible_share * load
-    return StepData(load - flexible, flexible, sun + wind)
+    return StepData(load - flexible, flexible, sun, wind)
 
 
 class Conditions(NamedTuple):
-    """Day, weather and tariffs of a step."""
+    """Day, weather and tariffs of a step.
+
+    Weather factors are relative changes of all load, of all PV or of all wind generation. Forecasts are made from
+    those of the step before, which are the ``..._seen`` ones.
+    """
 
     day: Any
     """Index in the series."""
-    last_weather: Any
-    """Weather factor of the step before: what forecasts are made from."""
-    weather: Any
-    """Weather factor of this step: a relative change of all load and generation."""
+    clock: Any
+    """Step of the day."""
+    load_seen: Any
+    sun_seen: Any
+    wind_seen: Any
+    load_weather: Any
+    sun_weather: Any
+    wind_weather: Any
     feed_in: Any
     """Feed-in tariff, EUR/kWh."""
     retail: Any
@@ -100,32 +153,76 @@ class Conditions(NamedTuple):
 @rule
 def published(signal: Any) -> Any:
     """Read the conditions of a step from the public signal."""
-    return Conditions(signal[DAY], signal[WEATHER_SEEN], signal[WEATHER], signal[FEED_IN], signal[RETAIL])
+    return Conditions(
+        signal[DAY],
+        signal[CLOCK],
+        signal[WEATHER_SEEN],
+        signal[WEATHER_SEEN + 1],
+        signal[WEATHER_SEEN + 2],
+        signal[WEATHER],
+        signal[WEATHER + 1],
+        signal[WEATHER + 2],
+        signal[FEED_IN],
+        signal[RETAIL],
+    )
 
 
 @rule
 def expected_factor(conditions: Any, constants: Any) -> Any:
-    """The factor by which load and generation are expected to differ from the series, given the last weather."""
-    return ONE + constants.weather_memory * conditions.last_weather
+    """The factor by which load is expected to differ from the series, given the weather of the step before."""
+    return ONE + constants.weather_memory * conditions.load_seen
+
+
+class Amounts(NamedTuple):
+    """A prosumer's inelastic load and its generation in a step, as expected or as they turn out, kWh."""
+
+    load: Any
+    generation: Any
+
+
+@rule
+def expected_amounts(data: Any, conditions: Any, constants: Any) -> Any:
+    """Load and generation as they are expected."""
+    memory = constants.weather_memory
+    sun, wind = ONE + memory * conditions.sun_seen, ONE + memory * conditions.wind_seen
+    load = expected_factor(conditions, constants) * data.inelastic
+    return Amounts(load, sun * data.sun + wind * data.wind)
 
 
 @rule
 def publish(signal: Any, constants: Any, time: Any, key: Any) -> None:
-    """Write the coming step's weather, a first-order autoregression, and tariffs; draw the day at midnight."""
+    """Write the coming step's weather, a first-order autoregression, and tariffs; draw the day at the beginning.
+
+    At the end of an episode of whole days, the last step's tariffs stay.
+    """
+    steps = constants.load.shape[1]
+    now = min(time, constants.last_of_days)
     if time == 0:
         signal[DAY] = constants.first_day + int(uniform(key, 4) * constants.n_days)
-        signal[WEATHER] = bounded_weather(constants.weather_sd * normal(key, 2))
-    memory = constants.weather_memory
-    fresh = math.sqrt(1 - memory * memory) * constants.weather_sd * normal(key, 0)
-    signal[WEATHER_SEEN] = signal[WEATHER]
-    signal[WEATHER] = bounded_weather(memory * signal[WEATHER_SEEN] + fresh)
-    day, now = int(signal[DAY]), min(time, constants.load.shape[1] - 1)
-    signal[FEED_IN], signal[RETAIL] = constants.feed_in[day, now], constants.retail[day, now]
+        draw_weather(signal, constants, key, 2, 10, np.float32(0.0), ONE)
+    elif now == time and now % steps == 0:
+        signal[DAY] += 1
+    signal[CLOCK] = now % steps
+    for factor in range(3):
+        signal[WEATHER_SEEN + factor] = signal[WEATHER + factor]
+    draw_weather(signal, constants, key, 0, 6, constants.weather_memory, constants.weather_renewal)
+    day, clock = int(signal[DAY]), int(signal[CLOCK])
+    signal[FEED_IN], signal[RETAIL] = constants.feed_in[day, clock], constants.retail[day, clock]
     if time == 0:
         signal[PRICE] = 0.5 * (signal[FEED_IN] + signal[RETAIL])
 
 
 @rule
-def bounded_weather(weather: Any) -> Any:
-    """Keep the weather factor within [-.9, .9]: load and generation cannot become negative."""
-    return min(max(weather, np.float32(-0.9)), np.float32(0.9))
+def draw_weather(
+    signal: Any, constants: Any, key: Any, stream: Any, others: Any, memory: Any, renewal: Any
+) -> None:
+    """Write the next weather factors: ``memory`` of the last ones, ``renewal`` of what is new.
+
+    It takes two streams from ``stream`` on, of which version 0 is made, and four from ``others`` on.
+    """
+    mixing = constants.weather_mixing
+    first, second, third = normal(key, stream), normal(key, others), normal(key, others + 2)
+    for factor in range(3):
+        fresh = mixing[factor, 0] * first + mixing[factor, 1] * second + mixing[factor, 2] * third
+        weather = memory * signal[WEATHER + factor] + renewal * fresh
+        signal[WEATHER + factor] = min(max(weather, -WORST_WEATHER), WORST_WEATHER)

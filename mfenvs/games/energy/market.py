@@ -1,8 +1,8 @@
 """The energy market: prosumers with batteries and flexible loads who trade by an auction in every step of a day.
 
 In every step agents see their forecasts and what is public, choose what their battery does, how much of their
-flexible load they want and at which price; the market is cleared on the *forecast* positions; then load and
-generation turn out, and everyone's imbalance settles with the retailer.
+flexible load they want and at which prices; the market is cleared on the *forecast* positions; then load and
+generation turn out, and imbalances are settled within the community and with the retailer.
 
 The idea of such a market of typed prosumers is that of "Math Deep Dive: Understanding Mean-Field-Type Games"; its
 exact definition, and the constants that the source leaves open ([O]), are ours.
@@ -10,7 +10,7 @@ exact definition, and the constants that the source leaves open ([O]), are ours.
 
 import dataclasses
 import functools
-from pathlib import Path
+import math
 from typing import Any, ClassVar
 
 import gymnasium
@@ -20,20 +20,31 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.energy.calendar import STEP_MINUTES
 from mfenvs.energy.series import MarketSeries
-from mfenvs.engine.random import student_t
 from mfenvs.game import MAX_AGENTS, Game, Rules
-from mfenvs.games.energy.actions import ACTIONS, N_DISCRETE, allowed, within_unit
-from mfenvs.games.energy.clearing import MOST_TICKS, ORDERS, PRICE, VOLUME, Book, clearing_rules, n_levels
+from mfenvs.games.energy import market_accounts, market_terms, tables
+from mfenvs.games.energy.actions import ACTIONS, action_space
+from mfenvs.games.energy.clearing import MOST_TICKS, ORDERS, PRICE, VOLUME, Book, n_levels
+from mfenvs.games.energy.community import N_SUMS
 from mfenvs.games.energy.conditions import (
     FEED_IN,
     N_SIGNALS,
     RETAIL,
     WEATHER_SEEN,
     MarketConstants,
-    publish,
-    published,
 )
-from mfenvs.games.energy.observations import ERROR_SCALE, N_FEATURES, observe
+from mfenvs.games.energy.market_accounts import ACCOUNTS
+from mfenvs.games.energy.market_rules import CHARGE_PLACES, STATE, market_rules
+from mfenvs.games.energy.market_series import read_series
+from mfenvs.games.energy.market_snapshot import check_snapshot
+from mfenvs.games.energy.market_tariffs import (
+    EVENING_CHARGE,
+    MOST_EUR,
+    Tariffs,
+    checked_tariffs,
+    hourly_charge,
+    tariff_tables,
+)
+from mfenvs.games.energy.observations import ERROR_SCALE, n_features
 from mfenvs.games.energy.prosumer_types import (
     LAW,
     PROPORTIONS,
@@ -43,140 +54,36 @@ from mfenvs.games.energy.prosumer_types import (
     ProsumerLaw,
     draw_prosumers,
 )
-from mfenvs.games.energy.trading import agent_rules, realise, reward_of
+from mfenvs.games.energy.traits import IMBALANCES, OBSERVATIONS, PEAKS, PRICES, TIME_UNITS, Traits
 from mfenvs.games.squashing import squashed
 from mfenvs.games.typed_agents import names_by_type
-from mfenvs.rules import plain, rule
+from mfenvs.rules import plain
 
 PRESETS = {"village": 17, "district": 1_000, "city": 10_000}
 """Numbers of agents by name."""
 
-CHARGE_PLACES = 10
-"""Others see how full the batteries of storage owners are in so many parts."""
-
-ACCOUNTS = (
-    "load",
-    "flexible",
-    "generation",
-    "charge",
-    "discharge",
-    "imports",
-    "exports",
-    "local_bought",
-    "local_sold",
-    "trade_payment",
-    "imbalance_payment",
-    "fee",
-    "utility",
-    "degradation",
-    "terminal",
-    "reward",
-)
-"""What an agent's step is made up of: kWh up to ``local_sold``, then EUR.
-
-Realised inelastic load, flexible load served, generation, charging and discharging at the battery's terminals;
-imports from and exports to the grid, imbalance included; energy bought and sold within the community; payments for
-the cleared position and for the imbalance (negative if they are revenues); settlement fee; value of the flexible
-load; battery wear cost; cost of the charge that is missing at the end of the day; reward.
-"""
-TOLERANCE = 1e-9
-"""Energy and money must be conserved up to this part of all that is moved in a step."""
-
-MOST_EUR = 1e3
-"""Largest price or cost, EUR/kWh."""
-LEAST_SPREAD = 1e-4
-"""Least difference of the tariffs, relative to the larger one: prices are kept in single precision."""
-LEAST_TARIFF = 1e-2
-"""The larger tariff counts for at least this in that comparison, EUR/kWh."""
 LEAST_EFFICIENCY = 0.01
 """Least one-way battery efficiency."""
-MOST_SHARE = 1e9
-"""Largest number in ``proportions``."""
-MOST_YIELD = 1e6
-"""Largest PV or wind generation in a step of a series, kWh per kW."""
-
-
-@rule
-def start(agent: Any, initial: Any, key: Any) -> Any:
-    """Batteries begin partly charged, and nobody with a forecast error."""
-    charge = initial[0] if agent.capacity > 0 else np.float32(0.0)
-    return agent.type, charge, np.float32(0.0)
-
-
-@rule
-def place(state: Any) -> Any:
-    """Others see an agent's type and, of storage owners, how full the battery is, in tenths."""
-    if state.type < STORAGE:
-        return int(state.type)
-    if state.type > STORAGE:
-        return int(state.type) + CHARGE_PLACES - 1
-    return STORAGE + min(int(within_unit(state.charge) * CHARGE_PLACES), CHARGE_PLACES - 1)
-
-
-@functools.cache
-def market_rules(actions: str, orders: str) -> Rules:
-    """The rules of a market with one kind of actions and of orders."""
-    offer, bargain = agent_rules(actions, orders)
-    clear = clearing_rules(orders).clear
-
-    @rule
-    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
-        offer(counts, mass, state, action, agent, world, published(world.signal))
-
-    @rule
-    def aggregate(world: Any, signal: Any) -> None:
-        clear(world.counts, world.per_agent, signal[FEED_IN], signal[RETAIL], world.constants.book, signal)
-
-    @rule
-    def outcome(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        """All that happens to an agent in a step: forecast error, bargain, realisation, reward."""
-        conditions = published(world.signal)
-        got = bargain(state, action, agent, world, conditions)
-        error = agent.error_scale * student_t(key, 0, agent.degrees_of_freedom)
-        actual = realise(got.data, agent, conditions, world.constants, error)
-        return error, got, actual, reward_of(got, actual.settled)
-
-    @rule
-    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        error, got, _, reward = outcome(state, action, agent, world, key)
-        charge = got.stored / agent.capacity if agent.capacity > 0 else got.stored
-        return (agent.type, np.float32(charge), np.float32(error)), reward
-
-    @rule
-    def account(out: Any, state: Any, action: Any, agent: Any, world: Any, key: Any) -> None:
-        _, got, actual, reward = outcome(state, action, agent, world, key)
-        done = got.done
-        out[0], out[1], out[2] = actual.load, done.flexible, actual.generation
-        out[3], out[4] = done.draw, done.deliver
-        out[5], out[6] = done.bought - got.local_bought + actual.short, got.exported + actual.surplus
-        out[7], out[8] = got.local_bought, got.local_sold
-        out[9], out[10], out[11] = got.trade, actual.settled, got.fee
-        out[12], out[13], out[14], out[15] = got.utility, got.wear, got.terminal, reward
-
-    return Rules(
-        start=start,
-        step=step,
-        observe=observe,
-        count=count,
-        aggregate=aggregate,
-        publish=publish,
-        place=place,
-        allowed=allowed if actions == "discrete" else None,
-        account=account,
-    )
+MOST_EPISODE_DAYS = 36_500
+"""Largest number of days of an episode."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class EnergyMarket(Game):
     """Local energy market of prosumers with batteries.
 
-    N prosumers of five types trade over a day of real data; constants and rules are ours [O] where not said.
+    N prosumers of five types trade over days of real data; constants and rules are ours [O] where not said. The
+    defaults are those of version 1; :class:`mfenvs.games.energy.version_0.EnergyMarketV0` has those of version 0.
 
-    Actions are Box(3): power of the battery in [-1, 1] (charging if positive), fraction of the flexible load in
-    [0, 1], limit price in EUR/kWh between the tariffs; or Discrete(30), a grid of these, with action masks.
+    Actions are Box(4): power of the battery in [-1, 1] (charging if positive) and its limit price in EUR/kWh,
+    fraction of the flexible load in [0, 1] and its limit price; with electric vehicles Box(6): the charging power
+    in [0, 1] and its limit price too; of ``prices="one"`` Box(3): battery, fraction, limit price of both. Or they
+    are Discrete(30), a grid of these with one limit price, with action masks; with vehicles Discrete(60).
+
     Rewards are in EUR: the value of the flexible load less what is paid for the cleared position, for imbalance,
-    for battery wear and for settlement. At the end of the day the charge that a battery lacks is bought at the
-    retail tariff, and what it has too much is sold at the feed-in tariff [O].
+    for battery wear, for settlement, for peaks, and for energy that a vehicle lacks. At the end of the episode the
+    charge that a battery lacks is bought at the retail tariff, and what it has too much is sold at the feed-in
+    tariff; what a vehicle still needs is bought at the retail tariff [O].
 
     Raises
     ------
@@ -187,9 +94,12 @@ class EnergyMarket(Game):
     n_agents: int = PRESETS["district"]
     """Number of prosumers N, from 2 to 2^24."""
     horizon: int = 0
-    """Steps of an episode, counted from midnight; 0 for a whole day."""
+    """Steps of an episode, counted from midnight; 0 for all of its days."""
     step_minutes: int = 60
     """Length of a step: 60 or 15 minutes."""
+    n_episode_days: int = 1
+    """Number of consecutive days of an episode; batteries keep their charge overnight, and daily peaks begin
+    anew."""
     preset: str | None = None
     """Size of the community by name, instead of ``n_agents``: ``village`` (17 agents), ``district`` (1,000) or
     ``city`` (10,000)."""
@@ -198,24 +108,49 @@ class EnergyMarket(Game):
     orders: str = "interpolated"
     """How the auction fills orders: ``step`` (exact), ``interpolated`` (continuous in the price) or ``linear`` (a
     price that is linear in the net demand); see :mod:`mfenvs.games.energy.clearing`."""
+    prices: str = "separate"
+    """Limit prices: ``separate`` ones of battery, flexible load and vehicle, surplus generation being offered at
+    the feed-in tariff, or ``one`` for all that a prosumer orders; see
+    :mod:`mfenvs.games.energy.prosumer_step`."""
+    imbalance: str = "pooled"
+    """How deviations from the forecast are settled: ``pooled`` (shortages and surpluses of the community are
+    matched at the local price, and the rest of the larger side is the retailer's, in proportion), ``individual``
+    (all are the retailer's) or ``ex-post`` (the market is cleared on metered load and generation, so that there
+    are none)."""
     proportions: tuple[float, ...] = PROPORTIONS
     """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population.
     They need not sum to one; numbers of agents are rounded, not drawn."""
     feed_in: float = 0.08
     """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
-    retail: float = 0.32
-    """Retail tariff, which the grid charges for imports, EUR/kWh; above ``feed_in``."""
+    retail: float = 0.22
+    """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh; with it above
+    ``feed_in`` in every hour."""
+    network_charge: tuple[float, ...] | float = EVENING_CHARGE
+    """Network charge of each hour of the day, EUR/kWh, which is added to the retail tariff: 24 numbers, or one
+    number for all hours."""
     dynamic_tariffs: bool = False
     """Whether the feed-in tariff is the day-ahead price of the series, which may be negative. The retail tariff is
-    then above it by ``retail - feed_in`` in every step [O]."""
+    then above it by ``retail - feed_in`` and the network charge in every step [O]."""
+    peak_charge: float = 0.0
+    """Charge on the highest import of each day, EUR/kW. It is paid whenever the day's peak rises, on the rise, by
+    those who import then in proportion to what they import."""
+    peak_of: str = "community"
+    """Whose peak is charged: that of the whole ``community``, or each ``member``'s own at its meter."""
+    import_limit_kw: float | None = None
+    """Most that the cleared community may import, kW per agent, None for no limit: purchases with a limit price
+    are cut in proportion. What inelastic load and imbalances exceed is not cut."""
+    export_limit_kw: float | None = None
+    """Most that the cleared community may export, kW per agent, None for no limit: sales are cut in proportion, so
+    that generation is curtailed and batteries are discharged less."""
     n_ticks: int = 240
-    """Number of price steps between the tariffs: .001 EUR/kWh each by default."""
+    """Number of price steps between the tariffs."""
     width: float = 0.02
-    """Range of prices over which an interpolated order is filled, EUR/kWh."""
+    """Range of prices over which an interpolated order is filled, EUR/kWh, at the mean difference of the
+    tariffs."""
     intercept: float = 0.2
     """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: float = 0.05
-    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kWh."""
+    """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kW."""
     efficiency: float = 0.95
     """One-way battery efficiency: of charging, and of discharging."""
     degradation: float = 0.01
@@ -223,38 +158,54 @@ class EnergyMarket(Game):
     fee: float = 0.0
     """Settlement fee on local trade, EUR/kWh, paid by the buyer and by the seller."""
     initial_charge: float = 0.5
-    """State of charge of batteries at midnight, as a fraction of their capacity."""
+    """State of charge of batteries at the beginning, as a fraction of their capacity."""
+    shift_hours: float = 0.0
+    """Time in hours for which flexible load that is not served waits before it is lost; 0 if it is lost at once,
+    at most 24."""
+    ev_share: float = 0.0
+    """Share of homes with an electric vehicle; needs ``prices="separate"``."""
+    ev_penalty: float = 1.0
+    """Cost of the energy that a vehicle lacks when it departs, EUR/kWh."""
     weather_memory: float = 0.8
-    """Autocorrelation of the common weather factor from one step to the next."""
-    weather_sd: float = 0.1
-    """Standard deviation of the common weather factor, a relative change of all load and generation."""
+    """Autocorrelation of the common weather factors from one hour to the next."""
+    weather_sd: float | tuple[float, float, float] = (0.05, 0.15, 0.15)
+    """Standard deviations of the common weather factors, which are relative changes of all load, all PV and all
+    wind generation; one number is that of all three."""
+    weather_correlation: str | tuple[float, float, float] = market_terms.FROM_DATA
+    """Correlations of the weather factors of load and sun, load and wind, sun and wind; ``data`` for those of the
+    series' own anomalies."""
+    time_unit: str = "hour"
+    """What ``weather_memory``, ``slope`` and observed forecasts count in: ``hour``, or ``step`` whatever its
+    length (``slope`` is then per kWh of a step)."""
+    observations: str = "full"
+    """What agents observe: ``full``, or the ``short`` 30 numbers of version 0; see
+    :mod:`mfenvs.games.energy.observations`."""
     series: str = "embedded"
     """Data: ``embedded`` real days, ``synthetic`` ones, or the path of a file that :meth:`MarketSeries.save`
     wrote."""
     first_day: int = 0
     """First day of the series that is played, counted from 0."""
     n_days: int = 0
-    """Number of days, from ``first_day`` on, of which every episode draws one; 0 for all that follow."""
+    """Number of days, from ``first_day`` on, of which every episode plays ``n_episode_days``; 0 for all that
+    follow."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = PROSUMER
-    state_dtype: ClassVar[np.dtype[Any]] = np.dtype(
-        [("type", np.int32), ("charge", np.float32), ("error", np.float32)]
-    )
+    state_dtype: ClassVar[np.dtype[Any]] = STATE
     n_signals = N_SIGNALS
-    n_features = N_FEATURES
     account_names = ACCOUNTS
     law: ClassVar[ProsumerLaw] = LAW
     """The laws of the agents' parameters."""
 
     def __post_init__(self) -> None:
         if self.preset is not None:
-            size = PRESETS[_word("preset", self.preset, tuple(PRESETS))]
+            size = PRESETS[market_terms.word("preset", self.preset, tuple(PRESETS))]
             if checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS) not in (size, PRESETS["district"]):
                 raise ValueError(f"preset {self.preset!r} has {size} agents, got n_agents={self.n_agents}")
             self.n_agents, self.preset = size, None
         minutes = checks.integer("step_minutes", self.step_minutes, 1)
         self.step_minutes = checks.choice("step_minutes", minutes, STEP_MINUTES)
-        steps = 24 * 60 // self.step_minutes
+        self.n_episode_days = checks.integer("n_episode_days", self.n_episode_days, 1, MOST_EPISODE_DAYS)
+        steps = self.n_episode_days * 24 * 60 // self.step_minutes
         self.horizon = checks.integer("horizon", self.horizon, 0, steps) or steps
         super().__post_init__()
 
@@ -262,93 +213,130 @@ class EnergyMarket(Game):
         """Check the terms of the market, and keep them as plain numbers."""
         if self.is_infinite:
             raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
-        self.actions = _word("actions", self.actions, ACTIONS)
-        self.orders = _word("orders", self.orders, ORDERS)
-        self.proportions = _shares(self.proportions)
+        for name, allowed in (
+            ("actions", ACTIONS),
+            ("orders", ORDERS),
+            ("prices", PRICES),
+            ("imbalance", IMBALANCES),
+            ("peak_of", PEAKS),
+            ("time_unit", TIME_UNITS),
+            ("observations", OBSERVATIONS),
+        ):
+            setattr(self, name, market_terms.word(name, getattr(self, name), allowed))
+        self.proportions = market_terms.shares(self.proportions)
         self.n_ticks = checks.integer("n_ticks", self.n_ticks, 1, MOST_TICKS)
         self.intercept = checks.real("intercept", self.intercept, -MOST_EUR, MOST_EUR)
-        self.slope = checks.real("slope", self.slope, 0.0, MOST_EUR)
         self.efficiency = checks.real("efficiency", self.efficiency, LEAST_EFFICIENCY, 1.0)
-        self.degradation = checks.real("degradation", self.degradation, 0.0, MOST_EUR)
-        self.fee = checks.real("fee", self.fee, 0.0, MOST_EUR)
-        self.initial_charge = checks.real("initial_charge", self.initial_charge, 0.0, 1.0)
-        self.weather_memory = checks.real("weather_memory", self.weather_memory, 0.0, 1.0, exclude_high=True)
-        self.weather_sd = checks.real("weather_sd", self.weather_sd, 0.0, 0.3)
+        for name in ("slope", "degradation", "fee", "peak_charge", "ev_penalty"):
+            setattr(self, name, checks.real(name, getattr(self, name), 0.0, MOST_EUR))
+        for name in ("initial_charge", "ev_share"):
+            setattr(self, name, checks.real(name, getattr(self, name), 0.0, 1.0))
+        for name in ("import_limit_kw", "export_limit_kw"):
+            setattr(self, name, market_terms.limit(name, getattr(self, name)))
+        self._check_weather()
         days = self.days
+        self.shift_hours = checks.real("shift_hours", self.shift_hours, 0.0, 24.0)
+        market_terms.steps_of("shift_hours", self.shift_hours, days.step_hours)
         self.first_day = checks.integer("first_day", self.first_day, 0, days.n_days - 1)
         self.n_days = checks.integer("n_days", self.n_days, 0, days.n_days - self.first_day)
-        for name in ("pv", "wind"):
-            if not getattr(days, name).max() <= MOST_YIELD:
-                raise ValueError(
-                    f"series must have at most {MOST_YIELD:g} kWh per kW of {name} in a step, got"
-                    f" {getattr(days, name).max():g}"
-                )
+        self._check_episode_days(days)
+        market_terms.check_yields(days)
         self._check_tariffs(days)
+        self._check_combinations()
         self._check_optional_rules()
+
+    def _check_weather(self) -> None:
+        self.weather_memory = checks.real("weather_memory", self.weather_memory, 0.0, 1.0, exclude_high=True)
+        self.weather_sd = market_terms.weather_sd(self.weather_sd)
+        self.weather_correlation = market_terms.weather_correlation(self.weather_correlation)
+
+    def _check_episode_days(self, days: MarketSeries) -> None:
+        most = self.n_days or days.n_days - self.first_day
+        if self.n_episode_days > most:
+            raise ValueError(
+                f"n_episode_days must be at most {most}, the number of days that are played, got"
+                f" {self.n_episode_days}"
+            )
 
     def _check_tariffs(self, days: MarketSeries) -> None:
         self.feed_in = checks.real("feed_in", self.feed_in, -MOST_EUR, MOST_EUR)
         self.retail = checks.real("retail", self.retail, -MOST_EUR, MOST_EUR)
         self.dynamic_tariffs = checks.boolean("dynamic_tariffs", self.dynamic_tariffs)
-        spread, prices = self.retail - self.feed_in, np.array([self.feed_in])
-        if self.dynamic_tariffs:
-            prices = days.price
-            if not np.abs(prices).max() <= MOST_EUR:
-                raise ValueError(
-                    f"series must have prices in [{-MOST_EUR:g}, {MOST_EUR:g}] EUR/kWh for dynamic tariffs, got"
-                    f" {prices.flat[np.abs(prices).argmax()]:g}"
-                )
-        largest = max(LEAST_TARIFF, float(np.abs(prices).max()), float(np.abs(prices + spread).max()))
-        if spread < LEAST_SPREAD * largest:
-            raise ValueError(
-                f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in = {self.feed_in!r} (as"
-                f" tariffs of up to {largest:g} EUR/kWh are kept in single precision), got {self.retail!r}"
-            )
+        self.network_charge = hourly_charge(self.network_charge)
+        tariffs = checked_tariffs(
+            days, self.feed_in, self.retail, self.network_charge, dynamic=self.dynamic_tariffs
+        )
         self.width = checks.real("width", self.width, 0.0, exclude_low=True)
+        has_charge = any(self.network_charge)
+        spread = tariffs.mean_spread if has_charge else self.retail - self.feed_in
         if self.width > spread:
-            raise ValueError(f"width must be at most retail - feed_in = {spread!r}, got {self.width!r}")
+            with_charge = " with the mean network_charge" if has_charge else ""
+            raise ValueError(
+                f"width must be at most retail - feed_in{with_charge} = {spread!r}, got {self.width!r}"
+            )
+
+    def _check_combinations(self) -> None:
+        """Refuse what needs separate prices, in a market with one price."""
+        if self.prices == "separate":
+            return
+        for name, is_off in (
+            ("import_limit_kw", self.import_limit_kw is None),
+            ("export_limit_kw", self.export_limit_kw is None),
+            ("ev_share", self.ev_share == 0.0),
+            ("peak_charge", self.peak_charge == 0.0 or self.peak_of == "member"),
+        ):
+            if not is_off:
+                what = f"{name} = {getattr(self, name)!r}"
+                raise ValueError(f"prices must be 'separate' in a market with {what}, got {self.prices!r}")
 
     @property
     def days(self) -> MarketSeries:
         """The series that the market plays, in its steps."""
         return read_series(self.series, self.step_minutes)
 
+    @functools.cached_property
+    def tariffs(self) -> Tariffs:
+        """Feed-in and retail tariff of every day and step of the series, EUR/kWh, (n_days, steps) each."""
+        charge = hourly_charge(self.network_charge)
+        return tariff_tables(self.days, self.feed_in, self.retail, charge, self.dynamic_tariffs)
+
     @property
     def width_in_ticks(self) -> int:
         """Number of ticks over which an interpolated order is filled: ``width``, at least one."""
-        return max(1, round(self.width / (self.retail - self.feed_in) * self.n_ticks))
+        has_charge = any(hourly_charge(self.network_charge))
+        spread = self.tariffs.mean_spread if has_charge else self.retail - self.feed_in
+        return max(1, round(self.width / spread * self.n_ticks))
+
+    @property
+    def traits(self) -> Traits:
+        """The options that are compiled into the rules."""
+        return Traits(
+            actions=self.actions,
+            orders=self.orders,
+            prices=self.prices,
+            imbalance=self.imbalance,
+            has_limits=self.import_limit_kw is not None or self.export_limit_kw is not None,
+            peak=self.peak_of if self.peak_charge > 0.0 else "",
+            shifts=self.shift_hours > 0.0,
+            has_vehicles=self.ev_share > 0.0,
+            observations=self.observations,
+        )
 
     @property
     def rules(self) -> Rules:
-        """The rules for this market's actions and orders."""
-        return market_rules(self.actions, self.orders)
+        """The rules for this market's options."""
+        return market_rules(self.traits)
 
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
         """Draw the prosumers, ordered by type."""
-        return draw_prosumers(self.proportions, self.n_agents, self.days, rng, self.law)
+        return draw_prosumers(self.proportions, self.n_agents, self.days, rng, self.law, self.ev_share)
 
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.Game.check_snapshot`: agents keep their types, and the day is one of those played."""
         super().check_snapshot(states, signal)
-        terms, rounding = self.constants, 1e-4  # of what is in single precision
-        last = terms.first_day + terms.n_days - 1
-        day, weather_before, weather, feed_in, retail = signal.T[-5:]
-        for what, is_right in (
-            ("states['type'] must be the types of the game's agents", states["type"] == self.agents["type"]),
-            ("states['charge'] must be in [0, 1]", abs(states["charge"] - 0.5) <= 0.5 + rounding),
-            (
-                f"signal must name a day in [{terms.first_day}, {last}]",
-                (day == np.rint(day)) & (day >= terms.first_day) & (day <= last),
-            ),
-            (
-                "signal must hold weather in [-0.9, 0.9]",
-                np.maximum(abs(weather_before), abs(weather)) <= 0.9 + rounding,
-            ),
-            ("signal must hold a feed-in tariff below the retail tariff", feed_in < retail),
-        ):
-            if not np.all(is_right):
-                where = [int(i) for i in np.argwhere(~is_right)[0]]
-                raise ValueError(f"snapshot.{what}, which is not so at {where}")
+        terms = self.constants
+        last = terms.first_day + terms.n_days + self.n_episode_days - 2
+        check_snapshot(states, signal, self.agents["type"], (terms.first_day, last), self.days.steps)
 
     @functools.cached_property
     def agent_names(self) -> list[str]:
@@ -358,32 +346,59 @@ class EnergyMarket(Game):
     @functools.cached_property
     def constants(self) -> MarketConstants:
         """The series, the tariffs and the terms."""
-        days, spread = self.days, self.retail - self.feed_in
-        paid = days.price if self.dynamic_tariffs else np.full(days.price.shape, self.feed_in)
+        days, tariffs = self.days, self.tariffs
+        per_hour = round(1 / days.step_hours)
+        stride = per_hour if self.time_unit == "hour" else 1
+        memory = self.weather_memory ** (1.0 / stride)
+        waits = market_terms.steps_of("shift_hours", self.shift_hours, days.step_hours)
+        net = tables.community_net(self.agents.view(np.ndarray), days.load, days.pv, days.wind)
+        most = (self.n_days or days.n_days - self.first_day) - self.n_episode_days + 1
         return MarketConstants(
             load=days.load,
             pv=days.pv,
             wind=days.wind,
-            feed_in=paid.astype(np.float32),
-            retail=(paid + spread).astype(np.float32),
+            feed_in=tariffs.feed_in.astype(np.float32),
+            retail=tariffs.retail.astype(np.float32),
             first_day=self.first_day,
-            n_days=self.n_days or days.n_days - self.first_day,
+            n_days=most,
             step_hours=np.float32(days.step_hours),
             last_step=self.horizon - 1,
+            last_of_days=self.n_episode_days * days.steps - 1,
             efficiency=np.float32(self.efficiency),
             degradation=np.float32(self.degradation),
             fee=np.float32(self.fee),
             initial_charge=np.float32(self.initial_charge),
-            weather_memory=np.float32(self.weather_memory),
-            weather_sd=np.float32(self.weather_sd),
+            weather_memory=np.float32(memory),
+            weather_renewal=np.float32(math.sqrt(1.0 - memory * memory)),
+            weather_mixing=self._weather_mixing.astype(np.float32),
             book=Book(
                 self.n_ticks,
                 self.width_in_ticks,
                 np.float32(1.0 / self.width_in_ticks),
                 np.float32(self.intercept),
-                np.float32(self.slope),
+                np.float32(self.slope / (days.step_hours if self.time_unit == "hour" else 1.0)),
             ),
+            n_order_cells=self.n_order_cells,
+            peak_charge=np.float32(self.peak_charge),
+            import_limit=np.float32(_or_infinity(self.import_limit_kw) * days.step_hours),
+            export_limit=np.float32(_or_infinity(self.export_limit_kw) * days.step_hours),
+            recent_load=tables.sums_before(days.load, waits) if waits else np.zeros((1, 1, 1), np.float32),
+            vehicle_penalty=np.float32(self.ev_penalty),
+            forecast_stride=stride,
+            forecast_memory=np.float32(memory**stride),
+            load_ahead=tables.sums_ahead(days.load, stride),
+            pv_ahead=tables.sums_ahead(days.pv, stride),
+            wind_ahead=tables.sums_ahead(days.wind, stride),
+            net_ahead=tables.sums_ahead(net, stride),
         )
+
+    @property
+    def _weather_mixing(self) -> NDArray[np.float64]:
+        first, second, third = np.broadcast_to(self.weather_sd, 3).tolist()
+        correlations = market_terms.correlations_in(self.days, self.weather_correlation)
+        mixing = tables.mixing_matrix((first, second, third), correlations)
+        assert mixing is not None, "correlations were checked, or are those of a sample"
+        return mixing
 
     @property
     def initial(self) -> NDArray[np.float32]:
@@ -391,14 +406,24 @@ class EnergyMarket(Game):
         return np.array([self.initial_charge], np.float32)
 
     @property
-    def n_cells(self) -> int:
+    def n_order_cells(self) -> int:
         """Levels of buys and of sells."""
         return 2 * n_levels(self.orders, self.n_ticks, self.width_in_ticks)
+
+    @property
+    def n_cells(self) -> int:
+        """Levels of buys and of sells, and sums over the community (:mod:`mfenvs.games.energy.community`)."""
+        return self.n_order_cells + (N_SUMS if self.traits.counts_sums else 0)
 
     @property
     def n_places(self) -> int:
         """The types, and ten parts of charge of the storage owners."""
         return len(TYPES) + CHARGE_PLACES - 1
+
+    @property
+    def n_features(self) -> int:
+        """Length of an observation, which depends on what the market has."""
+        return n_features(self.traits)
 
     @property
     def regions(self) -> dict[str, tuple[int, ...]]:
@@ -409,18 +434,15 @@ class EnergyMarket(Game):
 
     @property
     def reported(self) -> dict[str, int]:
-        """Last price, local trade per agent (kWh) and weather factor; the coming tariffs. Prices in EUR/kWh."""
+        """Last price, local trade per agent (kWh) and the load's weather factor; the coming tariffs in EUR/kWh."""
         return {"price": PRICE, "volume": VOLUME, "weather": WEATHER_SEEN, "feed_in": FEED_IN, "retail": RETAIL}
 
     @property
     def action_space(self) -> "gymnasium.Space[Any]":
-        """Box(3) or Discrete(30)."""
-        if self.actions == "discrete":
-            return gymnasium.spaces.Discrete(N_DISCRETE)
-        low, high = float(self.constants.feed_in.min()), float(self.constants.retail.max())
-        return gymnasium.spaces.Box(
-            np.array([-1.0, 0.0, low], np.float32), np.array([1.0, 1.0, high], np.float32), dtype=np.float32
-        )
+        """Box of 3, 4 or 6 numbers, or Discrete of 30 or 60 actions."""
+        tariffs = self.tariffs
+        lowest, highest = tariffs.feed_in.astype(np.float32).min(), tariffs.retail.astype(np.float32).max()
+        return action_space(self.traits, float(lowest), float(highest))
 
     def type_means(self, states: NDArray[Any]) -> NDArray[np.float32]:
         """How full batteries are, and each type's last forecast error, squashed: shape (n_worlds, 6).
@@ -452,65 +474,9 @@ class EnergyMarket(Game):
         ValueError
             Naming the world and what does not balance.
         """
-        total = dict(zip(ACCOUNTS, np.moveaxis(accounts.sum(axis=1), -1, 0), strict=True))
-        moved = np.abs(accounts).sum(axis=(1, 2))
-        net = total["imports"] - total["exports"]
-        used = total["load"] + total["flexible"] - total["generation"] + total["charge"] - total["discharge"]
-        paid = total["trade_payment"] + total["imbalance_payment"]
-        owed = signal[:, RETAIL] * total["imports"] - signal[:, FEED_IN] * total["exports"]
-        balances = {
-            "energy used - imports + exports (kWh)": used - net,
-            "bought - sold locally (kWh)": total["local_bought"] - total["local_sold"],
-            "payments - retail imports + feed-in exports (EUR)": paid - owed,
-        }
-        for name, balance in balances.items():
-            wrong = np.flatnonzero(~(np.abs(balance) <= TOLERANCE * moved))
-            if len(wrong):
-                raise ValueError(f"{name} must be 0, got {balance[wrong[0]]:g} in world {wrong[0]}")
+        charged = np.float64(np.float32(self.peak_charge)) if self.traits.peak == "community" else 0.0
+        market_accounts.audit(accounts, signal, float(charged))
 
 
-def _word(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """``value``, which must be one of these strings."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return str(checks.choice(name, value, allowed))
-
-
-def _shares(value: Any) -> tuple[float, ...]:
-    """The proportions of the types as floats."""
-    allowed = f"proportions must hold a share >= 0 of each of {', '.join(TYPES)}, not all 0, got {value!r}"
-    try:
-        is_complete = len(value) == len(TYPES)
-    except TypeError:
-        raise TypeError(allowed) from None
-    if not is_complete:
-        raise ValueError(allowed)
-    shares = tuple(checks.real(f"proportions[{i}]", p, 0.0, MOST_SHARE) for i, p in enumerate(value))
-    if not sum(shares) > 0.0:
-        raise ValueError(allowed)
-    return shares
-
-
-def read_series(name: str, minutes: int) -> MarketSeries:
-    """A series by its name or file, in steps of ``minutes``; kept until the file changes."""
-    allowed = f"series must be 'embedded', 'synthetic' or the path of a file, got {name!r}"
-    if not isinstance(name, str):
-        raise TypeError(allowed)
-    if name in ("embedded", "synthetic"):
-        return _kept_series(name, minutes, 0)
-    try:
-        is_file, changed = Path(name).is_file(), Path(name).stat().st_mtime_ns
-    except (OSError, ValueError):  # Also where the name is no name of a file at all.
-        is_file, changed = False, 0
-    if not is_file:
-        raise ValueError(allowed)
-    return _kept_series(name, minutes, changed)
-
-
-@functools.cache
-def _kept_series(name: str, minutes: int, changed: int) -> MarketSeries:
-    if name == "embedded":
-        return MarketSeries.embedded().resampled(minutes)
-    if name == "synthetic":
-        return MarketSeries.synthetic(365, 17, 0, step_minutes=minutes)
-    return MarketSeries.read(name).resampled(minutes)
+def _or_infinity(limit: float | None) -> float:
+    return math.inf if limit is None else limit

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.energy.calendar import ANNUAL_LOAD_KWH
 from mfenvs.energy.series import MarketSeries
 from mfenvs.games.typed_agents import stratified
 
@@ -14,8 +15,10 @@ TYPES = ("consumer", "pv", "storage", "commercial", "wind")
 """Names of the types; ``storage`` owns PV and a battery."""
 CONSUMER, PV, STORAGE, COMMERCIAL, WIND = range(5)
 
-PROPORTIONS = (0.40, 0.20, 0.25, 0.10, 0.05)
+PROPORTIONS = (0.40, 0.10, 0.40, 0.10, 0.0)
 """Shares of the types in the population [O]."""
+PROPORTIONS_V0 = (0.40, 0.20, 0.25, 0.10, 0.05)
+"""Those of version 0: fewer batteries, and wind owners."""
 
 PROSUMER = np.dtype(
     [
@@ -34,6 +37,10 @@ PROSUMER = np.dtype(
         ("risk_aversion", np.float32),
         ("node", np.int32),
         ("spread", np.float32),
+        ("vehicle_energy", np.float32),
+        ("vehicle_power", np.float32),
+        ("vehicle_arrival", np.float32),
+        ("vehicle_departure", np.float32),
     ]
 )
 """Parameters of an agent.
@@ -44,11 +51,15 @@ shifted. ``load_scale``: factor on its profile's load. ``pv_kwp``, ``wind_kw``: 
 ``flexible_value``: what flexible load is worth to it (EUR/kWh). ``error_scale``, ``degrees_of_freedom``: scale,
 relative to load and generation, and degrees of freedom nu of its Student-t forecast errors. ``risk_aversion``:
 gamma. ``node``: its node of the payment network, taken modulo the network's size. ``spread``: the 90 % quantile of
-its forecast errors.
+its forecast errors. ``vehicle_energy``: what its electric vehicle needs every day (kWh), 0 without one.
+``vehicle_power``: with which that is charged (kW). ``vehicle_arrival``, ``vehicle_departure``: hours of the day at
+which it comes home and departs.
 """
 
 Range = tuple[float, float]
 
+LAST_HOUR = 23.99
+"""Latest hour of the day at which vehicles come and depart."""
 MOST_KWH = 1e6
 """Largest annual load (kWh), installed power (kW) and battery capacity (kWh)."""
 
@@ -63,13 +74,13 @@ class ProsumerLaw:
         If a field is not allowed; the message names it.
     """
 
-    annual_load_kwh: float = 10_400.0
+    annual_load_kwh: float = 4_000.0
     """Median of the homes' annual loads, which are lognormal, kWh."""
     annual_load_log_sd: float = 0.23
     """Standard deviation of their logarithms, at most 1."""
     commercial_factor: float = 8.0
     """Annual load of a business, relative to a home's."""
-    pv_kwp: Range = (3.0, 8.0)
+    pv_kwp: Range = (5.0, 12.0)
     """Installed PV power of PV owners, kWp."""
     wind_kw: Range = (30.0, 120.0)
     """Installed wind power of wind owners, kW: a share of a turbine, such that the community is at times short of
@@ -94,6 +105,14 @@ class ProsumerLaw:
     """Degrees of freedom of a business's errors, which average over many loads."""
     risk_aversion: Range = (0.0, 0.5)
     """Risk aversion gamma."""
+    vehicle_energy_kwh: Range = (4.0, 12.0)
+    """Energy that an electric vehicle needs every day, kWh: 20 to 60 km."""
+    vehicle_power_kw: Range = (3.7, 11.0)
+    """Power at which it can be charged, kW."""
+    vehicle_arrival_hour: Range = (16.0, 20.0)
+    """Hour of the day at which it comes home; within [0, 24)."""
+    vehicle_departure_hour: Range = (6.0, 9.0)
+    """Hour of the day at which it departs; within [0, 24)."""
     most_weeks_shifted: int = 3
     """Loads are shifted by whole weeks up to this, so that agents of one profile are not copies of each other."""
 
@@ -117,6 +136,10 @@ class ProsumerLaw:
             ("flexible_value", 1e3),
             ("error_scale", 10.0),
             ("risk_aversion", 1.0),
+            ("vehicle_energy_kwh", MOST_KWH),
+            ("vehicle_power_kw", MOST_KWH),
+            ("vehicle_arrival_hour", LAST_HOUR),
+            ("vehicle_departure_hour", LAST_HOUR),
         ):
             bounds = getattr(self, name)
             if not isinstance(bounds, tuple) or len(bounds) != 2:
@@ -126,7 +149,9 @@ class ProsumerLaw:
 
 
 LAW = ProsumerLaw()
-"""The laws of the game."""
+"""The laws of the game: homes as in Germany, with larger PV and batteries than version 0."""
+LAW_V0 = ProsumerLaw(annual_load_kwh=ANNUAL_LOAD_KWH, pv_kwp=(3.0, 8.0))
+"""The laws of version 0: homes that use as much as those of the embedded series."""
 LEAST_ANNUAL_LOAD = 1e-3
 """Least annual load of a profile, which is scaled to that of a home, kWh."""
 NODES = 2**20
@@ -134,7 +159,12 @@ NODES = 2**20
 
 
 def draw_prosumers(
-    proportions: tuple[float, ...], n: int, series: MarketSeries, rng: np.random.Generator, law: ProsumerLaw = LAW
+    proportions: tuple[float, ...],
+    n: int,
+    series: MarketSeries,
+    rng: np.random.Generator,
+    law: ProsumerLaw = LAW,
+    vehicle_share: float = 0.0,
 ) -> NDArray[Any]:
     """Draw n agents, ordered by type.
 
@@ -150,6 +180,8 @@ def draw_prosumers(
         Source of randomness.
     law:
         Laws of the parameters.
+    vehicle_share:
+        Share of homes, which are all but businesses and wind owners, that have an electric vehicle.
 
     Returns
     -------
@@ -195,4 +227,10 @@ def draw_prosumers(
     agents["risk_aversion"] = uniform(law.risk_aversion)
     agents["node"] = rng.integers(NODES, size=n)
     agents["spread"] = agents["error_scale"] * stdtrit(agents["degrees_of_freedom"], 0.9)
+    # Drawn last: those without vehicles are the same people whatever the share.
+    has_vehicle = np.isin(kind, (CONSUMER, PV, STORAGE)) & (rng.random(n) < vehicle_share)
+    agents["vehicle_energy"] = uniform(law.vehicle_energy_kwh) * has_vehicle
+    agents["vehicle_power"] = uniform(law.vehicle_power_kw) * has_vehicle
+    agents["vehicle_arrival"] = uniform(law.vehicle_arrival_hour) * has_vehicle
+    agents["vehicle_departure"] = uniform(law.vehicle_departure_hour) * has_vehicle
     return agents

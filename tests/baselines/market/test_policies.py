@@ -1,5 +1,6 @@
 """Rules of thumb against what they are meant to do, and binned policies where the two games are one."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +11,6 @@ from baselines.market.policies import BinnedPolicy, EveningRule, Idle, SelfConsu
 from mfenvs import Engine, InducedGame, evaluate, make
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
-from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.observations import (
     CAPACITY_SEEN,
@@ -22,14 +22,15 @@ from mfenvs.games.energy.observations import (
     SINE_SEEN,
     VALUE_SEEN,
 )
-from mfenvs.games.energy.prosumer_types import STORAGE, ProsumerLaw
+from mfenvs.games.energy.prosumer_types import LAW_V0, STORAGE
+from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 
 CALM = {"weather_sd": 0.0, "n_days": 1, "first_day": 100}
 KINDS = pytest.mark.parametrize("actions", ["box", "discrete"])
 
 
 def market(**constants):
-    return EnergyMarket(**({"n_agents": 40} | CALM | constants))
+    return EnergyMarketV0(**({"n_agents": 40} | CALM | constants))
 
 
 def data_of(game):
@@ -184,7 +185,7 @@ def random_table(game, seed=0):
 
 @pytest.fixture(scope="module")
 def binned():
-    return BinnedEnergyMarket(n_agents=40, n_bins=5, day=100, groups_per_type=2)
+    return BinnedEnergyMarketV0(n_agents=40, n_bins=5, day=100, groups_per_type=2)
 
 
 def observations_of(game, charge, elapsed):
@@ -236,14 +237,15 @@ def test_groups_are_parts_of_a_type_by_what_flexible_load_is_worth(binned):
 @pytest.mark.slow
 def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):
     """The return of a random policy in the market, and in the mean-field game of its image."""
-    alike = ProsumerLaw(
+    alike = dataclasses.replace(
+        LAW_V0,
         annual_load_log_sd=0.0, pv_kwp=(5.0, 5.0), wind_kw=(60.0, 60.0), capacity_kwh=(8.0, 8.0),
         flexible_share=(0.2, 0.2), flexible_value=(0.2, 0.2), error_scale=(0.1, 0.1), spiky_share=0.0,
         most_weeks_shifted=0,
     )  # fmt: skip
-    monkeypatch.setattr(EnergyMarket, "law", alike)
+    monkeypatch.setattr(EnergyMarketV0, "law", alike)
     MarketSeries.synthetic(3, 1, 0).save(tmp_path / "one.npz")
-    image = BinnedEnergyMarket(n_agents=5_000, day=1, n_bins=21, series=str(tmp_path / "one.npz"))
+    image = BinnedEnergyMarketV0(n_agents=5_000, day=1, n_bins=21, series=str(tmp_path / "one.npz"))
     table = random_table(image)
     table[:, np.flatnonzero(image.constants.group_of == 2)] = table[:, :1, :]
     induced = InducedGame(image)
@@ -274,14 +276,14 @@ def test_arguments_that_are_not_allowed(binned, arguments, error, message):
 
 
 def test_agents_of_groups_that_are_not_there():
-    few = BinnedEnergyMarket(n_agents=40, proportions=(1.0, 0.0, 0.0, 0.0, 0.0), n_bins=3)
+    few = BinnedEnergyMarketV0(n_agents=40, proportions=(1.0, 0.0, 0.0, 0.0, 0.0), n_bins=3)
     with pytest.raises(ValueError, match="got pv_0, whose group has no member"):
         BinnedPolicy(few, random_table(few), market(actions="discrete"))
 
 
 def test_other_days_and_other_agents():
-    image = BinnedEnergyMarket(n_agents=40, n_bins=3)
-    other = EnergyMarket(n_agents=60, actions="discrete")
+    image = BinnedEnergyMarketV0(n_agents=40, n_bins=3)
+    other = EnergyMarketV0(n_agents=60, actions="discrete")
     engine = Engine(other, 2)
     engine.reset(0)
     laws = BinnedPolicy(image, random_table(image), other).action_probabilities(engine.observe().reshape(120, -1))

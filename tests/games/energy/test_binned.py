@@ -1,5 +1,6 @@
 """The market in bins against a simulation in plain Python of its mean field, and against the market itself."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -11,14 +12,14 @@ from scipy import integrate, stats
 from baselines import OnlineMirrorDescent
 from mfenvs import Engine, InducedGame
 from mfenvs.engine.random import ADVANCE, agent_key, step_key, student_t, uniform
-from mfenvs.games.energy.binned import BinnedEnergyMarket, error_excess
+from mfenvs.games.energy.binned import error_excess
 from mfenvs.games.energy.clearing import clear_orders
-from mfenvs.games.energy.market import EnergyMarket
-from mfenvs.games.energy.prosumer_types import TYPES, ProsumerLaw
+from mfenvs.games.energy.prosumer_types import LAW_V0, TYPES
+from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 
 
 def binned(**constants):
-    return BinnedEnergyMarket(**({"n_agents": 40, "n_bins": 5, "groups_per_type": 1} | constants))
+    return BinnedEnergyMarketV0(**({"n_agents": 40, "n_bins": 5, "groups_per_type": 1} | constants))
 
 
 def member_of(game, state):
@@ -209,7 +210,7 @@ def test_groups_and_states():
 
 
 def test_groups_have_the_degrees_of_freedom_of_the_markets_law(monkeypatch):
-    monkeypatch.setattr(EnergyMarket, "law", ProsumerLaw(nu=6.0, aggregate_nu=20.0))
+    monkeypatch.setattr(EnergyMarketV0, "law", dataclasses.replace(LAW_V0, nu=6.0, aggregate_nu=20.0))
     game = binned(n_agents=41)
     assert_allclose(game.groups["degrees_of_freedom"], np.where(game.groups["type"] == 3, 20, 6))
 

@@ -12,17 +12,18 @@ from numpy.testing import assert_array_equal
 from mfenvs import Engine
 from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.actions import within_unit
-from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.conditions import FEED_IN, RETAIL
-from mfenvs.games.energy.market import EnergyMarket, place
-from mfenvs.games.energy.prosumer_types import PROPORTIONS, ProsumerLaw
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.market_rules import place
+from mfenvs.games.energy.prosumer_types import PROPORTIONS, PROPORTIONS_V0, ProsumerLaw
+from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 
 SMALL = {
-    EnergyMarket: {"n_agents": 9, "horizon": 3},
-    BinnedEnergyMarket: {"n_agents": 9, "horizon": 3, "n_bins": 3, "groups_per_type": 1},
+    EnergyMarketV0: {"n_agents": 9, "horizon": 3},
+    BinnedEnergyMarketV0: {"n_agents": 9, "horizon": 3, "n_bins": 3, "groups_per_type": 1},
 }
-BOTH = pytest.mark.parametrize("game_class", [EnergyMarket, BinnedEnergyMarket])
+BOTH = pytest.mark.parametrize("game_class", [EnergyMarketV0, BinnedEnergyMarketV0])
 
 
 def play(game, n_steps=3):
@@ -103,7 +104,7 @@ def test_small_numpy_integers_are_kept_as_integers(game_class, orders):
 
 
 def test_numbers_of_other_kinds_are_kept_as_pythons():
-    game = EnergyMarket(
+    game = EnergyMarketV0(
         n_agents=np.int16(9),
         step_minutes=np.uint8(60),
         first_day=np.uint8(200),
@@ -149,7 +150,7 @@ def test_tariffs_that_are_as_close_or_as_far_as_allowed_are_played(game_class, t
     game = game_class(**SMALL[game_class], **tariffs)
     rewards, signals = play(game)
     assert np.isfinite(rewards).all()
-    if game_class is EnergyMarket:
+    if game_class is EnergyMarketV0:
         # The price was cleared between the tariffs of the step before.
         feed_in, retail = game.constants.feed_in, game.constants.retail
         assert (feed_in < retail).all()
@@ -162,7 +163,7 @@ def test_no_index_is_made_of_nan():
     nan = np.float32(math.nan)
     assert within_unit(nan) == 0
     assert [float(within_unit(np.float32(x))) for x in (-1, 0.25, 2, math.inf)] == [0, 0.25, 1, 1]
-    state = np.zeros(1, EnergyMarket.state_dtype)
+    state = np.zeros(1, EnergyMarketV0.state_dtype)
     state["type"], state["charge"] = 2, nan
     assert place(state[0]) == 2
 
@@ -215,7 +216,7 @@ def test_series_that_cannot_be_played(tmp_path, change, terms, message):
         series = dataclasses.replace(series, **{name: array})
     series.save(tmp_path / "odd.npz")
     with pytest.raises(ValueError, match=message):
-        EnergyMarket(n_agents=5, series=str(tmp_path / "odd.npz"), **terms)
+        EnergyMarketV0(n_agents=5, series=str(tmp_path / "odd.npz"), **terms)
 
 
 @pytest.mark.parametrize(
@@ -235,4 +236,5 @@ def test_laws_that_are_not_allowed(change, error, message):
 
 
 def test_default_proportions():
+    assert EnergyMarketV0().proportions == PROPORTIONS_V0
     assert EnergyMarket().proportions == PROPORTIONS

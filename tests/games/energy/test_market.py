@@ -20,8 +20,10 @@ from mfenvs import Engine, make
 from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.clearing import clear_orders
 from mfenvs.games.energy.conditions import DAY, FEED_IN, RETAIL, WEATHER, WEATHER_SEEN
-from mfenvs.games.energy.market import ACCOUNTS, EnergyMarket
-from mfenvs.games.energy.prosumer_types import PROPORTIONS, TYPES
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.market_accounts import ACCOUNTS
+from mfenvs.games.energy.prosumer_types import PROPORTIONS_V0, TYPES
+from mfenvs.games.energy.version_0 import EnergyMarketV0
 from mfenvs.games.typed_agents import stratified
 from mfenvs.wrappers.observations import Observer
 
@@ -32,7 +34,7 @@ ORDERS = ("interpolated", "step", "linear")
 
 
 def market(**constants):
-    return EnergyMarket(**(SMALL | constants))
+    return EnergyMarketV0(**(SMALL | constants))
 
 
 def random_actions(game, rng, n_worlds=1):
@@ -167,12 +169,12 @@ def test_a_day_step_by_step(orders, actions, more):
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
-    shares=st.sampled_from([PROPORTIONS, (0, 0, 1, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 1), (0, 1, 1, 0, 0)]),
+    shares=st.sampled_from([PROPORTIONS_V0, (0, 0, 1, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 1), (0, 1, 1, 0, 0)]),
     dynamic=st.booleans(),
 )
 def test_energy_and_money_are_conserved_and_batteries_keep_their_limits(orders, actions, seed, shares, dynamic):
     """Whatever is done, on any day. The sums are taken here, in the accounts' double precision."""
-    game = EnergyMarket(
+    game = EnergyMarketV0(
         n_agents=40, orders=orders, actions=actions, proportions=shares, dynamic_tariffs=dynamic, fee=0.02
     )
     engine, rng = Engine(game, keep_accounts=True), np.random.default_rng(seed)
@@ -224,7 +226,7 @@ def test_permuting_the_agents_changes_nothing(orders):
     """The same people in another order, without errors of their own: the same price, and each the same reward."""
 
     @dataclasses.dataclass(kw_only=True)
-    class Permuted(EnergyMarket):
+    class Permuted(EnergyMarketV0):
         def draw_agents(self, rng):
             agents = super().draw_agents(rng)
             agents["error_scale"] = 0
@@ -248,10 +250,10 @@ def test_replicating_the_population_leaves_the_price():
     """Three times everybody: the same price and volume per agent."""
 
     @dataclasses.dataclass(kw_only=True)
-    class Replicated(EnergyMarket):
+    class Replicated(EnergyMarketV0):
         def draw_agents(self, rng):
             n = self.n_agents
-            agents = EnergyMarket(**(SMALL | {"n_agents": 17})).agents.view(np.ndarray).copy()
+            agents = EnergyMarketV0(**(SMALL | {"n_agents": 17})).agents.view(np.ndarray).copy()
             agents["error_scale"] = 0
             return np.tile(agents, n // 17)
 
@@ -270,7 +272,7 @@ def test_prices_go_to_their_limit_like_one_over_the_root_of_n():
     """Root-mean-square errors against the price of 64,000 agents, times the root of N: flat but for a factor 2."""
 
     @dataclasses.dataclass(kw_only=True)
-    class Drawn(EnergyMarket):
+    class Drawn(EnergyMarketV0):
         def draw_agents(self, rng):
             agents = super().draw_agents(rng)
             rng.shuffle(agents)  # who is first is chance, not its type
@@ -309,20 +311,20 @@ def midday_price(game):
 
 
 def test_types_are_stratified_and_named():
-    game = EnergyMarket(preset="village")
+    game = EnergyMarketV0(preset="village")
     assert game.n_agents == 17
     assert np.bincount(game.agents["type"]).tolist() == [7, 3, 4, 2, 1]
     assert game.agent_names[:2] == ["consumer_0", "consumer_1"]
     assert game.agent_names[7:11] == ["pv_0", "pv_1", "pv_2", "storage_0"]
     assert game.agent_names[-3:] == ["commercial_0", "commercial_1", "wind_0"]
-    assert stratified(PROPORTIONS, 1000).tolist() == [400, 200, 250, 100, 50]
-    assert EnergyMarket(preset="city").n_agents == 10_000
-    assert EnergyMarket().n_agents == 1000
+    assert stratified(PROPORTIONS_V0, 1000).tolist() == [400, 200, 250, 100, 50]
+    assert EnergyMarketV0(preset="city").n_agents == 10_000
+    assert EnergyMarketV0().n_agents == 1000
     assert dataclasses.replace(game, n_agents=30).n_agents == 30
 
 
 def test_what_agents_own():
-    agents = EnergyMarket(preset="city").agents
+    agents = EnergyMarketV0(preset="city").agents
     kind = agents["type"]
     sunny = np.isin(kind, [1, 2])
     assert_array_equal(agents["pv_kwp"] > 0, sunny)
@@ -348,7 +350,7 @@ def test_what_agents_own():
 
 
 def test_days_and_weather_are_drawn_for_all():
-    game = EnergyMarket(n_agents=2, first_day=10, n_days=5, weather_sd=0.1, weather_memory=0.8)
+    game = EnergyMarketV0(n_agents=2, first_day=10, n_days=5, weather_sd=0.1, weather_memory=0.8)
     engine = Engine(game, 4000)
     engine.reset(0)
     days = engine.signal[:, DAY].astype(int)
@@ -369,7 +371,7 @@ def test_days_and_weather_are_drawn_for_all():
 
 
 def test_errors_are_student_t_of_ones_own():
-    game = EnergyMarket(n_agents=50, proportions=(1, 0, 0, 0, 0), n_days=1, weather_sd=0.0)
+    game = EnergyMarketV0(n_agents=50, proportions=(1, 0, 0, 0, 0), n_days=1, weather_sd=0.0)
     engine = Engine(game, 2000)
     engine.reset(1)
     engine.step(engine.random_actions())
@@ -402,7 +404,7 @@ def test_negative_prices_are_played():
     series = MarketSeries.embedded()
     day = int(np.argmin(series.price.min(axis=1)))
     windy = (0.3, 0.1, 0.2, 0.0, 0.4)
-    game = EnergyMarket(n_agents=200, dynamic_tariffs=True, first_day=day, n_days=1, proportions=windy)
+    game = EnergyMarketV0(n_agents=200, dynamic_tariffs=True, first_day=day, n_days=1, proportions=windy)
     assert game.action_space.low[2] == pytest.approx(series.price[day].min(), abs=0.2)
     engine = Engine(game, debug=True)
     engine.reset(0)
@@ -471,7 +473,7 @@ def test_observations_by_hand():
 
 def test_a_file_of_ones_own_series(tmp_path):
     MarketSeries.synthetic(3, 4, 0).save(tmp_path / "days.npz")
-    game = EnergyMarket(n_agents=5, series=str(tmp_path / "days.npz"))
+    game = EnergyMarketV0(n_agents=5, series=str(tmp_path / "days.npz"))
     assert game.days.n_days == 3
     assert game.agents["profile"].max() < 4
     engine = Engine(game, debug=True)
@@ -506,7 +508,7 @@ def test_a_file_of_ones_own_series(tmp_path):
 )
 def test_constants_that_are_not_allowed(constants, message):
     with pytest.raises(ValueError, match=message):
-        EnergyMarket(**constants)
+        EnergyMarketV0(**constants)
 
 
 def test_it_is_made_by_name():
@@ -517,7 +519,7 @@ def test_it_is_made_by_name():
 
 
 def test_means_of_types_are_those_of_their_agents():
-    game = EnergyMarket(n_agents=12, proportions=(3, 0, 2, 1, 0))
+    game = EnergyMarketV0(n_agents=12, proportions=(3, 0, 2, 1, 0))
     engine = Engine(game, 3)
     engine.reset(seed=1)
     observer = Observer(game, "type-means")
@@ -536,7 +538,7 @@ def test_means_of_types_are_those_of_their_agents():
             assert seen[world, 0, 1 + kind] == pytest.approx(0.5 + 0.5 * mean / (0.2 + abs(mean)), rel=1e-5)
     assert len(np.unique(seen[:, 0, 0])) == 3
     assert observer.space.contains(observer(engine)[0, 0])
-    windy = EnergyMarket(n_agents=4, proportions=(0, 0, 0, 0, 1))
+    windy = EnergyMarketV0(n_agents=4, proportions=(0, 0, 0, 0, 1))
     engine = Engine(windy, 1)
     engine.reset(seed=1)
     assert Observer(windy, "type-means")(engine)[0, 0, -6:].tolist() == [0, 0.5, 0.5, 0.5, 0.5, 0.5]
@@ -567,8 +569,8 @@ def test_the_audited_signal_is_that_of_the_step():
 
 
 def test_a_day_has_all_its_steps():
-    assert [EnergyMarket(step_minutes=minutes).horizon for minutes in (60, 15)] == [24, 96]
-    assert EnergyMarket(step_minutes=15, horizon=8).horizon == 8
+    assert [EnergyMarketV0(step_minutes=minutes).horizon for minutes in (60, 15)] == [24, 96]
+    assert EnergyMarketV0(step_minutes=15, horizon=8).horizon == 8
 
 
 def test_the_clock_is_that_of_the_day_however_short_the_episode():
@@ -583,7 +585,7 @@ def test_the_clock_is_that_of_the_day_however_short_the_episode():
 
 def test_a_day_ends():
     with pytest.raises(ValueError, match=r"discount must be 1, as a day ends, got 0\.9"):
-        EnergyMarket(discount=0.9)
+        EnergyMarketV0(discount=0.9)
 
 
 def test_a_series_that_changed_is_read_anew(tmp_path):
@@ -592,7 +594,7 @@ def test_a_series_that_changed_is_read_anew(tmp_path):
     for seed in (0, 1):
         MarketSeries.synthetic(3, 4, seed).save(path)
         os.utime(path, (seed, seed))
-        sums.append(EnergyMarket(n_agents=5, series=str(path)).days.load.sum())
+        sums.append(EnergyMarketV0(n_agents=5, series=str(path)).days.load.sum())
     assert sums[0] != sums[1]
 
 
@@ -601,4 +603,4 @@ def test_what_is_no_series(series):
     with pytest.raises(
         (ValueError, TypeError), match="series must be 'embedded', 'synthetic' or the path of a file"
     ):
-        EnergyMarket(n_agents=5, series=series)
+        EnergyMarketV0(n_agents=5, series=series)
