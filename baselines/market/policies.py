@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.games.energy.actions import BATTERY_LEVELS, FLEXIBLE_LEVELS, PRICE_LEVELS, within
+from mfenvs.games.energy.actions import BATTERY_LEVELS, FLEXIBLE_LEVELS, PRICE_LEVELS, VEHICLE_LEVELS, within
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.observations import (
@@ -25,7 +25,9 @@ from mfenvs.games.energy.observations import (
     SINE_SEEN,
     STEPS_AHEAD,
     VALUE_SEEN,
+    vehicle_seen,
 )
+from mfenvs.games.energy.tables import community_net
 from mfenvs.games.squashing import unsquashed
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
@@ -56,6 +58,12 @@ class Situation(NamedTuple):
     """Most that the battery draws or delivers in a step."""
     stored: Array
     """What the battery can deliver until it is empty."""
+    vehicle_need: Array
+    """Energy that the vehicle needs before it departs; 0 without a vehicle, or while it is away."""
+    vehicle_power: Array
+    """Most that the vehicle draws in a step."""
+    vehicle_steps: Array
+    """Number of steps until the vehicle departs."""
 
 
 class BatteryUse(NamedTuple):
@@ -74,7 +82,8 @@ class BatteryUse(NamedTuple):
 class Idle:
     """Batteries idle; flexible load bids what it is worth, surplus is offered at the feed-in tariff [O].
 
-    Shows what trade alone is worth: the baseline W_0 of the efficiency has neither batteries nor trade.
+    Shows what trade alone is worth: the baseline W_0 of the efficiency has neither batteries nor trade. Vehicles
+    charge at full power as soon as they can, at any price.
 
     Parameters
     ----------
@@ -90,8 +99,9 @@ class Idle:
     def __init__(self, game: EnergyMarket) -> None:
         if not isinstance(game, EnergyMarket):
             raise TypeError(f"game must be an EnergyMarket, got {game!r}")
-        self._space = game.action_space
+        self._space, self._traits = game.action_space, game.traits
         self._step_hours, self._steps, self._efficiency = game.days.step_hours, game.days.steps, game.efficiency
+        self._forecast_steps = 1 if game.observations == "short" else int(game.constants.forecast_stride)
         capacity, power = (game.agents[name].astype(np.float64).sum() for name in ("capacity", "power"))
         self._power_per_capacity = power / capacity if capacity > 0.0 else 0.0
 
@@ -102,7 +112,7 @@ class Idle:
         episode_start: Any = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], None]:
-        """Every row's action and None, as in SB3: shape (n_rows,) of Discrete or (n_rows, 3) of Box actions.
+        """Every row's action and None, as in SB3: shape (n_rows,) of Discrete actions, else that of the Box.
 
         Parameters
         ----------
@@ -112,19 +122,31 @@ class Idle:
             Not used.
         """
         seen = self._read(np.atleast_2d(np.asarray(observation)))
-        use = self._use_battery(seen)
-        # A buyer bids what flexible load is worth to it; for a seller any price above the grid's is a gain.
-        level = np.where(seen.net < 0.0, 0.0, seen.worth)
+        use, vehicle = self._use_battery(seen), self._charge_vehicle(seen)
         if isinstance(self._space, gymnasium.spaces.Box):
-            wanted = use.charge - use.cover - use.sell
-            battery = np.divide(wanted, seen.power, out=np.zeros(len(wanted)), where=seen.power > 0.0)
-            level = np.where(use.sell > 0.0, use.limit, level)
-            price = seen.feed_in + level * (seen.retail - seen.feed_in)
-            return within(self._space, np.stack([battery, np.ones(len(wanted)), price], axis=1)), None
-        return self._nearest(seen, use, level), None
+            return within(self._space, self._continuous(seen, use, vehicle)), None
+        return self._nearest(seen, use, vehicle), None
 
-    def _nearest(self, seen: Situation, use: BatteryUse, level: Array) -> NDArray[np.int64]:
-        """The discrete action of each row, whose batteries know full power only.
+    def _continuous(self, seen: Situation, use: BatteryUse, vehicle: Array) -> Array:
+        """The action of each row in a Box."""
+        wanted = use.charge - use.cover - use.sell
+        battery = np.divide(wanted, seen.power, out=np.zeros(len(wanted)), where=seen.power > 0.0)
+        everything = np.ones(len(wanted))
+
+        def price(level: Array) -> Array:
+            return seen.feed_in + level * (seen.retail - seen.feed_in)
+
+        # A buyer bids what flexible load is worth to it; for a seller any price above the grid's is a gain.
+        if self._traits.prices == "one":
+            level = np.where(seen.net < 0.0, 0.0, seen.worth)
+            return np.stack([battery, everything, price(np.where(use.sell > 0.0, use.limit, level))], axis=1)
+        # Nothing is to be bought for the battery, nor sold of what is for its owner.
+        level = np.where(use.sell > 0.0, use.limit, np.where(use.cover > 0.0, 1.0, 0.0))
+        columns = [battery, price(level), everything, price(seen.worth)]
+        return np.stack([*columns, vehicle, seen.retail] if self._traits.has_vehicles else columns, axis=1)
+
+    def _nearest(self, seen: Situation, use: BatteryUse, vehicle: Array) -> NDArray[np.int64]:
+        """The discrete action of each row: batteries know full power only, and all has one limit price.
 
         A battery charges if that is at least half of its power, and discharges if it is to cover at least half of
         what its owner needs or to deliver half of its power. What is left of the own demand is offered at the
@@ -135,12 +157,16 @@ class Idle:
         charges = (seen.power > 0.0) & (use.charge >= seen.power / 2)
         covers = (use.cover > 0.0) & (use.cover >= np.minimum(seen.net, most) / 2)
         sells = (use.sell > 0.0) & (use.cover + use.sell >= seen.power / 2)
+        level = np.where(seen.net < 0.0, 0.0, np.where(vehicle > 0.0, 1.0, seen.worth))
         level = np.where(covers & (most > seen.net), 1.0, level)
         level = np.where(sells, use.limit, level)
         # The step below: a bid above what it is worth would buy at a loss, and an offer above often sells nothing.
         price_step = np.floor(level * (PRICE_LEVELS - 1) + 1e-6).astype(np.int64)
         battery_step = BATTERY_LEVELS // 2 + charges.astype(np.int64) - (covers | sells)
-        return (battery_step * FLEXIBLE_LEVELS + FLEXIBLE_LEVELS - 1) * PRICE_LEVELS + price_step
+        action = battery_step * FLEXIBLE_LEVELS + FLEXIBLE_LEVELS - 1
+        if self._traits.has_vehicles:
+            action = action * VEHICLE_LEVELS + (vehicle > 0.0)
+        return action * PRICE_LEVELS + price_step
 
     def _read(self, rows: NDArray[np.float32]) -> Situation:
         feed_in, retail = (unsquashed(rows[:, k], EUR_SCALE) for k in (FEED_IN_SEEN, RETAIL_SEEN))
@@ -151,21 +177,41 @@ class Idle:
         capacity[capacity < LEAST_CAPACITY] = 0.0
         power = capacity * self._power_per_capacity * self._step_hours
         net = unsquashed(rows[:, NET_SEEN + 1 : NET_SEEN + 3 * STEPS_AHEAD : 3], NET_SCALE)
+        takes_up = self._forecast_steps * power[:, None]
         return Situation(
             step=np.rint(share_of_day * self._steps).astype(np.int64) % self._steps,
-            net=net[:, 0],
-            surplus_ahead=np.clip(-net[:, 1:], 0.0, power[:, None]).sum(axis=1),
+            net=net[:, 0] / self._forecast_steps,
+            surplus_ahead=np.clip(-net[:, 1:], 0.0, takes_up).sum(axis=1),
             feed_in=feed_in,
             retail=retail,
             worth=np.minimum(2.0 * rows[:, VALUE_SEEN].astype(np.float64), 1.0),
             capacity=capacity,
             power=power,
             stored=rows[:, CHARGE_SEEN] * capacity * self._efficiency,
+            **self._read_vehicle(rows),
         )
+
+    def _read_vehicle(self, rows: NDArray[np.float32]) -> dict[str, Array]:
+        """The entries of a :class:`Situation` that are about vehicles."""
+        need, power, share = np.zeros((3, len(rows)))
+        if self._traits.has_vehicles and self._traits.observations == "short":
+            need = np.ones(len(rows))  # It is not seen, so it is to be charged whenever it can.
+        elif self._traits.has_vehicles:
+            need, power, share = rows[:, vehicle_seen(self._traits) :][:, :3].T.astype(np.float64)
+            need, power = CAPACITY_SCALE * need / (1.0 - need), CAPACITY_SCALE * power / (1.0 - power)
+        return {
+            "vehicle_need": need,
+            "vehicle_power": power * self._step_hours,
+            "vehicle_steps": share * self._steps,
+        }
 
     def _use_battery(self, seen: Situation) -> BatteryUse:
         """What batteries do."""
         return BatteryUse(*np.zeros((4, len(seen.net))))
+
+    def _charge_vehicle(self, seen: Situation) -> Array:
+        """Charging power of vehicles, as a share of their largest."""
+        return (seen.vehicle_need > 0.0).astype(np.float64)
 
 
 class SelfConsumption(Idle):
@@ -196,6 +242,7 @@ class EveningRule(Idle):
       below that, as a flat tariff is, it uses only what it has beyond its first charge, at any price.
     - Before, it covers its owner's demand only as far as the surplus that it forecasts will fill it again.
     - Afterwards it covers its owner's demand with what it has beyond its first charge.
+    - Vehicles do not charge in the evening, unless what they need could not be charged after it.
 
     Flexible load and other limit prices are those of :class:`Idle`. Discrete actions know full power only: a
     battery that would charge or sell less than half of it rests.
@@ -220,7 +267,9 @@ class EveningRule(Idle):
         n_evening = max(1, round(checks.real("hours", hours, self._step_hours, longest) / self._step_hours))
         retail = game.constants.retail.astype(np.float64).mean(axis=0)
         # Single precision leaves traces in the means of equal tariffs.
-        ranked = np.lexsort((-typical_net_demand(game)[:steps], -np.round(retail[:steps], 6)))
+        series, agents = game.days, game.agents.view(np.ndarray)
+        net = community_net(agents, series.load, series.pv, series.wind).mean(axis=0)
+        ranked = np.lexsort((-net[:steps], -np.round(retail[:steps], 6)))
         self.evening: NDArray[np.bool_] = np.isin(np.arange(self._steps), ranked[:n_evening])
         """Whether each step of the day belongs to the evening, shape (steps,)."""
         self._evening_left = np.cumsum(self.evening[::-1])[::-1]
@@ -244,28 +293,17 @@ class EveningRule(Idle):
         limit = np.where(is_dear, np.clip(level, 0.0, 1.0), 0.0)
         return BatteryUse(np.where(is_evening, 0.0, charge), cover, sell, limit)
 
+    def _charge_vehicle(self, seen: Situation) -> Array:
+        n_left = np.where(self.evening[seen.step], self._evening_left[seen.step], 0)
+        n_after = np.ceil(seen.vehicle_steps - 1e-3) - n_left  # Vehicles depart at the end of a step.
+        can_wait = seen.vehicle_need <= seen.vehicle_power * n_after
+        return np.where((n_left > 0) & can_wait, 0.0, super()._charge_vehicle(seen))
+
 
 def own_use(seen: Situation) -> tuple[Array, Array]:
     """What self-consumption charges, of the own surplus, and delivers, of the own demand, kWh: (n_rows,) each."""
     charge = np.clip(-seen.net, 0.0, seen.power)
     return charge, np.clip(seen.net, 0.0, np.minimum(seen.power, seen.stored))
-
-
-def typical_net_demand(game: EnergyMarket) -> Array:
-    """Net demand of a market's agents in each step of the day, mean over the series, kWh, shape (steps,)."""
-    agents, days = game.agents, game.days
-    n_profiles = days.n_profiles
-
-    def of_profiles(name: str) -> Array:
-        total: Array = np.bincount(agents["profile"], agents[name].astype(np.float64), n_profiles)
-        return total
-
-    # Loads are shifted by whole days, and go round: over all days their means are those of the series.
-    load = days.load.mean(axis=0, dtype=np.float64) @ of_profiles("load_scale")
-    sun = days.pv.mean(axis=0, dtype=np.float64) @ of_profiles("pv_kwp")
-    wind = days.wind.mean(axis=0, dtype=np.float64) * agents["wind_kw"].sum(dtype=np.float64)
-    net: Array = load - sun - wind
-    return net
 
 
 class BinnedPolicy:

@@ -1,26 +1,28 @@
 """The community's exchange with the grid, as a meter at its transformer shows it, with equal charge at the end."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.energy.calendar import HOURS_PER_DAY
 from mfenvs.energy.record import MarketRecord, check_record
+from mfenvs.engine.compile import kernel
+from mfenvs.engine.model import in_double_precision
+from mfenvs.games.energy.conditions import published
+from mfenvs.games.energy.devices import need_at_midnight, vehicle_after
 
 Array = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GridExchange:
-    """Net imports of the community, with batteries that end as full as they began."""
+    """Net imports of the community, with batteries that end as full as they began, and vehicles that end full."""
 
     net: Array
     """Net import in each step (negative: export), with the band, kWh, shape (n_worlds, H)."""
     band: Array
-    """Energy of the band that brings the batteries back to their first charge, kWh, shape (n_worlds,).
-
-    It is what refilling takes where charge is missing, less what discharging gives where there is too much."""
+    """Energy of the band that brings batteries and vehicles to these charges, kWh, shape (n_worlds,)."""
     step_hours: float
     """Length of a step in hours."""
 
@@ -28,15 +30,6 @@ class GridExchange:
     def power(self) -> Array:
         """Net import in each step as a mean power, kW, shape (n_worlds, H)."""
         return self.net / self.step_hours
-
-    def by_day(self, figure: NDArray[np.float64]) -> Array:
-        """Cut a figure of all steps into days: (n_worlds, H) to (n_worlds * n_days, steps of a day).
-
-        A horizon of less than a day is one short day.
-        """
-        n_steps = figure.shape[1]
-        days: Array = figure.reshape(-1, min(n_steps, round(HOURS_PER_DAY / self.step_hours)))
-        return days
 
 
 def grid_exchange(record: MarketRecord) -> GridExchange:
@@ -50,6 +43,7 @@ def grid_exchange(record: MarketRecord) -> GridExchange:
     that is left is taken off, as a **band of constant power** over all steps of the episode [O]: with equal days
     one after the other each would have to make up for itself, and a policy does not say in which hours. Refilling
     takes the missing charge divided by the one-way efficiency; discharging gives the rest times the efficiency.
+    What vehicles still need at the end is added likewise.
 
     Raises
     ------
@@ -61,5 +55,34 @@ def grid_exchange(record: MarketRecord) -> GridExchange:
     missing = (record.charge[:, 0] - record.charge[:, -1]) * game.agents["capacity"].astype(np.float64)
     efficiency = float(game.constants.efficiency)
     band = np.where(missing > 0.0, missing / efficiency, missing * efficiency).sum(axis=1)
+    if game.traits.has_vehicles:
+        band += [_needed_at_end(record, world) for world in range(record.n_worlds)]
     net = (record.account("imports") - record.account("exports")).sum(axis=2)
     return GridExchange(net + band[:, None] / net.shape[1], band, game.days.step_hours)
+
+
+def _needed_at_end(record: MarketRecord, world: int) -> float:
+    """Energy that all vehicles together need at the end of an episode, kWh."""
+    agents, signals = in_double_precision(record.game.agents), np.ascontiguousarray(record.signals[world])
+    charged = np.ascontiguousarray(record.account("ev_charge")[world])
+    return float(_follow_vehicles(agents, signals, charged, record.game.constants))
+
+
+class Vehicle(NamedTuple):
+    """State of a vehicle, as the rules of devices read it."""
+
+    vehicle_need: Any
+    """Energy that it needs before it departs, kWh."""
+
+
+@kernel
+def _follow_vehicles(agents: Any, signals: Any, charged: Any, constants: Any) -> Any:
+    """The sum of what vehicles need at the end, for what they were charged with, ``charged`` (H, N), kWh."""
+    total = 0.0
+    for i in range(len(agents)):
+        vehicle = Vehicle(need_at_midnight(agents[i]) + 0.0)
+        for t in range(len(charged)):
+            need, _ = vehicle_after(vehicle, charged[t, i], agents[i], published(signals[t]), constants)
+            vehicle = Vehicle(need + 0.0)
+        total += vehicle.vehicle_need
+    return total

@@ -5,16 +5,18 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs.energy.merit.days import first_steps
 from mfenvs.energy.merit.exchange import grid_exchange
 from mfenvs.energy.merit.seasons import SEASONS, season_of
 from mfenvs.energy.record import MarketRecord
-from mfenvs.games.energy.conditions import DAY
+from mfenvs.games.energy.conditions import CLOCK, DAY
 
 Array = NDArray[np.float64]
 
 GRID_UNITS = {
     "consumption": "kWh",
     "generation": "kWh",
+    "curtailed": "kWh",
     "imports": "kWh",
     "exports": "kWh",
     "end_charge_band": "kWh",
@@ -45,20 +47,22 @@ class GridFigures:
     date: tuple[str, ...]
     """Date of each day, as the series has it."""
     consumption: Array
-    """Inelastic load and flexible load served, kWh. Battery losses are no consumption."""
+    """Inelastic load, flexible load served and vehicles' charging, kWh. Battery losses are no consumption."""
     generation: Array
-    """PV and wind generation, kWh."""
+    """PV and wind generation, kWh, what is curtailed included."""
+    curtailed: Array
+    """Generation that is curtailed by a limit of the transformer, kWh."""
     imports: Array
     """Sum over the steps of the net import where it is positive, kWh."""
     exports: Array
     """Sum over the steps of the net import where it is negative, without the sign, kWh."""
     end_charge_band: Array
-    """Part of the net import that brings the batteries back to their first charge, kWh; negative if they end
-    fuller."""
+    """Part of the net import that brings batteries back to their first charge and fills vehicles, kWh; negative if
+    they end fuller."""
     self_sufficiency: Array
     """1 - imports / consumption; nan without consumption. Battery losses that are imported count against it."""
     self_consumption: Array
-    """1 - exports / generation; nan without generation."""
+    """1 - (exports + curtailed) / generation; nan without generation."""
     peak_import: Array
     """Largest power imported, as a mean over a step, kW."""
     peak_export: Array
@@ -98,40 +102,52 @@ def grid_figures(record: MarketRecord) -> GridFigures:
         If ``record`` is no :class:`~mfenvs.energy.record.MarketRecord`.
     """
     exchange = grid_exchange(record)
-    game, cut = record.game, exchange.by_day
-    day = cut(record.signals[:, :, DAY])[:, 0].astype(np.int64)
-    net = cut(exchange.net)
-    taken, given, steps = np.maximum(net, 0.0), np.maximum(-net, 0.0), net.shape[1]
-    imports, exports, peak = taken.sum(axis=1), given.sum(axis=1), taken.max(axis=1) / exchange.step_hours
-    total = {name: cut(record.account(name).sum(axis=2)).sum(axis=1) for name in STORED_AND_USED}
-    consumption, generation = total["load"] + total["flexible"], total["generation"]
-    changes = np.abs(np.diff(exchange.power, axis=1, prepend=exchange.power[:, :1]))
+    game, power = record.game, exchange.power
+    n_steps, days = power.shape[1], first_steps(power.shape[1], exchange.step_hours)
+
+    def total(figure: Array) -> Array:
+        """Sums over the steps of each day, (n_worlds, H) to (n_days,)."""
+        sums: Array = np.add.reduceat(figure, days, axis=1).ravel()
+        return sums
+
+    def largest(figure: Array) -> Array:
+        maxima: Array = np.maximum.reduceat(figure, days, axis=1).ravel()
+        return maxima
+
+    def used(name: str) -> Array:
+        return total(record.account(name).sum(axis=2))
+
+    taken, given = np.maximum(exchange.net, 0.0), np.maximum(-exchange.net, 0.0)
+    imports, exports, peak = total(taken), total(given), largest(np.maximum(power, 0.0))
+    consumption = used("load") + used("flexible") + used("ev_charge")
+    generation, curtailed = used("generation"), used("curtailed")
+    changes = np.abs(np.diff(power, axis=1, prepend=power[:, :1]))
+    of_step = record.signals[:, :, DAY].astype(np.int64)
+    carbon = game.days.co2[of_step, record.signals[:, :, CLOCK].astype(np.int64)]
     efficiency = float(game.constants.efficiency)
-    through = efficiency * total["charge"] + total["discharge"] / efficiency
+    through = efficiency * used("charge") + used("discharge") / efficiency
     capacity = float(game.agents["capacity"].sum(dtype=np.float64))
-    n_per_world = len(day) // record.n_worlds
+    length = np.tile(np.diff(days, append=n_steps), record.n_worlds)
+    day = of_step[:, days].ravel()
     return GridFigures(
-        world=np.repeat(np.arange(record.n_worlds), n_per_world),
+        world=np.repeat(np.arange(record.n_worlds), len(days)),
         day=day,
         date=tuple(game.days.dates[k] for k in day),
         consumption=consumption,
         generation=generation,
+        curtailed=curtailed,
         imports=imports,
         exports=exports,
-        end_charge_band=np.repeat(exchange.band / n_per_world, n_per_world),
+        end_charge_band=np.repeat(exchange.band / n_steps, len(days)) * length,
         self_sufficiency=1.0 - _ratio(imports, consumption),
-        self_consumption=1.0 - _ratio(exports, generation),
+        self_consumption=1.0 - _ratio(exports + curtailed, generation),
         peak_import=peak,
-        peak_export=given.max(axis=1) / exchange.step_hours,
-        load_factor=_ratio(imports / (steps * exchange.step_hours), peak),
-        ramping=cut(changes).sum(axis=1),
-        co2=(taken * game.days.co2[day, :steps]).sum(axis=1),
+        peak_export=largest(np.maximum(-power, 0.0)),
+        load_factor=_ratio(imports / (length * exchange.step_hours), peak),
+        ramping=total(changes),
+        co2=total(taken * carbon),
         battery_cycles=_ratio(through, np.full(len(day), 2.0 * capacity)),
     )
-
-
-STORED_AND_USED = ("load", "flexible", "generation", "charge", "discharge")
-"""Entries of the accounts that are summed over a day."""
 
 
 def _ratio(part: Array, whole: Array) -> Array:

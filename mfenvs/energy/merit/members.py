@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.energy.merit.days import first_steps
 from mfenvs.energy.merit.fairness import gini_of_rows
 from mfenvs.energy.merit.without_market import status_quo
 from mfenvs.energy.outcomes.interval import Interval
@@ -18,7 +19,7 @@ Array = NDArray[np.float64]
 COMMUNITY = "community"
 """Name of the group of all members; the others are the types."""
 
-BILL = ("trade_payment", "imbalance_payment", "fee", "terminal")
+BILL = ("trade_payment", "imbalance_payment", "fee", "peak_payment", "terminal")
 """Entries of the accounts that make up a member's bill."""
 
 MEAN_FIGURES = (
@@ -54,15 +55,15 @@ class MemberFigures:
     types: NDArray[np.int64]
     """Type of each member, as an index in :data:`~mfenvs.games.energy.prosumer_types.TYPES`, shape (N,)."""
     bill: Array
-    """What a member pays (earns, if negative) for cleared trade, imbalance, settlement fees, and the settlement of
-    charge that its battery lacks or has left at the end, EUR a day."""
+    """What a member pays (earns, if negative) for cleared trade, imbalance, settlement fees, peaks, and the
+    settlement of what battery and vehicle lack or have left at the end, EUR a day."""
     bill_idle: Array
     """Bill on the same days without a market, with an idle battery, EUR a day."""
     bill_self_consumption: Array
     """Bill on the same days without a market, with a battery that serves its owner alone, EUR a day."""
     gain_over_idle: Array
     """Return in the market less that without a market with an idle battery, EUR a day. Returns count the value of
-    flexible load and battery wear beside the bill."""
+    flexible load, battery wear and what vehicles lack beside the bill."""
     gain_over_self_consumption: Array
     """Return in the market less that without a market with a battery that serves its owner alone, EUR a day."""
 
@@ -139,7 +140,7 @@ def member_figures(record: MarketRecord) -> MemberFigures:
         If ``record`` is no :class:`~mfenvs.energy.record.MarketRecord`.
     """
     without = status_quo(record)
-    n_days = max(1, round(record.game.horizon / record.game.days.steps))
+    n_days = len(first_steps(record.game.horizon, record.game.days.step_hours))
     return MemberFigures(
         types=record.game.agents["type"].astype(np.int64),
         bill=sum((record.account(name).sum(axis=1) for name in BILL), np.zeros(1)) / n_days,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mfenvs.energy.merit import GridExchange, grid_exchange, grid_figures
+from mfenvs.energy.merit import grid_exchange, grid_figures
 from mfenvs.energy.merit.seasons import season_of
 from mfenvs.games.energy.conditions import DAY
 
@@ -85,11 +85,39 @@ def test_worlds_and_seasons(tmp_path):
     assert found.seasonal_peak_import == {"winter": 13, "summer": 6}
 
 
-def test_several_days_of_an_episode_are_figures_of_their_own():
-    exchange = GridExchange(np.arange(96.0).reshape(2, 48), np.zeros(2), 1.0)
-    assert_array_equal(exchange.by_day(exchange.net), np.arange(96.0).reshape(4, 24))
-    quarters = GridExchange(np.arange(192.0).reshape(1, 192), np.zeros(1), 0.25)
-    assert_array_equal(quarters.by_day(quarters.net), np.arange(192.0).reshape(2, 96))
+def test_vehicles_and_curtailment(tmp_path):
+    """A vehicle that comes at 2 h for 6 kWh has got 4; one that has departed needs nothing; a third got 1 kWh."""
+    game = four_members(tmp_path, ev_share=0.5)
+    charged = np.array([[4, 4, 0, 0], [2, 4, 0, 0], [0, 4, 4, 0], [0, 0, 0, 0]])
+    found = grid_figures(record_of(game, ev_charge=charged, curtailed=np.diag([0, 0, 3, 1]), imports=IMPORTS))
+    assert_allclose(found.end_charge_band, [2])
+    assert_allclose(found.consumption, [26 + 22])
+    assert_allclose(found.curtailed, [4])
+    assert_allclose(found.self_consumption, [1 - 4 / 16])
+    assert_allclose(found.imports, [4 + 1 + 7 + 2 + 2])
+
+
+@pytest.mark.parametrize("horizon", [48, 30])
+def test_days_of_an_episode_are_figures_of_their_own(tmp_path, horizon):
+    game = four_members(tmp_path, n_episode_days=2, horizon=horizon)
+    rng = np.random.default_rng(0)
+    net = rng.normal(size=(horizon, 4))
+    taken = {"imports": np.maximum(net, 0), "exports": np.maximum(-net, 0)}
+    made = {"load": rng.random((horizon, 4)), "generation": rng.random((horizon, 4))}
+    found = grid_figures(record_of(game, n_worlds=2, day=0, **taken, **made))
+    assert_array_equal(found.world, [0, 0, 1, 1])
+    assert found.date == ("06-30", "12-01") * 2
+    carbon, power = game.days.co2, net.sum(axis=1)
+    for k, day in enumerate([power[:24], power[24:]] * 2):
+        bought = np.maximum(day, 0)
+        assert found.peak_import[k] == pytest.approx(day.max())
+        assert found.peak_export[k] == pytest.approx(-day.min())
+        assert found.imports[k] == pytest.approx(bought.sum())
+        assert found.co2[k] == pytest.approx(bought @ carbon[k % 2, : len(day)])
+        assert found.load_factor[k] == pytest.approx(bought.mean() / day.max())
+        overnight = abs(power[24] - power[23]) if k % 2 else 0
+        assert found.ramping[k] == pytest.approx(overnight + np.abs(np.diff(day)).sum())
+    assert_allclose(found.generation[:2], [made["generation"][:24].sum(), made["generation"][24:].sum()])
 
 
 @given(st.dates())

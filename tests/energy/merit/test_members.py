@@ -23,6 +23,7 @@ def test_bills_and_gains_of_a_record(tmp_path):
         "trade_payment": [1.0, 2.0, -3.0, 0.0],
         "imbalance_payment": [0.5, 0, 0, -0.25],
         "fee": [0.125, 0, 0, 0],
+        "peak_payment": [0.25, 0, 0, 0.75],
         "terminal": [0, 0, 0.0625, 0],
         "utility": [3, 3, 3, 3],
         "degradation": [0, 0, 7, 0],
@@ -30,7 +31,7 @@ def test_bills_and_gains_of_a_record(tmp_path):
     }
     record = record_of(four_members(tmp_path), **{name: np.array(row) for name, row in money.items()})
     found, without = member_figures(record), status_quo(record)
-    assert_allclose(found.bill, [[4 * 1.625, 8, 4 * -2.9375, -1]])
+    assert_allclose(found.bill, [[4 * 1.875, 8, 4 * -2.9375, 2]])
     assert_allclose(found.bill_idle, without.idle_bill)
     assert_allclose(found.bill_self_consumption, without.self_consumption_bill)
     assert_allclose(found.gain_over_idle, np.array([[-1, -2, 3, 0]]) - without.idle_return)
