@@ -76,7 +76,12 @@ def n_features(traits: Traits) -> int:
     """Length of an observation."""
     if traits.observations == "short":
         return N_FEATURES
-    return N_COMMON_FEATURES + (traits.peak != "") + traits.shifts + 3 * traits.has_vehicles
+    return vehicle_seen(traits) + 3 * traits.has_vehicles
+
+
+def vehicle_seen(traits: Traits) -> int:
+    """First of the three entries of a full observation that are about the vehicle, in a market that has them."""
+    return N_COMMON_FEATURES + (traits.peak != "") + traits.shifts
 
 
 @rule
@@ -199,8 +204,7 @@ def observation_rule(traits: Traits) -> Callable[..., Any]:
     of_peak = peaks[traits.peak]
     of_backlog = observe_backlog if traits.shifts else nothing_seen
     of_vehicle = observe_vehicle if traits.has_vehicles else nothing_seen
-    at_backlog = N_COMMON_FEATURES + (traits.peak != "")
-    at_vehicle = at_backlog + traits.shifts
+    at_backlog, at_vehicle = N_COMMON_FEATURES + (traits.peak != ""), vehicle_seen(traits)
 
     @rule
     def observe(out: Any, state: Any, agent: Any, public: Any) -> None:

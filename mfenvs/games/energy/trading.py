@@ -108,6 +108,16 @@ def metered_amounts(data: Any, conditions: Any, error: Any) -> Any:
     return Amounts(load * max(ONE + error, ZERO), made * max(ONE - error, ZERO))
 
 
+@rule
+def settle_charge(first: Any, last: Any, retail: Any, feed_in: Any, efficiency: Any) -> Any:
+    """Cost of ending an episode with the charge ``last`` instead of ``first``, both in kWh: EUR.
+
+    What is missing is bought at the retail tariff, and what is too much is sold at the feed-in tariff [O].
+    """
+    missing = first - last
+    return retail * max(missing, ZERO) / efficiency - feed_in * max(-missing, ZERO) * efficiency
+
+
 class Realisation(NamedTuple):
     """Load and generation as they turn out, and how the imbalance against the forecast is settled, in kWh and EUR.
 
@@ -202,9 +212,8 @@ def agent_rules(traits: Traits) -> AgentRules:
         need, lacked = after_vehicle(state, done.vehicle, agent, conditions, constants)
         terminal = stored * ZERO
         if world.time == constants.last_step:
-            missing = constants.initial_charge * agent.capacity - stored
-            refill = retail * max(missing, ZERO) / constants.efficiency
-            terminal = refill - feed_in * max(-missing, ZERO) * constants.efficiency + retail * need
+            first = constants.initial_charge * agent.capacity
+            terminal = settle_charge(first, stored, retail, feed_in, constants.efficiency) + retail * need
         return Bargain(
             data=data,
             done=done,

@@ -1,15 +1,27 @@
 """Rules of thumb against what they are meant to do, and binned policies where the two games are one."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from baselines.market.policies import BinnedPolicy, Idle, SelfConsumption
+from baselines.market.policies import BinnedPolicy, EveningRule, Idle, SelfConsumption
 from mfenvs import Engine, InducedGame, evaluate, make
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
+from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.observations import (
+    CAPACITY_SEEN,
+    CHARGE_SEEN,
+    COSINE_SEEN,
+    FEED_IN_SEEN,
+    NET_SEEN,
+    RETAIL_SEEN,
+    SINE_SEEN,
+    VALUE_SEEN,
+)
 from mfenvs.games.energy.prosumer_types import LAW_V0, STORAGE
 from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 
@@ -82,7 +94,141 @@ def test_self_consumption_with_discrete_actions_sells_no_charge_and_buys_none():
     assert drawn.max() > 0.1
 
 
-@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.fixture(scope="module")
+def rules():
+    """The evening rule of version 1, whose tariff is highest from 17 to 21 h, .40 EUR/kWh, and .32 at the end."""
+    return {actions: EveningRule(EnergyMarket(n_agents=40, actions=actions)) for actions in ("box", "discrete")}
+
+
+def row_of(step, net, charge, retail, capacity=10.0):
+    """An observation; ``net`` are the forecasts of four hours. Flexible load is worth .2 EUR/kWh."""
+    row = np.zeros((1, 30), np.float32)
+    angle = 2 * np.pi * step / 24
+    row[0, SINE_SEEN], row[0, COSINE_SEEN] = 0.5 + 0.5 * np.sin(angle), 0.5 + 0.5 * np.cos(angle)
+    row[0, CHARGE_SEEN], row[0, CAPACITY_SEEN] = charge, capacity / (10 + capacity)
+    row[0, VALUE_SEEN] = 0.5 * (WORTH - 0.08) / (retail - 0.08)
+    forecasts = ((NET_SEEN + 1 + 3 * ahead, kwh, 2.0) for ahead, kwh in enumerate(net))
+    for at, value, scale in ((FEED_IN_SEEN, 0.08, 0.2), (RETAIL_SEEN, retail, 0.2), *forecasts):
+        row[0, at] = 0.5 + 0.5 * value / (scale + abs(value))
+    return row
+
+
+DEAR = 0.4
+"""A retail tariff above what energy costs to replace, EUR/kWh."""
+REPLACEMENT = 0.32 / 0.95**2 + 0.01
+WORTH = 0.2
+EVENING_CASES = {
+    # Step, net demands, charge, retail tariff; battery and its price in a Box; steps of both with discrete ones.
+    "a surplus is stored by day": (12, [-3, 0, 0, 0], 0.5, 0.32, (0.6, 0.08), (1, 0)),
+    "as far as the power goes": (12, [-9, 0, 0, 0], 0.5, 0.32, (1, 0.08), (1, 0)),
+    "a small one not with discrete actions": (12, [-2, 0, 0, 0], 0.5, 0.32, (0.4, 0.08), (0, 0)),
+    "but not in the evening": (18, [-3, 0, 0, 0], 0.0, 0.32, (0, 0.08), (0, 0)),
+    # 9.5 kWh can be delivered: a quarter in this hour, of which 1 kWh for the owner.
+    "a dear evening's first hour": (17, [1, 1, 1, 1], 1.0, DEAR, (-2.375 / 5, REPLACEMENT), (-1, 4)),
+    "a dear evening's last hour": (20, [1, 1, 1, 1], 1.0, DEAR, (-1, REPLACEMENT), (-1, 3)),
+    "the owner's demand is covered first": (17, [4, 1, 1, 1], 1.0, DEAR, (-0.8, DEAR), (-1, 4)),
+    # Beyond the first charge are 3 kWh, which deliver 2.85, or .7125 an hour.
+    "a cheap evening leaves the first charge": (17, [1, 1, 1, 1], 0.8, 0.32, (-0.2, 0.32), (-1, 4)),
+    "and sells beyond it at any price": (17, [0.1, 1, 1, 1], 0.8, 0.32, (-0.7125 / 5, 0.08), (-1, 4)),
+    "nothing is beyond it": (17, [1, 1, 1, 1], 0.5, 0.32, (0, 0.08), (0, 2)),
+    # A surplus of 2 kWh gives back 2 x .95^2.
+    "the morning uses what will be refilled": (7, [2, -1, -1, 1], 0.5, 0.32, (-0.361, 0.32), (-1, 4)),
+    "and nothing else": (7, [2, 1, 1, 1], 1.0, 0.32, (0, 0.08), (0, 2)),
+    "the night uses what is beyond it": (22, [1.5, 1, 1, 1], 0.6, 0.32, (-0.19, 0.32), (-1, 4)),
+}
+
+
+@pytest.mark.parametrize("case", EVENING_CASES)
+def test_the_evening_rule_worked_by_hand(rules, case):
+    step, net, charge, retail, box, discrete = EVENING_CASES[case]
+    row = row_of(step, net, charge, retail)
+    assert_allclose(rules["box"].predict(row)[0], [[*box, 1, WORTH]], atol=1e-4)
+    (action,), _ = rules["discrete"].predict(row)
+    assert action == ((discrete[0] + 1) * 2 + 1) * 5 + discrete[1]
+
+
+def test_the_evening_rule_without_a_battery(rules):
+    row = row_of(18, [1, 1, 1, 1], 0.0, DEAR, capacity=0.0)
+    assert_allclose(rules["box"].predict(row)[0], [[0, 0.08, 1, WORTH]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("case", "price"),
+    [
+        ("a surplus is stored by day", 0.08),
+        ("and sells beyond it at any price", 0.08),
+        ("a dear evening's last hour", REPLACEMENT),
+        ("a cheap evening leaves the first charge", WORTH),
+    ],
+)
+def test_the_evening_rule_with_one_limit_price(case, price):
+    step, net, charge, retail, box, _ = EVENING_CASES[case]
+    rule = EveningRule(EnergyMarket(n_agents=40, prices="one"))
+    assert_allclose(rule.predict(row_of(step, net, charge, retail))[0], [[box[0], 1, price]], atol=1e-4)
+
+
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+@pytest.mark.parametrize(
+    ("step", "need", "steps_left", "is_charged"),
+    [
+        (16, 12.0, 15, True),
+        (16, 0.0, 15, False),
+        (18, 12.0, 13, False),
+        # After the evening's 3 hours 2 are left, the last one in part, enough for 8 kWh of 4 kW.
+        (18, 7.9, 5, False),
+        (18, 7.9, 4.5, False),
+        (18, 8.1, 5, True),
+        (21, 8.0, 10, True),
+    ],
+)
+def test_vehicles_wait_for_the_end_of_the_evening(actions, step, need, steps_left, is_charged):
+    rule = EveningRule(EnergyMarket(n_agents=40, actions=actions, ev_share=0.5))
+    row = np.concatenate([row_of(step, [1, 1, 1, 1], 0.5, DEAR), np.zeros((1, 17), np.float32)], axis=1)
+    row[0, 44:] = need / (10 + need), 4 / (10 + 4), steps_left / 24
+    (action,), _ = rule.predict(row)
+    (usual,), _ = Idle(EnergyMarket(n_agents=40, actions=actions, ev_share=0.5)).predict(row)
+    if actions == "box":
+        assert_allclose(action[4:], [is_charged, DEAR], atol=1e-6)
+        assert usual[4] == (need > 0)
+    else:
+        assert action // 5 % 2 == is_charged
+        assert usual // 5 % 2 == (need > 0)
+        assert usual % 5 == (4 if need > 0 else 1)
+
+
+def test_forecasts_of_hours_are_spread_over_their_quarters():
+    """A surplus of 4 kWh in an hour is 1 kWh in each quarter, of 1.25 kWh that the battery can take up."""
+    row = row_of(12, [-4, 0, 0, 0], 0.5, 0.32)
+    for game, power in (
+        (EnergyMarket(n_agents=40, step_minutes=15), 0.8),
+        (EnergyMarketV0(n_agents=40, step_minutes=15), 1.0),
+    ):
+        assert EveningRule(game).predict(row)[0][0, 0] == pytest.approx(power, abs=1e-4)
+
+
+def test_the_evening_is_when_tariffs_are_high_or_else_demand(rules):
+    """With a flat tariff, against the net demand of all members on all days."""
+    assert np.flatnonzero(rules["box"].evening).tolist() == [17, 18, 19, 20]
+    game = market()
+    net = np.zeros(24)
+    for day in range(game.days.n_days):
+        inelastic, flexible, made = data_of(dataclasses.replace(game, first_day=day))
+        net += (inelastic + flexible - made).sum(axis=1)
+    assert set(np.flatnonzero(EveningRule(game, hours=5).evening)) == set(np.argsort(net)[-5:])
+    dynamic = market(dynamic_tariffs=True)
+    dearest = np.argsort(game.days.price.mean(axis=0))[-2:]
+    assert set(np.flatnonzero(EveningRule(dynamic, hours=2).evening)) == set(dearest)
+    quarters = EveningRule(market(step_minutes=15), hours=0.5)
+    assert quarters.evening.shape == (96,)
+    assert quarters.evening.sum() == 2
+    # Of the evening's hours with the highest tariff those with the highest demand.
+    assert set(np.flatnonzero(EveningRule(EnergyMarket(n_agents=40), hours=2).evening)) < {17, 18, 19, 20}
+    for hours in (0, 0.5, 24, math.nan, "4"):
+        with pytest.raises((TypeError, ValueError), match="hours must"):
+            EveningRule(game, hours)
+
+
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])
 def test_rules_of_thumb_are_for_the_market(policy):
     with pytest.raises(TypeError, match="game must be an EnergyMarket, got Epidemic"):
         policy(make("Epidemic-v0", n_agents=4))
@@ -202,7 +348,7 @@ def test_other_days_and_other_agents():
 TARIFFS = [(0.1, 0.5), (0.07, 0.31), (-0.05, 0.33), (0.03, 0.29), (0.123, 0.456), (1.0, 3.0)]
 
 
-@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])
 @pytest.mark.parametrize(("feed_in", "retail"), TARIFFS)
 def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, retail):
     """A price outside is an error of the engine's."""
@@ -210,7 +356,7 @@ def test_prices_are_within_all_tariffs_in_spite_of_rounding(policy, feed_in, ret
     assert np.isfinite(record_days(game, policy(game), n_worlds=1).accounts).all()
 
 
-@pytest.mark.parametrize("policy", [Idle, SelfConsumption])
+@pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])
 @pytest.mark.parametrize("day", [152, 0, 360])
 def test_prices_are_within_dynamic_tariffs(policy, day):
     """Day 152 has the lowest price of the series, which is the bound of the box."""
