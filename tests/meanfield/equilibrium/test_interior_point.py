@@ -196,6 +196,13 @@ def test_most_policies_far_from_what_is_wanted_are_not_shown() -> None:
     assert 5 < sum(policy is not None for policy in far) < len(far)
 
 
+def test_the_last_policy_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here after two steps, which are taken to be short, and although the sum of x z hardly falls in the second."""
+    for name, value in (("SHORTEST", 2.0), ("MOST_SHORT", 2)):
+        monkeypatch.setattr(f"mfenvs.meanfield.equilibrium.interior_point.{name}", value)
+    assert [policy is None for policy in method_of(closing()).policies(0.0)] == [False, False]
+
+
 def test_common_noise_is_no_obstacle() -> None:
     solution = mfenvs.solve(closing())
     assert solution.is_solved
