@@ -234,17 +234,25 @@ class Sensitivity:
         laws = rng.dirichlet(np.ones(n_states * n_actions), POPULATIONS).reshape(-1, n_states, n_actions)
         # A row that reads all of a few columns, far from each other, is taken to read every one.
         few = np.linspace(0, n_columns - 1, min(FEW_COLUMNS, n_columns)).astype(int)
-        if np.all([self._reads(laws[0], column) for column in few], axis=0).any():
+        if self._readers(laws[0], few).all(axis=1).any():
             return [np.full(n_states, column) for column in range(n_columns)]
-        reads = [np.any([self._reads(law, column) for law in laws], axis=0) for column in range(n_columns)]
-        return columns_moved_together(np.stack(reads, axis=1))
+        reads = np.zeros((n_states, n_columns), np.bool_)
+        for law in laws:
+            open_columns = np.flatnonzero(~reads.all(axis=0))
+            reads[:, open_columns] |= self._readers(law, open_columns)
+        return columns_moved_together(reads)
 
-    def _reads(self, law: Array, column: int) -> NDArray[np.bool_]:
-        """Whether a state's rows read a column, at a population (S, A), (S,)."""
-        moved = np.zeros(self.n_columns)
-        moved[column] = 1.0
-        self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
-        return self._differences()
+    def _readers(self, law: Array, columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a state's rows read each of some columns, at a population (S, A), (S, number of columns)."""
+        everywhere = self._induced.at_all_times(law)
+        self._down = self._tabulated(everywhere, self._down)
+        found = np.zeros((self._shape[1], len(columns)), np.bool_)
+        for i, column in enumerate(columns):
+            factors = np.ones(self.n_columns)
+            factors[column] += STEP
+            self._up = self._tabulated(everywhere * self._factors(factors), self._up)
+            found[:, i] = self._differences()
+        return found
 
     def _changes(self) -> Array:
         """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""

@@ -197,7 +197,7 @@ def test_most_policies_far_from_what_is_wanted_are_not_shown() -> None:
 
 
 def test_the_last_policy_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here after two steps, which are taken to be short, and although the sum of x z hardly falls in the second."""
+    """Here after two steps, which are taken to be short, although the sum of x z hardly falls in the second."""
     for name, value in (("SHORTEST", 2.0), ("MOST_SHORT", 2)):
         monkeypatch.setattr(f"mfenvs.meanfield.equilibrium.interior_point.{name}", value)
     assert [policy is None for policy in method_of(closing()).policies(0.0)] == [False, False]
