@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
-from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices, Rests
+from mfenvs.meanfield.equilibrium.compressed_rows import product
+from mfenvs.meanfield.equilibrium.elimination import Rests, eliminate
 from mfenvs.meanfield.equilibrium.linear_conditions import LinearConditions
 from mfenvs.meanfield.equilibrium.local_directions import LocalSystem
 
@@ -101,7 +102,7 @@ class Linearised(LinearConditions):
             parts.append(self._equations(h, reachable[h], ahead[h], places[h], towards, q_changes))
             n_kept += q_changes.size
             kept.append(q_changes if n_kept <= MOST_KEPT else None)
-        found = Elimination(n_times, lambda h: parts[h][0]).solved([rests for _, rests in parts])
+        found = eliminate(lambda h: parts[h][0], [rests for _, rests in parts])
         changes = np.zeros_like(towards)
         for h, (mass, values) in enumerate(found):
             values_ahead = found[h + 1][1] if h + 1 < n_times else np.zeros((1, 2))
@@ -129,7 +130,7 @@ class Linearised(LinearConditions):
 
     def _equations(
         self, h: int, here: Indices, ahead: Indices, place: Indices, towards: Array, q_changes: Array
-    ) -> tuple[Matrices, Rests]:
+    ) -> tuple[tuple[Array, Array, Array, Array], Rests]:
         """The matrices of time h, and what is left, given :meth:`_q_changes`."""
         n, n_next = len(here), len(ahead)
         by_values, by_mass, rest = np.zeros((n, n_next)), np.zeros((n, n)), np.zeros((n, 2))
@@ -138,7 +139,7 @@ class Linearised(LinearConditions):
         pairs = np.empty_like(q_changes)
         given = h, here, ahead, place, self.parts, towards, slopes.shifts, slopes.pairs.shape[3], q_changes
         write_global_equations(*(*given, by_values, by_mass, rest, arrival, shift, pairs))
-        arrived = arrival @ pairs
+        arrived = product(arrival, pairs)
         matrices = by_values, by_mass, arrived[:, n_next:-2] + shift, arrived[:, :n_next]
         return matrices, (rest, arrived[:, -2:])
 

@@ -1,16 +1,14 @@
 """Linear two-point equations of a game that ends, solved by one elimination over time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.linalg import blas, lapack
 
+from mfenvs.meanfield.equilibrium.compressed_rows import Matrix, add, product
+
 Array = NDArray[np.float64]
-Matrix = Any
-"""An array, or a sparse array in compressed rows."""
 
 Matrices = tuple[Matrix, Matrix, Matrix, Matrix]
 """Matrices of a time: those of dV by dV' and by d mu, and those of d mu' by d mu and by dV'. Behind the last time
@@ -18,91 +16,88 @@ there is one state of value 0."""
 Rests = tuple[Array, Array]
 """What is left of dV and of d mu' at a time, two columns each."""
 
-BLOCK = 64
-"""Number of rows that are solved for at a time. LAPACK's own solution of as many systems as there are rows takes
-1.5 times as long, with 250 of them."""
+BLOCK = 48
+"""Number of rows that LAPACK solves for at a time. With some 250 rows, and as many systems, its own solution takes
+1.5 times as long."""
 
 
-class Elimination:
-    """Equations of all times, factorised: they are solved for several rests.
-
-    The mass of the first time does not change.
+def eliminate(matrices: Callable[[int], Matrices], rests: Sequence[Rests]) -> list[tuple[Array, Array]]:
+    """The changes of mass and of values, (n, 2) each, of all times. The mass of the first time does not change.
 
     Parameters
     ----------
-    n_times:
-        Number of times.
     matrices:
         Function that returns the matrices of a time, dense or sparse.
+    rests:
+        What is left at each time.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If the equations are singular.
     """
+    # dV' = x d mu' + rest, so that (1 - m_v x) d mu' = m_m d mu + m_v rest + what is left. What comes from d mu is
+    # kept by itself: beside the rest, which is immense near an equilibrium, its digits would be lost.
+    value_ahead = np.zeros((1, 3))  # x and the rest, side by side
+    steps = []
+    for h in reversed(range(len(rests))):
+        (v_v, v_m, m_m, m_v), (v_0, m_0) = matrices(h), rests[h]
+        n_next, n = m_m.shape
+        if h == 0:
+            n = 0  # what hangs on the first mass is not needed
+        arrived = product(m_v, value_ahead)
+        mass_ahead = np.zeros((n_next, n + 2))
+        if h > 0:
+            add(m_m, mass_ahead[:, :n])
+        mass_ahead[:, n:] = m_0 + arrived[:, -2:]
+        system = -arrived[:, :-2]
+        system.flat[:: n_next + 1] += 1.0
+        solve_in_place(system, mass_ahead)
+        steps.append((mass_ahead, value_ahead))
+        moved = value_ahead[:, :-2] @ mass_ahead
+        moved[:, n:] += value_ahead[:, -2:]
+        value_ahead = product(v_v, moved)
+        value_ahead[:, n:] += v_0
+        if h > 0:
+            add(v_m, value_ahead[:, :n])
+    mass, value, changes = np.zeros_like(value_ahead), value_ahead, []
+    for mass_ahead, value_ahead in reversed(steps):
+        changes.append((mass, value))
+        by_mass = mass_ahead[:, :-2]
+        mass = by_mass @ mass[: by_mass.shape[1]] + mass_ahead[:, -2:]
+        value = value_ahead[:, :-2] @ mass + value_ahead[:, -2:]
+    return changes
 
-    def __init__(self, n_times: int, matrices: Callable[[int], Matrices]) -> None:
-        # dV' = x d mu' + rest, so that (1 - m_v x) d mu' = m_m d mu + m_v rest + what is left. What comes from
-        # d mu is kept by itself: beside the rest, which is immense near an equilibrium, its digits would be lost.
-        x = np.zeros((1, 1))
-        self._steps = []
-        for h in reversed(range(n_times)):
-            v_v, v_m, m_m, m_v = matrices(h)
-            system = -(m_v @ x)
-            system.flat[:: len(system) + 1] += 1.0
-            factors = _Factors(system)
-            # What hangs on the first mass is not needed.
-            by_mass = factors.solved_for_many(m_m) if h > 0 else np.zeros(m_m.shape)
-            self._steps.append((factors, x, by_mass, v_v, m_v))
-            if h > 0:
-                x = v_v @ (x @ by_mass) + v_m
 
-    def solved(self, rests: Sequence[Rests]) -> list[tuple[Array, Array]]:
-        """The changes of mass, (n, 2), and of values, (n, 2), of each time, given what is left at each."""
-        rest, ahead = np.zeros((1, 2)), []
-        for (factors, x, _, v_v, m_v), (v_0, m_0) in zip(self._steps, reversed(rests), strict=True):
-            arrived = factors.solved(m_0 + m_v @ rest)
-            ahead.append((arrived, rest))
-            rest = v_0 + v_v @ (rest + x @ arrived)
-        mass, value, changes = np.zeros_like(rest), rest, []
-        for (_, x, by_mass, _, _), (arrived, rest_ahead) in zip(
-            reversed(self._steps), reversed(ahead), strict=True
-        ):
-            changes.append((mass, value))
-            mass = by_mass @ mass + arrived
-            value = x @ mass + rest_ahead
-        return changes
+def solve_in_place(matrix: Array, known: Array) -> None:
+    """Turn ``known`` into the solution y of matrix y = known.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the matrix is singular.
+    """
+    factors, pivots, info = lapack.dgetrf(matrix)
+    if info != 0:
+        raise np.linalg.LinAlgError("the equations are singular")
+    order = np.arange(len(factors))
+    for i, pivot in enumerate(pivots):
+        order[i], order[pivot] = order[pivot], order[i]
+    known[:] = known[order]
+    _substitute(factors, known, is_lower=True)
+    _substitute(factors, known, is_lower=False)
 
 
-class _Factors:
-    """A square matrix, factorised."""
-
-    def __init__(self, matrix: Array) -> None:
-        self._factors, self._pivots, info = lapack.dgetrf(matrix)
-        if info != 0:
-            raise np.linalg.LinAlgError("the equations are singular")
-
-    def solved(self, known: Array) -> Array:
-        """The solution y of matrix y = known, for few columns."""
-        return np.asarray(lapack.dgetrs(self._factors, self._pivots, known)[0], np.float64)
-
-    def solved_for_many(self, known: Matrix) -> Array:
-        """The solution y of matrix y = known, for many columns."""
-        dense = known.toarray() if sparse.issparse(known) else known
-        factors, n = self._factors, len(self._factors)
-        if n <= 2 * BLOCK:
-            return self.solved(dense)
-        order = np.arange(n)
-        for i, pivot in enumerate(self._pivots):
-            order[i], order[pivot] = order[pivot], order[i]
-        found = np.ascontiguousarray(dense[order])
-        starts = range(0, n, BLOCK)
-        for is_lower in (True, False):
-            for i in starts if is_lower else reversed(starts):
-                j = min(i + BLOCK, n)
-                done = slice(i) if is_lower else slice(j, n)
-                left = found[i:j] - factors[i:j, done] @ found[done]
-                block = factors[i:j, i:j]
-                options = {"side": 1, "trans_a": 1, "overwrite_b": 1, "lower": is_lower, "diag": is_lower}
-                found[i:j] = blas.dtrsm(1.0, block, left.T, **options).T
-        return found
+def _substitute(factors: Array, known: Array, *, is_lower: bool) -> None:
+    """Solve in place with a triangle of the factors, the lower one with the diagonal 1."""
+    n = len(factors)
+    if n <= BLOCK:
+        options = {"side": 1, "trans_a": 1, "overwrite_b": 1, "lower": is_lower, "diag": is_lower}
+        known[:] = blas.dtrsm(1.0, factors, known.T, **options).T
+        return
+    # Halves: nearly all of the work is in products, which are faster.
+    upper, lower = slice(n // 2), slice(n // 2, n)
+    first, second = (upper, lower) if is_lower else (lower, upper)
+    _substitute(factors[first, first], known[first], is_lower=is_lower)
+    known[second] -= factors[second, first] @ known[first]
+    _substitute(factors[second, second], known[second], is_lower=is_lower)

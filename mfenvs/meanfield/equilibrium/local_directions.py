@@ -17,8 +17,10 @@ from scipy.sparse.linalg import splu
 
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.tabulation import probability_of, successor_of
-from mfenvs.meanfield.equilibrium.elimination import Elimination, Matrices, Matrix
+from mfenvs.meanfield.equilibrium.compressed_rows import CompressedRows
+from mfenvs.meanfield.equilibrium.elimination import Matrices, eliminate
 from mfenvs.meanfield.equilibrium.linear_conditions import LinearConditions
+from mfenvs.rules import rule
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -32,7 +34,9 @@ per power 1.5 of its size and square of the entries in a row: on maps. In units 
 
 MANY_STATES = 150
 """With fewer states than these, products of dense matrices are as fast as those of sparse ones."""
-_NOTHING = np.empty(0, np.int32), np.empty(0)
+VALUES_BY_MASS, VALUES_BY_VALUES, MASS_BY_MASS, MASS_BY_VALUES = range(4)
+"""Blocks of a time: how the changes of values, and those of the mass one step ahead, hang on the changes of mass,
+and on those of the values one step ahead."""
 
 
 class LocalSystem:
@@ -74,8 +78,7 @@ class LocalSystem:
         if is_endless:
             self._solve = self._factorised_endless(*triplets)
         elif dense <= by_factors:
-            self._elimination = Elimination(n_times, functools.partial(self._matrices, *triplets, ends))
-            self._solve = self._eliminated
+            self._solve = functools.partial(self._eliminated, functools.partial(self._matrices, *triplets, ends))
         else:
             self._solve = self._factorised(*triplets)
 
@@ -108,14 +111,14 @@ class LocalSystem:
             raise np.linalg.LinAlgError(str(error)) from None
         return lambda known: np.asarray(factors.solve(known), np.float64)
 
-    def _eliminated(self, known: Array) -> Array:
+    def _eliminated(self, matrices: Callable[[int], Matrices], known: Array) -> Array:
         rests = []
         for h, (start, n) in enumerate(zip(self._starts, self._sizes, strict=True)):
             is_last = h == len(self._sizes) - 1
             ahead = 0 if is_last else self._starts[h + 1]
             arrived = np.zeros((1, 2)) if is_last else known[ahead : ahead + self._sizes[h + 1]]
             rests.append((known[start + n : start + 2 * n], arrived))
-        return np.concatenate([np.concatenate(pair) for pair in self._elimination.solved(rests)])
+        return np.concatenate([np.concatenate(pair) for pair in eliminate(matrices, rests)])
 
     def _matrices(self, rows: Indices, columns: Indices, entries: Array, ends: Indices, h: int) -> Matrices:
         """The matrices of time h."""
@@ -124,30 +127,20 @@ class LocalSystem:
         n_next, next_start = (1, self._n) if is_last else (int(self._sizes[h + 1]), int(self._starts[h + 1]))
         part = slice(ends[h], ends[h + 1])
         of_time = rows[part], columns[part], entries[part]
-        mass, values = (start, n), (start + n, n)
-        mass_ahead, values_ahead = (next_start, n_next), (next_start + n_next, n_next)
+        if min(n, n_next) < MANY_STATES:
+            shapes = (n, n_next), (n, n), (n_next, n), (n_next, n_next)
+            v_v, v_m, m_m, m_v = (np.zeros(shape) for shape in shapes)
+            write_dense_blocks(*of_time, start, next_start, v_v, v_m, m_m, m_v)
+            return v_v, v_m, m_m, m_v
+        starts, place_of = np.zeros((4, max(n, n_next) + 1), np.int32), np.full(max(n, n_next), -1, np.int32)
+        kept, values = np.empty(len(of_time[0]), np.int32), np.empty(len(of_time[0]))
+        write_sparse_blocks(*of_time, start, n, next_start, n_next, starts, place_of, kept, values)
         return (
-            _block(*of_time, values, values_ahead),
-            _block(*of_time, values, mass),
-            _block(*of_time, mass_ahead, mass),
-            _block(*of_time, mass_ahead, values_ahead),
+            CompressedRows((n, n_next), starts[VALUES_BY_VALUES, : n + 1], kept, values),
+            CompressedRows((n, n), starts[VALUES_BY_MASS, : n + 1], kept, values),
+            CompressedRows((n_next, n), starts[MASS_BY_MASS, : n_next + 1], kept, values),
+            CompressedRows((n_next, n_next), starts[MASS_BY_VALUES, : n_next + 1], kept, values),
         )
-
-
-def _block(
-    rows: Indices, columns: Indices, entries: Array, places: tuple[int, int], by_places: tuple[int, int]
-) -> Matrix:
-    """How some unknowns hang on others. Places are the first of them and their number."""
-    (first, n), (by_first, by_n) = places, by_places
-    if min(n, by_n) < MANY_STATES:
-        dense = np.zeros((n, by_n))
-        write_dense_block(rows, columns, entries, first, by_first, dense)
-        return dense
-    starts, place_of = np.zeros(n + 1, np.int32), np.full(by_n, -1, np.int32)
-    n_kept = write_sparse_block(rows, columns, entries, first, by_first, starts, place_of, *_NOTHING)
-    kept, values = np.empty(n_kept, np.int32), np.empty(n_kept)
-    n_kept = write_sparse_block(rows, columns, entries, first, by_first, starts, place_of, kept, values)
-    return sparse.csr_array((values[:n_kept], kept[:n_kept], starts), shape=(n, by_n))
 
 
 def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
@@ -159,62 +152,98 @@ def local_work(sizes: Indices, entries_in_a_row: float) -> tuple[float, float]:
     )
 
 
-@kernel
-def write_dense_block(rows: Any, columns: Any, entries: Any, first: Any, by_first: Any, block: Any) -> None:
-    """Add up the entries of a block, whose signs are those of unknowns brought to the left, from zeros."""
-    n, by_n = block.shape
-    for e in range(len(entries)):
-        i, j = rows[e] - first, columns[e] - by_first
-        if 0 <= i < n and 0 <= j < by_n:
-            block[i, j] -= entries[e]
+@rule
+def place_in_blocks(row: Any, column: Any, start: Any, n: Any, next_start: Any, n_next: Any) -> Any:
+    """The block of an entry of a time, its row and its column there; block -1 for the diagonal of the system."""
+    if row < next_start:
+        i, block = row - start - n, VALUES_BY_MASS
+    else:
+        i, block = row - next_start, MASS_BY_MASS
+    j = column - start
+    if column >= next_start:
+        j = column - next_start - n_next
+        block += VALUES_BY_VALUES
+    elif i < 0 or j >= n:
+        block = -1
+    return block, i, j
 
 
 @kernel
-def write_sparse_block(
+def write_dense_blocks(
     rows: Any,
     columns: Any,
     entries: Any,
-    first: Any,
-    by_first: Any,
+    start: Any,
+    next_start: Any,
+    v_v: Any,
+    v_m: Any,
+    m_m: Any,
+    m_v: Any,
+) -> None:
+    """Add up the entries of a time, whose signs are those of unknowns brought to the left, from zeros."""
+    n, n_next = v_v.shape
+    for e in range(len(entries)):
+        block, i, j = place_in_blocks(rows[e], columns[e], start, n, next_start, n_next)
+        if block == VALUES_BY_VALUES:
+            v_v[i, j] -= entries[e]
+        elif block == VALUES_BY_MASS:
+            v_m[i, j] -= entries[e]
+        elif block == MASS_BY_MASS:
+            m_m[i, j] -= entries[e]
+        elif block == MASS_BY_VALUES:
+            m_v[i, j] -= entries[e]
+
+
+@kernel
+def write_sparse_blocks(
+    rows: Any,
+    columns: Any,
+    entries: Any,
+    start: Any,
+    n: Any,
+    next_start: Any,
+    n_next: Any,
     starts: Any,
     place_of: Any,
     kept: Any,
     values: Any,
-) -> Any:
-    """Write a block as :func:`write_dense_block` does, in compressed rows; return the number of its entries.
+) -> None:
+    """Add up the entries of a time as :func:`write_dense_blocks` does, in compressed rows.
 
-    With ``kept`` of length 0 they are counted, without adding up, into ``starts`` (n + 1,), from zeros.
-    Scratch: ``place_of`` (number of columns,), which is -1.
+    The rows of all blocks are in ``kept`` and ``values``, as long as ``entries``, and begin where ``starts``
+    (4, number of rows + 1), from zeros, says. Scratch: ``place_of`` (largest number of columns,), which is -1.
     """
-    n, by_n = len(starts) - 1, len(place_of)
-    if len(kept) == 0:
-        for e in range(len(entries)):
-            i, j = rows[e] - first, columns[e] - by_first
-            if 0 <= i < n and 0 <= j < by_n:
-                starts[i + 1] += 1
-        for i in range(n):
-            starts[i + 1] += starts[i]
-        return starts[n]
+    for e in range(len(entries)):
+        block, i, _ = place_in_blocks(rows[e], columns[e], start, n, next_start, n_next)
+        if block >= 0:
+            starts[block, i + 1] += 1
+    last = 0
+    for block in range(4):
+        starts[block, 0] = last
+        for i in range(starts.shape[1] - 1):
+            last += starts[block, i + 1]
+            starts[block, i + 1] = last
     # Row by row, each from its start on, which moves to its end.
     for e in range(len(entries)):
-        i, j = rows[e] - first, columns[e] - by_first
-        if 0 <= i < n and 0 <= j < by_n:
-            kept[starts[i]], values[starts[i]] = j, -entries[e]
-            starts[i] += 1
-    begin, n_kept = 0, 0
-    for i in range(n):
-        end, own = starts[i], n_kept
-        starts[i] = n_kept
-        for e in range(begin, end):
-            j = kept[e]
-            if place_of[j] >= own:
-                values[place_of[j]] += values[e]
-            else:
-                place_of[j], kept[n_kept], values[n_kept] = n_kept, j, values[e]
-                n_kept += 1
-        begin = end
-    starts[n] = n_kept
-    return n_kept
+        block, i, j = place_in_blocks(rows[e], columns[e], start, n, next_start, n_next)
+        if block >= 0:
+            kept[starts[block, i]], values[starts[block, i]] = j, -entries[e]
+            starts[block, i] += 1
+    begin = 0
+    for block in range(4):
+        n_kept = begin
+        for i in range(starts.shape[1] - 1):
+            end, own = starts[block, i], n_kept
+            starts[block, i] = n_kept
+            for e in range(begin, end):
+                j = kept[e]
+                if place_of[j] >= own:
+                    values[place_of[j]] += values[e]
+                else:
+                    place_of[j], kept[n_kept], values[n_kept] = n_kept, j, values[e]
+                    n_kept += 1
+            begin = end
+        starts[block, -1] = n_kept
 
 
 @kernel

@@ -7,6 +7,7 @@ states that no row reads together are moved together.
 
 import dataclasses
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -84,11 +85,12 @@ class Sensitivity:
 
     def __init__(self, induced: InducedGame, rng: np.random.Generator) -> None:
         self._induced = induced
-        self._varies = induced.kernels.varies
         self._up, self._down = induced.flow_arrays(), induced.flow_arrays()
         n_times, n_states, n_actions = self._shape = induced.policy_shape
         uniform = induced.uniform_policy()
         _, tables = induced.filled(lambda tables: induced.kernels.flow(uniform, tables), induced.flow_arrays())
+        # Random numbers of their own: what follows does not hang on whether P may vary.
+        self._varies = induced.kernels.varies and self._do_moves_vary(rng.spawn(1)[0])
         self._size_of_rewards = max(float(np.abs(tables.rewards).max()), np.finfo(float).tiny)
         if self._is_stepwise(rng):
             raise NoDerivatives("rows change with the population, but by jumps only")
@@ -123,6 +125,19 @@ class Sensitivity:
             _own_slopes(arrays.mu, self._up, self._down, ahead, discount, STEP, own, own_shifts)
         return Slopes(own, own_shifts, np.empty((0, n_states, n_actions, 0)), np.empty((0, n_states, 0)))
 
+    def reward_slopes(self, arrays: FlowArrays) -> Array:
+        """Derivatives of rewards by the mass in the own state, (T, S, A), where rows read nothing else.
+
+        They are differences forward from a population at which ``arrays`` are tabulated: one tabulation, and half
+        of the digits of :meth:`slopes`.
+        """
+        own = np.zeros(self._shape)
+        if self.reads is Reads.OWN_STATE:
+            self._up = self._tabulated(arrays.mu * (1.0 + STEP), self._up)
+            none, no_shifts = np.empty((self._shape[0], 0)), np.zeros((0, 1, 1, 1))
+            _own_slopes(arrays.mu, self._up, arrays, none, 1.0, 0.5 * STEP, own, no_shifts)
+        return own
+
     def _slopes_by_columns(self, arrays: FlowArrays, ahead: Array, discount: float) -> Slopes:
         n_times, n_states, n_actions = self._shape
         n_columns = self.n_columns
@@ -137,11 +152,37 @@ class Sensitivity:
 
     def _tabulate_around(self, law: Array, direction: Array | float) -> None:
         """Tabulate the populations law (1 + h v) and law (1 - h v) of a direction v."""
+        self._up = self._tabulated(law * (1.0 + STEP * direction), self._up)
+        self._down = self._tabulated(law * (1.0 - STEP * direction), self._down)
+
+    def _tabulated(self, population: Array, arrays: FlowArrays) -> FlowArrays:
+        """P and R of a population at all times, in the place of those in ``arrays``."""
         freeze = self._induced.kernels.freeze
-        for sign, name in ((STEP, "_up"), (-STEP, "_down")):
-            population = law * (1.0 + sign * direction)
-            _, arrays = self._induced.filled(lambda tables: freeze(population, tables), getattr(self, name))  # noqa: B023
-            setattr(self, name, arrays)
+        _, arrays = self._induced.filled(lambda tables: freeze(population, tables), arrays)
+        return arrays
+
+    def _random_crowds(self, rng: np.random.Generator) -> Iterator[Array]:
+        """Random populations (S, A), half of all in a few places: what nobody crowds may not change."""
+        _, n_states, n_actions = self._shape
+        n_pairs = n_states * n_actions
+        for law in rng.dirichlet(np.ones(n_pairs), POPULATIONS):
+            few = rng.choice(n_pairs, min(FEW_COLUMNS, n_pairs), replace=False)
+            law *= 0.5
+            law[few] += 0.5 * rng.dirichlet(np.ones(len(few)))
+            yield law.reshape(n_states, n_actions)
+
+    def _do_moves_vary(self, rng: np.random.Generator) -> bool:
+        """Whether P differs between random populations and the uniform one."""
+        _, n_states, n_actions = self._shape
+        uniform = np.full((n_states, n_actions), 1.0 / (n_states * n_actions))
+        self._up = self._tabulated(self._induced.at_all_times(uniform), self._up)
+        for crowd in self._random_crowds(rng):
+            self._down = down = self._tabulated(self._induced.at_all_times(crowd), self._down)
+            if not np.array_equal(self._up.transitions, down.transitions):
+                return True
+            if self._up.successors is not None and not np.array_equal(self._up.successors, down.successors):
+                return True
+        return False
 
     def _factors(self, columns: Array) -> Array:
         """Numbers of states (S,) or pairs (S A,) as numbers of pairs, (S, A) or (S, 1)."""
@@ -149,16 +190,10 @@ class Sensitivity:
 
     def _is_stepwise(self, rng: np.random.Generator) -> bool:
         """Whether rows differ between random populations at some times, and none has a derivative at any."""
-        n_times, n_states, n_actions = self._shape
-        n_pairs, do_differ = n_states * n_actions, False
+        n_times, do_differ = self._shape[0], False
         for time in sorted({0, n_times // 2, n_times - 1}):
             tables = []
-            for law in rng.dirichlet(np.ones(n_pairs), POPULATIONS):
-                # Half of all are in a few places, since what nobody crowds may not change by jumps.
-                few = rng.choice(n_pairs, min(FEW_COLUMNS, n_pairs), replace=False)
-                law *= 0.5
-                law[few] += 0.5 * rng.dirichlet(np.ones(len(few)))
-                law = law.reshape(n_states, n_actions)
+            for law in self._random_crowds(rng):
                 direction = rng.uniform(0.5, 1.5, law.shape)
                 population = self._induced.at_all_times(law)[time]
                 here, there = (
@@ -199,17 +234,25 @@ class Sensitivity:
         laws = rng.dirichlet(np.ones(n_states * n_actions), POPULATIONS).reshape(-1, n_states, n_actions)
         # A row that reads all of a few columns, far from each other, is taken to read every one.
         few = np.linspace(0, n_columns - 1, min(FEW_COLUMNS, n_columns)).astype(int)
-        if np.all([self._reads(laws[0], column) for column in few], axis=0).any():
+        if self._readers(laws[0], few).all(axis=1).any():
             return [np.full(n_states, column) for column in range(n_columns)]
-        reads = [np.any([self._reads(law, column) for law in laws], axis=0) for column in range(n_columns)]
-        return columns_moved_together(np.stack(reads, axis=1))
+        reads = np.zeros((n_states, n_columns), np.bool_)
+        for law in laws:
+            open_columns = np.flatnonzero(~reads.all(axis=0))
+            reads[:, open_columns] |= self._readers(law, open_columns)
+        return columns_moved_together(reads)
 
-    def _reads(self, law: Array, column: int) -> NDArray[np.bool_]:
-        """Whether a state's rows read a column, at a population (S, A), (S,)."""
-        moved = np.zeros(self.n_columns)
-        moved[column] = 1.0
-        self._tabulate_around(self._induced.at_all_times(law), self._factors(moved))
-        return self._differences()
+    def _readers(self, law: Array, columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a state's rows read each of some columns, at a population (S, A), (S, number of columns)."""
+        everywhere = self._induced.at_all_times(law)
+        self._down = self._tabulated(everywhere, self._down)
+        found = np.zeros((self._shape[1], len(columns)), np.bool_)
+        for i, column in enumerate(columns):
+            factors = np.ones(self.n_columns)
+            factors[column] += STEP
+            self._up = self._tabulated(everywhere * self._factors(factors), self._up)
+            found[:, i] = self._differences()
+        return found
 
     def _changes(self) -> Array:
         """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""

@@ -125,7 +125,7 @@ def solve(
 
     * with two states, shooting comes next;
     * with a P that hangs on no population, and rewards that read the mass in the own state only, an interior-point
-      method: if crowds are avoided it solves the game in some ten to fifty linear systems;
+      method: if crowds are avoided it solves the game in some ten to twenty-five linear systems;
     * with many states of which few can be reached at each time, mirror descent over these, before all else.
 
     Then the log-barrier path from the uniform policy is followed by Newton's method: it solves most other games in
@@ -283,7 +283,7 @@ class _Search:
                 yield SHOOTING, None if found is None else Candidate(found)
             if can_use_interior_point(self.induced, sensitivity, self.rng):
                 for policy in self._interior_point(sensitivity):
-                    yield INTERIOR, Candidate(policy)
+                    yield INTERIOR, None if policy is None else Candidate(policy)
             barrier, least = self._barrier(sensitivity, uniform), np.inf
             for candidate in self._counted(barrier, barrier.by_curves()):
                 yield BARRIER, candidate
@@ -422,13 +422,16 @@ class _Search:
                 reference = (1.0 - share) * policy + share * uniform
             reference = self._random_policy()
 
-    def _interior_point(self, sensitivity: Sensitivity) -> Iterator[Array]:
-        """Policies of the interior-point method; none if its linear system is too large."""
+    def _interior_point(self, sensitivity: Sensitivity) -> Iterator[Array | None]:
+        """Policies of the interior-point method, or None in the place of those that need no evaluation.
+
+        There are none if its linear system is too large.
+        """
         try:
             method = InteriorPoint(self.induced, sensitivity)
         except MemoryError:
             return
-        for policy in method.policies():
+        for policy in method.policies(SAFETY * self.tolerance):
             self.iterations += 1
             yield policy
 

@@ -15,6 +15,7 @@ from mfenvs.games.classic.epidemics import DiscountedEpidemic
 from mfenvs.games.classic.left_right import LeftRight
 from mfenvs.games.classic.linear_quadratic import LinearQuadraticChain
 from mfenvs.games.classic.rock_paper_scissors import WeightedRockPaperScissors
+from mfenvs.games.common_noise.closing_beach_bar import ClosingBeachBar
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
 from mfenvs.meanfield.equilibrium.descent import descend_by_curves
 from mfenvs.meanfield.equilibrium.sensitivity import Reads, Sensitivity
@@ -186,6 +187,17 @@ def test_derivatives_of_crowd_aversion() -> None:
     mass = arrays.mu.sum(axis=-1)
     np.testing.assert_allclose(slopes.own, np.broadcast_to(-1.0 / mass[..., None], slopes.own.shape), rtol=1e-6)
     assert len(slopes.pairs) == 0
+    np.testing.assert_allclose(sensitivity.reward_slopes(arrays), slopes.own, rtol=1e-4)
+
+
+def test_where_moves_do_not_vary_with_the_population_they_have_no_derivatives() -> None:
+    """Tables that could vary, as on a tree of public histories, mostly do not."""
+    tree = ClosingBeachBar(n_places=7, bar=3, horizon=5, closing_time=2)
+    for game, do_vary in ((LocalCrowd(), True), (tree, False)):
+        problem = problem_of(game)
+        assert problem.induced.kernels.varies
+        problem.errors(problem.reference, 1.0)
+        assert (len(problem._slopes().own_shifts) > 0) == do_vary
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,11 @@ def test_steps_solve_the_linearised_conditions(sparse: bool) -> None:
     x, z = flow.mu, rng.uniform(0.1, 2.0, shape)
     slopes, values = -rng.uniform(0.0, 3.0, shape), rng.normal(size=shape[:2])
     given = x.ravel(), z.ravel(), values.ravel(), flow.rewards.ravel(), slopes.ravel()
+    by_first_order = method._step(*given)
     dx, dz, dv, share = method._step(*given)
+    # From the second system on, states are in an order that was found for the first.
+    for first, second in zip(by_first_order, (dx, dz, dv, share), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12)
 
     def farthest(one: np.ndarray, other: np.ndarray) -> float:
         ratios = np.concatenate([(-x / one)[one < 0.0], (-z / other)[other < 0.0], [1.0 / NEAR_BOUNDARY]])
@@ -120,6 +124,85 @@ def test_policies_come_nearer() -> None:
     assert len(gaps) < 60
 
 
+def test_states_from_which_no_reward_reads_the_crowd_are_solved_once() -> None:
+    """After the bar has closed. All other states read the crowd, or lead to some that do."""
+    method = method_of(closing())
+    induced, pairs = method.induced, method._pairs
+    tree = induced.tree
+    assert tree is not None
+    is_open = np.repeat(tree.states == 1, 7, axis=1)
+    is_open[:, 3::7] = False  # nobody is at the bar
+    expected = list(zip(*np.nonzero(is_open), strict=True))
+    times, states, _ = pairs.index
+    assert list(zip(times[pairs.firsts], states[pairs.firsts], strict=True)) == expected
+    # The closed bar by backward induction in the game's dense tables.
+    flow = induced.flow(induced.uniform_policy()).dense()
+    ahead = np.zeros(induced.n_states)
+    known = {}
+    for h in reversed(range(5)):
+        q = flow.rewards[h] + flow.transitions[h] @ ahead
+        known[h] = flow.transitions[h] @ ahead
+        ahead = np.where(is_open[h], 0.0, q.max(axis=-1))
+        is_closed = np.repeat(tree.states[h] == 0, 7) & (flow.mu[h].sum(axis=-1) > 0.0)
+        played = (method._policy_elsewhere[h] * q).sum(axis=-1)
+        np.testing.assert_allclose(played[is_closed], q.max(axis=-1)[is_closed], atol=1e-12)
+    found = [known[h][s, a] for h, s, a in zip(*pairs.index, strict=True)]
+    np.testing.assert_allclose(method._known_ahead, found, atol=1e-12)
+    assert min(found) < -0.1
+
+
+def test_a_closed_bar_takes_no_more_systems_than_one_that_stays_open() -> None:
+    """Half of the horizon is after closing time, when all ways of some cost are as good as others."""
+    n_systems = []
+    for closing_time in (6, 12):
+        game = ClosingBeachBar(n_places=7, bar=3, horizon=12, closing_time=closing_time)
+        policies = method_of(game).policies()
+        gap = InducedGame(game).exploitability
+        n_systems.append(next(n for n, policy in enumerate(policies) if gap(policy) < 1e-6))
+    assert n_systems[0] <= n_systems[1] + 3
+
+
+def test_rewards_that_differ_between_crowds_are_read_although_they_have_no_slopes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Sensitivity, "reward_slopes", lambda self, arrays: np.zeros_like(arrays.mu))
+    assert method_of(BeachBar())._pairs.n == 4 * 3
+
+
+def test_games_without_a_crowd_are_solved_at_once() -> None:
+    method = method_of(ClosingBeachBar(n_places=7, bar=3, horizon=5, closing_time=2, aversion=0.0))
+    (policy,) = method.policies()
+    assert policy is not None
+    assert method.induced.exploitability(policy) < 1e-12
+
+
+def test_most_policies_far_from_what_is_wanted_are_not_shown() -> None:
+    method = method_of(closing())
+    everything, shown = list(method.policies()), list(method_of(closing()).policies(1e-6))
+    assert len(shown) == len(everything)
+    gaps = [method.induced.exploitability(policy) for policy in everything]
+    n_hidden = 0
+    for one, other, gap in zip(everything, shown, gaps, strict=True):
+        if other is None:
+            n_hidden += 1
+            assert gap > 1e-6
+        else:
+            np.testing.assert_array_equal(one, other)
+    assert 2 <= n_hidden < len(shown) - 3
+    assert shown[0] is not None
+    # Far from it, some are: the sum of x z falls by more than a dozen powers of ten.
+    far = list(method_of(closing()).policies(0.0))
+    assert far[-1] is not None
+    assert 5 < sum(policy is not None for policy in far) < len(far)
+
+
+def test_the_last_policy_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here after two steps, which are taken to be short, although the sum of x z hardly falls in the second."""
+    for name, value in (("SHORTEST", 2.0), ("MOST_SHORT", 2)):
+        monkeypatch.setattr(f"mfenvs.meanfield.equilibrium.interior_point.{name}", value)
+    assert [policy is None for policy in method_of(closing()).policies(0.0)] == [False, False]
+
+
 def test_common_noise_is_no_obstacle() -> None:
     solution = mfenvs.solve(closing())
     assert solution.is_solved
@@ -150,7 +233,7 @@ def test_it_is_not_for_all_games(game: mfenvs.FiniteGame) -> None:
 
 
 def test_other_methods_take_over_where_its_system_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mfenvs.meanfield.equilibrium.interior_point.MOST_ENTRIES", 10)
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.value_system.MOST_ENTRIES", 10)
     solution = mfenvs.solve("BeachBar-v0")
     assert solution.is_solved
     assert solution.method == "barrier path"
@@ -210,6 +293,6 @@ def test_linear_systems_that_cannot_be_factorised_end_the_method(
     def fail(*_: object, **__: object) -> None:
         raise error("no factors")
 
-    monkeypatch.setattr("mfenvs.meanfield.equilibrium.interior_point.splu", fail)
+    monkeypatch.setattr("mfenvs.meanfield.equilibrium.value_system.splu", fail)
     assert list(method_of(BeachBar()).policies()) == []
     assert mfenvs.solve(BeachBar()).method == "barrier path"
