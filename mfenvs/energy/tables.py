@@ -185,6 +185,8 @@ def _csv(path: Path, max_bytes: int) -> Table:
 
 def _header_and_rows(source: TableFile, stream: io.BufferedReader, encoding: str) -> Iterator[Any]:
     content = table(source, stream, encoding)
+    if not content.headers:
+        raise source.error("must name the columns, got an empty line", 1)
     if "" in content.headers:
         raise source.error(f"column {content.headers.index('') + 1} must have a name, got none", 1)
     yield tuple(content.headers)

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs.energy.scenario import ScenarioError, read_scenario, write_scenario
@@ -212,3 +214,45 @@ def test_a_written_scenario_keeps_a_series_in_memory(folder, tmp_path):
     assert read_scenario(tmp_path / "c.toml").describe() == again.describe() | {
         "series": str((tmp_path / "other" / "b.npz").resolve())
     }
+
+
+PIECES = [
+    b"",
+    b'"',
+    b"\n",
+    b"=",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\xff",
+    b"\0",
+    b"1e400",
+    b"-3",
+    b"nan",
+    b"[[",
+    b"true",
+    b"'x'",
+    b"[1]",
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 20), st.sampled_from(PIECES)), min_size=1, max_size=3)
+)
+def test_damaged_scenarios_are_read_or_refused(folder, damages):
+    content = SCENARIO.replace('peak_of = "community"\n', "").encode()
+    for at, length, piece in damages:
+        content = content[:at] + piece + content[at + length :]
+    (folder / "damaged.toml").write_bytes(content)
+    game, said = read_or_refused(folder / "damaged.toml")
+    assert str(folder / "damaged.toml") in said if game is None else game.n_agents >= 2
+
+
+def read_or_refused(path):
+    """The market, or what the reader's own error says; any other error goes through."""
+    try:
+        return read_scenario(path), ""
+    except ScenarioError as error:
+        return None, str(error)
