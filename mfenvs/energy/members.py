@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,13 @@ class Member:
         """The error that names the table, the row and the column."""
         return TableError(f"{self.place}, column {column!r}: {problem}")
 
+
+if TYPE_CHECKING:
+    AnyMembers = Any
+else:
+    # The annotation that fields of games have when they run: command lines make flags of it.
+    AnyMembers = str
+"""A table of members in any form that :func:`read_members` reads, or what it returns."""
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Member) if field.name != "place")
 """Columns of the table; all but ``type`` may be left out."""

@@ -248,6 +248,8 @@ def test_wrong_arguments(file):
         ({"timezone": "Mars"}, "timezone must be"),
         ({"missing": "drop"}, "missing must be"),
         ({"max_gap": 0}, "max_gap must be"),
+        ({"max_bytes": 0}, "max_bytes must be"),
+        ({"max_bytes": 99}, "load.csv: holds more than max_bytes=99 bytes"),
     ):
         with pytest.raises(ValueError, match=words):
             read_profiles(path, **{"unit": "kWh", **change})

@@ -122,7 +122,10 @@ def test_efficiency_of_members():
         ({"law": {"c_rates": 1.0}}, r"law: 'c_rates' is unknown \(did you mean 'c_rate'\?\)"),
         ({"law": 3}, "law must be a ProsumerLaw or a dict of its fields, got 3"),
         ({"law": {"c_rate": -1}}, "the law's c_rate must be"),
-        ({"retail": DayAhead(0.05)}, r"above feed_in = 0.08 .* got 0.07\d* with the network_charge on 2024-07-05"),
+        (
+            {"retail": DayAhead(0.05)},
+            r"above feed_in = 0.08 .* got 0.05 with a network_charge of 0.02 on 2024-07-05",
+        ),
         ({"retail": [0.3] * 23}, "retail: prices must hold 24 prices"),
         ({"feed_in": {"kind": "flat"}}, "feed_in: price is missing"),
         ({"network_charge": {"kind": "day"}}, "network_charge: kind must be one of"),
