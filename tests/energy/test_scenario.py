@@ -201,6 +201,24 @@ def test_a_written_scenario_comes_back(tmp_path, terms):
     assert (tmp_path / "a.toml").read_text() == (tmp_path / "b.toml").read_text()
 
 
+def test_a_series_by_a_relative_path(folder, monkeypatch):
+    """Written elsewhere, the scenario still finds the series."""
+    monkeypatch.chdir(folder)
+    read_scenario("market.toml").days.save("days.npz")
+    write_scenario(EnergyMarket(n_agents=5, series="days.npz"), folder / "tables" / "a.toml")
+    monkeypatch.chdir(folder.parent)
+    assert read_scenario(folder / "tables" / "a.toml").days.dates == ("2024-07-01", "2024-07-02")
+
+
+def test_quarters_stay_quarters(folder):
+    """Of a load in steps of 15 minutes, in a market of such steps."""
+    times = np.datetime64("2024-07-01T00:00") + np.arange(192) * np.timedelta64(15, "m")
+    rows = [f"{at},{k},1".replace("T", " ") for k, at in enumerate(times.astype("datetime64[m]").tolist())]
+    (folder / "load.csv").write_text("\n".join(["time,a,b", *rows]))
+    game = read_scenario(folder / "market.toml")
+    assert_allclose(game.days.load[1, :, 0], np.arange(96, 192) / 4)
+
+
 def test_a_written_scenario_keeps_a_series_in_memory(folder, tmp_path):
     game = read_scenario(folder / "market.toml")
     (tmp_path / "other").mkdir()
