@@ -1,5 +1,6 @@
 """Markets of one's own: members of a table, laws, series in memory and tariff schedules, by hand."""
 
+import copy
 import dataclasses
 import json
 import pickle
@@ -237,6 +238,23 @@ def test_a_described_market_can_be_made_again(tmp_path):
     assert_array_equal(pickle.loads(pickle.dumps(game)).agents, game.agents)
     with pytest.raises(TypeError, match="MarketSeries"):
         json.dumps(own_market().describe())
+
+
+def test_descriptions_are_dicts_in_results_and_pickles():
+    @dataclasses.dataclass
+    class Result:
+        constants: dict
+
+    description = EnergyMarket(n_agents=5).describe()
+    for again in (
+        dataclasses.asdict(Result(description))["constants"],
+        pickle.loads(pickle.dumps(description)),
+        copy.deepcopy(description),
+    ):
+        assert again == description
+        assert "'members': None" in str(again)
+    assert str(description) == repr(description)
+    assert len(pickle.dumps(description)) < 5000
 
 
 def test_the_text_of_a_description():
