@@ -201,6 +201,24 @@ def test_tables_without_what_they_need(file):
         read_members(3)
 
 
+def test_members_check_themselves():
+    for fields, words in (
+        (
+            {"type": "house"},
+            "a member, column 'type': must be one of consumer, pv, storage, commercial, wind, got 'house'",
+        ),
+        ({"type": ["pv"]}, "a member, column 'type': must be one of"),
+        ({"load": 3}, "a member, column 'load': must be a text, got 3"),
+        ({"pv_kwp": -1}, "a member, column 'pv_kwp': pv_kwp must be"),
+        ({"pv_kwp": "5"}, "a member, column 'pv_kwp': pv_kwp must be"),
+        ({"wind_kw": 5}, "a member, column 'wind_kw': is only for wind, got 5 of type 'pv'"),
+        ({"ev": "yes"}, "a member, column 'ev': must be True, False or None, got 'yes'"),
+    ):
+        with pytest.raises(TableError, match=re.escape(words)):
+            Member(**{"type": "pv", **fields})
+    assert type(Member(type="pv", pv_kwp=np.int64(5)).pv_kwp) is float
+
+
 def test_agents_are_what_the_table_says(file):
     """Bert, Carl, Dora, Ada, Shop, Mill; two days of loads of 1, 2 and 3 kWh an hour."""
     members = read_members(file(TABLE))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.calendar import STEP_MINUTES
-from mfenvs.energy.members import AnyMembers, numbers_by_type
+from mfenvs.energy.members import AnyMembers
 from mfenvs.energy.series import MarketSeries
 from mfenvs.energy.tariffs import MOST_EUR, AnyTariff
 from mfenvs.game import MAX_AGENTS, Game, Rules
@@ -40,10 +40,10 @@ from mfenvs.games.energy.market_members import (
     Played,
     checked_law,
     checked_members,
-    common_efficiency,
     draw_members,
     has_vehicles,
     played,
+    terms_of,
 )
 from mfenvs.games.energy.market_rules import CHARGE_PLACES, STATE, market_rules
 from mfenvs.games.energy.market_series import AnySeries, read_series
@@ -236,13 +236,7 @@ class EnergyMarket(Game):
         self.proportions = market_terms.shares(self.proportions)
         self.efficiency = checks.real("efficiency", self.efficiency, LEAST_EFFICIENCY, 1.0)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, value in (
-            ("n_agents", len(members)),
-            ("proportions", numbers_by_type(members)),
-            ("efficiency", common_efficiency(members, self.efficiency)),
-        ):
-            if (given := getattr(self, name)) not in (defaults[name], value):
-                raise ValueError(f"{name} must be left out or that of the members, {value}, got {given!r}")
+        for name, value in terms_of(members, vars(self), defaults).items():
             setattr(self, name, value)
 
     def check(self) -> None:
