@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,11 @@ class Member:
 
     What is None is drawn from the laws of the game (:class:`~mfenvs.games.energy.prosumer_types.ProsumerLaw`) for
     the member's type.
+
+    Raises
+    ------
+    TableError
+        If a field is not allowed, or not for the member's type.
     """
 
     type: str
@@ -99,10 +104,48 @@ class Member:
     place: str = dataclasses.field(default="", compare=False)
     """Where it stands, for errors: the table, and the line or row."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.type, str) or self.type not in TYPES:
+            given = "nothing" if self.type is None else checks.shown(self.type)
+            raise self.error("type", f"must be one of {', '.join(TYPES)}, got {given}")
+        for column in ("name", "load", "pv"):
+            if not isinstance(getattr(self, column), str | None):
+                raise self.error(column, f"must be a text, got {checks.shown(getattr(self, column))}")
+        for column, bounds in BOUNDS.items():
+            if (given := getattr(self, column)) is not None:
+                try:
+                    object.__setattr__(self, column, checks.real(column, given, *bounds))
+                except (TypeError, ValueError) as error:
+                    raise self.error(column, str(error)) from None
+        if not isinstance(self.ev, bool | None):
+            raise self.error("ev", f"must be True, False or None, got {checks.shown(self.ev)}")
+        self._check_type()
+
+    def _check_type(self) -> None:
+        """Refuse what a member of the type cannot have, or lacks."""
+        for column, owners in OWNERS.items():
+            if (given := getattr(self, column)) and self.type not in owners:
+                problem = f"is only for {', '.join(owners)}, got {given:g} of type {self.type!r}"
+                raise self.error(column, problem)
+        needed = NEEDED.get(self.type)
+        if needed is not None and (given := getattr(self, needed)) is not None and given < LEAST_KWH:
+            raise self.error(needed, f"must be at least {LEAST_KWH:g} for type {self.type!r}, got {given:g}")
+        if self.battery_kw == 0.0 and self.type == "storage":
+            raise self.error("battery_kw", "must be above 0 for type 'storage', got 0")
+        if self.ev and self.type not in EV_OWNERS:
+            raise self.error("ev", f"is only for {', '.join(EV_OWNERS)}, got yes of type {self.type!r}")
+
     def error(self, column: str, problem: str) -> TableError:
         """The error that names the table, the row and the column."""
-        return TableError(f"{self.place}, column {column!r}: {problem}")
+        return TableError(f"{self.place or 'a member'}, column {column!r}: {problem}")
 
+
+if TYPE_CHECKING:
+    AnyMembers = Any
+else:
+    # The annotation that fields of games have when they run: command lines make flags of it.
+    AnyMembers = str
+"""A table of members in any form that :func:`read_members` reads, or what it returns."""
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Member) if field.name != "place")
 """Columns of the table; all but ``type`` may be left out."""
@@ -275,7 +318,7 @@ def _by_type(members: Sequence[Member]) -> tuple[Member, ...]:
 
 
 def _member(table: Table, row: Row) -> Member:
-    """The checked member of a row."""
+    """The member of a row."""
     cells: dict[str, Any] = {}
     for at, column in enumerate(table.columns):
         if column in BOUNDS:
@@ -285,21 +328,4 @@ def _member(table: Table, row: Row) -> Member:
             cells[column] = yes_or_no(table, row, at)
         else:
             cells[column] = text(table, row, at) or None
-    kind = cells["type"]
-    if kind not in TYPES:
-        given = "nothing" if kind is None else repr(kind)
-        raise table.error(f"must be one of {', '.join(TYPES)}, got {given}", row.place, "type")
-    for column, owners in OWNERS.items():
-        if cells.get(column) and kind not in owners:
-            raise table.error(
-                f"is only for {', '.join(owners)}, got {cells[column]:g} of type {kind!r}", row.place, column
-            )
-    if kind in NEEDED and (needed := cells.get(NEEDED[kind])) is not None and needed < LEAST_KWH:
-        raise table.error(
-            f"must be at least {LEAST_KWH:g} for type {kind!r}, got {needed:g}", row.place, NEEDED[kind]
-        )
-    if cells.get("battery_kw") == 0.0 and kind == "storage":
-        raise table.error("must be above 0 for type 'storage', got 0", row.place, "battery_kw")
-    if cells.get("ev") and kind not in EV_OWNERS:
-        raise table.error(f"is only for {', '.join(EV_OWNERS)}, got yes of type {kind!r}", row.place, "ev")
     return Member(**cells, place=f"{table.source}, {row.place}")

@@ -18,7 +18,7 @@ from mfenvs import checks
 from mfenvs.energy.calendar import HOURS_PER_DAY, STEP_MINUTES, time_zone, whole_days
 from mfenvs.energy.country_days import NIGHT_SHARE
 from mfenvs.energy.embedded_data import GERMANY_CLOCK
-from mfenvs.energy.entsoe.file import FIRST_YEAR, LAST_YEAR, MAX_STEPS
+from mfenvs.energy.entsoe.file import FIRST_YEAR, LAST_YEAR, MAX_BYTES, MAX_STEPS
 from mfenvs.energy.entsoe.rows import MAX_GAP_MINUTES
 from mfenvs.energy.entsoe.series import RESOLUTIONS
 from mfenvs.energy.tables import Row, Table, number, read_table
@@ -123,6 +123,7 @@ def read_profiles(
     timezone: str = GERMANY_CLOCK,
     missing: Literal["error", "interpolate"] = "error",
     max_gap: int = MAX_GAP_MINUTES,
+    max_bytes: int = MAX_BYTES,
 ) -> Profiles:
     """Read a table whose first column is the time, and each other column a series of numbers.
 
@@ -149,6 +150,8 @@ def read_profiles(
         most ``max_gap`` minutes, never beyond the first or last number.
     max_gap:
         Longest gap in minutes that is filled.
+    max_bytes:
+        Most bytes of a CSV file once it is unpacked.
 
     Returns
     -------
@@ -171,8 +174,9 @@ def read_profiles(
     checks.choice("unit", checks.text("unit", unit), UNITS)
     checks.choice("missing", missing, ("error", "interpolate"))
     max_gap = checks.integer("max_gap", max_gap, 1)
+    max_bytes = checks.integer("max_bytes", max_bytes, 1)
     zone = time_zone("timezone", timezone)
-    table = read_table("the table of profiles", given)
+    table = read_table("the table of profiles", given, max_bytes)
     if len(table.columns) < 2:
         raise table.error("must have a column of times and then at least one of numbers", "line 1")
     starts, rows, numbers = _steps(table, zone)

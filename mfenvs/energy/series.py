@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.calendar import (
@@ -21,13 +21,13 @@ from mfenvs.energy.calendar import (
     HOURS_PER_DAY,
     STEP_MINUTES,
     month_of,
-    weekday_of,
     whole_days,
 )
 from mfenvs.energy.country_days import MOST_PROFILES, Given, country_days
 from mfenvs.energy.embedded_data import GERMANY_CLOCK, GERMANY_START, HOMES_FIRST_DAY, germany_2018, homes
 from mfenvs.energy.own_days import own_days
 from mfenvs.energy.profiles import Profiles
+from mfenvs.energy.series_checks import checked_array, checked_names, checked_weekdays, read_only
 from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
 
 MOST_DAYS = 36_500
@@ -106,16 +106,20 @@ class MarketSeries:
         if len(dates) != len(load):
             raise ValueError(f"dates must have one label for each of {len(load)} days, got {len(dates)}")
         days = load.shape[:2]
-        _set_checked(self, "load", load.shape, np.float32, least=0.0)
-        _set_checked(self, "pv", load.shape, np.float32, least=0.0)
-        _set_checked(self, "wind", days, np.float32, least=0.0)
-        _set_checked(self, "price", days, np.float64)
-        _set_checked(self, "co2", days, np.float64, least=0.0)
+        for name, shape, dtype, least in (
+            ("load", load.shape, np.float32, 0.0),
+            ("pv", load.shape, np.float32, 0.0),
+            ("wind", days, np.float32, 0.0),
+            ("price", days, np.float64, -np.inf),
+            ("co2", days, np.float64, 0.0),
+        ):
+            array = checked_array(name, getattr(self, name), shape, dtype, dates, least)
+            object.__setattr__(self, name, array)
         object.__setattr__(self, "dates", dates)
         object.__setattr__(self, "step_hours", step_hours)
-        object.__setattr__(self, "weekdays", _weekdays(self.weekdays, dates))
+        object.__setattr__(self, "weekdays", checked_weekdays(self.weekdays, dates))
         for name in ("load_names", "pv_names"):
-            object.__setattr__(self, name, _names(name, getattr(self, name), load.shape[2]))
+            object.__setattr__(self, name, checked_names(name, getattr(self, name), load.shape[2]))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MarketSeries):
@@ -170,7 +174,7 @@ class MarketSeries:
         median of 1,455.
         """
         yields = self.pv.sum((0, 1), dtype=np.float64)
-        return _read_only(np.flatnonzero(yields >= PV_YIELD_SHARE * np.median(yields)))
+        return read_only(np.flatnonzero(yields >= PV_YIELD_SHARE * np.median(yields)))
 
     @classmethod
     def embedded(cls) -> Self:
@@ -469,42 +473,3 @@ class MarketSeries:
             co2=mean(self.co2),
             step_hours=step_hours,
         )
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
-
-
-def _weekdays(given: Any, dates: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Checked days of the week, or those of the labels if they tell them."""
-    if given is None:
-        found = [weekday_of(label) for label in dates]
-        return None if None in found else tuple(found)  # type: ignore[arg-type]
-    days = checks.sequence("weekdays", given, "hold a day of the week for each day")
-    if len(days) != len(dates):
-        raise ValueError(f"weekdays must be one for each of {len(dates)} days, got {len(days)}")
-    return tuple(checks.integer(f"weekdays[{at}]", day, 0, 6) for at, day in enumerate(days))
-
-
-def _names(name: str, given: Any, n: int) -> tuple[str, ...]:
-    """Checked names of profiles; their numbers if none are given."""
-    names = checks.sequence(name, given, "hold a name for each profile") or tuple(map(str, range(n)))
-    if len(names) != n:
-        raise ValueError(f"{name} must be one for each of {n} profiles, got {len(names)}")
-    return tuple(checks.text(f"{name}[{at}]", each) for at, each in enumerate(names))
-
-
-def _set_checked(
-    series: MarketSeries, name: str, shape: tuple[int, ...], dtype: Any, least: float = -np.inf
-) -> None:
-    """Replace a field by its checked, read-only copy."""
-    given: ArrayLike = getattr(series, name)
-    array = np.array(checks.numbers(name, given, shape, dtype))
-    allowed = "finite" if least == -np.inf else f"finite and >= {least:g}"
-    wrong = ~(np.isfinite(array) & (array >= least))
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        place = f"{name}[{', '.join(map(str, where))}]"
-        raise ValueError(f"{place} ({series.dates[where[0]]}) must be {allowed}, got {array[where]}")
-    object.__setattr__(series, name, _read_only(array))

@@ -88,11 +88,10 @@ def read_table(name: str, given: Any, max_bytes: int = MAX_BYTES) -> Table:
         return _parquet(path) if path.suffix.lower() == PARQUET else _csv(path, max_bytes)
     if isinstance(given, Mapping):
         return _in_memory(name, {str(column): values for column, values in given.items()})
-    if hasattr(given, "columns") and hasattr(given, "__getitem__") and not hasattr(given, "schema_arrow"):
+    names = list(getattr(given, "columns", ()))
+    if names and all(isinstance(column, str) for column in names):
         # Dataframes of pandas and polars: their columns can be asked for without pyarrow.
-        names = [str(column) for column in given.columns]
-        if all(isinstance(column, str) for column in given.columns):
-            return _in_memory(name, {column: given[column] for column in names})
+        return _in_memory(name, {column: given[column] for column in names})
     if hasattr(given, "__arrow_c_stream__"):
         return _arrow(name, _pyarrow(name).table(given))
     if hasattr(given, "__dataframe__"):
@@ -185,6 +184,8 @@ def _csv(path: Path, max_bytes: int) -> Table:
 
 def _header_and_rows(source: TableFile, stream: io.BufferedReader, encoding: str) -> Iterator[Any]:
     content = table(source, stream, encoding)
+    if not content.headers:
+        raise source.error("must name the columns, got an empty line", 1)
     if "" in content.headers:
         raise source.error(f"column {content.headers.index('') + 1} must have a name, got none", 1)
     yield tuple(content.headers)

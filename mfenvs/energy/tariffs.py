@@ -12,7 +12,7 @@ import abc
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -296,6 +296,14 @@ class Sum(Schedule):
 
 KINDS: dict[str, type[Schedule]] = {each.kind: each for each in (Flat, ByHour, TimeOfUse, DayAhead, ByStep, Sum)}
 """The schedules by the names that scenario files have for them."""
+
+
+if TYPE_CHECKING:
+    AnyTariff = float | Schedule | Sequence[float] | Mapping[str, Any] | NDArray[Any]
+else:
+    # The annotation that fields of games have when they run: command lines make flags of it.
+    AnyTariff = float | tuple[float, ...]
+"""A tariff in any form that :func:`schedule` reads."""
 
 
 def schedule(name: str, value: Any) -> Schedule:

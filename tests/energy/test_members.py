@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs.energy.members import (
@@ -103,8 +105,8 @@ def test_forms_of_tables(file, tmp_path):
 
     table = pyarrow.table(columns)
     parquet.write_table(table, tmp_path / "members.parquet")
-    for given in (table, str(tmp_path / "members.parquet")):
-        assert read_members(given) == members
+    for form in (table, str(tmp_path / "members.parquet")):
+        assert read_members(form) == members
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -197,6 +199,24 @@ def test_tables_without_what_they_need(file):
         read_members({"type": ["pv", 1.5]})
     with pytest.raises(TypeError, match="members must be the path of a CSV or Parquet file"):
         read_members(3)
+
+
+def test_members_check_themselves():
+    for fields, words in (
+        (
+            {"type": "house"},
+            "a member, column 'type': must be one of consumer, pv, storage, commercial, wind, got 'house'",
+        ),
+        ({"type": ["pv"]}, "a member, column 'type': must be one of"),
+        ({"load": 3}, "a member, column 'load': must be a text, got 3"),
+        ({"pv_kwp": -1}, "a member, column 'pv_kwp': pv_kwp must be"),
+        ({"pv_kwp": "5"}, "a member, column 'pv_kwp': pv_kwp must be"),
+        ({"wind_kw": 5}, "a member, column 'wind_kw': is only for wind, got 5 of type 'pv'"),
+        ({"ev": "yes"}, "a member, column 'ev': must be True, False or None, got 'yes'"),
+    ):
+        with pytest.raises(TableError, match=re.escape(words)):
+            Member(**{"type": "pv", **fields})
+    assert type(Member(type="pv", pv_kwp=np.int64(5)).pv_kwp) is float
 
 
 def test_agents_are_what_the_table_says(file):
@@ -316,3 +336,53 @@ def test_wind_owners_need_wind():
     members = read_members({"type": ["wind", "pv"], "wind_kw": [50, None]})
     with pytest.raises(TableError, match="row 0, column 'wind_kw': needs wind in the series, which has none"):
         played_series(members, series(wind=0.0))
+
+
+PIECES = [
+    b"",
+    b'"',
+    b"\n",
+    b"\n\n",
+    b",",
+    b";",
+    b"\0",
+    b"\xff",
+    b"-",
+    b"e9",
+    b"\xef\xbb\xbf",
+    b"nan",
+    b"pv",
+    b"type",
+]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 30), st.sampled_from(PIECES)), min_size=1, max_size=4)
+)
+def test_damaged_tables_are_read_or_refused(tmp_path_factory, damages):
+    """Bytes replaced anywhere: members, or an error that names the file."""
+    content = TABLE.encode()
+    for at, length, piece in damages:
+        content = content[:at] + piece + content[at + length :]
+    path = tmp_path_factory.getbasetemp() / "damaged.csv"
+    path.write_bytes(content)
+    members, said = read_or_refused(path)
+    assert str(path) in said if members is None else all(member.type in TYPES for member in members)
+
+
+def read_or_refused(path):
+    """The members, or what the reader's own error says; any other error goes through."""
+    try:
+        return read_members(path), ""
+    except TableError as error:
+        return None, str(error)
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=100), st.sampled_from([".csv", ".parquet"]))
+def test_arbitrary_bytes_are_no_members(tmp_path_factory, content, ending):
+    path = tmp_path_factory.getbasetemp() / f"arbitrary{ending}"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=re.escape(str(path))):
+        read_members(path)

@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs.energy.profiles import Profiles, read_profiles
@@ -142,8 +144,8 @@ def test_arrow_tables_and_parquet(tmp_path):
         def __dataframe__(self, **options):
             return table.__dataframe__(**options)
 
-    for given in (table, Stream(), Interchange(), tmp_path / "load.parquet"):
-        assert_array_equal(read_profiles(given, "kWh").values[0, :, 0], np.arange(24))
+    for form in (table, Stream(), Interchange(), tmp_path / "load.parquet"):
+        assert_array_equal(read_profiles(form, "kWh").values[0, :, 0], np.arange(24))
     (tmp_path / "load.parquet").write_bytes(b"PAR1")
     with pytest.raises(TableError, match=r"load\.parquet: is no Parquet file"):
         read_profiles(tmp_path / "load.parquet", "kWh")
@@ -153,8 +155,8 @@ def test_arrow_tables_and_parquet(tmp_path):
 def test_dataframes(library):
     frames = pytest.importorskip(library)
     times, hours = local_times("2024-07-02", 24), np.arange(24.0)
-    for given in (times, [at.replace(tzinfo=None) for at in times]):
-        frame = frames.DataFrame({"time": given, "a": hours})
+    for column in (times, [at.replace(tzinfo=None) for at in times]):
+        frame = frames.DataFrame({"time": column, "a": hours})
         assert_array_equal(read_profiles(frame, "kWh").values[0, :, 0], hours)
 
 
@@ -246,6 +248,8 @@ def test_wrong_arguments(file):
         ({"timezone": "Mars"}, "timezone must be"),
         ({"missing": "drop"}, "missing must be"),
         ({"max_gap": 0}, "max_gap must be"),
+        ({"max_bytes": 0}, "max_bytes must be"),
+        ({"max_bytes": 99}, "load.csv: holds more than max_bytes=99 bytes"),
     ):
         with pytest.raises(ValueError, match=words):
             read_profiles(path, **{"unit": "kWh", **change})
@@ -358,3 +362,52 @@ def test_profiles_check_themselves(change, words):
     fields = {"values": np.ones((2, 24, 1)), "names": ("a",), "dates": ("x", "y"), "unit": "kWh", **change}
     with pytest.raises(ValueError, match=words):
         Profiles(**fields)
+
+
+PIECES = [
+    b"",
+    b'"',
+    b"\n",
+    b",",
+    b";",
+    b"\0",
+    b"\xff",
+    b"-",
+    b"e9",
+    b"nan",
+    b"2024-",
+    b"00:30",
+    b"+02:00",
+    b"Z",
+    b"9" * 30,
+]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 600), st.integers(0, 30), st.sampled_from(PIECES)), min_size=1, max_size=4),
+    st.sampled_from(["kWh", "EUR/MWh"]),
+    st.sampled_from(["error", "interpolate"]),
+)
+@pytest.mark.filterwarnings("ignore:.* count as 0")
+def test_damaged_tables_are_read_or_refused(tmp_path_factory, damages, unit, missing):
+    """Bytes replaced anywhere: finite numbers, or an error that names the file."""
+    content = DAY.encode()
+    for at, length, piece in damages:
+        content = content[:at] + piece + content[at + length :]
+    path = tmp_path_factory.getbasetemp() / "damaged.csv"
+    path.write_bytes(content)
+    found, said = read_or_refused(path, unit, missing)
+    if found is None:
+        assert str(path) in said
+    else:
+        assert np.isfinite(found.values).all()
+        assert found.values.shape[1] in (24, 96)
+
+
+def read_or_refused(path, unit, missing):
+    """The profiles, or what the reader's own error says; any other error goes through."""
+    try:
+        return read_profiles(path, unit, missing=missing), ""
+    except TableError as error:
+        return None, str(error)

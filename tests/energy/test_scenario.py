@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs.energy.scenario import ScenarioError, read_scenario, write_scenario
@@ -199,6 +201,24 @@ def test_a_written_scenario_comes_back(tmp_path, terms):
     assert (tmp_path / "a.toml").read_text() == (tmp_path / "b.toml").read_text()
 
 
+def test_a_series_by_a_relative_path(folder, monkeypatch):
+    """Written elsewhere, the scenario still finds the series."""
+    monkeypatch.chdir(folder)
+    read_scenario("market.toml").days.save("days.npz")
+    write_scenario(EnergyMarket(n_agents=5, series="days.npz"), folder / "tables" / "a.toml")
+    monkeypatch.chdir(folder.parent)
+    assert read_scenario(folder / "tables" / "a.toml").days.dates == ("2024-07-01", "2024-07-02")
+
+
+def test_quarters_stay_quarters(folder):
+    """Of a load in steps of 15 minutes, in a market of such steps."""
+    times = np.datetime64("2024-07-01T00:00") + np.arange(192) * np.timedelta64(15, "m")
+    rows = [f"{at},{k},1".replace("T", " ") for k, at in enumerate(times.astype("datetime64[m]").tolist())]
+    (folder / "load.csv").write_text("\n".join(["time,a,b", *rows]))
+    game = read_scenario(folder / "market.toml")
+    assert_allclose(game.days.load[1, :, 0], np.arange(96, 192) / 4)
+
+
 def test_a_written_scenario_keeps_a_series_in_memory(folder, tmp_path):
     game = read_scenario(folder / "market.toml")
     (tmp_path / "other").mkdir()
@@ -212,3 +232,45 @@ def test_a_written_scenario_keeps_a_series_in_memory(folder, tmp_path):
     assert read_scenario(tmp_path / "c.toml").describe() == again.describe() | {
         "series": str((tmp_path / "other" / "b.npz").resolve())
     }
+
+
+PIECES = [
+    b"",
+    b'"',
+    b"\n",
+    b"=",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\xff",
+    b"\0",
+    b"1e400",
+    b"-3",
+    b"nan",
+    b"[[",
+    b"true",
+    b"'x'",
+    b"[1]",
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 20), st.sampled_from(PIECES)), min_size=1, max_size=3)
+)
+def test_damaged_scenarios_are_read_or_refused(folder, damages):
+    content = SCENARIO.replace('peak_of = "community"\n', "").encode()
+    for at, length, piece in damages:
+        content = content[:at] + piece + content[at + length :]
+    (folder / "damaged.toml").write_bytes(content)
+    game, said = read_or_refused(folder / "damaged.toml")
+    assert str(folder / "damaged.toml") in said if game is None else game.n_agents >= 2
+
+
+def read_or_refused(path):
+    """The market, or what the reader's own error says; any other error goes through."""
+    try:
+        return read_scenario(path), ""
+    except ScenarioError as error:
+        return None, str(error)

@@ -13,16 +13,14 @@ own forecast error is drawn in the simulator and averaged in the mean field.
 import dataclasses
 import functools
 import math
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.energy.members import Member
-from mfenvs.energy.series import MarketSeries
-from mfenvs.energy.tariffs import Schedule
+from mfenvs.energy.members import AnyMembers
+from mfenvs.energy.tariffs import AnyTariff
 from mfenvs.engine.random import student_t, uniform
 from mfenvs.game import FiniteGame, Rule
 from mfenvs.games.energy.actions import N_DISCRETE
@@ -31,7 +29,7 @@ from mfenvs.games.energy.clearing import PRICE, VOLUME, Book, clearing_rules
 from mfenvs.games.energy.community import N_COMMUNITY, settlement_rule
 from mfenvs.games.energy.conditions import Conditions, step_data
 from mfenvs.games.energy.market import EnergyMarket
-from mfenvs.games.energy.market_series import read_series
+from mfenvs.games.energy.market_series import AnySeries, read_series
 from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES, ProsumerLaw
 from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.games.energy.trading import Battery, agent_rules, metered_amounts, reward_of
@@ -229,14 +227,14 @@ class BinnedEnergyMarket(FiniteGame):
     """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
     law: ProsumerLaw = EnergyMarket.law
     """The laws of the agents' parameters."""
-    members: tuple[Member, ...] | None = dataclasses.field(default=None, repr=False)
+    members: AnyMembers | None = dataclasses.field(default=None, repr=False)
     """Members of one's own instead of agents that are drawn, as in :class:`EnergyMarket`, without vehicles."""
-    feed_in: float | Schedule = EnergyMarket.feed_in
+    feed_in: AnyTariff = EnergyMarket.feed_in
     """Feed-in tariff, which the grid pays for exports, EUR/kWh."""
-    retail: float | Schedule = EnergyMarket.retail
+    retail: AnyTariff = EnergyMarket.retail
     """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh; with it above
     ``feed_in`` in every hour."""
-    network_charge: tuple[float, ...] | float | Schedule = EnergyMarket.network_charge
+    network_charge: AnyTariff = EnergyMarket.network_charge
     """Network charge of each hour of the day, EUR/kWh, which is added to the retail tariff: 24 numbers, or one
     number for all hours."""
     import_limit_kw: float | None = None
@@ -262,7 +260,7 @@ class BinnedEnergyMarket(FiniteGame):
     """Settlement fee on local trade, EUR/kWh, paid by the buyer and by the seller."""
     initial_charge: float = EnergyMarket.initial_charge
     """State of charge of batteries at midnight, as a fraction of their capacity."""
-    series: str | Path | MarketSeries = EnergyMarket.series
+    series: AnySeries = EnergyMarket.series
     """Data: ``embedded`` real days, ``synthetic`` ones, the path of a file that ``MarketSeries.save`` wrote, or a
     series in memory."""
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,27 @@ ELSEWHERE = ("n_agents", "members", "series", "law")
 class Description(dict[str, Any]):
     """The terms of a market as keyword arguments of its class; as a text, all that it was made with.
 
+    Copies and pickles have the terms only.
+
     Parameters
     ----------
     terms:
         The terms.
     write:
-        Makes the text when it is asked for.
+        Makes the text when it is asked for; None for that of a dict.
     """
 
-    def __init__(self, terms: dict[str, Any], write: Callable[[], str]) -> None:
+    def __init__(
+        self, terms: Iterable[tuple[str, Any]] | Mapping[str, Any] = (), write: Callable[[], str] | None = None
+    ) -> None:
         super().__init__(terms)
         self._write = write
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
     def __str__(self) -> str:
-        return self._write()
+        return dict.__repr__(self) if self._write is None else self._write()
 
     __repr__ = __str__
 

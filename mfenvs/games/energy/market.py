@@ -11,7 +11,6 @@ exact definition, and the constants that the source leaves open ([O]), are ours.
 import dataclasses
 import functools
 import math
-from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.calendar import STEP_MINUTES
-from mfenvs.energy.members import Member, numbers_by_type
+from mfenvs.energy.members import AnyMembers
 from mfenvs.energy.series import MarketSeries
-from mfenvs.energy.tariffs import MOST_EUR, Schedule
+from mfenvs.energy.tariffs import MOST_EUR, AnyTariff
 from mfenvs.game import MAX_AGENTS, Game, Rules
 from mfenvs.games.energy import market_accounts, market_terms, tables
 from mfenvs.games.energy.actions import ACTIONS, action_space
@@ -41,13 +40,13 @@ from mfenvs.games.energy.market_members import (
     Played,
     checked_law,
     checked_members,
-    common_efficiency,
     draw_members,
     has_vehicles,
     played,
+    terms_of,
 )
 from mfenvs.games.energy.market_rules import CHARGE_PLACES, STATE, market_rules
-from mfenvs.games.energy.market_series import read_series
+from mfenvs.games.energy.market_series import AnySeries, read_series
 from mfenvs.games.energy.market_snapshot import check_snapshot
 from mfenvs.games.energy.market_tariffs import (
     EVENING_CHARGE,
@@ -135,17 +134,17 @@ class EnergyMarket(Game):
     They need not sum to one; numbers of agents are rounded, not drawn."""
     law: ProsumerLaw = LAW
     """The laws of the agents' parameters; a dict of their fields, too."""
-    members: tuple[Member, ...] | None = dataclasses.field(default=None, repr=False)
+    members: AnyMembers | None = dataclasses.field(default=None, repr=False)
     """Members of one's own instead of agents that are drawn: the path of a CSV or Parquet file, a dataframe or a
     dict of columns, whose columns are those of :class:`mfenvs.energy.members.Member`. They set ``n_agents`` and
     ``proportions``, and ``efficiency`` if they state one; agents are ordered by type. None draws all agents."""
-    feed_in: float | Schedule = 0.08
+    feed_in: AnyTariff = 0.08
     """Feed-in tariff, which the grid pays for exports, EUR/kWh: a number, 24 numbers, or any other form that
     :func:`mfenvs.energy.tariffs.schedule` reads."""
-    retail: float | Schedule = 0.22
+    retail: AnyTariff = 0.22
     """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh, in the same forms;
     with the charge above ``feed_in`` in every step."""
-    network_charge: tuple[float, ...] | float | Schedule = EVENING_CHARGE
+    network_charge: AnyTariff = EVENING_CHARGE
     """Network charge, EUR/kWh, which is added to the retail tariff: 24 numbers, one for each hour of the day, one
     number for all hours, or another form of schedule."""
     dynamic_tariffs: bool = False
@@ -200,7 +199,7 @@ class EnergyMarket(Game):
     observations: str = "full"
     """What agents observe: ``full``, or the ``short`` 30 numbers of version 0; see
     :mod:`mfenvs.games.energy.observations`."""
-    series: str | Path | MarketSeries = "embedded"
+    series: AnySeries = "embedded"
     """Data: ``embedded`` real days, ``synthetic`` ones, the path of a file that :meth:`MarketSeries.save` wrote,
     or a series in memory."""
     first_day: int = 0
@@ -237,13 +236,7 @@ class EnergyMarket(Game):
         self.proportions = market_terms.shares(self.proportions)
         self.efficiency = checks.real("efficiency", self.efficiency, LEAST_EFFICIENCY, 1.0)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, value in (
-            ("n_agents", len(members)),
-            ("proportions", numbers_by_type(members)),
-            ("efficiency", common_efficiency(members, self.efficiency)),
-        ):
-            if (given := getattr(self, name)) not in (defaults[name], value):
-                raise ValueError(f"{name} must be left out or that of the members, {value}, got {given!r}")
+        for name, value in terms_of(members, vars(self), defaults).items():
             setattr(self, name, value)
 
     def check(self) -> None:

@@ -84,9 +84,33 @@ def checked_members(given: Any) -> tuple[Member, ...] | None:
     return members
 
 
-def common_efficiency(members: tuple[Member, ...] | None, otherwise: float) -> float:
-    """The one-way efficiency that members state, or another."""
-    return next((m.efficiency for m in members or () if m.efficiency is not None), otherwise)
+def terms_of(members: tuple[Member, ...], given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Number of agents, proportions and efficiency of a market with these members.
+
+    Parameters
+    ----------
+    members:
+        The members.
+    given:
+        These terms as the market was given them.
+    defaults:
+        Their defaults, which count as left out.
+
+    Raises
+    ------
+    ValueError
+        If a term is given, and is not that of the members.
+    """
+    efficiencies = (member.efficiency for member in members if member.efficiency is not None)
+    terms = {
+        "n_agents": len(members),
+        "proportions": numbers_by_type(members),
+        "efficiency": next(efficiencies, given["efficiency"]),
+    }
+    for name, value in terms.items():
+        if given[name] not in (defaults[name], value):
+            raise ValueError(f"{name} must be left out or that of the members, {value}, got {given[name]!r}")
+    return terms
 
 
 def has_vehicles(members: tuple[Member, ...] | None, share: float) -> bool:

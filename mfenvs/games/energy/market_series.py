@@ -2,11 +2,19 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfenvs.energy.series import MarketSeries
 
+if TYPE_CHECKING:
+    AnySeries = str | Path | MarketSeries
+else:
+    # The annotation that fields of games have when they run: command lines make flags of it.
+    AnySeries = str
+"""A series in memory, or by its name or file."""
 
-def read_series(given: str | Path | MarketSeries, minutes: int) -> MarketSeries:
+
+def read_series(given: AnySeries, minutes: int) -> MarketSeries:
     """A series in memory, or by its name or file, in steps of ``minutes``; a file's is kept until it changes."""
     if isinstance(given, MarketSeries):
         return given.resampled(minutes)

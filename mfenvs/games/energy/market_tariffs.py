@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.energy.calendar import HOURS_PER_DAY
 from mfenvs.energy.series import MarketSeries
-from mfenvs.energy.tariffs import MOST_EUR, Flat, Schedule, schedule
+from mfenvs.energy.tariffs import MOST_EUR, AnyTariff, Flat, Schedule, schedule
 
 LEAST_SPREAD = 1e-4
 """Least difference of the tariffs, relative to the larger one: prices are kept in single precision."""
@@ -62,7 +62,7 @@ def hourly_charge(value: Any) -> tuple[float, ...] | Schedule:
     if isinstance(value, Schedule | Mapping) or getattr(value, "ndim", 0) > 1:
         return schedule("network_charge", value)
     allowed = (
-        f"network_charge must be a number, {HOURS_PER_DAY} of them, one for each hour of the day, or a schedule"
+        f"network_charge must be a number or hold {HOURS_PER_DAY}, one for each hour of the day, or be a schedule"
     )
     found = checks.scalar(value)
     if isinstance(found, str | bytes):
@@ -78,9 +78,9 @@ def hourly_charge(value: Any) -> tuple[float, ...] | Schedule:
 
 def tariff_tables(
     days: MarketSeries,
-    feed_in: float | Schedule,
-    retail: float | Schedule,
-    network_charge: tuple[float, ...] | Schedule,
+    feed_in: AnyTariff,
+    retail: AnyTariff,
+    network_charge: AnyTariff,
     dynamic: bool,
 ) -> Tariffs:
     """The tariffs of every step of a series.
@@ -116,9 +116,9 @@ def tariff_tables(
 
 def checked_tariffs(
     days: MarketSeries,
-    feed_in: float | Schedule,
-    retail: float | Schedule,
-    network_charge: tuple[float, ...] | Schedule,
+    feed_in: AnyTariff,
+    retail: AnyTariff,
+    network_charge: AnyTariff,
     dynamic: bool,
 ) -> Tariffs:
     """The tariffs of every step of a series, where the retail tariff is always above the feed-in tariff.
@@ -140,9 +140,11 @@ def checked_tariffs(
     if spread.min() < LEAST_SPREAD * largest * (1 - 1e-9):
         day, step = np.unravel_index(int(spread.argmin()), spread.shape)
         paid, charged = float(tariffs.feed_in[day, step]), float(tariffs.retail[day, step])
+        charge = float(schedule("network_charge", network_charge).by_step(days)[day, step])
+        with_charge = f" with a network_charge of {charge:g}" if charge else ""
         raise ValueError(
             f"retail must be at least {LEAST_SPREAD * largest:g} EUR/kWh above feed_in = {paid!r} (as tariffs of"
-            f" up to {largest:g} EUR/kWh are kept in single precision), got {charged!r} with the network_charge on"
-            f" {days.dates[day]}, step {step}"
+            f" up to {largest:g} EUR/kWh are kept in single precision), got {round(charged - charge, 12)!r}"
+            f"{with_charge} on {days.dates[day]}, step {step}"
         )
     return tariffs

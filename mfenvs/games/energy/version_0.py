@@ -9,7 +9,7 @@ worth nearly all that can be earned, and storage little: see the versions' histo
 import dataclasses
 from typing import Any, ClassVar
 
-from mfenvs.energy.tariffs import Schedule
+from mfenvs.energy.tariffs import AnyTariff
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.prosumer_types import LAW_V0, PROPORTIONS_V0, ProsumerLaw
@@ -25,9 +25,9 @@ class EnergyMarketV0(EnergyMarket):
     """As in :class:`EnergyMarket`."""
     proportions: tuple[float, ...] = PROPORTIONS_V0
     """As in :class:`EnergyMarket`."""
-    retail: float | Schedule = 0.32
+    retail: AnyTariff = 0.32
     """As in :class:`EnergyMarket`."""
-    network_charge: tuple[float, ...] | float | Schedule = 0.0
+    network_charge: AnyTariff = 0.0
     """As in :class:`EnergyMarket`."""
     weather_sd: float | tuple[float, float, float] = 0.1
     """As in :class:`EnergyMarket`."""
@@ -52,9 +52,9 @@ class BinnedEnergyMarketV0(BinnedEnergyMarket):
     """As in :class:`BinnedEnergyMarket`."""
     proportions: tuple[float, ...] = EnergyMarketV0.proportions
     """As in :class:`BinnedEnergyMarket`."""
-    retail: float | Schedule = EnergyMarketV0.retail
+    retail: AnyTariff = EnergyMarketV0.retail
     """As in :class:`BinnedEnergyMarket`."""
-    network_charge: tuple[float, ...] | float | Schedule = 0.0
+    network_charge: AnyTariff = 0.0
     """As in :class:`BinnedEnergyMarket`."""
 
     law: ProsumerLaw = LAW_V0

@@ -1,5 +1,7 @@
 """Markets of one's own: members of a table, laws, series in memory and tariff schedules, by hand."""
 
+import copy
+import dataclasses
 import json
 import pickle
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mfenvs.energy.members import Member
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
 from mfenvs.energy.tables import TableError
@@ -88,12 +91,32 @@ def test_members_with_vehicles():
     assert not own_market(members={**MEMBERS, "ev": [False] * 5}, ev_share=1.0).traits.has_vehicles
     by_share = own_market(ev_share=1.0)
     assert_array_equal(by_share.agents["vehicle_energy"] > 0, [True] * 4 + [False])
+    # The vehicle of a member is the one that it would have by chance.
+    all_homes = own_market(members={**MEMBERS, "ev": [True] * 4 + [False]})
+    for field in ("vehicle_energy", "vehicle_power", "vehicle_arrival", "vehicle_departure"):
+        assert_array_equal(all_homes.agents[field], by_share.agents[field])
+    some = (Member(type="pv", ev=True), Member(type="pv"))
+    assert_array_equal(own_market(members=some).agents["vehicle_energy"] > 0, [True, False])
+    assert own_market(members=some).traits.has_vehicles
     with pytest.raises(
         ValueError, match="prices must be 'separate' in a market with members' vehicles, got 'one'"
     ):
         own_market(members={**MEMBERS, "ev": cars}, prices="one")
     with pytest.raises(ValueError, match="members must have no electric vehicles in a binned market"):
         BinnedEnergyMarket(members={**MEMBERS, "ev": cars}, series=series(), day=0)
+
+
+def test_profiles_that_members_name_are_not_drawn_by_others():
+    """One member has its own pair of load and PV: the third profile. The others draw the first two."""
+    given = series()
+    pv = np.array(given.pv) * [1.0, 2.0]
+    days = dataclasses.replace(given, pv=pv, pv_names=("x", "y"))
+    members = {"type": ["pv"] * 61, "load": ["a"] + [None] * 60, "pv": ["y"] + [None] * 60}
+    game = own_market(members=members, series=days)
+    assert game.days.n_profiles == 3
+    assert set(game.agents["profile"].tolist()) == {0, 1, 2}
+    assert game.agents["profile"][0] == 2
+    assert game.agents["profile"][1:].max() == 1
 
 
 def test_efficiency_of_members():
@@ -122,7 +145,10 @@ def test_efficiency_of_members():
         ({"law": {"c_rates": 1.0}}, r"law: 'c_rates' is unknown \(did you mean 'c_rate'\?\)"),
         ({"law": 3}, "law must be a ProsumerLaw or a dict of its fields, got 3"),
         ({"law": {"c_rate": -1}}, "the law's c_rate must be"),
-        ({"retail": DayAhead(0.05)}, r"above feed_in = 0.08 .* got 0.07\d* with the network_charge on 2024-07-05"),
+        (
+            {"retail": DayAhead(0.05)},
+            r"above feed_in = 0.08 .* got 0.05 with a network_charge of 0.02 on 2024-07-05",
+        ),
         ({"retail": [0.3] * 23}, "retail: prices must hold 24 prices"),
         ({"feed_in": {"kind": "flat"}}, "feed_in: price is missing"),
         ({"network_charge": {"kind": "day"}}, "network_charge: kind must be one of"),
@@ -212,6 +238,23 @@ def test_a_described_market_can_be_made_again(tmp_path):
     assert_array_equal(pickle.loads(pickle.dumps(game)).agents, game.agents)
     with pytest.raises(TypeError, match="MarketSeries"):
         json.dumps(own_market().describe())
+
+
+def test_descriptions_are_dicts_in_results_and_pickles():
+    @dataclasses.dataclass
+    class Result:
+        constants: dict
+
+    description = EnergyMarket(n_agents=5).describe()
+    for again in (
+        dataclasses.asdict(Result(description))["constants"],
+        pickle.loads(pickle.dumps(description)),
+        copy.deepcopy(description),
+    ):
+        assert again == description
+        assert "'members': None" in str(again)
+    assert str(description) == repr(description)
+    assert len(pickle.dumps(description)) < 5000
 
 
 def test_the_text_of_a_description():
