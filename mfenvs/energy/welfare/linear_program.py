@@ -119,12 +119,17 @@ class LinearProgram:
     def _rows(self) -> tuple[Any, Array, Array]:
         """All constraints: rows, lower and upper bounds."""
         parts = [*self._battery_rows(), self._session_rows(), *self._shift_rows(), *self._exchange_rows()]
-        parts = [part for part in parts if len(part.low)]
-        blocks = [
-            [part.blocks.get(name, sparse.csr_array((len(part.low), math.prod(shape)))) for part in parts]
-            for name, shape in self.shapes.items()
+        ends = np.cumsum([len(part.low) for part in parts])
+        # Put together once, which is faster than blocks of blocks.
+        entries = [
+            (block, first, self.columns[name].start)
+            for part, first in zip(parts, ends - [len(part.low) for part in parts], strict=True)
+            for name, block in ((name, block.tocoo()) for name, block in part.blocks.items())
         ]
-        rows = sparse.block_array([list(row) for row in zip(*blocks, strict=True)], format="csr")
+        values = np.concatenate([block.data for block, _, _ in entries])
+        row = np.concatenate([block.row + first for block, first, _ in entries])
+        column = np.concatenate([block.col + first for block, _, first in entries])
+        rows = sparse.csr_array((values, (row, column)), shape=(ends[-1], self.n_columns))
         return rows, np.concatenate([part.low for part in parts]), np.concatenate([part.high for part in parts])
 
     def _battery_rows(self) -> Iterator["_Rows"]:
