@@ -31,15 +31,15 @@ class Scenarios(NamedTuple):
 
 
 @kernel
-def _draw(
-    agents: Any, constants: Any, signal: Any, data: Any, seed: Any, is_metered: Any, signals: Any, drawn: Any
-) -> None:
-    """Write scenarios: the weather goes on from what has been seen, and every agent errs anew in every step."""
+def _draw(agents: Any, constants: Any, data: Any, seed: Any, is_metered: Any, signals: Any, drawn: Any) -> None:
+    """Write scenarios: the weather goes on from what has been seen, and every agent errs anew in every step.
+
+    ``signals`` holds the public signal of each scenario, and changes with its weather.
+    """
     for k in range(len(signals)):
         own = signals[k]
-        own[:] = signal
         for factor in range(WEATHER - WEATHER_SEEN):
-            own[WEATHER + factor] = signal[WEATHER_SEEN + factor]
+            own[WEATHER + factor] = own[WEATHER_SEEN + factor]
         for time in range(drawn.load.shape[1]):
             key = step_key(seed, k, 0, time, ADVANCE)
             for factor in range(WEATHER - WEATHER_SEEN):
@@ -92,11 +92,10 @@ def draw_scenarios(game: EnergyMarket, data: StepData, signal: Array, n_scenario
     _draw(
         game.agents.view(np.ndarray),
         game.constants,
-        np.ascontiguousarray(signal, np.float64),
         StepData(*(np.ascontiguousarray(entry) for entry in data)),
         np.uint64(seed),
         game.imbalance != "individual",
-        np.empty((n_scenarios, game.n_signals)),
+        np.tile(np.asarray(signal, np.float64), (n_scenarios, 1)),
         drawn,
     )
     return drawn

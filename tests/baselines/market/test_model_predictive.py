@@ -130,6 +130,23 @@ def test_a_horizon_of_some_hours():
     assert (day.efficiency > hour.efficiency).all()
 
 
+def test_scenarios():
+    """One scenario of a day without surprises is the day; with surprises they are drawn by a seed of their own."""
+    quiet = Quiet(**SMALL)
+    planned = market_outcome(record_days(quiet, ModelPredictive(quiet, n_scenarios=1), n_worlds=2, seed=2))
+    assert_allclose(planned.efficiency, 1, atol=5e-3)
+    game = EnergyMarket(**SMALL)
+    engine = Engine(game, 2)
+    engine.reset(seed=3)
+    one, again, other, averse = (
+        ModelPredictive(game, n_scenarios=4, **more).actions(engine)
+        for more in ({}, {"seed": 0}, {"seed": 1}, {"risk_aversion": 1.0, "tail": 0.25})
+    )
+    assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
+    assert np.abs(one - averse).max() > 1e-3
+
+
 def test_pooling_loses_next_to_nothing():
     game = EnergyMarket(**SMALL)
     welfare = [
@@ -162,6 +179,9 @@ def test_what_is_not_allowed():
     for name in ("tolerance", "value_tolerance", "lookahead_hours"):
         with pytest.raises(ValueError, match=f"^{name} must be a finite number"):
             ModelPredictive(game, **{name: 0})
+    for name, wrong in (("n_scenarios", -1), ("risk_aversion", 1.1), ("tail", 0), ("seed", -1)):
+        with pytest.raises(ValueError, match=f"^{name} must be"):
+            ModelPredictive(game, **{name: wrong})
     other = Engine(EnergyMarket(**SMALL))
     other.reset(seed=0)
     with pytest.raises(ValueError, match="engine must be one of the planner's game"):
