@@ -98,6 +98,11 @@ class ModelPredictive:
         self._tolerance = checks.real("tolerance", tolerance, 0.0, exclude_low=True)
         self._value_tolerance = checks.real("value_tolerance", value_tolerance, 0.0, exclude_low=True)
         self._n_scenarios = checks.integer("n_scenarios", n_scenarios, 0)
+        if self._n_scenarios and game.traits.peak == "member":
+            raise ValueError(
+                f"n_scenarios must be 0 where members pay for their own peaks, got {self._n_scenarios}: scenarios"
+                " are of the community's sums"
+            )
         self._risk_aversion = checks.real("risk_aversion", risk_aversion, 0.0, 1.0)
         self._tail = checks.real("tail", tail, 0.0, 1.0, exclude_low=True)
         self._seed = checks.integer("seed", seed, 0)

@@ -55,6 +55,7 @@ class Quiet(EnergyMarket):
         pytest.param({"orders": "step", "imbalance": "individual"}, marks=pytest.mark.slow),
         pytest.param({"orders": "linear", "imbalance": "individual"}, marks=pytest.mark.slow),
         pytest.param({"prices": "one"}, marks=pytest.mark.slow),
+        pytest.param({"peak_charge": 0.5, "peak_of": "member", "ev_share": 0.3}, marks=pytest.mark.slow),
     ],
 )
 def test_where_nothing_surprises_it_does_what_perfect_foresight_does(more):
@@ -182,6 +183,9 @@ def test_what_is_not_allowed():
     for name, wrong in (("n_scenarios", -1), ("risk_aversion", 1.1), ("tail", 0), ("seed", -1)):
         with pytest.raises(ValueError, match=f"^{name} must be"):
             ModelPredictive(game, **{name: wrong})
+    own_peaks = EnergyMarket(**SMALL, peak_charge=0.1, peak_of="member")
+    with pytest.raises(ValueError, match="n_scenarios must be 0 where members pay for their own peaks, got 3"):
+        ModelPredictive(own_peaks, n_scenarios=3)
     other = Engine(EnergyMarket(**SMALL))
     other.reset(seed=0)
     with pytest.raises(ValueError, match="engine must be one of the planner's game"):
