@@ -1,11 +1,12 @@
 """Welfare of a day's energy community: the planner's optimum, the day without trade, efficiency, Pareto fronts.
 
 The welfare W of a day, in EUR, is what the community as a whole gets: the worth of the flexible demand served,
-less the wear of batteries, less the bill of the pooled exchange with the grid. Local trade is a transfer between
-agents and drops out.
+less the wear of batteries, less the bill of the pooled exchange with the grid, the charge on its daily peaks and
+the penalty of vehicles that were not charged. Local trade is a transfer between agents and drops out.
 
-A central planner who knows the whole day in advance (perfect foresight) schedules every battery and all flexible
-demand, and each battery ends the day with at least its initial charge [R]. Its welfare W* is the best that any
+A central planner who knows the whole day in advance (perfect foresight) schedules every battery, all flexible
+demand, which may be shifted for a while, and the charging of vehicles, within the limits of the exchange; and each
+battery ends the day with at least its initial charge [R]. Its welfare W* is the best that any
 policy of the agents can reach. W_0 is the welfare without local trade and with idle batteries. The efficiency of a
 policy with welfare W is (W - W_0) / (W* - W_0) [S], after the tutorial "Math Deep Dive: Understanding
 Mean-Field-Type Games". The programs, linear (LP) or with integers (MILP), are solved by HiGHS through
