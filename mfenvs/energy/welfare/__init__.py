@@ -13,8 +13,8 @@ programs, linear (LP) or with integers (MILP), are solved by HiGHS through :func
 
 Charging and discharging a battery in the same step burns energy. That can only pay where energy has a negative
 price below the wear that it causes (:func:`burning_pays`) or where it relieves the export, its peak or its limit.
-Everywhere else an exchange argument shows that the linear program is exact: replacing both flows by the one that moves the
-state of charge by as much lowers the community's net load and the throughput, hence never the welfare.
+Everywhere else an exchange argument shows that the linear program is exact: replacing both flows by the one that
+moves the state of charge by as much lowers the community's net load and the throughput, hence never the welfare.
 """
 
 from mfenvs.energy.welfare.charging_sessions import NO_SESSIONS, ChargingSessions
