@@ -252,6 +252,7 @@ def problem_of(
         day=days - days[0],
         step_hours=float(constants.step_hours),
         peak_charge=float(constants.peak_charge),
+        peak_of=game.peak_of,
         shift_steps=shift_steps(game),
         sessions=_sessions_within(sessions, n_ahead, n_ahead + time == game.horizon, retail[-1]),
         curtailment=bool(np.isfinite(constants.export_limit)),
@@ -275,13 +276,14 @@ def _sessions_within(sessions: ChargingSessions, n_steps: int, is_last: bool, re
 
 
 def paid_peak(game: EnergyMarket, signal: Array, member_peaks: Array, time: int, n_ahead: int) -> Array:
-    """Peak of import that each day of the ``n_ahead`` steps from ``time`` on has reached before, kW, (n days,).
+    """Peak of import that each day of the ``n_ahead`` steps from ``time`` on has reached before, in kW.
 
-    Where members pay for peaks of their own, it is the sum of theirs.
+    The shape is (n days,), or (N, n days) where members pay for peaks of their own, ``member_peaks`` (N,) so far.
     """
     n_steps = game.days.steps
-    reached = np.zeros((time + n_ahead - 1) // n_steps - time // n_steps + 1)
+    n_days = (time + n_ahead - 1) // n_steps - time // n_steps + 1
+    of_members = game.peak_of == "member"
+    reached = np.zeros((game.n_agents, n_days) if of_members else n_days)
     if game.traits.peak and time % n_steps > 0:
-        of_members = game.traits.peak == "member"
-        reached[0] = member_peaks.sum() if of_members else signal[PEAK] * game.n_agents
+        reached[..., 0] = member_peaks if of_members else signal[PEAK] * game.n_agents
     return reached

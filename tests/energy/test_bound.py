@@ -34,10 +34,11 @@ class Eager(Extremes):
 
     def actions(self, engine):
         late = engine.time % 24 >= 17
-        wanted = np.where(self.space.low < 0, -1.0 if late else 1.0, self.space.high)
+        wanted = self.space.high.copy()
+        wanted[0] = -1.0 if late else 1.0
         if late and len(wanted) > 3:
             wanted[1] = self.space.low[1]
-        return np.tile(wanted.astype(np.float32), (engine.n_worlds, engine.game.n_agents, 1))
+        return np.tile(wanted, (engine.n_worlds, engine.game.n_agents, 1))
 
 
 def assert_not_beaten(game, seed):

@@ -127,5 +127,6 @@ def test_peaks_that_are_paid():
     assert_allclose(paid_peak(game, signal, members, 30, 42), [40, 0])
     assert_allclose(paid_peak(game, signal, members, 24, 20), [0])
     own = EnergyMarket(**SMALL, peak_charge=0.3, peak_of="member")
-    assert_allclose(paid_peak(own, signal, members, 5, 19), [190])
+    assert_allclose(paid_peak(own, signal, members, 5, 19), members[:, None])
+    assert_allclose(paid_peak(own, signal, members, 0, 24), np.zeros((20, 1)))
     assert_allclose(paid_peak(EnergyMarket(**SMALL), signal, members, 5, 19), [0])

@@ -96,7 +96,7 @@ def test_the_pooled_optimum_is_that_of_all_agents(seed, window):
 
 def test_what_is_not_alike_stays_apart():
     p = problem(0)
-    for field in ("soc0", "power", "efficiency", "degradation"):
+    for field in ("soc0", "soc_end", "power", "efficiency", "degradation"):
         changed = getattr(p, field).copy()
         changed[np.argmax(p.capacity)] *= 0.9
         apart = pool(dataclasses.replace(p, **{field: changed}))

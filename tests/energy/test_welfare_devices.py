@@ -19,6 +19,7 @@ from mfenvs.energy.welfare import (
     pareto_front,
     plan,
     plan_scenarios,
+    pool,
 )
 
 
@@ -110,6 +111,85 @@ def test_the_charge_is_the_best_of_all_peaks(seed):
             continue
     assert max(tried) <= charged + 1e-7
     assert charged <= max(tried) + 0.4 * (limits[1] - limits[0])
+
+
+def test_members_who_pay_for_their_own_peaks():
+    # The neighbour's sun does not lower the peak at one's own meter, its battery does not either.
+    p = problem(
+        [[1, 5], [0, 0]],
+        0.3,
+        generation=[[0, 0], [5, 5]],
+        capacity=[9, 9],
+        power=[0.5, 9],
+        peak_charge=0.5,
+        peak_of="member",
+    )
+    found = plan(p)
+    assert_allclose(found.charge[0] - found.discharge[0], [0.5, -0.5], atol=1e-6)
+    assert found.welfare == pytest.approx(-4.5 * 0.5)
+    community = plan(dataclasses.replace(p, peak_of="community"))
+    assert community.welfare == pytest.approx(0, abs=1e-7)
+    assert_allclose(no_trade(p).welfare, [-6 * 0.3 - 5 * 0.5, 0])
+    # Each is paid up to a peak of its own, on each day.
+    two_days = dataclasses.replace(p, day=[0, 1], peak_so_far=[[1.25, 4.75], [0, 0]])
+    assert plan(two_days).welfare == pytest.approx(0, abs=1e-7)
+    assert_allclose(no_trade(two_days).welfare, [-6 * 0.3 - 0.25 * 0.5, 0])
+    settled = dataclasses.replace(p, day=[0, SETTLEMENT])
+    assert_allclose(no_trade(settled).welfare, [-6 * 0.3 - 1 * 0.5, 0])
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32))
+def test_of_one_agent_the_member_is_the_community(seed):
+    rng = np.random.default_rng(seed)
+    p = problem(
+        rng.uniform(0, 3, (1, 6)),
+        rng.uniform(0.2, 0.5, 6),
+        flexible=rng.uniform(0, 1, (1, 6)),
+        generation=rng.uniform(0, 4, (1, 6)) * (rng.random(6) < 0.4),
+        flexible_value=0.4,
+        capacity=2,
+        power=1,
+        efficiency=0.9,
+        shift_steps=2,
+        peak_charge=0.3,
+        day=[0, 0, 0, 1, 1, SETTLEMENT],
+        sessions=sessions(),
+    )
+    own = dataclasses.replace(p, peak_of="member", peak_so_far=[[0.5, 1.0]])
+    all_ = dataclasses.replace(p, peak_so_far=[0.5, 1.0])
+    assert plan(own).welfare == pytest.approx(plan(all_).welfare, abs=1e-6)
+    assert no_trade_welfare(own) == pytest.approx(no_trade_welfare(all_))
+    load, sun = np.stack([p.load, 1.5 * p.load]), np.stack([p.generation, 0.5 * p.generation])
+    costs = [plan_scenarios(q, load, sun, gamma=0.5).objective for q in (own, all_)]
+    assert costs[0] == pytest.approx(costs[1], abs=1e-6)
+    assert pool(own).problem is own
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32))
+def test_peaks_of_members_are_what_their_meters_read(seed):
+    rng = np.random.default_rng(seed)
+    p = problem(
+        rng.uniform(0, 3, (3, 5)),
+        rng.uniform(0.2, 0.5, 5),
+        flexible=rng.uniform(0, 1, (3, 5)),
+        generation=rng.uniform(0, 4, (3, 5)),
+        flexible_value=0.4,
+        capacity=rng.uniform(0, 2, 3),
+        power=1,
+        peak_charge=0.3,
+        peak_of="member",
+        sessions=sessions((1,), (1,), (4,)),
+    )
+    found = plan(p)
+    net = p.load + found.served + found.charge - found.discharge - p.generation
+    net[1] += found.vehicles[0]
+    peaks = np.maximum(net.max(axis=1), 0)
+    bill = p.retail @ np.maximum(net.sum(axis=0), 0) + 0.3 * peaks.sum() + 3 - found.vehicles.sum()
+    assert found.welfare == pytest.approx(0.4 * found.served.sum() - bill, abs=1e-6)
+    community = plan(dataclasses.replace(p, peak_of="community"))
+    assert no_trade_welfare(p) - 1e-9 <= found.welfare <= community.welfare + 1e-9
 
 
 # Limits, by hand.
@@ -318,6 +398,8 @@ def test_one_scenario_with_everything_is_the_plan(seed):
     ("change", "message"),
     [
         ({"peak_charge": -1}, "peak_charge must be a finite number"),
+        ({"peak_of": "house"}, "peak_of must be one of 'community', 'member'"),
+        ({"peak_of": "member", "peak_so_far": [1]}, r"peak_so_far must have shape \(1, 1\), got \(1,\)"),
         ({"step_hours": 0}, "step_hours must be a finite number"),
         ({"shift_steps": -1}, "shift_steps must be an integer"),
         ({"shift_steps": 1, "backlog": [[1, 1]]}, r"backlog must have shape \(1, 1\), got \(1, 2\)"),

@@ -1,9 +1,10 @@
 """Figures of played days of an energy market: welfare and efficiency, grid and prices, risk, settlement.
 
 The welfare of a day, in EUR, is what the community as a whole gets: the worth of the flexible load served, less
-the wear of the batteries, less the bill of the grid, less the settlement of charge that is missing or left at the
-end of the day. Payments for local trade are transfers between agents, and settlement fees are transfers to the
-operator or to routing nodes: both drop out, so that welfare is the sum of the rewards and the fees.
+the wear of the batteries, less the bill of the grid with the charge on its peaks, less the penalty of vehicles
+that were not charged, less the settlement of charge that is missing or left at the end. Payments for local trade
+are transfers between agents, and settlement fees are transfers to the operator or to routing nodes: both drop out,
+so that welfare is the sum of the rewards and the fees.
 """
 
 from mfenvs.energy.outcomes.day_outcome import MarketOutcome, market_outcome, realised_welfare

@@ -33,9 +33,8 @@ def planning_problem(
     step before lets one expect (without that if it can be shifted). What the agents did does not matter. How the
     market settles imbalances does not either: that moves money between agents, or costs more.
 
-    Where members pay for their own peaks, the planner pays for that of the community, which is at most the sum of
-    theirs. Limits of the exchange leave room for what the market does not cut: inelastic load and imbalances. So
-    W* stays an upper bound.
+    Limits of the exchange leave room for what the market does not cut: inelastic load and imbalances. So W* stays
+    an upper bound.
 
     The market lets batteries end the day with any charge, and settles the difference to the initial charge at the
     last step's tariffs, at once and without wear. A planner that must be back at the initial charge by the end of

@@ -57,7 +57,7 @@ class LinearProgram:
             "import": (n_scenarios, n_steps),
             "export": (n_scenarios, n_steps),
             "curtailed": (n_scenarios, n_steps),
-            "rise": (n_scenarios, problem.n_days if problem.peak_charge > 0 else 0),
+            "rise": (n_scenarios, problem.paid_peak.size if problem.peak_charge > 0 else 0),
             "peak": (1, 1),
         }
         ends = np.cumsum([0, *(math.prod(shape) for shape in self.shapes.values())]).tolist()
@@ -82,7 +82,8 @@ class LinearProgram:
         self.soc0 = problem.soc0[own, None] / self.energy
         capacity = problem.capacity[own, None] / self.energy
         power = problem.power[own, None] / self.energy
-        self.net = (load - generation).sum(axis=1) / self.energy
+        self.own_net = (load - generation) / self.energy
+        self.net = self.own_net.sum(axis=1)
         self.low, self.high = np.zeros(self.n_columns), np.full(self.n_columns, np.inf)
         # No flow in one direction can be larger than what fills or empties the battery: the tightest big M.
         self._set(self.high, "charge", np.minimum(power, capacity / self.efficiency))
@@ -118,13 +119,25 @@ class LinearProgram:
 
     def _rows(self) -> tuple[Any, Array, Array]:
         """All constraints: rows, lower and upper bounds."""
-        parts = [*self._battery_rows(), self._session_rows(), *self._shift_rows(), *self._exchange_rows()]
-        parts = [part for part in parts if len(part.low)]
-        blocks = [
-            [part.blocks.get(name, sparse.csr_array((len(part.low), math.prod(shape)))) for part in parts]
-            for name, shape in self.shapes.items()
+        peaks = self._member_peak_rows if self.problem.has_member_peaks else self._peak_rows
+        parts = [
+            self._session_rows(),
+            *self._battery_rows(),
+            *self._shift_rows(),
+            *self._exchange_rows(),
+            *peaks(),
         ]
-        rows = sparse.block_array([list(row) for row in zip(*blocks, strict=True)], format="csr")
+        ends = np.cumsum([len(part.low) for part in parts])
+        # Put together once, which is faster than blocks of blocks.
+        entries = [
+            (block, first, self.columns[name].start)
+            for part, first in zip(parts, ends - [len(part.low) for part in parts], strict=True)
+            for name, block in ((name, block.tocoo()) for name, block in part.blocks.items())
+        ]
+        values = np.concatenate([block.data for block, _, _ in entries])
+        row = np.concatenate([block.row + first for block, first, _ in entries])
+        column = np.concatenate([block.col + first for block, _, first in entries])
+        rows = sparse.csr_array((values, (row, column)), shape=(ends[-1], self.n_columns))
         return rows, np.concatenate([part.low for part in parts]), np.concatenate([part.high for part in parts])
 
     def _battery_rows(self) -> Iterator["_Rows"]:
@@ -201,18 +214,54 @@ class LinearProgram:
             "curtailed": each,
         }
         yield _Rows(blocks, -self.net.ravel(), -self.net.ravel())
-        if self.shapes["rise"][1]:
-            days = self.problem.days
-            counted = np.flatnonzero(days != SETTLEMENT)
-            of_day = sparse.csr_array(np.eye(self.problem.n_days)[days[counted]])
-            pick = sparse.eye_array(n_steps, format="csr")[counted]
-            paid = np.tile(self._paid()[days[counted]], n_scenarios)
-            rise = {"import": sparse.kron(scenarios, pick), "rise": -sparse.kron(scenarios, of_day)}
-            yield _Rows(rise, np.full(len(paid), -np.inf), paid)
         ones = sparse.csr_array(np.ones((n_scenarios * n_steps, 1)))
         free, zero = np.full(n_scenarios * n_steps, -np.inf), np.zeros(n_scenarios * n_steps)
         yield _Rows({"import": each, "peak": -ones}, free, zero)
         yield _Rows({"export": each, "peak": -ones}, free, zero)
+
+    def _peak_rows(self) -> Iterator["_Rows"]:
+        """The rise of the peak of each day of the community."""
+        if not self.problem.peak_charge:
+            return
+        (n_scenarios, n_steps), days = self.net.shape, self.problem.days
+        counted = np.flatnonzero(days != SETTLEMENT)
+        scenarios = sparse.eye_array(n_scenarios)
+        pick = sparse.eye_array(n_steps, format="csr")[counted]
+        of_day = _sums(days[counted], self.problem.n_days).T
+        paid = np.tile(self._paid()[days[counted]], n_scenarios)
+        rise = {"import": sparse.kron(scenarios, pick), "rise": -sparse.kron(scenarios, of_day)}
+        yield _Rows(rise, np.full(len(paid), -np.inf), paid)
+
+    def _member_peak_rows(self) -> Iterator["_Rows"]:
+        """The rise of the peak of each day of every member, by what it imports at its own meter."""
+        problem, n_scenarios = self.problem, len(self.net)
+        n_steps, n_days = problem.n_steps, problem.n_days
+        steps = np.flatnonzero(problem.days != SETTLEMENT)
+        rows, place = problem.n_agents * len(steps), np.full(n_steps, -1)
+        place[steps] = np.arange(len(steps))
+
+        def at_meters(agents: Any, at: Any) -> Any:
+            """Put the column of each agent and step into its row, of which there is none for settlement."""
+            kept = np.flatnonzero(place[at] >= 0)
+            row = agents[kept] * len(steps) + place[at[kept]]
+            return sparse.csr_array((np.ones(len(kept)), (row, kept)), shape=(rows, len(at)))
+
+        owners, all_steps = np.repeat(self.batteries, n_steps), np.tile(np.arange(n_steps), len(self.batteries))
+        battery = at_meters(owners, all_steps)
+        vehicles = at_meters(problem.sessions.agent[self.plugged[0]], self.plugged[1])
+        served = at_meters(*self.flexible)
+        day = np.repeat(np.arange(problem.n_agents), len(steps)) * n_days
+        of_day = _sums(day + np.tile(problem.days[steps], problem.n_agents), problem.n_agents * n_days).T
+        scenarios, everyone = sparse.eye_array(n_scenarios), np.ones((n_scenarios, 1))
+        blocks = {
+            "charge": sparse.kron(everyone, battery),
+            "discharge": -sparse.kron(everyone, battery),
+            "vehicles": sparse.kron(everyone, vehicles),
+            "served": sparse.kron(scenarios, served),
+            "rise": -sparse.kron(scenarios, of_day),
+        }
+        paid = self._paid()[:, problem.days[steps]] - self.own_net[:, :, steps]
+        yield _Rows(blocks, np.full(paid.size, -np.inf), paid.ravel())
 
     def _paid(self) -> Array:
         """Import of a step up to which each day's peak is paid, in the program's unit."""
@@ -260,11 +309,20 @@ class LinearProgram:
         self._set(x, "import", np.maximum(net, 0))
         self._set(x, "export", np.maximum(-net, 0))
         self._set(x, "peak", np.abs(net).max())
-        rise = self.block(x, "rise")
-        for day in range(rise.shape[1]):
-            of_day = self.block(x, "import")[:, self.problem.days == day]
-            rise[:, day] = np.maximum(of_day.max(axis=1, initial=0.0) - self._paid()[day], 0.0)
+        if self.shapes["rise"][1]:
+            self._set(x, "rise", self._rises(x))
         return x
+
+    def _rises(self, x: Array) -> Array:
+        """The rise of every peak that follows from a solution's exchange, shape (K, n peaks)."""
+        imports = self.block(x, "import")[:, None]
+        if self.problem.has_member_peaks:
+            imports = self.own_net + self.served(x) / self.energy
+            imports = imports + (self.of_agents(x, "charge") - self.of_agents(x, "discharge")) / self.energy
+            imports += self.problem.sessions.of_agents(self.vehicles(x), self.problem.n_agents) / self.energy
+        of_days = [imports[:, :, self.problem.days == day].max(axis=2) for day in range(self.problem.n_days)]
+        rises = np.maximum(np.stack(of_days, axis=2) - self._paid(), 0.0)
+        return rises.reshape(len(rises), -1)
 
     def keeps_limits(self, x: Array) -> bool:
         """Whether import and export are within their limits, as far as the solver can tell."""

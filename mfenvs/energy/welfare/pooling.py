@@ -25,7 +25,8 @@ class Pool:
     demand; charging sessions by their steps, penalty and energy per power. So where agents are exactly alike the
     pooled optimum is that of the whole problem, unless burning energy pays
     (:func:`~mfenvs.energy.welfare.burning_pays`): then of two batteries that are alike one may charge while the
-    other discharges, which a pooled battery may not.
+    other discharges, which a pooled battery may not. Where members are charged for peaks of their own nobody is
+    pooled.
     """
 
     problem: PlanningProblem
@@ -107,6 +108,9 @@ def pool(problem: PlanningProblem, *, tolerance: float = 1e-6, value_tolerance: 
     tolerance = checks.real("tolerance", tolerance, 0.0, exclude_low=True)
     value_tolerance = checks.real("value_tolerance", value_tolerance, 0.0, exclude_low=True)
     own = has_battery(problem)
+    if problem.has_member_peaks:
+        each = np.arange(problem.n_agents)
+        return Pool(problem, problem, np.where(own, each, -1), each, np.arange(len(problem.sessions)))
     capacity = problem.capacity[own]
     kinds = [
         problem.efficiency[own],

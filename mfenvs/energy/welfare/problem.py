@@ -26,6 +26,9 @@ ROUNDING = 1e-9
 """Differences of welfare below this part of it are rounding."""
 
 
+PEAKS = ("community", "member")
+"""Whose daily peak can be charged."""
+
 SETTLEMENT = -1
 """In ``day`` of a problem: a step that is of no day, in which batteries are settled and nothing else happens."""
 
@@ -75,10 +78,12 @@ class PlanningProblem:
     step_hours:
         Length of a step in hours, > 0.
     peak_charge:
-        Charge for the community's largest mean power of import within a step, on each day, EUR/kW, >= 0.
+        Charge for the largest mean power of import within a step, on each day, EUR/kW, >= 0.
+    peak_of:
+        Whose peak is charged: that of the ``community``, or each ``member``'s own at its meter.
     peak_so_far:
-        Peak that each day has reached before the first step and that is paid, kW, shape (number of days,), >= 0:
-        only what goes beyond it is charged. 0 by default.
+        Peak that each day has reached before the first step and that is paid, kW, >= 0, shape (number of days,) or
+        of members (N, number of days): only what goes beyond it is charged. 0 by default.
     import_limit, export_limit:
         Largest import and export of the community in each step, kWh, a number or shape (H,), >= 0; inf for no
         limit, which is the default.
@@ -117,6 +122,7 @@ class PlanningProblem:
     day: NDArray[np.int64] | None = None
     step_hours: float = 1.0
     peak_charge: float = 0.0
+    peak_of: str = "community"
     peak_so_far: Array | None = None
     import_limit: Array | float = math.inf
     export_limit: Array | float = math.inf
@@ -143,12 +149,13 @@ class PlanningProblem:
         keep("step_hours", checks.real("step_hours", self.step_hours, 0.0, MOST_NUMBER, exclude_low=True))
         keep("peak_charge", checks.real("peak_charge", self.peak_charge, 0.0, MOST_NUMBER))
         keep("shift_steps", checks.integer("shift_steps", self.shift_steps, 0, MOST_STEPS))
+        checks.choice("peak_of", self.peak_of, PEAKS)
         if self.soc_end is not None:
             self._keep("soc_end", agents, 0.0, self.capacity, high_name="capacity")
         if self.day is not None:
             keep("day", _checked_days(self.day, steps))
         if self.peak_so_far is not None:
-            self._keep("peak_so_far", (self.n_days,), 0.0)
+            self._keep("peak_so_far", self._peak_shape, 0.0)
         for name in ("import_limit", "export_limit"):
             self._keep(name, np.shape(getattr(self, name)) and steps, 0.0, np.inf)
         if self.backlog is not None:
@@ -173,9 +180,18 @@ class PlanningProblem:
         return int(self.days.max()) + 1
 
     @property
+    def has_member_peaks(self) -> bool:
+        """Whether members are charged for peaks of their own."""
+        return self.peak_of == "member" and self.peak_charge > 0
+
+    @property
+    def _peak_shape(self) -> tuple[int, ...]:
+        return (self.n_agents, self.n_days) if self.peak_of == "member" else (self.n_days,)
+
+    @property
     def paid_peak(self) -> Array:
-        """Peak of each day that is paid already, kW, shape (number of days,)."""
-        return np.zeros(self.n_days) if self.peak_so_far is None else self.peak_so_far
+        """Peak of each day that is paid already, kW, shape (number of days,) or of members (N, number of days)."""
+        return np.zeros(self._peak_shape) if self.peak_so_far is None else self.peak_so_far
 
     @property
     def arrivals(self) -> Array:
@@ -237,7 +253,7 @@ def no_trade(problem: PlanningProblem) -> NoTrade:
     own surplus, the retail tariff beyond. With curtailment it curtails what it would have to pay for, so that its
     surplus is worth at least 0; where the retail tariff is negative, it curtails all of its generation.
 
-    The peak is that of the community's net import, as a transformer measures it, and every rise of a day's peak is
+    The community's peak is that of its net import, as a transformer measures it, and every rise of a day's peak is
     paid by those who import in that step, in proportion. Limits of the exchange are not kept [O].
 
     Raises
@@ -267,6 +283,11 @@ def _peak_payments(problem: PlanningProblem, net: Array) -> Array:
     """What each agent pays for the days' peaks where all import ``net`` (N, H) kWh: EUR, shape (N,)."""
     paid = np.zeros(len(net))
     reached = problem.paid_peak * problem.step_hours
+    if problem.peak_of == "member":
+        for day in range(problem.n_days):
+            highest = net[:, problem.days == day].max(axis=1)
+            paid += problem.peak_charge * np.maximum(highest - reached[:, day], 0.0) / problem.step_hours
+        return paid
     for step in np.flatnonzero(problem.days != SETTLEMENT):
         day, total = problem.days[step], net[:, step].sum()
         if total > reached[day]:
