@@ -15,6 +15,8 @@ pytestmark = [
     # Advice, not a fault: prices are in EUR/kWh.
     pytest.mark.filterwarnings("ignore:.*we recommend.* normalized"),
     pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric and normalized"),
+    # Older versions are tested too.
+    pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning"),
 ]
 
 

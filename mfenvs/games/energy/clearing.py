@@ -75,11 +75,20 @@ class Book(NamedTuple):
     width: Any
     """Number of price steps over which an interpolated order is filled."""
     per_width: Any
-    """The reciprocal of ``width``."""
+    """The reciprocal of ``width``, not rounded down (:func:`reciprocal`)."""
     intercept: Any
     """Price of linear orders at a net demand of zero, EUR/kWh."""
     slope: Any
     """Rise of the price of linear orders with the net demand of a step per agent, EUR/kWh per kWh."""
+
+
+def reciprocal(width: int) -> np.float32:
+    """1 / ``width`` in single precision, rounded such that ``width`` times it is at least 1.
+
+    Firm orders would otherwise be filled by a little less than 1 where the market is cleared.
+    """
+    rounded = np.float32(1.0 / width)
+    return rounded if float(rounded) * width >= 1.0 else np.nextafter(rounded, np.float32(1.0))
 
 
 class ClearingRules(NamedTuple):

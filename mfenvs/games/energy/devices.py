@@ -9,14 +9,15 @@ An electric vehicle comes home at an hour of the day and then needs an amount of
 [O]. What it lacks then costs a penalty. A vehicle that is home at midnight begins an episode with all of its need.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from mfenvs.games.energy.conditions import load_day
-from mfenvs.games.energy.single_precision import ZERO
+from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.rules import rule
+
+DAY_HOURS = np.float32(24.0)
 
 
 @rule
@@ -67,19 +68,20 @@ def no_vehicle_after(state: Any, charged: Any, agent: Any, conditions: Any, cons
 def vehicle_after(state: Any, charged: Any, agent: Any, conditions: Any, constants: Any) -> Any:
     """What a vehicle needs at the end of a step, and what it lacked if it departed then, kWh."""
     need, lacked = max(state.vehicle_need - charged, ZERO), ZERO
-    steps = constants.load.shape[1]
-    coming = (int(conditions.clock) + 1) % steps
-    if coming == step_of_hour(agent.vehicle_departure, constants):
+    coming = (conditions.clock + ONE) * constants.step_hours
+    if begins_at(coming, agent.vehicle_departure, constants):
         need, lacked = ZERO, need
-    if coming == step_of_hour(agent.vehicle_arrival, constants):
+    if begins_at(coming, agent.vehicle_arrival, constants):
         need = agent.vehicle_energy
     return need, lacked
 
 
 @rule
-def step_of_hour(hour: Any, constants: Any) -> Any:
-    """The step of the day that begins at or after an hour."""
-    return math.ceil(hour / constants.step_hours) % constants.load.shape[1]
+def begins_at(begin: Any, hour: Any, constants: Any) -> Any:
+    """Whether a step that begins so many hours after midnight is the first one at or after an hour of the day."""
+    later = begin - hour
+    later = later - DAY_HOURS if later >= DAY_HOURS else later
+    return later >= ZERO and later < constants.step_hours
 
 
 @rule

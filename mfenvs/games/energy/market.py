@@ -23,7 +23,7 @@ from mfenvs.energy.series import MarketSeries
 from mfenvs.game import MAX_AGENTS, Game, Rules
 from mfenvs.games.energy import market_accounts, market_terms, tables
 from mfenvs.games.energy.actions import ACTIONS, action_space
-from mfenvs.games.energy.clearing import MOST_TICKS, ORDERS, PRICE, VOLUME, Book, n_levels
+from mfenvs.games.energy.clearing import MOST_TICKS, ORDERS, PRICE, VOLUME, Book, n_levels, reciprocal
 from mfenvs.games.energy.community import N_SUMS
 from mfenvs.games.energy.conditions import (
     FEED_IN,
@@ -374,7 +374,7 @@ class EnergyMarket(Game):
             book=Book(
                 self.n_ticks,
                 self.width_in_ticks,
-                np.float32(1.0 / self.width_in_ticks),
+                reciprocal(self.width_in_ticks),
                 np.float32(self.intercept),
                 np.float32(self.slope / (days.step_hours if self.time_unit == "hour" else 1.0)),
             ),

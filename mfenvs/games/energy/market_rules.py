@@ -10,7 +10,7 @@ from mfenvs.game import Rules
 from mfenvs.games.energy.actions import allowed, allowed_with_vehicle, within_unit
 from mfenvs.games.energy.clearing import clearing_rules
 from mfenvs.games.energy.community import settlement_rule
-from mfenvs.games.energy.conditions import FEED_IN, RETAIL, expected_amounts, publish, published, step_data
+from mfenvs.games.energy.conditions import CLOCK, FEED_IN, RETAIL, expected_amounts, publish, published, step_data
 from mfenvs.games.energy.devices import need_at_midnight
 from mfenvs.games.energy.observations import observation_rule
 from mfenvs.games.energy.prosumer_types import STORAGE
@@ -70,7 +70,7 @@ def no_member_peak(state: Any, imported: Any, world: Any) -> Any:
 def member_peak(state: Any, imported: Any, world: Any) -> Any:
     """A member's highest import of the day, kW, and the charge on its rise, EUR."""
     constants = world.constants
-    before = state.peak if world.time % constants.load.shape[1] > 0 else state.peak * ZERO
+    before = state.peak if world.signal[CLOCK] > 0 else state.peak * ZERO
     after = max(before, imported / constants.step_hours)
     return after, constants.peak_charge * (after - before)
 

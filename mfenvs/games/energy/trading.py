@@ -314,11 +314,14 @@ def _one_price_rules(traits: Traits) -> tuple[Callable[..., Any], ...]:
     def place(counts: Any, mass: Any, choice: Any, plan: Any, book: Any) -> None:
         add_firm(counts, mass * plan.firm, ZERO, book)
         amount = mass * (plan.battery_buy + plan.battery_sell)
-        add(counts, plan.battery_sell > ZERO, choice.battery_level, amount, book)
+        if amount != ZERO:
+            add(counts, plan.battery_sell > ZERO, choice.battery_level, amount, book)
 
     @rule
     def execute(choice: Any, plan: Any, wish: Any, book: Any, signal: Any) -> Any:
-        filled = fill(plan.battery_sell > ZERO, choice.battery_level, book, signal)
+        sells, filled = plan.battery_sell > ZERO, ZERO
+        if plan.battery_buy + plan.battery_sell > ZERO:
+            filled = fill(sells, choice.battery_level, book, signal)
         return execute_at_one_price(plan, wish, filled)
 
     return _planned_rule(traits), place, execute
@@ -333,18 +336,25 @@ def _separate_price_rules(traits: Traits) -> tuple[Callable[..., Any], ...]:
     @rule
     def place(counts: Any, mass: Any, choice: Any, plan: Any, book: Any) -> None:
         add_firm(counts, mass * plan.firm, mass * plan.surplus, book)
-        add(counts, False, choice.flexible_level, mass * plan.flexible_buy, book)
-        if has_vehicles:
+        # Agents of a type follow each other, so that it pays to leave out what a type does not have.
+        if plan.flexible_buy > ZERO:
+            add(counts, False, choice.flexible_level, mass * plan.flexible_buy, book)
+        if has_vehicles and plan.vehicle_buy > ZERO:
             add(counts, False, choice.vehicle_level, mass * plan.vehicle_buy, book)
         amount = mass * (plan.battery_buy + plan.battery_sell)
-        add(counts, plan.battery_sell > ZERO, choice.battery_level, amount, book)
+        if amount != ZERO:
+            add(counts, plan.battery_sell > ZERO, choice.battery_level, amount, book)
 
     @rule
     def execute(choice: Any, plan: Any, wish: Any, book: Any, signal: Any) -> Any:
-        sells = plan.battery_sell > ZERO
-        flexible = fill(False, choice.flexible_level, book, signal)
-        vehicle = fill(False, choice.vehicle_level, book, signal) if has_vehicles else ZERO
-        battery, sell_kept = fill(sells, choice.battery_level, book, signal), ONE
+        sells, sell_kept = plan.battery_sell > ZERO, ONE
+        flexible, vehicle, battery = ZERO, ZERO, ZERO
+        if plan.flexible_buy > ZERO:
+            flexible = fill(False, choice.flexible_level, book, signal)
+        if has_vehicles and plan.vehicle_buy > ZERO:
+            vehicle = fill(False, choice.vehicle_level, book, signal)
+        if plan.battery_buy + plan.battery_sell > ZERO:
+            battery = fill(sells, choice.battery_level, book, signal)
         if has_limits:
             buy_kept, sell_kept = signal[BUY_KEPT], signal[SELL_KEPT]
             flexible, vehicle = flexible * buy_kept, vehicle * buy_kept
