@@ -40,8 +40,7 @@ class Choice(NamedTuple):
 @rule
 def within_unit(value: Any) -> Any:
     """A number cut off at 0 and 1; 0 for nan, so that no index is made of one."""
-    above = value if value > ZERO else ZERO
-    return above if above < ONE else ONE
+    return min(max(ZERO, value), ONE)
 
 
 @rule

@@ -215,8 +215,10 @@ def fill_step(is_sale: Any, level: Any, book: Any, cleared: Any) -> Any:
 @rule
 def cell_of(level: Any, book: Any) -> Any:
     """The first of the two cells between which an order is counted, and the share of it in the second."""
-    position = level * np.float32(book.n_ticks + book.width)
-    cell = min(int(position), book.n_ticks + book.width - 1)
+    last = np.float32(book.n_ticks + book.width)
+    position = level * last
+    # A comparison as a number: a branch would often be guessed wrongly.
+    cell = int(position) - int(position >= last)
     return cell, position - cell
 
 

@@ -314,14 +314,11 @@ def _one_price_rules(traits: Traits) -> tuple[Callable[..., Any], ...]:
     def place(counts: Any, mass: Any, choice: Any, plan: Any, book: Any) -> None:
         add_firm(counts, mass * plan.firm, ZERO, book)
         amount = mass * (plan.battery_buy + plan.battery_sell)
-        if amount != ZERO:
-            add(counts, plan.battery_sell > ZERO, choice.battery_level, amount, book)
+        add(counts, plan.battery_sell > ZERO, choice.battery_level, amount, book)
 
     @rule
     def execute(choice: Any, plan: Any, wish: Any, book: Any, signal: Any) -> Any:
-        sells, filled = plan.battery_sell > ZERO, ZERO
-        if plan.battery_buy + plan.battery_sell > ZERO:
-            filled = fill(sells, choice.battery_level, book, signal)
+        filled = fill(plan.battery_sell > ZERO, choice.battery_level, book, signal)
         return execute_at_one_price(plan, wish, filled)
 
     return _planned_rule(traits), place, execute

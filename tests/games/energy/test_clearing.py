@@ -20,6 +20,7 @@ from mfenvs.games.energy.clearing import (
     clear_orders,
     clearing_rules,
     n_levels,
+    reciprocal,
 )
 
 FEED_IN, RETAIL, TICK = 0.08, 0.32, 0.001
@@ -392,3 +393,9 @@ def test_a_book_balances_within_a_millionth_of_its_volume(sold, price):
 def test_arguments_that_are_not_allowed(arguments, error, message):
     with pytest.raises(error, match=message):
         clear_orders(**{"buys": [], "sells": []} | arguments)
+
+
+def test_the_reciprocal_of_a_width_is_not_rounded_down():
+    """Else orders at level 1 would be filled by a little less than their whole where the market is cleared."""
+    for width in range(1, 3000):
+        assert 1.0 <= float(reciprocal(width)) * width < 1.0 + 2e-7
