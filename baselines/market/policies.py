@@ -22,6 +22,7 @@ from mfenvs.games.energy.observations import (
     NET_SCALE,
     NET_SEEN,
     RETAIL_SEEN,
+    SHARE_SEEN,
     SINE_SEEN,
     STEPS_AHEAD,
     VALUE_SEEN,
@@ -321,6 +322,11 @@ class BinnedPolicy:
     market:
         Market in which it is played; by default the one of which ``binned`` is the image. It may have other
         agents, days and weather, but not other hours.
+    truthful:
+        Whether an agent whose battery rests bids as :class:`Idle` does: all of its flexible load at what that is
+        worth to itself, its surplus at the feed-in tariff. Otherwise it bids what is best for its group's
+        representative, whose flexible load is worth more or less, and which may be long where the agent is short
+        [O]: in version 0 of the market agents then gain about twice as much by deviating.
 
     Raises
     ------
@@ -329,13 +335,20 @@ class BinnedPolicy:
     """
 
     def __init__(
-        self, binned: BinnedEnergyMarket, policy: ArrayLike | Any, market: EnergyMarket | None = None
+        self,
+        binned: BinnedEnergyMarket,
+        policy: ArrayLike | Any,
+        market: EnergyMarket | None = None,
+        *,
+        truthful: bool = True,
     ) -> None:
         if not isinstance(binned, BinnedEnergyMarket):
             raise TypeError(f"binned must be a BinnedEnergyMarket, got {binned!r}")
         market = binned.market if market is None else market
         if not isinstance(market, EnergyMarket):
             raise TypeError(f"market must be an EnergyMarket, got {market!r}")
+        if market.ev_share > 0.0:
+            raise ValueError(f"market must have no electric vehicles, got ev_share={market.ev_share!r}")
         if market.actions != "discrete" or (market.horizon, market.step_minutes) != (binned.horizon, 60):
             raise ValueError(
                 f"market must have discrete actions and {binned.horizon} steps of an hour, got actions"
@@ -346,6 +359,7 @@ class BinnedPolicy:
         self._table = table.reshape(shape)
         self._group = binned.groups_of(market)
         self._first, self._n_bins = binned.first_states, binned.bins
+        self._idle = Idle(market) if checks.boolean("truthful", truthful) else None
         self.n_agents = market.n_agents
         """Number of agents of the market; rows of observations are told apart by agent."""
 
@@ -377,4 +391,19 @@ class BinnedPolicy:
         above = (position - lower)[:, None]
         first = self._first[group]
         laws: Array = (1.0 - above) * self._table[time, first + lower] + above * self._table[time, first + upper]
-        return laws
+        return laws if self._idle is None else self._told_truly(laws, rows, self._idle)
+
+    def _told_truly(self, laws: Array, rows: NDArray[np.float32], idle: Idle) -> Array:
+        """The laws of actions, but what a resting battery's owner bids is the truth."""
+        rests = slice(RESTS, RESTS + FLEXIBLE_LEVELS * PRICE_LEVELS)
+        truth, _ = idle.predict(rows)
+        without = rows[:, SHARE_SEEN] <= 0.0
+        truth[without] -= PRICE_LEVELS  # Who has no flexible load must not ask for it.
+        told = laws.copy()
+        told[:, rests] = 0.0
+        told[np.arange(len(rows)), truth] = laws[:, rests].sum(axis=1)
+        return told
+
+
+RESTS = BATTERY_LEVELS // 2 * FLEXIBLE_LEVELS * PRICE_LEVELS
+"""The first of the discrete actions with which a battery rests."""

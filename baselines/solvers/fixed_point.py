@@ -114,6 +114,9 @@ class MirrorDescentConfig(TrainerConfig):
 
     learning_rate: float = 0.1
     """Step size alpha > 0 with which Q values are accumulated; too large a step diverges (A-RPS: at 1)."""
+    step_exponent: float = 0.0
+    """Exponent >= 0 of the step sizes' decay: alpha_k = alpha / (k + 1)^exponent in iteration k = 0, 1, ... Where
+    constant steps go round an equilibrium, decreasing ones come nearer [O]."""
     temperature: float = 0.0
     """Entropy regularisation tau >= 0; alpha tau < 1. With tau > 0 a fixed point is the equilibrium of the
     regularised game, which is at most 2 tau H log|A|-exploitable (Yardim & He, Lemma 11)."""
@@ -122,6 +125,7 @@ class MirrorDescentConfig(TrainerConfig):
         super().__post_init__()
         checks.real("learning_rate", self.learning_rate, 0.0, exclude_low=True)
         checks.real("temperature", self.temperature, 0.0, 1.0 / self.learning_rate, exclude_high=True)
+        checks.real("step_exponent", self.step_exponent, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -312,7 +316,7 @@ class PriorDescent(LoopSolver):
 
 
 class OnlineMirrorDescent(LoopSolver):
-    """Online mirror descent: y <- (1 - alpha tau) y + alpha Q^{tau,pi}, pi = softmax(y).
+    """Online mirror descent: y <- (1 - alpha_k tau) y + alpha_k Q^{tau,pi}, pi = softmax(y).
 
     It solves any finite game. With tau > 0 it is the exact-model counterpart of Yardim & He's Algorithm 2, without
     its mixing. Hyper-parameters: :class:`MirrorDescentConfig`.
@@ -335,6 +339,7 @@ class OnlineMirrorDescent(LoopSolver):
             temperature=config.temperature,
             rate=config.learning_rate,
             retained=1.0 - config.learning_rate * config.temperature,
+            rate_exponent=config.step_exponent,
             prior_period=1,
         )
 

@@ -47,6 +47,9 @@ class LoopOptions(NamedTuple):
     """Factor on Q in the scores; :data:`GREEDY` for the greedy answer."""
     retained: float = 0.0
     """Factor on the prior in the scores."""
+    rate_exponent: float = 0.0
+    """Exponent of the rate's decay: in iteration k the rate, and what is not retained, are those above divided by
+    (k + 1)^rate_exponent."""
     prior_period: int = 0
     """Number of iterations after which the scores become the prior; 0 for never."""
     is_normalised: bool = False
@@ -134,14 +137,16 @@ def _answer_softly(options: Any, k: Any, q: Any, prior: Any, answer: Any, allowe
     """Write the softmax of the scores of allowed actions, and the scores to ``prior`` where it is due."""
     horizon, n_states, n_actions = q.shape
     has_prior = options.prior_period > 0
+    decay = (k + 1.0) ** -options.rate_exponent
+    rate, retained = decay * options.rate, 1.0 - decay * (1.0 - options.retained)
     is_due = has_prior and (k + 1) % options.prior_period == 0
     for h in range(horizon):
         for s in range(n_states):
             highest = -math.inf
             for a in range(n_actions):
-                score = options.rate * q[h, s, a]
+                score = rate * q[h, s, a]
                 if has_prior:
-                    score += options.retained * prior[h, s, a]
+                    score += retained * prior[h, s, a]
                     if is_due:
                         prior[h, s, a] = score
                 if not is_open(allowed, h, s, a):

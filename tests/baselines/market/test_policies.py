@@ -16,9 +16,11 @@ from mfenvs.games.energy.observations import (
     CAPACITY_SEEN,
     CHARGE_SEEN,
     COSINE_SEEN,
+    ELAPSED_SEEN,
     FEED_IN_SEEN,
     NET_SEEN,
     RETAIL_SEEN,
+    SHARE_SEEN,
     SINE_SEEN,
     VALUE_SEEN,
 )
@@ -254,7 +256,7 @@ def observations_of(game, charge, elapsed):
 )
 def test_laws_between_bins(binned, charge, lower, above):
     table, time = random_table(binned), 7
-    policy = BinnedPolicy(binned, table)
+    policy = BinnedPolicy(binned, table, truthful=False)
     laws = policy.action_probabilities(observations_of(binned.market, charge, time / 24))
     for agent, law in enumerate(laws):
         kind = binned.market.agents["type"][agent]
@@ -267,6 +269,23 @@ def test_laws_between_bins(binned, charge, lower, above):
             (state,) = states
             expected = table[time, state]
         assert_allclose(law, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("net", "share", "rests_with"),
+    [(-1.0, 0.2, 15), (1.0, 0.2, 17), (-1.0, 0.0, 10), (1.0, 0.0, 12)],
+)
+def test_where_batteries_rest_bids_are_true(binned, net, share, rests_with):
+    """Surplus is at the lowest price step; flexible load worth .2 EUR/kWh at the middle one, if there is any."""
+    table = random_table(binned)
+    rows = np.repeat(row_of(7, [net, 0, 0, 0], 0.5, 0.32), 40, axis=0)
+    rows[:, ELAPSED_SEEN], rows[:, SHARE_SEEN] = 7 / 24, share
+    told = BinnedPolicy(binned, table).action_probabilities(rows)
+    laws = BinnedPolicy(binned, table, truthful=False).action_probabilities(rows)
+    assert_allclose(told[:, :10], laws[:, :10])
+    assert_allclose(told[:, 20:], laws[:, 20:])
+    assert_allclose(told[:, rests_with], laws[:, 10:20].sum(axis=1))
+    assert_allclose(told.sum(axis=1), 1)
 
 
 def test_rows_of_some_agents_only(binned):
@@ -305,7 +324,7 @@ def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):
     table[:, np.flatnonzero(image.constants.group_of == 2)] = table[:, :1, :]
     induced = InducedGame(image)
     limit = induced.value(table)
-    found = evaluate(image.market, BinnedPolicy(image, table), n_worlds=6, seed=1).mean_return
+    found = evaluate(image.market, BinnedPolicy(image, table, truthful=False), n_worlds=6, seed=1).mean_return
     # Error rate 1e-8 if they agree; .02 for what 5,000 agents and 21 charges are from infinitely many.
     assert abs(found.value - limit) < 5.7 * found.standard_error + 0.02
     assert found.standard_error < 0.005
@@ -317,6 +336,11 @@ def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):
         ((lambda b: (b.market, None)), TypeError, "binned must be a BinnedEnergyMarket"),
         ((lambda b: (b, random_table(b), b)), TypeError, "market must be an EnergyMarket"),
         ((lambda b: (b, random_table(b)[:, :3])), ValueError, "policy must have shape"),
+        (
+            (lambda b: (b, random_table(b), EnergyMarket(n_agents=40, actions="discrete", ev_share=0.5))),
+            ValueError,
+            "market must have no electric vehicles, got ev_share=0.5",
+        ),
         ((lambda b: (b, random_table(b), market())), ValueError, "discrete actions and 24 steps"),
         (
             (lambda b: (b, random_table(b), market(actions="discrete", step_minutes=15))),
@@ -328,6 +352,11 @@ def test_where_prosumers_are_alike_both_games_are_one(tmp_path, monkeypatch):
 def test_arguments_that_are_not_allowed(binned, arguments, error, message):
     with pytest.raises(error, match=message):
         BinnedPolicy(*arguments(binned))
+
+
+def test_whether_bids_are_true_is_a_boolean(binned):
+    with pytest.raises(TypeError, match="truthful must be"):
+        BinnedPolicy(binned, random_table(binned), truthful=1)
 
 
 def test_agents_of_groups_that_are_not_there():

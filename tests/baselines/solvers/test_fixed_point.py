@@ -52,6 +52,29 @@ def test_mirror_descent_is_the_softmax_of_accumulated_values() -> None:
     assert solver.policy.probabilities == pytest.approx(softmax(y), abs=1e-12)
 
 
+def test_decreasing_steps_of_mirror_descent_also_where_it_goes_on_and_is_regularised() -> None:
+    game = make("Epidemic-v0", n_agents=50, horizon=4)
+    induced = InducedGame(game)
+    y, tau = np.zeros(induced.policy_shape), 0.2
+    for k in range(5):
+        step = 0.7 / (k + 1) ** 0.6
+        y = (1 - step * tau) * y + step * induced.evaluate(softmax(y), temperature=tau)
+    solver = OnlineMirrorDescent(game, learning_rate=0.7, step_exponent=0.6, temperature=tau).learn(2).learn(3)
+    assert solver.policy.probabilities == pytest.approx(softmax(y), abs=1e-12)
+
+
+def test_decreasing_steps_converge_where_constant_ones_do_not() -> None:
+    game = make("RockPaperScissors-v0", **MONOTONE)
+    found = [
+        InducedGame(game).exploitability(
+            OnlineMirrorDescent(game, learning_rate=2.0, step_exponent=e).learn(500).policy
+        )
+        for e in (0.0, 0.5)
+    ]
+    assert found[0] > 0.1
+    assert found[1] < 0.01
+
+
 def test_mirror_descent_finds_the_equilibrium_of_a_monotone_game() -> None:
     game = make("RockPaperScissors-v0", **MONOTONE)
     solver = OnlineMirrorDescent(game, learning_rate=0.1).learn(3000, log_interval=3000)
@@ -106,6 +129,8 @@ def test_run_is_learn_without_the_logging() -> None:
 def test_too_hot_a_temperature_is_refused() -> None:
     with pytest.raises(ValueError, match=r"temperature must be a finite number in \[0, 2\), got 2"):
         OnlineMirrorDescent("Epidemic-v0", learning_rate=0.5, temperature=2.0)
+    with pytest.raises(ValueError, match=r"step_exponent must be a finite number in \[0, inf\), got -1"):
+        OnlineMirrorDescent("Epidemic-v0", step_exponent=-1.0)
     with pytest.raises(ValueError, match="learning_rate"):
         OnlineMirrorDescent("Epidemic-v0", learning_rate=0.0)
 
