@@ -71,13 +71,15 @@ class Pairs:
     def leading_to(self, states: Mask) -> Mask:
         """Some states, and all from which one of them can be reached."""
         found = states.copy()
-        for here, rows in self._backwards():
+        for here, rows in self._backwards() if not states.all() else ():
             leads = np.abs(self.moves[rows]) @ found.astype(float) > 0.0
             found[here] |= np.logical_or.reduceat(leads, self.firsts[here] - rows.start)
         return found
 
     def kept(self, states: Mask) -> "Pairs":
         """The pairs of some states. Moves to other states are left out."""
+        if states.all():
+            return self
         rows = states[self.own]
         times, places, actions = self.index
         number = np.cumsum(states) - 1
