@@ -63,35 +63,38 @@ class Pairs:
     def best_values(self, rewards: Array, above: float = 0.0) -> Array:
         """Values that are by ``above``, at every time, above those of the best actions."""
         values = np.zeros(self.n)
-        for states, rows in self._backwards():
-            q = rewards[rows] + self.moves[rows] @ values
+        for states, rows, moves in self._backwards:
+            q = rewards[rows] + moves @ values
             values[states] = np.maximum.reduceat(q, self.firsts[states] - rows.start) + above
         return values
 
     def leading_to(self, states: Mask) -> Mask:
         """Some states, and all from which one of them can be reached."""
         found = states.copy()
-        for here, rows in self._backwards():
-            leads = np.abs(self.moves[rows]) @ found.astype(float) > 0.0
+        for here, rows, moves in self._backwards if not states.all() else ():
+            leads = np.abs(moves) @ found.astype(float) > 0.0
             found[here] |= np.logical_or.reduceat(leads, self.firsts[here] - rows.start)
         return found
 
     def kept(self, states: Mask) -> "Pairs":
         """The pairs of some states. Moves to other states are left out."""
+        if states.all():
+            return self
         rows = states[self.own]
         times, places, actions = self.index
         number = np.cumsum(states) - 1
         moves = self.moves[rows][:, states].tocsr()
         return Pairs((times[rows], places[rows], actions[rows]), number[self.own[rows]], moves)
 
-    def _backwards(self) -> list[tuple[slice, slice]]:
-        """The states and the pairs of each time, from the last time on."""
+    @functools.cached_property
+    def _backwards(self) -> list[tuple[slice, slice, sparse.csr_array]]:
+        """The states and the pairs of each time and the moves from there, from the last time on."""
         if self.n == 0:
             return []
         ends = np.append(self.firsts, len(self.own))
         begins = np.append(np.flatnonzero(np.diff(self.times, prepend=-1)), self.n)
-        spans = list(itertools.pairwise(begins))
-        return [(slice(i, j), slice(ends[i], ends[j])) for i, j in reversed(spans)]
+        spans = [(slice(i, j), slice(ends[i], ends[j])) for i, j in itertools.pairwise(begins)]
+        return [(states, rows, self.moves[rows]) for states, rows in reversed(spans)]
 
 
 def reachable_pairs(arrays: FlowArrays, is_allowed: Mask) -> Pairs:

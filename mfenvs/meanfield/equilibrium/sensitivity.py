@@ -85,12 +85,11 @@ class Sensitivity:
 
     def __init__(self, induced: InducedGame, rng: np.random.Generator) -> None:
         self._induced = induced
+        self._varies = induced.kernels.varies
         self._up, self._down = induced.flow_arrays(), induced.flow_arrays()
         n_times, n_states, n_actions = self._shape = induced.policy_shape
         uniform = induced.uniform_policy()
         _, tables = induced.filled(lambda tables: induced.kernels.flow(uniform, tables), induced.flow_arrays())
-        # Random numbers of their own: what follows does not hang on whether P may vary.
-        self._varies = induced.kernels.varies and self._do_moves_vary(rng.spawn(1)[0])
         self._size_of_rewards = max(float(np.abs(tables.rewards).max()), np.finfo(float).tiny)
         if self._is_stepwise(rng):
             raise NoDerivatives("rows change with the population, but by jumps only")
@@ -118,10 +117,11 @@ class Sensitivity:
         ahead, discount = (values, arrays.discount) if arrays.discount < 1.0 else (values[1:], 1.0)
         if self.reads in (Reads.STATES, Reads.PAIRS):
             return self._slopes_by_columns(arrays, ahead, discount)
-        own = np.zeros(self._shape)
-        own_shifts = np.zeros((*self._shape, arrays.transitions.shape[-1]) if self._varies else (0, 1, 1, 1))
+        own, own_shifts = np.zeros(self._shape), np.zeros((0, 1, 1, 1))
         if self.reads is Reads.OWN_STATE:
             self._tabulate_around(arrays.mu, 1.0)
+            if self._do_moves_differ():
+                own_shifts = np.zeros((*self._shape, arrays.transitions.shape[-1]))
             _own_slopes(arrays.mu, self._up, self._down, ahead, discount, STEP, own, own_shifts)
         return Slopes(own, own_shifts, np.empty((0, n_states, n_actions, 0)), np.empty((0, n_states, 0)))
 
@@ -161,28 +161,15 @@ class Sensitivity:
         _, arrays = self._induced.filled(lambda tables: freeze(population, tables), arrays)
         return arrays
 
-    def _random_crowds(self, rng: np.random.Generator) -> Iterator[Array]:
-        """Random populations (S, A), half of all in a few places: what nobody crowds may not change."""
-        _, n_states, n_actions = self._shape
-        n_pairs = n_states * n_actions
-        for law in rng.dirichlet(np.ones(n_pairs), POPULATIONS):
-            few = rng.choice(n_pairs, min(FEW_COLUMNS, n_pairs), replace=False)
-            law *= 0.5
-            law[few] += 0.5 * rng.dirichlet(np.ones(len(few)))
-            yield law.reshape(n_states, n_actions)
-
-    def _do_moves_vary(self, rng: np.random.Generator) -> bool:
-        """Whether P differs between random populations and the uniform one."""
-        _, n_states, n_actions = self._shape
-        uniform = np.full((n_states, n_actions), 1.0 / (n_states * n_actions))
-        self._up = self._tabulated(self._induced.at_all_times(uniform), self._up)
-        for crowd in self._random_crowds(rng):
-            self._down = down = self._tabulated(self._induced.at_all_times(crowd), self._down)
-            if not np.array_equal(self._up.transitions, down.transitions):
-                return True
-            if self._up.successors is not None and not np.array_equal(self._up.successors, down.successors):
-                return True
-        return False
+    def _do_moves_differ(self) -> bool:
+        """Whether P differs between the two tabulated populations: mostly not, although on trees it could."""
+        if not self._varies:
+            return False
+        up, down = self._up, self._down
+        is_same = np.array_equal(up.transitions, down.transitions)
+        if up.successors is not None:
+            is_same = is_same and np.array_equal(up.successors, down.successors)
+        return not is_same
 
     def _factors(self, columns: Array) -> Array:
         """Numbers of states (S,) or pairs (S A,) as numbers of pairs, (S, A) or (S, 1)."""
@@ -205,6 +192,16 @@ class Sensitivity:
             do_differ = do_differ or _differ(tables[0], tables[1], UNREAD)
         return do_differ
 
+    def _random_crowds(self, rng: np.random.Generator) -> Iterator[Array]:
+        """Random populations (S, A), half of all in a few places: what nobody crowds may not change."""
+        _, n_states, n_actions = self._shape
+        n_pairs = n_states * n_actions
+        for law in rng.dirichlet(np.ones(n_pairs), POPULATIONS):
+            few = rng.choice(n_pairs, min(FEW_COLUMNS, n_pairs), replace=False)
+            law *= 0.5
+            law[few] += 0.5 * rng.dirichlet(np.ones(len(few)))
+            yield law.reshape(n_states, n_actions)
+
     def _found(self, rng: np.random.Generator) -> Reads:
         _, n_states, n_actions = self._shape
         reads = Reads.NOTHING
@@ -223,7 +220,7 @@ class Sensitivity:
                 changes.append(self._changes() / direction)
             size = np.abs(changes[0]).max()
             if size > UNREAD:
-                if np.abs(changes[1] - changes[0]).max() > AGREES * size:
+                if _distance(*changes) > AGREES * size:
                     return Reads.STATES
                 reads = Reads.OWN_STATE
         return reads
@@ -255,10 +252,13 @@ class Sensitivity:
         return found
 
     def _changes(self) -> Array:
-        """Relative changes of every state's rows between the two tabulated populations, (S, any number)."""
+        """Relative changes of every state's rows between the two tabulated populations, (S, any number).
+
+        Those of P come last, if there are any.
+        """
         up, down = self._up, self._down
         found = [(up.rewards - down.rewards) / self._size_of_rewards]
-        if self._varies:
+        if self._do_moves_differ():
             found.append(up.transitions - down.transitions)
             if up.successors is not None:
                 found.append((up.successors != down.successors).astype(float))
@@ -276,6 +276,13 @@ def _differ(one: Table, other: Table, atol: float) -> bool:
     """Whether two tables differ, by more than a part of the largest entry."""
     pairs = [(x, y) for x, y in zip(one, other, strict=True) if x is not None and y is not None]
     return any(x.shape != y.shape or np.abs(x - y).max() > atol * np.abs(x).max() for x, y in pairs)
+
+
+def _distance(one: Array, other: Array) -> float:
+    """The largest difference of two arrays, of which one may have more columns: others are 0."""
+    n = min(one.shape[1], other.shape[1])
+    parts = one[:, :n] - other[:, :n], one[:, n:], other[:, n:]
+    return max(float(np.abs(part).max(initial=0.0)) for part in parts)
 
 
 @kernel
