@@ -282,3 +282,13 @@ def test_the_text_of_a_description():
     assert f"     7-8   {mean:.3f} ({low:.3f} to {high:.3f})" in text.splitlines()
     assert "  days played: 30 of 363, 11-10 to 12-09, in 24 steps each" in text.splitlines()
     assert "  source: embedded" in text
+
+
+def test_command_lines_can_say_tariffs_members_and_laws(tmp_path):
+    tyro = pytest.importorskip("tyro")
+    (tmp_path / "members.csv").write_text("type,pv_kwp\npv,5\nconsumer,\n")
+    hours = [str(0.3 + hour / 100) for hour in range(24)]
+    words = ["--members", str(tmp_path / "members.csv"), "--retail", *hours, "--feed-in", "0.07"]
+    game = tyro.cli(EnergyMarket, args=[*words, "--law.c-rate", "0.25", "--series", "synthetic"])
+    assert game.retail == ByHour(tuple(map(float, hours)))
+    assert (game.n_agents, game.feed_in, game.law.c_rate, game.series) == (2, 0.07, 0.25, "synthetic")
