@@ -46,6 +46,9 @@ class ModelPredictive:
     of its orders, whatever their kind: a plan is carried out as it is. The community's welfare depends on the plan
     alone, since payments within it are transfers.
 
+    It reads the engine (:class:`mfenvs.play.EnginePolicy`), so that :func:`mfenvs.energy.record.record_days` and
+    :func:`mfenvs.evaluate` play it as any policy; as an agent's deviation it cannot be played.
+
     Parameters
     ----------
     game:
