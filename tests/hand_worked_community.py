@@ -19,7 +19,7 @@ batteries."""
 class FourMembers(EnergyMarket):
     """Load profiles of 1 kWh in every hour, batteries of 10 kWh and 4 kW with an efficiency of one half.
 
-    With vehicles two are at home until 3 h and need 6 and 20 kWh, and one comes at 2 h and needs 6; all of 4 kW.
+    With vehicles two are at home until 3 h and need 6 and 20 kWh, and one comes at 2 h and needs 9; all of 4 kW.
     """
 
     def draw_agents(self, rng):
@@ -31,7 +31,7 @@ class FourMembers(EnergyMarket):
         agents["capacity"] = 0, 0, 10, 10
         agents["power"] = 0, 0, 4, 4
         if self.ev_share > 0:
-            agents["vehicle_energy"] = 6, 20, 6, 0
+            agents["vehicle_energy"] = 6, 20, 9, 0
             agents["vehicle_power"] = 4, 4, 4, 0
             agents["vehicle_arrival"] = 18, 18, 2, 0
             agents["vehicle_departure"] = 3, 3, 20, 0

@@ -33,9 +33,10 @@ SMALL = {
     "Auction-v0": {"n_agents": 6, "n_budgets": 3, "n_bids": 3, "n_bidders": 3, "horizon": 4},
     "Taxi-v0": {"n_agents": 2, "horizon": 2},
     "BinnedEnergyMarket-v0": {"n_bins": 2},
+    "BinnedEnergyMarket-v1": {"n_bins": 2},
     "Malware-v0": {"n_levels": 4},
 }
-FINITE_ONLY = {"BinnedEnergyMarket-v0"}
+FINITE_ONLY = {"BinnedEnergyMarket-v0", "BinnedEnergyMarket-v1"}
 """A day ends."""
 GAMES = {
     f"{name}-{gamma}": (name, {"n_agents": 6, "horizon": 4, **SMALL.get(name, {}), "discount": gamma})

@@ -35,6 +35,10 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"orders": "step", "step_minutes": 15, "dynamic_tariffs": True, "first_day": 200},
         {"orders": "linear", "proportions": (0.0, 0.0, 1.0, 0.0, 0.0)},
     ],
+    "EnergyMarket-v1": [
+        {"shift_hours": 2.0, "ev_share": 0.5, "peak_charge": 0.3, "import_limit_kw": 0.5, "first_day": 200},
+        {"actions": "discrete", "ev_share": 0.5, "imbalance": "ex-post", "peak_charge": 0.3, "peak_of": "member"},
+    ],
     "Epidemic-v0": [{"discount": 0.9}],
     "Investment-v0": [
         {"benefits": (0.3,), "crowding_costs": (0.2,), "investment_costs": (0.2,), "discount": 1.0},

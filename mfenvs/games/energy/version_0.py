@@ -2,8 +2,8 @@
 
 In version 0 a prosumer has one limit price, imbalances are settled with the retailer one by one, tariffs are flat,
 one weather factor changes load, sun and wind alike, and observations are 30 numbers. Homes use as much as those of
-the embedded series, PV is smaller, there are fewer batteries, and there are wind owners. There, pairs of trade are
-worth nearly all that can be earned, and storage little: see the versions' history.
+the embedded series, PV is smaller, there are fewer batteries, and there are wind owners. Nearly all that can be
+gained there is gained by trade itself, and hardly anything by the use of batteries.
 """
 
 import dataclasses
@@ -20,26 +20,26 @@ class EnergyMarketV0(EnergyMarket):
     """The energy market with the defaults of version 0; all terms are those of :class:`EnergyMarket`."""
 
     prices: str = "one"
-    """As in :class:`EnergyMarket`."""
+    """Limit prices: ``one`` for all that a prosumer orders, or ``separate`` ones."""
     imbalance: str = "individual"
-    """As in :class:`EnergyMarket`."""
+    """How deviations from the forecast are settled: ``individual``, ``pooled`` or ``ex-post``."""
     proportions: tuple[float, ...] = PROPORTIONS_V0
-    """As in :class:`EnergyMarket`."""
+    """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
     retail: AnyTariff = 0.32
-    """As in :class:`EnergyMarket`."""
+    """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh."""
     network_charge: AnyTariff = 0.0
-    """As in :class:`EnergyMarket`."""
+    """Network charge, EUR/kWh, which is added to the retail tariff: one number, or 24, one for each hour."""
     weather_sd: float | tuple[float, float, float] = 0.1
-    """As in :class:`EnergyMarket`."""
+    """Standard deviation of the common weather factors, or three, of load, PV and wind generation."""
     weather_correlation: str | tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """As in :class:`EnergyMarket`."""
+    """Correlations of the weather factors of load and sun, load and wind, sun and wind: all are one factor."""
     time_unit: str = "step"
-    """As in :class:`EnergyMarket`."""
+    """What ``weather_memory``, ``slope`` and observed forecasts count in: ``step`` or ``hour``."""
     observations: str = "short"
-    """As in :class:`EnergyMarket`."""
+    """What agents observe: ``short``, 30 numbers, or ``full``."""
 
     law: ProsumerLaw = LAW_V0
-    """As in :class:`EnergyMarket`."""
+    """Laws of the members' parameters that no table gives."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -47,17 +47,16 @@ class BinnedEnergyMarketV0(BinnedEnergyMarket):
     """The energy market in bins with the defaults of version 0; all terms are those of the newer version."""
 
     prices: str = EnergyMarketV0.prices
-    """As in :class:`BinnedEnergyMarket`."""
+    """Limit prices: ``one`` for all that a prosumer orders, or ``separate`` ones."""
     imbalance: str = EnergyMarketV0.imbalance
-    """As in :class:`BinnedEnergyMarket`."""
+    """How deviations from the forecast are settled: ``individual``, ``pooled`` or ``ex-post``."""
     proportions: tuple[float, ...] = EnergyMarketV0.proportions
-    """As in :class:`BinnedEnergyMarket`."""
+    """Shares of consumers, PV owners, owners of PV and a battery, businesses and wind owners in the population."""
     retail: AnyTariff = EnergyMarketV0.retail
-    """As in :class:`BinnedEnergyMarket`."""
+    """Retail tariff, which the grid charges for imports, without the network charge, EUR/kWh."""
     network_charge: AnyTariff = 0.0
-    """As in :class:`BinnedEnergyMarket`."""
-
+    """Network charge, EUR/kWh, which is added to the retail tariff: one number, or 24, one for each hour."""
     law: ProsumerLaw = LAW_V0
-    """As in :class:`BinnedEnergyMarket`."""
+    """Laws of the members' parameters that no table gives."""
 
     market_class: ClassVar[Any] = EnergyMarketV0

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from baselines.market.policies import BinnedPolicy, EveningRule, Idle, SelfConsumption
 from mfenvs import Engine, InducedGame, evaluate, make
+from mfenvs.energy.outcomes import realised_welfare
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
 from mfenvs.games.energy.market import EnergyMarket
@@ -180,6 +181,7 @@ def test_the_evening_rule_with_one_limit_price(case, price):
         (18, 7.9, 5, False),
         (18, 7.9, 4.5, False),
         (18, 8.1, 5, True),
+        (18, 4.1, 4, True),
         (21, 8.0, 10, True),
     ],
 )
@@ -228,6 +230,20 @@ def test_the_evening_is_when_tariffs_are_high_or_else_demand(rules):
     for hours in (0, 0.5, 24, math.nan, "4"):
         with pytest.raises((TypeError, ValueError), match="hours must"):
             EveningRule(game, hours)
+
+
+@pytest.mark.slow
+@KINDS
+def test_the_evening_rule_is_worth_more_than_self_consumption_and_that_more_than_idle_batteries(actions):
+    """In version 1, on the same six days."""
+    game = EnergyMarket(n_agents=300, actions=actions)
+    welfare = [
+        realised_welfare(record_days(game, policy(game), n_worlds=6, seed=2))
+        for policy in (Idle, SelfConsumption, EveningRule)
+    ]
+    idle, own, evening = (days.sum() for days in welfare)
+    assert idle < own < evening
+    assert evening - own > 0.5 * (own - idle)
 
 
 @pytest.mark.parametrize("policy", [Idle, SelfConsumption, EveningRule])

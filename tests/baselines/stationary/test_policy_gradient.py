@@ -23,7 +23,7 @@ GAMES = {
     "Investment-v0": {"states": "grid", "n_levels": 3},
 }
 """Constants with which the registered games are small and finite."""
-WITHOUT_DISCOUNT = {"BinnedEnergyMarket-v0"}
+WITHOUT_DISCOUNT = {"BinnedEnergyMarket-v0", "BinnedEnergyMarket-v1"}
 """A day ends."""
 
 

@@ -86,15 +86,15 @@ def test_worlds_and_seasons(tmp_path):
 
 
 def test_vehicles_and_curtailment(tmp_path):
-    """A vehicle that comes at 2 h for 6 kWh has got 4; one that has departed needs nothing; a third got 1 kWh."""
+    """A vehicle that comes at 2 h for 9 kWh has got 4; one that has departed needs nothing; a third got 1 kWh."""
     game = four_members(tmp_path, ev_share=0.5)
     charged = np.array([[4, 4, 0, 0], [2, 4, 0, 0], [0, 4, 4, 0], [0, 0, 0, 0]])
     found = grid_figures(record_of(game, ev_charge=charged, curtailed=np.diag([0, 0, 3, 1]), imports=IMPORTS))
-    assert_allclose(found.end_charge_band, [2])
+    assert_allclose(found.end_charge_band, [5])
     assert_allclose(found.consumption, [26 + 22])
     assert_allclose(found.curtailed, [4])
     assert_allclose(found.self_consumption, [1 - 4 / 16])
-    assert_allclose(found.imports, [4 + 1 + 7 + 2 + 2])
+    assert_allclose(found.imports, [4 + 1 + 7 + 2 + 5])
 
 
 @pytest.mark.parametrize("horizon", [48, 30])

@@ -67,22 +67,24 @@ def test_idle_batteries_are_those_of_the_welfare_without_trade(small):
     assert_allclose(status_quo(record).idle_return, [day.welfare for day in alone], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_load_that_waits_and_vehicles_worked_by_hand(tmp_path):
     """The sunny home's flexible load of two hours is served at once when there is a surplus.
 
     One vehicle draws 4 and 2 kWh; one draws 4 kWh three times and lacks 8 kWh when it departs; one comes at 2 h,
-    draws 4 and 2 kWh. The sunny home's net demands are 1, 1 + 2 - 9 = -6, 1 + 4 and 1 + 2 kWh. Its battery, which
-    begins with 5 kWh, first delivers 1 kWh (3 are left), then draws 4 kWh (5), and delivers 2.5 kWh (0).
+    draws 4 kWh twice and needs 1 kWh more. The sunny home's net demands are 1, 1 + 2 - 9 = -6, and twice 5 kWh.
+    Its battery, which begins with 5 kWh, first delivers 1 kWh (3 are left), then draws 4 kWh (5), and delivers
+    2.5 kWh (0).
     """
     game = four_members(tmp_path, ev_share=0.5, shift_hours=2, ev_penalty=0.75, degradation=0.0)
     generation = np.array([[0, 0, 0, 0], [0, 0, 9, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     load = np.array([[2, 2, 1, 0]] * 4)
     found = status_quo(record_of(game, load=load, generation=generation))
     eager, thrifty = (16 + 6) * 0.32, (8 + 12) * 0.32
-    assert_allclose(found.idle_bill, [[eager, thrifty, 9 * 0.32 - 6 * 0.08, 0]], rtol=1e-6, atol=1e-9)
-    returns = [8 * 0.4 - eager, -thrifty - 8 * 0.75, 2 * 0.2 - 9 * 0.32 + 6 * 0.08, 0]
+    assert_allclose(found.idle_bill, [[eager, thrifty, 12 * 0.32 - 6 * 0.08, 0]], rtol=1e-6, atol=1e-9)
+    returns = [8 * 0.4 - eager, -thrifty - 8 * 0.75, 2 * 0.2 - 12 * 0.32 + 6 * 0.08, 0]
     assert_allclose(found.idle_return, [returns], rtol=1e-6, atol=1e-9)
-    sunny = (5 - 2.5 + 3) * 0.32 - 2 * 0.08 + 10 * 0.32
+    sunny = (5 - 2.5 + 5 + 1) * 0.32 - 2 * 0.08 + 10 * 0.32
     assert_allclose(found.self_consumption_bill, [[eager, thrifty, sunny, 0]], rtol=1e-6, atol=1e-9)
 
 
