@@ -410,18 +410,20 @@ def energy(repetitions: int) -> Iterator[Row]:
     from mfenvs.energy.outcomes import planning_problem
     from mfenvs.energy.record import record_days
     from mfenvs.energy.welfare import plan
+    from mfenvs.games.energy.market import EnergyMarket
     from mfenvs.games.energy.version_0 import EnergyMarketV0
 
-    def day(**constants: Any) -> Callable[[], None]:
+    def day(market: type[EnergyMarket] = EnergyMarketV0, **constants: Any) -> Callable[[], None]:
         """A function that plays a day of one world; actions are drawn beforehand."""
-        game = EnergyMarketV0(**constants)
+        game = market(**constants)
         stepped, rng = Engine(game), np.random.default_rng(0)
         stepped.reset(seed=1)
         shape = (game.horizon, 1, game.n_agents)
         if game.actions == "discrete":
             actions = rng.integers(0, 30, shape, dtype=np.int32)
         else:
-            actions = rng.uniform(*_bounds(game), (*shape, 3)).astype(np.float32)
+            bounds = _bounds(game)
+            actions = rng.uniform(*bounds, (*shape, len(bounds[0]))).astype(np.float32)
         rewards = np.empty(shape[1:], np.float32)
 
         def play() -> None:
@@ -440,6 +442,14 @@ def energy(repetitions: int) -> Iterator[Row]:
         label = f"Energy market arrays, N = 1000, {actions}, {orders} orders"
         yield Row(label, speed, "M/s", ">= 10", speed >= 10)
     yield Row("  the first over drawing one number per agent", times[0] / 24 / drawing, "x", "", None)
+    limits = {"import_limit_kw": 1.0, "export_limit_kw": 1.0}
+    everything = {"shift_hours": 4.0, "ev_share": 0.3, "peak_charge": 0.3, **limits}
+    newer = medians(
+        repetitions, (day(EnergyMarket, n_agents=N), 20), (day(EnergyMarket, n_agents=N, **everything), 20)
+    )
+    for what, seconds in zip(("default", "with limits, peaks, shifting, vehicles"), newer, strict=True):
+        speed = million_per_second(seconds, 24 * N)
+        yield Row(f"Energy market, version 1, {what}", speed, "M/s", ">= 12", speed >= 12)
     large, small = medians(repetitions, (day(n_agents=100 * N), 1), (day(n_agents=N), 20))
     ratio = large / small / 100
     yield Row("  cost per agent, N = 100,000 over N = 1000", ratio, "x", "<= 2", ratio <= 2)
