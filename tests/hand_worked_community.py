@@ -30,6 +30,7 @@ class FourMembers(EnergyMarket):
         agents["flexible_value"] = 0.4, 0.2, 0.2, 0.2
         agents["capacity"] = 0, 0, 10, 10
         agents["power"] = 0, 0, 4, 4
+        agents["efficiency"] = self.efficiency
         if self.ev_share > 0:
             agents["vehicle_energy"] = 6, 20, 9, 0
             agents["vehicle_power"] = 4, 4, 4, 0

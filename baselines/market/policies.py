@@ -101,10 +101,15 @@ class Idle:
         if not isinstance(game, EnergyMarket):
             raise TypeError(f"game must be an EnergyMarket, got {game!r}")
         self._space, self._traits = game.action_space, game.traits
-        self._step_hours, self._steps, self._efficiency = game.days.step_hours, game.days.steps, game.efficiency
+        self._step_hours, self._steps = game.days.step_hours, game.days.steps
         self._forecast_steps = 1 if game.observations == "short" else int(game.constants.forecast_stride)
-        capacity, power = (game.agents[name].astype(np.float64).sum() for name in ("capacity", "power"))
-        self._power_per_capacity = power / capacity if capacity > 0.0 else 0.0
+        # Members do not observe the power and the efficiency of their battery: those of all batteries together.
+        size, power, efficiency = (
+            game.agents[name].astype(np.float64) for name in ("capacity", "power", "efficiency")
+        )
+        capacity = size.sum()
+        self._power_per_capacity = power.sum() / capacity if capacity > 0.0 else 0.0
+        self._efficiency = float(efficiency @ size / capacity) if capacity > 0.0 else game.efficiency
 
     def predict(
         self,

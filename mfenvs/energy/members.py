@@ -53,6 +53,7 @@ AGENT_FIELDS = {
     "pv_kwp": "pv_kwp",
     "wind_kw": "wind_kw",
     "battery_kwh": "capacity",
+    "efficiency": "efficiency",
     "flexible_share": "flexible_share",
     "flexible_value": "flexible_value",
 }

@@ -245,7 +245,7 @@ def problem_of(
         flexible_value=agents["flexible_value"],
         capacity=agents["capacity"],
         power=agents["power"] * np.float64(constants.step_hours),
-        efficiency=np.full(game.n_agents, constants.efficiency, np.float64),
+        efficiency=game.agents["efficiency"].astype(np.float64),
         degradation=np.full(game.n_agents, constants.degradation, np.float64),
         retail=retail,
         feed_in=feed_in,

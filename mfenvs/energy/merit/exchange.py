@@ -53,7 +53,7 @@ def grid_exchange(record: MarketRecord) -> GridExchange:
     check_record(record)
     game = record.game
     missing = (record.charge[:, 0] - record.charge[:, -1]) * game.agents["capacity"].astype(np.float64)
-    efficiency = float(game.constants.efficiency)
+    efficiency = game.agents["efficiency"].astype(np.float64)
     band = np.where(missing > 0.0, missing / efficiency, missing * efficiency).sum(axis=1)
     if game.traits.has_vehicles:
         band += [_needed_at_end(record, world) for world in range(record.n_worlds)]

@@ -124,8 +124,9 @@ def grid_figures(record: MarketRecord) -> GridFigures:
     changes = np.abs(np.diff(power, axis=1, prepend=power[:, :1]))
     of_step = record.signals[:, :, DAY].astype(np.int64)
     carbon = game.days.co2[of_step, record.signals[:, :, CLOCK].astype(np.int64)]
-    efficiency = float(game.constants.efficiency)
-    through = efficiency * used("charge") + used("discharge") / efficiency
+    efficiency = game.agents["efficiency"].astype(np.float64)
+    stored = efficiency * record.account("charge") + record.account("discharge") / efficiency
+    through = total(stored.sum(axis=2))
     capacity = float(game.agents["capacity"].sum(dtype=np.float64))
     length = np.tile(np.diff(days, append=n_steps), record.n_worlds)
     day = of_step[:, days].ravel()

@@ -153,11 +153,10 @@ def _living_alone(shifts: bool, has_vehicles: bool) -> Callable[..., None]:
         ``use`` is the share of the batteries' power that self-consumption may use: 0 for idle ones.
         """
         n_steps, n_members = load.shape
-        efficiency = constants.efficiency
         for i in range(n_members):
             agent, stored, paid, gained = agents[i], first[i], 0.0, 0.0
             home = Home(0.0, need_at_midnight(agent) + 0.0)
-            power = use * agent.power * constants.step_hours
+            power, efficiency = use * agent.power * constants.step_hours, agent.efficiency
             for t in range(n_steps):
                 now = published(signals[t])
                 data = step_data(agent, now.day, int(now.clock), constants)

@@ -55,7 +55,6 @@ class BinnedConstants(NamedTuple):
     """Retail tariff of each step, EUR/kWh, (H,)."""
     step_hours: Any
     last_step: Any
-    efficiency: Any
     degradation: Any
     fee: Any
     initial_charge: Any
@@ -414,7 +413,6 @@ class BinnedEnergyMarket(FiniteGame):
             retail=terms.retail[self.day],
             step_hours=terms.step_hours,
             last_step=self.horizon - 1,
-            efficiency=terms.efficiency,
             degradation=terms.degradation,
             fee=terms.fee,
             initial_charge=terms.initial_charge,

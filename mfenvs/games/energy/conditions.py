@@ -53,8 +53,6 @@ class MarketConstants(NamedTuple):
     """The last step of an episode."""
     last_of_days: Any
     """The last step of an episode's days; the episode may end before."""
-    efficiency: Any
-    """One-way battery efficiency."""
     degradation: Any
     """Battery wear cost, EUR per kWh charged or discharged."""
     fee: Any

@@ -137,7 +137,7 @@ class EnergyMarket(Game):
     members: AnyMembers | None = dataclasses.field(default=None, repr=False)
     """Members of one's own instead of agents that are drawn: the path of a CSV or Parquet file, a dataframe or a
     dict of columns, whose columns are those of :class:`mfenvs.energy.members.Member`. They set ``n_agents`` and
-    ``proportions``, and ``efficiency`` if they state one; agents are ordered by type. None draws all agents."""
+    ``proportions``; agents are ordered by type. None draws all agents."""
     feed_in: AnyTariff = 0.08
     """Feed-in tariff, which the grid pays for exports, EUR/kWh: a number, 24 numbers, or any other form that
     :func:`mfenvs.energy.tariffs.schedule` reads."""
@@ -171,7 +171,7 @@ class EnergyMarket(Game):
     slope: float = 0.05
     """Rise of the price of linear orders with the net demand per agent, EUR/kWh per kW."""
     efficiency: float = 0.95
-    """One-way battery efficiency: of charging, and of discharging."""
+    """One-way battery efficiency, of charging and of discharging, of all members that state no other one."""
     degradation: float = 0.01
     """Battery wear cost, EUR per kWh charged or discharged."""
     fee: float = 0.0
@@ -234,7 +234,6 @@ class EnergyMarket(Game):
             return
         self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
         self.proportions = market_terms.shares(self.proportions)
-        self.efficiency = checks.real("efficiency", self.efficiency, LEAST_EFFICIENCY, 1.0)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, value in terms_of(members, vars(self), defaults).items():
             setattr(self, name, value)
@@ -372,8 +371,9 @@ class EnergyMarket(Game):
     def draw_agents(self, rng: np.random.Generator) -> NDArray[Any]:
         """Draw the prosumers, ordered by type; of members what their table leaves open."""
         if self.members is not None:
-            return draw_members(self.members, self._played, rng, self.law, self.ev_share)
-        return draw_prosumers(self.proportions, self.n_agents, self.days, rng, self.law, self.ev_share)
+            return draw_members(self.members, self._played, rng, self.law, self.ev_share, self.efficiency)
+        drawn = self.law, self.ev_share, self.efficiency
+        return draw_prosumers(self.proportions, self.n_agents, self.days, rng, *drawn)
 
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.Game.check_snapshot`: agents keep their types, and the day is one of those played."""
@@ -408,7 +408,6 @@ class EnergyMarket(Game):
             step_hours=np.float32(days.step_hours),
             last_step=self.horizon - 1,
             last_of_days=self.n_episode_days * days.steps - 1,
-            efficiency=np.float32(self.efficiency),
             degradation=np.float32(self.degradation),
             fee=np.float32(self.fee),
             initial_charge=np.float32(self.initial_charge),

@@ -54,38 +54,29 @@ def checked_law(value: Any) -> ProsumerLaw:
 
 
 def checked_members(given: Any) -> tuple[Member, ...] | None:
-    """The members of a table, which agree on the efficiency of batteries; None for None.
+    """The members of a table; None for None.
 
     Raises
     ------
     TypeError, TableError, ImportError
-        As of :func:`~mfenvs.energy.members.read_members`; and if batteries have several efficiencies.
+        As of :func:`~mfenvs.energy.members.read_members`.
     ValueError
         If a file cannot be read.
     """
     if given is None:
         return None
     try:
-        members = read_members(given)
+        return read_members(given)
     except TableError:
         raise
     except (OSError, ValueError) as error:  # Also where a text is no name of a file at all.
         raise ValueError(
             f"members must be a table that can be read, got {checks.shown(given)} ({error})"
         ) from error
-    stated = [member for member in members if member.efficiency is not None]
-    for member in stated:
-        if member.efficiency != stated[0].efficiency:
-            raise member.error(
-                "efficiency",
-                f"must be one for all batteries of a market, got {member.efficiency:g}, and"
-                f" {stated[0].efficiency:g} in {stated[0].place}",
-            )
-    return members
 
 
 def terms_of(members: tuple[Member, ...], given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Number of agents, proportions and efficiency of a market with these members.
+    """Number of agents and proportions of a market with these members.
 
     Parameters
     ----------
@@ -101,12 +92,7 @@ def terms_of(members: tuple[Member, ...], given: Mapping[str, Any], defaults: Ma
     ValueError
         If a term is given, and is not that of the members.
     """
-    efficiencies = (member.efficiency for member in members if member.efficiency is not None)
-    terms = {
-        "n_agents": len(members),
-        "proportions": numbers_by_type(members),
-        "efficiency": next(efficiencies, given["efficiency"]),
-    }
+    terms = {"n_agents": len(members), "proportions": numbers_by_type(members)}
     for name, value in terms.items():
         if given[name] not in (defaults[name], value):
             raise ValueError(f"{name} must be left out or that of the members, {value}, got {given[name]!r}")
@@ -121,14 +107,19 @@ def has_vehicles(members: tuple[Member, ...] | None, share: float) -> bool:
 
 
 def draw_members(
-    members: tuple[Member, ...], found: Played, rng: np.random.Generator, law: ProsumerLaw, vehicle_share: float
+    members: tuple[Member, ...],
+    found: Played,
+    rng: np.random.Generator,
+    law: ProsumerLaw,
+    vehicle_share: float,
+    efficiency: float,
 ) -> NDArray[Any]:
-    """The members as agents, what the table leaves open being drawn."""
+    """The members as agents, what the table leaves open being drawn, or the market's as the efficiency is."""
     assert found.profiles is not None, "the series was made for these members"
     again = copy.deepcopy(rng)
 
     def drawn(rng: np.random.Generator, share: float) -> NDArray[Any]:
-        return draw_prosumers(numbers_by_type(members), len(members), found.given, rng, law, share)
+        return draw_prosumers(numbers_by_type(members), len(members), found.given, rng, law, share, efficiency)
 
     # The same people, once with vehicles by chance and once all with one.
     agents, with_vehicles = drawn(rng, vehicle_share), drawn(again, 1.0)

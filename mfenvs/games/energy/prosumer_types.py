@@ -41,6 +41,7 @@ PROSUMER = np.dtype(
         ("vehicle_power", np.float32),
         ("vehicle_arrival", np.float32),
         ("vehicle_departure", np.float32),
+        ("efficiency", np.float32),
     ]
 )
 """Parameters of an agent.
@@ -53,7 +54,7 @@ relative to load and generation, and degrees of freedom nu of its Student-t fore
 gamma. ``node``: its node of the payment network, taken modulo the network's size. ``spread``: the 90 % quantile of
 its forecast errors. ``vehicle_energy``: what its electric vehicle needs every day (kWh), 0 without one.
 ``vehicle_power``: with which that is charged (kW). ``vehicle_arrival``, ``vehicle_departure``: hours of the day at
-which it comes home and departs.
+which it comes home and departs. ``efficiency``: one-way battery efficiency, of charging and of discharging.
 """
 
 Range = tuple[float, float]
@@ -165,6 +166,7 @@ def draw_prosumers(
     rng: np.random.Generator,
     law: ProsumerLaw = LAW,
     vehicle_share: float = 0.0,
+    efficiency: float = 0.95,
 ) -> NDArray[Any]:
     """Draw n agents, ordered by type.
 
@@ -182,6 +184,8 @@ def draw_prosumers(
         Laws of the parameters.
     vehicle_share:
         Share of homes, which are all but businesses and wind owners, that have an electric vehicle.
+    efficiency:
+        One-way battery efficiency of all.
 
     Returns
     -------
@@ -219,6 +223,7 @@ def draw_prosumers(
     agents["wind_kw"] = uniform(law.wind_kw) * (kind == WIND)
     agents["capacity"] = uniform(law.capacity_kwh) * (kind == STORAGE)
     agents["power"] = law.c_rate * agents["capacity"]
+    agents["efficiency"] = efficiency
     agents["flexible_share"] = uniform(law.flexible_share)
     agents["flexible_value"] = uniform(law.flexible_value)
     agents["error_scale"] = uniform(law.error_scale)

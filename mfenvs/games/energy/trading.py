@@ -208,12 +208,12 @@ def agent_rules(traits: Traits) -> AgentRules:
         trade = signal[PRICE] * (local_bought - local_sold) + retail * imported
         trade -= feed_in * exported
         stored = state.charge * agent.capacity
-        stored = charge_after(stored, done.draw, done.deliver, agent.capacity, constants.efficiency)
+        stored = charge_after(stored, done.draw, done.deliver, agent.capacity, agent.efficiency)
         need, lacked = after_vehicle(state, done.vehicle, agent, conditions, constants)
         terminal = stored * ZERO
         if world.time == constants.last_step:
             first = constants.initial_charge * agent.capacity
-            terminal = settle_charge(first, stored, retail, feed_in, constants.efficiency) + retail * need
+            terminal = settle_charge(first, stored, retail, feed_in, agent.efficiency) + retail * need
         return Bargain(
             data=data,
             done=done,
@@ -297,7 +297,7 @@ def _planned_rule(traits: Traits) -> Callable[..., Any]:
         data = step_data(agent, conditions.day, int(conditions.clock), constants)
         own = amounts(data, state, conditions, constants)
         power, stored = agent.power * constants.step_hours, state.charge * agent.capacity
-        draw, deliver = battery_plan(choice.battery, stored, agent.capacity, power, constants.efficiency)
+        draw, deliver = battery_plan(choice.battery, stored, agent.capacity, power, agent.efficiency)
         flexible = wanted(choice.flexible, data, expected_factor(conditions, constants), state)
         wish = Wish(flexible, drawn(choice.vehicle, state, agent, constants), draw, deliver)
         return data, choice, wish, plan(own.load, own.generation, wish)

@@ -10,12 +10,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs.energy.members import Member
+from mfenvs.energy.merit import grid_exchange, grid_figures
+from mfenvs.energy.outcomes import planning_problem
 from mfenvs.energy.record import record_days
 from mfenvs.energy.series import MarketSeries
-from mfenvs.energy.tables import TableError
 from mfenvs.energy.tariffs import ByHour, DayAhead, Period, TimeOfUse
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
+from mfenvs.games.energy.observations import ELAPSED_SEEN
 from mfenvs.games.energy.prosumer_types import LAW, ProsumerLaw, draw_prosumers
 from mfenvs.games.energy.version_0 import EnergyMarketV0
 
@@ -119,16 +121,40 @@ def test_profiles_that_members_name_are_not_drawn_by_others():
     assert game.agents["profile"][1:].max() == 1
 
 
-def test_efficiency_of_members():
-    stated = {"type": ["storage"] * 3, "efficiency": [None, 0.9, 0.9]}
-    assert own_market(members=stated).efficiency == 0.9
-    assert own_market(members=stated, efficiency=0.9).efficiency == 0.9
-    with pytest.raises(ValueError, match=r"efficiency must be left out or that of the members, 0.9, got 0.8"):
-        own_market(members=stated, efficiency=0.8)
-    with pytest.raises(
-        TableError, match=r"row 2, column 'efficiency': must be one for all batteries .* 0\.9 in .*row 1"
-    ):
-        own_market(members={**stated, "efficiency": [None, 0.9, 0.91]})
+def test_batteries_of_members_have_efficiencies_of_their_own():
+    """All charge 1 kWh and then offer all they can deliver, at any price: by hand."""
+    stated = {"type": ["storage"] * 3, "efficiency": [None, 0.9, 0.5]}
+    stated |= {"battery_kwh": [8.0] * 3, "battery_kw": [1.0, 1.0, 4.0]}
+    game = own_market(members=stated, efficiency=0.8, weather_sd=0.0)
+    assert game.agents["efficiency"] == pytest.approx([0.8, 0.9, 0.5])
+    low, high = game.action_space.low[1], game.action_space.high[1]
+    policy = Steps(
+        [[1.0, high, 0.0, low], [1.0, high, 0.0, low], [0.25, high, 0.0, low]], [[-1.0, low, 0.0, low]] * 3
+    )
+    record = record_days(game, policy, n_worlds=1)
+    stored = 8.0 * record.charge[0]
+    assert stored[0] == pytest.approx([4.0] * 3)
+    assert stored[1] == pytest.approx([4.8, 4.9, 4.5])
+    assert record.account("discharge")[0, 1] == pytest.approx([1.0, 1.0, 4.5 * 0.5])
+    assert stored[2] == pytest.approx([4.8 - 1 / 0.8, 4.9 - 1 / 0.9, 0.0], abs=1e-5)
+    # The rest of the day everybody delivers until the battery is empty, which is refilled at the retail tariff.
+    assert stored[-1] == pytest.approx([0.0] * 3, abs=1e-5)
+    retail = float(game.constants.retail[record.day[0], -1])
+    assert record.account("terminal")[0, -1] == pytest.approx([4 / 0.8 * retail, 4 / 0.9 * retail, 8 * retail])
+    assert planning_problem(record, 0).efficiency == pytest.approx([0.8, 0.9, 0.5])
+    # What goes into the stores and comes out of them, of 24 kWh; and the band that fills them again.
+    assert grid_figures(record).battery_cycles[0] == pytest.approx((4.8 + 4.9 + 4.5 + 0.8 + 0.9 + 0.5) / 48)
+    assert grid_exchange(record).band[0] == pytest.approx(4 / 0.8 + 4 / 0.9 + 8)
+
+
+class Steps:
+    """Every agent's action in the first step, and the one of all later steps."""
+
+    def __init__(self, first, later):
+        self.plans = np.array([first, later], np.float32)
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return self.plans[int(observation[0, ELAPSED_SEEN] > 0)], None
 
 
 @pytest.mark.parametrize(
