@@ -28,6 +28,7 @@ from mfenvs.games.energy.actions import allowed as market_allowed
 from mfenvs.games.energy.clearing import PRICE, VOLUME, Book, clearing_rules
 from mfenvs.games.energy.community import N_COMMUNITY, settlement_rule
 from mfenvs.games.energy.conditions import Conditions, step_data
+from mfenvs.games.energy.description import Description, described, plain_term
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.market_series import AnySeries, read_series
 from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES, ProsumerLaw
@@ -296,6 +297,14 @@ class BinnedEnergyMarket(FiniteGame):
         """The market of which this is the image, with discrete actions, on the given day without weather."""
         terms = {name: getattr(self, name) for name in _shared_terms()}
         return self.market_class(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
+
+    def describe(self) -> Description:
+        """As :meth:`EnergyMarket.describe`: a dict of all terms; as a text, all that the market was made with."""
+        terms = {name: plain_term(value) for name, value in super().describe().items()}
+        market = self.market
+        return Description(
+            terms, functools.partial(described, self, market.agents, market.days, (self.day, 1), market.tariffs)
+        )
 
     @property
     def count(self) -> Rule:  # type: ignore[override]

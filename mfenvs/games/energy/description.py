@@ -67,13 +67,17 @@ def plain_term(value: Any) -> Any:
     return value
 
 
-def described(game: Game, series: MarketSeries, played: tuple[int, int], tariffs: Tariffs) -> str:
+def described(
+    game: Game, agents: NDArray[Any], series: MarketSeries, played: tuple[int, int], tariffs: Tariffs
+) -> str:
     """All that a market was made with, as a text.
 
     Parameters
     ----------
     game:
-        The market.
+        The market, or its image in bins.
+    agents:
+        Its members, (N,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`.
     series:
         The series that is played.
     played:
@@ -86,7 +90,7 @@ def described(game: Game, series: MarketSeries, played: tuple[int, int], tariffs
     law = dataclasses.asdict(terms["law"])
     parts = [
         f"{type(game).__name__} with {game.n_agents} members",
-        _heading("Members", _members(game.agents, series)),
+        _heading("Members", _members(agents, series)),
         _heading("Tariffs by hour, EUR/kWh; retail with the network charge", _tariffs(series, days, tariffs)),
         _heading("Series", _series(terms["series"], series, days)),
         _heading("Terms", [f"{name} = {_shown(each)}" for name, each in terms.items() if name not in ELSEWHERE]),

@@ -341,7 +341,8 @@ class EnergyMarket(Game):
         terms = {name: plain_term(value) for name, value in super().describe().items()}
         constants = self.constants
         played_days = constants.first_day, constants.n_days + self.n_episode_days - 1
-        return Description(terms, functools.partial(described, self, self.days, played_days, self.tariffs))
+        made_with = functools.partial(described, self, self.agents, self.days, played_days, self.tariffs)
+        return Description(terms, made_with)
 
     @property
     def width_in_ticks(self) -> int:

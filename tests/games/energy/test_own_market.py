@@ -19,7 +19,7 @@ from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.observations import ELAPSED_SEEN
 from mfenvs.games.energy.prosumer_types import LAW, ProsumerLaw, draw_prosumers
-from mfenvs.games.energy.version_0 import EnergyMarketV0
+from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 
 MEMBERS = {
     "type": ["storage", "consumer", "pv", "consumer", "commercial"],
@@ -247,6 +247,18 @@ def test_laws_as_dicts():
     assert ((capacity >= 4) & (capacity <= 6)).all()
     assert_allclose(game.agents["power"], 0.25 * game.agents["capacity"], rtol=1e-6)
     assert expected.dtype == game.agents.dtype
+
+
+@pytest.mark.parametrize("game_class", [BinnedEnergyMarket, BinnedEnergyMarketV0])
+def test_a_described_binned_market_can_be_made_again(game_class):
+    game = game_class(n_agents=6, n_bins=2, day=3, retail=TimeOfUse(0.3, [Period(0.4, hours="17-21")]))
+    again = game_class(**json.loads(json.dumps(game.describe())))
+    assert again == game
+    assert again.describe() == game.describe()
+    text = str(game.describe())
+    assert "with 6 members" in text
+    assert "n_bins = 2" in text
+    assert "days played: 1 of 363, 08-04" in text
 
 
 def test_a_described_market_can_be_made_again(tmp_path):
