@@ -9,6 +9,7 @@ REPRODUCTIONS = {
     "chaos": "benchmarks.reproduce.chaos",
     "classic-games": "benchmarks.reproduce.classic_games",
     "energy": "benchmarks.reproduce.energy",
+    "energy-policies": "benchmarks.reproduce.energy_policies",
     "gmf-q": "benchmarks.reproduce.gmf_q",
     "heterogeneity": "benchmarks.reproduce.heterogeneity",
     "investments": "benchmarks.reproduce.investments",

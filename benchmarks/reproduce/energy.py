@@ -34,6 +34,7 @@ from baselines.market.student_t_network import StudentTHead
 from baselines.versions import versions
 from benchmarks.reproduce import energy_page
 from benchmarks.reproduce.energy_figures import order_book
+from benchmarks.reproduce.energy_policies import spread_days
 from benchmarks.reproduce.tasks import Tasks, run_all
 from mfenvs import Engine, InducedGame, evaluate, vec_env
 from mfenvs.energy.embedded_data import germany_2018, homes
@@ -135,7 +136,7 @@ def main(words: list[str], protocol: Protocol = Protocol()) -> int:
     began = time.perf_counter()
     flags.out.mkdir(parents=True, exist_ok=True)
     models = {name: str(flags.out / f"{name.replace(' ', '_')}.zip") for name in (NEURAL, AVERSE)}
-    days = spread_days(protocol)
+    days = played_days(protocol)
     first: Tasks = {("train", name): functools.partial(train, protocol, name, models[name]) for name in models}
     first["forecasts",] = forecasts
     found, interrupted = run_all(first, flags.jobs, "training and forecasts")
@@ -179,15 +180,14 @@ def main(words: list[str], protocol: Protocol = Protocol()) -> int:
     return 130 if interrupted else 0
 
 
-def spread_days(protocol: Protocol) -> list[int]:
-    """The days that are played, in the middle of as many equal parts of the series."""
-    n_days = market(protocol, None, "box").days.n_days
-    return [int((k + 0.5) * n_days / protocol.n_days) for k in range(protocol.n_days)]
+def played_days(protocol: Protocol) -> list[int]:
+    """The days that are played, spread evenly over the series."""
+    return spread_days(protocol.n_days, market(protocol, None, "box").days.n_days)
 
 
 def market(protocol: Protocol, day: int | None, actions: str, n_agents: int | None = None) -> EnergyMarketV0:
     """The market on one of the days that are played, or on all days of the series."""
-    one: dict[str, Any] = {} if day is None else {"first_day": spread_days(protocol)[day], "n_days": 1}
+    one: dict[str, Any] = {} if day is None else {"first_day": played_days(protocol)[day], "n_days": 1}
     return EnergyMarketV0(n_agents=n_agents or protocol.n_agents, actions=actions, **one)
 
 
@@ -245,7 +245,7 @@ def players(protocol: Protocol, models: dict[str, str], tables: dict[str, Any], 
 
 def image(protocol: Protocol, day: int, n_agents: int | None = None) -> BinnedEnergyMarketV0:
     """The binned game of a day."""
-    return BinnedEnergyMarketV0(n_agents=n_agents or protocol.n_agents, day=spread_days(protocol)[day])
+    return BinnedEnergyMarketV0(n_agents=n_agents or protocol.n_agents, day=played_days(protocol)[day])
 
 
 def solve(protocol: Protocol, day: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
@@ -351,7 +351,7 @@ def show_day(protocol: Protocol, day: int, models: dict[str, str]) -> dict[str, 
     torch.set_num_threads(1)
     tables, _ = solve(protocol, day)
     policies, seed = players(protocol, models, tables, day), protocol.seed + day
-    found: dict[str, Any] = {"day": spread_days(protocol)[day], "exchange": {}, "points": {}}
+    found: dict[str, Any] = {"day": played_days(protocol)[day], "exchange": {}, "points": {}}
     problem = None
     for name, policy in policies.items():
         game = market(protocol, day, "discrete" if name in DISCRETE else "box")

@@ -1,0 +1,48 @@
+"""The comparison of rules of thumb and planners in the energy market: figures by hand, and a small run."""
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.reproduce.energy_policies import IDLE, PLANNER, POLICIES, spread_days, summarise
+
+
+def test_days_are_the_middles_of_equal_parts() -> None:
+    assert spread_days(3, 12) == [2, 6, 10]
+
+
+def test_figures_by_hand() -> None:
+    """Two days that are alike, so that intervals are points: gains of 0, 1, ... 5 of 8 EUR over no trade."""
+    names = list(POLICIES)
+    assert names.index(IDLE) == 1
+    assert names.index(PLANNER) == 4
+    day = {
+        "welfare": {name: -10.0 + k for k, name in enumerate(names)},
+        "no trade": -10.0,
+        "perfect foresight": -2.0,
+    }
+    rows = summarise([day, day])
+    efficiency = {name: row["efficiency"].value for name, row in rows.items()}
+    assert efficiency == pytest.approx({name: k / 8 for k, name in enumerate(names)})
+    second = {name: row["second efficiency"].value for name, row in rows.items()}
+    assert second == pytest.approx({name: (k - 1) / 3 for k, name in enumerate(names)})
+    assert rows[names[0]]["step"] is None
+    for k, name in enumerate(names[1:], 1):
+        # One EUR more, of what the policy before it leaves of 8.
+        assert rows[name]["step"] == pytest.approx([1 / (8 - (k - 1))] * 3)
+
+
+@pytest.mark.slow
+def test_a_small_run(tmp_path) -> None:
+    flags = ["--n-agents", "20", "--n-days", "2", "--jobs", "1", "--out", str(tmp_path)]
+    assert main(["reproduce", "energy-policies", *flags]) == 0
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["complete"] is True
+    assert content["game"]["n_agents"] == 20
+    # Days 90 and 272 from 1 August on, of a series without 28 October and 25 March.
+    assert [day["date"] for day in content["days"]] == ["10-31", "05-02"]
+    for day in content["days"]:
+        assert max(day["welfare"].values()) <= day["perfect foresight"]
+        assert day["welfare"][PLANNER] > day["welfare"][IDLE]
+    assert content["policies"]["evening rule"]["efficiency"]["value"] < 1
