@@ -26,6 +26,7 @@ from baselines.versions import versions
 from benchmarks.measuring import N, Row, medians, million_per_second
 from benchmarks.speed_counterparts import NumpyEpidemic, NumpyEpidemicWithObservations
 from benchmarks.speed_of_equilibria import linear_quadratic, stationary, torus
+from benchmarks.speed_of_readers import readers
 from benchmarks.speed_of_symmetry import symmetry
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
 from mfenvs.engine.compile import kernel
@@ -47,7 +48,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy, stationary, torus, linear-quadratic, symmetry."""
+    ppo, auction, energy, stationary, torus, linear-quadratic, symmetry, readers."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -478,4 +479,5 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "torus": torus,
     "linear-quadratic": linear_quadratic,
     "symmetry": symmetry,
+    "readers": readers,
 }

@@ -18,6 +18,8 @@ BATTERY_LEVELS, FLEXIBLE_LEVELS, VEHICLE_LEVELS, PRICE_LEVELS = 3, 2, 2, 5
 or at full power; five limit prices."""
 N_DISCRETE = BATTERY_LEVELS * FLEXIBLE_LEVELS * PRICE_LEVELS
 """Number of discrete actions without vehicles; there are ``VEHICLE_LEVELS`` times as many with them."""
+PRICE_COLUMNS = {"one": (2,), "separate": (1, 3)}
+"""Where limit prices are in a continuous action without vehicles, by the market's ``prices``."""
 
 
 class Choice(NamedTuple):
