@@ -29,18 +29,21 @@ def calm(**constants):
 
 
 def test_the_first_regret_is_what_replies_gain_in_play():
-    """Measured by paired simulations of every agent's reply; one of 100 moves the price a little."""
-    game = calm()
+    """Measured by paired simulations of every agent's reply.
+
+    Nobody moves the price much: there are 400 agents, and orders are wide.
+    """
+    game = calm(n_agents=400, width=0.24)
     found = planned_equilibrium(game, n_iterations=1, memory=1, n_charges=101, share_planned=1.0)
     assert found.iteration == 0
-    played = market_exploitability(game, found.policy, n_sampled=100, n_records=1, n_worlds=2)
-    assert found.regrets == pytest.approx([played.mean.value], abs=0.01)
+    played = market_exploitability(game, found.policy, n_sampled=400, n_records=1, n_worlds=2)
+    assert found.regrets == pytest.approx([played.mean.value], abs=0.005)
     assert played.mean.value > 0.2
 
 
 def test_little_is_left_to_gain_in_the_end():
     game = calm()
-    found = planned_equilibrium(game, n_iterations=30, share_planned=1.0)
+    found = planned_equilibrium(game, n_iterations=30, n_records=1, memory=6, share_planned=1.0)
     assert found.iteration == found.regrets[5:].argmin() + 5
     assert found.regrets[found.iteration] < 0.1 * found.regrets[0]
     played = market_exploitability(game, found.policy, n_sampled=100, n_records=1, n_worlds=2)
@@ -92,7 +95,7 @@ def test_an_agent_acts_by_the_time_and_the_nearest_charge():
             ValueError,
             "ev_share must be 0",
         ),
-        ({"n_iterations": 5}, ValueError, "n_iterations must be .*got 5"),
+        ({"n_iterations": 3}, ValueError, "n_iterations must be .*got 3"),
         ({"memory": 0}, ValueError, "memory must be .*got 0"),
         ({"n_records": 0}, ValueError, "n_records must be .*got 0"),
         ({"n_charges": 1}, ValueError, "n_charges must be .*got 1"),
