@@ -207,6 +207,8 @@ class EnergyMarket(Game):
     n_days: int = 0
     """Number of days, from ``first_day`` on, of which every episode plays ``n_episode_days``; 0 for all that
     follow."""
+    excluded_days: tuple[int, ...] = ()
+    """Days of these that no episode plays, counted from 0 in the series: those kept apart to test on."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = PROSUMER
     state_dtype: ClassVar[np.dtype[Any]] = STATE
@@ -269,7 +271,8 @@ class EnergyMarket(Game):
         market_terms.steps_of("shift_hours", self.shift_hours, days.step_hours)
         self.first_day = checks.integer("first_day", self.first_day, 0, days.n_days - 1)
         self.n_days = checks.integer("n_days", self.n_days, 0, days.n_days - self.first_day)
-        self._check_episode_days(days)
+        self.excluded_days = market_terms.excluded_days(self.excluded_days, days.n_days)
+        self._find_start_days()
         market_terms.check_yields(days)
         self._check_tariffs(days)
         self._check_combinations()
@@ -279,14 +282,6 @@ class EnergyMarket(Game):
         self.weather_memory = checks.real("weather_memory", self.weather_memory, 0.0, 1.0, exclude_high=True)
         self.weather_sd = market_terms.weather_sd(self.weather_sd)
         self.weather_correlation = market_terms.weather_correlation(self.weather_correlation)
-
-    def _check_episode_days(self, days: MarketSeries) -> None:
-        most = self.n_days or days.n_days - self.first_day
-        if self.n_episode_days > most:
-            raise ValueError(
-                f"n_episode_days must be at most {most}, the number of days that are played, got"
-                f" {self.n_episode_days}"
-            )
 
     def _check_tariffs(self, days: MarketSeries) -> None:
         self.feed_in, self.retail = tariff("feed_in", self.feed_in), tariff("retail", self.retail)
@@ -339,9 +334,7 @@ class EnergyMarket(Game):
         the dict a series in memory stays an object; all else is numbers, texts, lists and dicts, as JSON can hold.
         """
         terms = {name: plain_term(value) for name, value in super().describe().items()}
-        constants = self.constants
-        played_days = constants.first_day, constants.n_days + self.n_episode_days - 1
-        made_with = functools.partial(described, self, self.agents, self.days, played_days, self.tariffs)
+        made_with = functools.partial(described, self, self.agents, self.days, self.played_days, self.tariffs)
         return Description(terms, made_with)
 
     @property
@@ -379,9 +372,7 @@ class EnergyMarket(Game):
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.Game.check_snapshot`: agents keep their types, and the day is one of those played."""
         super().check_snapshot(states, signal)
-        terms = self.constants
-        last = terms.first_day + terms.n_days + self.n_episode_days - 2
-        check_snapshot(states, signal, self.agents["type"], (terms.first_day, last), self.days.steps)
+        check_snapshot(states, signal, self.agents["type"], self.played_days, self.days.steps)
 
     @functools.cached_property
     def agent_names(self) -> list[str]:
@@ -397,15 +388,13 @@ class EnergyMarket(Game):
         memory = self.weather_memory ** (1.0 / stride)
         waits = market_terms.steps_of("shift_hours", self.shift_hours, days.step_hours)
         net = tables.community_net(self.agents.view(np.ndarray), days.load, days.pv, days.wind)
-        most = (self.n_days or days.n_days - self.first_day) - self.n_episode_days + 1
         return MarketConstants(
             load=days.load,
             pv=days.pv,
             wind=days.wind,
             feed_in=tariffs.feed_in.astype(np.float32),
             retail=tariffs.retail.astype(np.float32),
-            first_day=self.first_day,
-            n_days=most,
+            start_days=self._find_start_days(),
             step_hours=np.float32(days.step_hours),
             last_step=self.horizon - 1,
             last_of_days=self.n_episode_days * days.steps - 1,
@@ -435,6 +424,16 @@ class EnergyMarket(Game):
             wind_ahead=tables.sums_ahead(days.wind, stride),
             net_ahead=tables.sums_ahead(net, stride),
         )
+
+    def _find_start_days(self) -> NDArray[np.int64]:
+        """Days with which an episode can begin, in order; ValueError if there is none."""
+        n_days = self.n_days or self.days.n_days - self.first_day
+        return market_terms.start_days(self.first_day, n_days, self.n_episode_days, self.excluded_days)
+
+    @property
+    def played_days(self) -> NDArray[np.int64]:
+        """Days of the series that episodes play, counted from 0, in order; shape (n,)."""
+        return np.unique(self._find_start_days()[:, None] + np.arange(self.n_episode_days))
 
     @property
     def _weather_mixing(self) -> NDArray[np.float64]:
