@@ -1,0 +1,108 @@
+"""The energy market, version 1, on real days: what it gains, where that comes from, and who gets it.
+
+There is no published figure to compare with: the tutorial "Math Deep Dive: Understanding Mean-Field-Type Games"
+states aims, and the market is ours [O]. So what is shown is measured, on days spread evenly over the year that no
+training has played.
+
+The mean-field equilibrium is computed for each day from that day's data, as a day-ahead plan: it knows the day,
+but neither the weather that disturbs it nor anyone's errors. The receding-horizon planner knows the same, and sees
+the weather as it comes; the network and the rules of thumb act on what members observe.
+
+Every finished task is kept in the folder ``tasks``, so that a run that was broken off goes on where it was.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from baselines.versions import versions
+from benchmarks.reproduce.energy import page, summary
+from benchmarks.reproduce.energy.details import settle_days, show_hour, trade_offs
+from benchmarks.reproduce.energy.deviations import exploit_day
+from benchmarks.reproduce.energy.forecasting import forecasts
+from benchmarks.reproduce.energy.played_day import play_day
+from benchmarks.reproduce.energy.players import find_equilibrium, load_network, train
+from benchmarks.reproduce.energy.protocol import FULL, Protocol, test_days, training_market, typical_day
+from benchmarks.reproduce.tasks import Tasks, file_name, kept_in, run_all
+from mfenvs.files import write_json
+
+RESULTS = Path("runs") / "energy"
+
+
+@dataclasses.dataclass
+class Flags:
+    """Compare policies of the energy market, version 1; write report.html and results.json."""
+
+    jobs: int = 2
+    """Processes at a time, one thread each."""
+    out: Path = RESULTS
+    """Folder of the page, the JSON, the trained network and what finished tasks found."""
+    model: Path | None = None
+    """Network that is trained already, such as models/ppo-seed-0.zip of energy-policies, which keeps the same 36
+    days apart; by default one is trained."""
+
+
+def main(words: list[str], protocol: Protocol = FULL) -> int:
+    """Run everything that is not kept from an earlier run; 130 if interrupted."""
+    flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce energy")
+    began = time.perf_counter()
+    if flags.model is not None:
+        load_network(flags.model)  # What cannot be read is refused before anything is computed.
+    flags.out.mkdir(parents=True, exist_ok=True)
+    found, interrupted = compute(flags, protocol)
+    seconds = time.perf_counter() - began
+    content = {
+        "complete": not interrupted,
+        "seeds": [protocol.seed],
+        "protocol": dataclasses.asdict(protocol),
+        "game": training_market(protocol).describe(),
+        **({} if interrupted else summary.summarise(protocol, found)),
+        "seconds": seconds,
+        "versions": versions(),
+    }
+    write_json(flags.out / "results.json", content)
+    if not interrupted:
+        page.write(flags.out / "report.html", protocol, found, content)
+        for table in page.console_tables(content):
+            Console().print(table)
+    print(f"{'interrupted, ' if interrupted else ''}{seconds:.0f} s; written to {flags.out}")
+    return 130 if interrupted else 0
+
+
+def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any], bool]:
+    """What all tasks found, by their keys, and whether they were interrupted."""
+    kept, days = flags.out / "tasks", test_days(protocol)
+    model = flags.model or flags.out / "models" / f"ppo-seed-{protocol.seed}.zip"
+    settings: dict[str, Any] = {
+        "protocol": dataclasses.asdict(protocol),
+        "game": training_market(protocol).describe(),
+    }
+    first: Tasks = {("forecasts",): forecasts}
+    if flags.model is None:
+        if not model.exists():
+            (kept / file_name(("train",))).unlink(missing_ok=True)  # Of a network that is gone.
+        first["train",] = functools.partial(train, protocol, model)
+    first |= {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}
+    found, interrupted = run_all(kept_in(kept, first, settings), flags.jobs, "training, equilibria and forecasts")
+    if interrupted:
+        return found, True
+    settings["model"] = hashlib.sha256(model.read_bytes()).hexdigest()
+
+    def of_day(task: Any, day: int) -> Any:
+        return functools.partial(task, protocol, day, found["equilibrium", day]["policy"], model)
+
+    summer = typical_day(protocol, "summer")
+    second: Tasks = {("day", day): of_day(play_day, day) for day in days}
+    for day in days[:: -(-len(days) // protocol.exploited_days)]:
+        second["deviations", day] = of_day(exploit_day, day)
+    second["hour",] = of_day(show_hour, summer)
+    second["fronts",] = functools.partial(trade_offs, protocol, summer)
+    second["settled",] = functools.partial(settle_days, protocol)
+    more, interrupted = run_all(kept_in(kept, second, settings), flags.jobs, "days")
+    return found | more, interrupted
