@@ -303,7 +303,8 @@ class BinnedEnergyMarket(FiniteGame):
         terms = {name: plain_term(value) for name, value in super().describe().items()}
         market = self.market
         return Description(
-            terms, functools.partial(described, self, market.agents, market.days, (self.day, 1), market.tariffs)
+            terms,
+            functools.partial(described, self, market.agents, market.days, market.played_days, market.tariffs),
         )
 
     @property

@@ -71,8 +71,13 @@ from mfenvs.games.squashing import squashed
 from mfenvs.games.typed_agents import names_by_type
 from mfenvs.rules import plain
 
-PRESETS = {"village": 17, "district": 1_000, "city": 10_000}
-"""Numbers of agents by name."""
+PRESETS: dict[str, dict[str, Any]] = {
+    "village": {"n_agents": 17},
+    "district": {"n_agents": 1_000},
+    "city": {"n_agents": 10_000},
+    "wind": {"proportions": (0.40, 0.10, 0.35, 0.10, 0.05)},
+}
+"""Terms of communities that have a name."""
 
 LEAST_EFFICIENCY = 0.01
 """Least one-way battery efficiency."""
@@ -103,7 +108,7 @@ class EnergyMarket(Game):
         If a constant is not allowed; the message names it.
     """
 
-    n_agents: int = PRESETS["district"]
+    n_agents: int = 1_000
     """Number of prosumers N, from 2 to 2^24."""
     horizon: int = 0
     """Steps of an episode, counted from midnight; 0 for all of its days."""
@@ -113,8 +118,8 @@ class EnergyMarket(Game):
     """Number of consecutive days of an episode; batteries keep their charge overnight, and daily peaks begin
     anew."""
     preset: str | None = None
-    """Size of the community by name, instead of ``n_agents``: ``village`` (17 agents), ``district`` (1,000) or
-    ``city`` (10,000)."""
+    """A community by name: ``village`` (17 agents), ``district`` (1,000), ``city`` (10,000), instead of
+    ``n_agents``; ``wind`` (one agent in twenty has a share of a wind turbine), instead of ``proportions`` [O]."""
     actions: str = "box"
     """Action space: ``box`` (continuous) or ``discrete``."""
     orders: str = "interpolated"
@@ -216,11 +221,7 @@ class EnergyMarket(Game):
     account_names = ACCOUNTS
 
     def __post_init__(self) -> None:
-        if self.preset is not None:
-            size = PRESETS[market_terms.word("preset", self.preset, tuple(PRESETS))]
-            if checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS) not in (size, PRESETS["district"]):
-                raise ValueError(f"preset {self.preset!r} has {size} agents, got n_agents={self.n_agents}")
-            self.n_agents, self.preset = size, None
+        self._take_preset()
         self._take_members()
         minutes = checks.integer("step_minutes", self.step_minutes, 1)
         self.step_minutes = checks.choice("step_minutes", minutes, STEP_MINUTES)
@@ -228,6 +229,20 @@ class EnergyMarket(Game):
         steps = self.n_episode_days * 24 * 60 // self.step_minutes
         self.horizon = checks.integer("horizon", self.horizon, 0, steps) or steps
         super().__post_init__()
+
+    def _take_preset(self) -> None:
+        """Set the terms of a community that is given by its name."""
+        if self.preset is None:
+            return
+        self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
+        self.proportions = market_terms.shares(self.proportions)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, value in PRESETS[market_terms.word("preset", self.preset, tuple(PRESETS))].items():
+            given = getattr(self, name)
+            if given not in (value, defaults[name]):
+                raise ValueError(f"preset {self.preset!r} has {name} = {value!r}, got {given!r}")
+            setattr(self, name, value)
+        self.preset = None
 
     def _take_members(self) -> None:
         """Read the table of members, and set what follows from it."""

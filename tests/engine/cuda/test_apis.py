@@ -13,6 +13,8 @@ pytest.importorskip("torchrl")
 import cuda_apis
 from numpy.testing import assert_allclose, assert_array_equal
 
+pytestmark = pytest.mark.slow  # All are played in the simulator: twenty seconds, whatever is compared.
+
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):

@@ -13,7 +13,7 @@ from mfenvs.game import cumulative
 AMPERE, HOPPER = (8, 0), (9, 0)
 ADDITIONS = {memory: rf"\b(red|atom)\.{memory}\.add\." for memory in ("shared", "global")}
 """Atomic additions by which agents are counted, by the memory in which they are."""
-FEW = ["Epidemic-v0", "Taxi-v0"]
+FEW = ["Epidemic-v0"]
 OTHERS = [name for name in registered_games() if name not in FEW]
 
 

@@ -122,6 +122,17 @@ def test_version_1_has_more_batteries_and_dear_evenings():
     assert mfenvs.energy_market_v1.parallel_env(preset="village").possible_agents[-1] == "commercial_0"
 
 
+def test_a_community_with_wind_owners():
+    game = EnergyMarket(preset="wind", n_agents=40)
+    assert np.bincount(game.agents["type"]).tolist() == [16, 4, 14, 4, 2]
+    assert (game.agents["wind_kw"][-2:] > 0.0).all()
+    assert EnergyMarket(**game.describe()).describe() == game.describe()
+    with pytest.raises(
+        ValueError, match=r"preset 'wind' has proportions = \(0.4, .*, got \(1.0, 0.0, 0.0, 0.0, 0.0\)"
+    ):
+        EnergyMarket(preset="wind", proportions=(1, 0, 0, 0, 0))
+
+
 def test_a_network_charge_of_quarter_hours_is_that_of_their_hour():
     game = market(step_minutes=15, retail=0.3)
     assert_allclose(game.tariffs.retail[0], np.repeat(0.3 + np.array(EVENING_CHARGE), 4))
