@@ -22,14 +22,15 @@ import tyro
 from rich.console import Console
 
 from baselines.versions import versions
+from benchmarks.reproduce import energy_policies
 from benchmarks.reproduce.energy import page, summary
 from benchmarks.reproduce.energy.details import settle_days, show_hour, trade_offs
 from benchmarks.reproduce.energy.deviations import exploit_day
 from benchmarks.reproduce.energy.forecasting import forecasts
 from benchmarks.reproduce.energy.played_day import play_day
-from benchmarks.reproduce.energy.players import find_equilibrium, load_network, train
-from benchmarks.reproduce.energy.protocol import FULL, Protocol, test_days, training_market, typical_day
-from benchmarks.reproduce.tasks import Tasks, file_name, kept_in, run_all
+from benchmarks.reproduce.energy.players import find_equilibrium
+from benchmarks.reproduce.energy.protocol import FULL, Protocol, test_days, typical_day, whole_market
+from benchmarks.reproduce.tasks import Tasks, kept_in, run_all
 from mfenvs.files import write_json
 
 RESULTS = Path("runs") / "energy"
@@ -37,23 +38,21 @@ RESULTS = Path("runs") / "energy"
 
 @dataclasses.dataclass
 class Flags:
-    """Compare policies of the energy market, version 1; write report.html and results.json."""
+    """Compare policies of the energy market, version 1; write report.html, tables.md and results.json."""
 
     jobs: int = 2
     """Processes at a time, one thread each."""
     out: Path = RESULTS
-    """Folder of the page, the JSON, the trained network and what finished tasks found."""
-    model: Path | None = None
-    """Network that is trained already, such as models/ppo-seed-0.zip of energy-policies, which keeps the same 36
-    days apart; by default one is trained."""
+    """Folder of the page, its tables as Markdown, the JSON, and what finished tasks found."""
+    models: Path = energy_policies.RESULTS / "models"
+    """Folder of trained networks, which may be that of energy-policies: a network that is there, and was trained
+    with the same settings on the same days, is not trained again."""
 
 
 def main(words: list[str], protocol: Protocol = FULL) -> int:
     """Run everything that is not kept from an earlier run; 130 if interrupted."""
     flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce energy")
     began = time.perf_counter()
-    if flags.model is not None:
-        load_network(flags.model)  # What cannot be read is refused before anything is computed.
     flags.out.mkdir(parents=True, exist_ok=True)
     found, interrupted = compute(flags, protocol)
     seconds = time.perf_counter() - began
@@ -61,7 +60,7 @@ def main(words: list[str], protocol: Protocol = FULL) -> int:
         "complete": not interrupted,
         "seeds": [protocol.seed],
         "protocol": dataclasses.asdict(protocol),
-        "game": training_market(protocol).describe(),
+        "game": whole_market(protocol.n_agents).describe(),
         **({} if interrupted else summary.summarise(protocol, found)),
         "seconds": seconds,
         "versions": versions(),
@@ -69,8 +68,8 @@ def main(words: list[str], protocol: Protocol = FULL) -> int:
     write_json(flags.out / "results.json", content)
     if not interrupted:
         page.write(flags.out / "report.html", protocol, found, content)
-        for table in page.console_tables(content):
-            Console().print(table)
+        page.write_tables(flags.out / "tables.md", content)
+        Console().print(page.console_table(content))
     print(f"{'interrupted, ' if interrupted else ''}{seconds:.0f} s; written to {flags.out}")
     return 130 if interrupted else 0
 
@@ -78,18 +77,19 @@ def main(words: list[str], protocol: Protocol = FULL) -> int:
 def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any], bool]:
     """What all tasks found, by their keys, and whether they were interrupted."""
     kept, days = flags.out / "tasks", test_days(protocol)
-    model = flags.model or flags.out / "models" / f"ppo-seed-{protocol.seed}.zip"
+    training = energy_policies.Flags(
+        ppo_seeds=1, ppo_updates=protocol.ppo_updates, jobs=flags.jobs, models=flags.models
+    )
+    (model,), _, interrupted = energy_policies.train_networks(training, days)
+    if interrupted:
+        return {}, True
     settings: dict[str, Any] = {
         "protocol": dataclasses.asdict(protocol),
-        "game": training_market(protocol).describe(),
+        "game": whole_market(protocol.n_agents).describe(),
     }
-    first: Tasks = {("forecasts",): forecasts}
-    if flags.model is None:
-        if not model.exists():
-            (kept / file_name(("train",))).unlink(missing_ok=True)  # Of a network that is gone.
-        first["train",] = functools.partial(train, protocol, model)
-    first |= {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}
-    found, interrupted = run_all(kept_in(kept, first, settings), flags.jobs, "training, equilibria and forecasts")
+    first: Tasks = {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}
+    first["forecasts",] = forecasts
+    found, interrupted = run_all(kept_in(kept, first, settings), flags.jobs, "equilibria and forecasts")
     if interrupted:
         return found, True
     settings["model"] = hashlib.sha256(model.read_bytes()).hexdigest()

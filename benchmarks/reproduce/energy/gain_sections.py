@@ -133,7 +133,8 @@ def sections(protocol: Protocol, content: Content, styles: Mapping[str, Style]) 
             " with idle batteries, W* that of a planner who knows the day. The receding-horizon planner knows"
             " the day's data, as a forecaster would, but not the weather and the errors to come: nobody who"
             " knows no more can be expected to do much better. Random play, idle batteries, self-consumption and"
-            " the evening rule need no computing; the equilibrium is solved for each day; the network was trained on other days.",
+            " the evening rule need no computing; the equilibrium is solved for each day; the network was trained"
+            " on other days (one run: energy-policies compares several).",
             figures.efficiency_of_policies(daily, styles),
             caption="Every day a point; mean and 95 % interval over days.",
         ),

@@ -1,13 +1,9 @@
-"""Fourth part of the page: how near to an equilibrium policies are, and how the network learned."""
-
-from collections.abc import Mapping
+"""Fourth part of the page: how near to an equilibrium policies are."""
 
 import numpy as np
 
-from benchmarks.reproduce.energy.figures import learning as figures
-from benchmarks.reproduce.energy.figures.style import Style
+from benchmarks.reproduce.energy.figures import equilibrium as figures
 from benchmarks.reproduce.energy.gain_sections import MONEY
-from benchmarks.reproduce.energy.players import IDLE, NEURAL
 from benchmarks.reproduce.energy.protocol import Protocol, date_in_words
 from benchmarks.reproduce.energy.report import Section
 from benchmarks.reproduce.energy.summary import Content
@@ -15,14 +11,14 @@ from benchmarks.reproduce.energy.tables import Column, Table, mean_text, number
 from mfenvs.energy.calendar import DAYS_PER_YEAR
 
 
-def sections(protocol: Protocol, content: Content, styles: Mapping[str, Style]) -> list[Section]:
-    """Exploitability in the binned game and in the market, and the learning curve if the network was trained."""
+def sections(protocol: Protocol, content: Content) -> list[Section]:
+    """Exploitability in the binned game and in the market."""
     found = content["equilibrium"]
     left = np.maximum(found["exploitability"], 0.0) * DAYS_PER_YEAR
     dates = [date_in_words(date) for date in content["dates"]]
     asked = protocol.solver_tolerance * DAYS_PER_YEAR
     solved = int((left <= asked).sum())
-    made = [
+    return [
         Section(
             "What is left to gain in the binned game",
             "Each day's market with charges in bins, by groups of members and hour, is a finite mean-field game"
@@ -45,9 +41,6 @@ def sections(protocol: Protocol, content: Content, styles: Mapping[str, Style]) 
             caption="Gains by planned replies.",
         ),
     ]
-    if content["learning"]:
-        made.append(_learning(content, styles))
-    return made
 
 
 def _deviations_in_words(content: Content) -> str:
@@ -86,16 +79,3 @@ def deviation_table(content: Content) -> Table:
         " policies. ± half of the 95 % interval over days. Estimates of single members may be negative."
     )
     return Table(columns, tuple(lines), note)
-
-
-def _learning(content: Content, styles: Mapping[str, Style]) -> Section:
-    learned = content["learning"]
-    curve = np.array(learned["timesteps"]), np.array([learned["returns"]]) * DAYS_PER_YEAR
-    return Section(
-        "Learning curve",
-        "One network that all members share, trained on all days but the test days. What is shown is the return of"
-        " its best actions, without exploration, on days of training with other weather and errors. One run: how"
-        " much runs differ is told by energy-policies.",
-        figures.learning_curves({NEURAL: curve}, styles, {IDLE: learned["idle"] * DAYS_PER_YEAR}),
-        caption="Mean return by steps of members; dashed, idle batteries on the same days.",
-    )

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.reproduce.energy.figures import grid as figures
 from benchmarks.reproduce.energy.figures import market
 from benchmarks.reproduce.energy.figures.style import Style
-from benchmarks.reproduce.energy.players import EQUILIBRIUM, EVENING, GREEDY, NEURAL, PLANNER, POLICIES
+from benchmarks.reproduce.energy.players import EQUILIBRIUM, EVENING, GREEDY, NEURAL, PLANNER, POLICIES, RANDOM
 from benchmarks.reproduce.energy.protocol import MONTHS, Protocol, date_in_words
 from benchmarks.reproduce.energy.report import Section
 from benchmarks.reproduce.energy.summary import OPTIMUM, Content, Found
@@ -16,6 +16,8 @@ from benchmarks.reproduce.energy.tables import Column, Table, interval_text, mea
 
 SHOWN = (GREEDY, EVENING, NEURAL, PLANNER)
 """Policies in figures of single days, between no trade and perfect foresight."""
+NOT_RANDOM = tuple(name for name in POLICIES if name != RANDOM)
+"""Policies in figures with a panel for each."""
 
 
 def sections(
@@ -27,14 +29,15 @@ def sections(
         {season: _day_of(days, date) for season, date in content["typical_days"].items()},
     )
     titles = {season: f"{season}, {date_in_words(day['date'])}" for season, day in typical.items()}
-    charge = {name: np.array([day["policies"][name]["charge"] for day in days]) for name in POLICIES}
-    power = {name: np.array([day["policies"][name]["battery"] for day in days]) for name in POLICIES}
+    charge, power, prices = (
+        {name: np.array([day["policies"][name][key] for day in days]) for name in NOT_RANDOM}
+        for key in ("charge", "battery", "price")
+    )
     metered = {name: np.array([day["policies"][name]["metered"] for day in days]).ravel() / n for name in POLICIES}
     metered = {"no trade": np.array([day["no trade"]["net"] for day in days]).ravel() / n} | {
         name: metered[name] for name in (*SHOWN, EQUILIBRIUM)
     }
     metered[OPTIMUM] = np.array([day[OPTIMUM]["net"] for day in days]).ravel() / n
-    prices = {name: np.array([day["policies"][name]["price"] for day in days]) for name in POLICIES}
     hour = found["hour",]["hour"]
     tariffs = [np.array([day[key] for day in days]).mean(axis=0) for key in ("feed_in", "retail")]
     return [
@@ -90,7 +93,8 @@ def sections(
         Section(
             "Batteries",
             "Self-consumption fills batteries with the own surplus and empties them in the evening, as far as the"
-            " owner needs it. The evening rule sells what its owner does not need while the network charge is high.",
+            " owner needs it. The evening rule sells what its owner does not need while the network charge is"
+            " high.",
             figures.storage(charge, power, styles),
             caption="Mean state of charge of all batteries with 10 to 90 % of days; power drawn (above 0) or"
             " delivered by a battery on average.",

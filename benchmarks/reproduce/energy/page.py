@@ -17,6 +17,7 @@ from benchmarks.reproduce.energy.players import POLICIES
 from benchmarks.reproduce.energy.protocol import Protocol, date_in_words, test_days
 from benchmarks.reproduce.energy.report import Summary, provenance, write_report
 from benchmarks.reproduce.energy.summary import OPTIMUM, Content, Found
+from mfenvs.files import replacing
 
 
 def write(path: Path, protocol: Protocol, found: Found, content: Content) -> None:
@@ -39,7 +40,7 @@ def write(path: Path, protocol: Protocol, found: Found, content: Content) -> Non
         *gain_sections.sections(protocol, content, styles),
         *grid_sections.sections(protocol, days, found, content, styles),
         *member_sections.sections(protocol, days, found, content, styles),
-        *game_sections.sections(protocol, content, styles),
+        *game_sections.sections(protocol, content),
         *service_sections.sections(protocol, found, content),
     ]
     more = {
@@ -52,20 +53,28 @@ def write(path: Path, protocol: Protocol, found: Found, content: Content) -> Non
     write_report(path, title, summary, sections, provenance(content["seeds"], **more))
 
 
-def console_tables(content: Content) -> list[ConsoleTable]:
-    """The first tables of the page, for the terminal."""
-    made = []
-    for title, given in (
-        ("What each policy earns", gain_sections.key_table(content)),
-        ("Steps of the gain", gain_sections.step_table(content)),
-        ("Figures of merit", grid_sections.grid_table(content)),
-        ("Participation", member_sections.participation_table(content)),
-        ("Gains by deviating", game_sections.deviation_table(content)),
-    ):
-        table = ConsoleTable(title=title, caption=given.note, box=box.SIMPLE)
-        for i, column in enumerate(given.columns):
-            table.add_column(f"{column.name}\n{column.unit}", justify="right" if i else "left")
-        for row in given.rows:
-            table.add_row(*row)
-        made.append(table)
-    return made
+def console_table(content: Content) -> ConsoleTable:
+    """The key figures, for the terminal."""
+    given = gain_sections.key_table(content)
+    table = ConsoleTable(title="What each policy earns", caption=given.note, box=box.SIMPLE)
+    for i, column in enumerate(given.columns):
+        table.add_column(f"{column.name}\n{column.unit}", justify="right" if i else "left")
+    for row in given.rows:
+        table.add_row(*row)
+    return table
+
+
+def write_tables(path: Path, content: Content) -> None:
+    """Write the tables of the page as Markdown."""
+    tables = {
+        "What each policy earns": gain_sections.key_table(content),
+        "Where the gain comes from": gain_sections.step_table(content),
+        "Figures of merit of the grid": grid_sections.grid_table(content),
+        "Prices": grid_sections.price_table(content),
+        "Bills by type": member_sections.bill_table(content),
+        "Who takes part, and fairness": member_sections.participation_table(content),
+        "What single members would gain by deviating": game_sections.deviation_table(content),
+    }
+    parts = [f"## {title}\n\n{table.markdown()}\n\n{table.note}\n" for title, table in tables.items()]
+    with replacing(path) as file:
+        file.write(("# Tables of the page\n\n" + "\n".join(parts)).encode())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reproduce.energy_policies import spread_days
+from benchmarks.reproduce.energy_training import Training
 from mfenvs.energy.calendar import DATE
 from mfenvs.energy.merit.seasons import season_of
 from mfenvs.games.energy.binned import BinnedEnergyMarket
@@ -30,12 +31,8 @@ class Protocol:
     """Processor time for the equilibrium of each day's binned game, seconds, and exploitability at which the
     solver stops earlier, EUR per member and day."""
     solver_tolerance: float = 1e-4
-    ppo_updates: int = 600
-    """Updates of PPO."""
-    ppo_worlds: int = 2
-    """Worlds in each update, of which each plays an episode."""
-    measured: int = 20
-    """Points of the learning curve."""
+    ppo_updates: int = Training.n_updates
+    """Updates of the network, which is trained on all other days; its random seed is 0."""
     exploited_days: int = 6
     """Test days on which gains by deviating are measured."""
     n_sampled: int = 16
@@ -49,7 +46,7 @@ class Protocol:
     settled_days: int = 3
     """Days whose local payments are settled over payment channels."""
     seed: int = 0
-    """Random seed of weather, errors and training."""
+    """Random seed of weather and errors."""
 
 
 FULL = Protocol()
@@ -57,19 +54,14 @@ FULL = Protocol()
 
 
 @functools.cache
-def whole_market(n_agents: int, excluded_days: tuple[int, ...] = ()) -> EnergyMarket:
-    """The market on all days of its series but the excluded ones, with continuous actions."""
-    return EnergyMarket(n_agents=n_agents, excluded_days=excluded_days)
+def whole_market(n_agents: int) -> EnergyMarket:
+    """The market on all days of its series, with continuous actions."""
+    return EnergyMarket(n_agents=n_agents)
 
 
 def test_days(protocol: Protocol) -> list[int]:
     """Days of the series, counted from 0, on which all policies are compared."""
     return spread_days(protocol.n_days, whole_market(protocol.n_agents).days.n_days)
-
-
-def training_market(protocol: Protocol) -> EnergyMarket:
-    """The market without the test days."""
-    return whole_market(protocol.n_agents, tuple(test_days(protocol)))
 
 
 def day_market(protocol: Protocol, day: int, actions: str) -> EnergyMarket:

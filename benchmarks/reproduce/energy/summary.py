@@ -1,8 +1,8 @@
 """What the JSON holds of the results: figures of each policy with intervals over the test days.
 
 All are per member: money in EUR a year, which is 365 times the mean of the test days, and power in kW. Two numbers
-are a mean and half of its 95 % Student interval over days; three are a value and the ends of its bootstrap interval
-over days.
+are a mean and half of its 95 % Student interval over days; three are a value and the ends of its interval by a
+bootstrap over days.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.reproduce.energy.figures.style import mean_interval, without_nan
+from benchmarks.reproduce.energy.figures.style import TYPE_WORDS, mean_interval, without_nan
 from benchmarks.reproduce.energy.gain_steps import GainSteps
 from benchmarks.reproduce.energy.players import EQUILIBRIUM, GREEDY, IDLE, PLANNER, POLICIES
 from benchmarks.reproduce.energy.protocol import Protocol, test_days, typical_day, whole_market
@@ -57,7 +57,6 @@ def summarise(protocol: Protocol, found: Found) -> dict[str, Any]:
         },
         "deviations": deviation_table(protocol, deviations),
         "n_deviation_days": len(deviations),
-        "learning": found.get(("train",)),
         "forecasts": found["forecasts",]["evaluations"],
         "settlement": found["settled",]["summaries"],
     }
@@ -77,8 +76,11 @@ def welfare_of(days: list[Any], name: str) -> Array:
 
 
 def gains(protocol: Protocol, days: list[Any]) -> dict[str, dict[str, tuple[float, float]]]:
-    """Steps of the gain over no market of each policy and of perfect foresight; ``total``, their sum; and ``missed``,
-    what perfect foresight gains more, with an interval of the differences day by day."""
+    """Steps of the gain over no market of each policy and of perfect foresight, their sum, and what is missed.
+
+    ``total`` is the sum; ``missed`` is what perfect foresight gains more, with an interval of the differences day
+    by day.
+    """
     floor = welfare_of(days, "no trade")
     rows = {}
     for name in (*POLICIES, OPTIMUM):
@@ -187,9 +189,9 @@ def member_table(protocol: Protocol, days: list[Any]) -> dict[str, dict[str, Any
 
         def by_type(of_members: Array, kinds: list[int] = kinds, types: Any = figures.types) -> dict[str, Any]:
             yearly = of_members * DAYS_PER_YEAR
-            return {TYPES[k]: mean_interval(yearly[:, types == k].mean(axis=1)) for k in kinds}
+            return {TYPE_WORDS[TYPES[k]]: mean_interval(yearly[:, types == k].mean(axis=1)) for k in kinds}
 
-        groups = ["community", *(TYPES[k] for k in kinds)]
+        groups = {"community": "community"} | {TYPES[k]: TYPE_WORDS[TYPES[k]] for k in kinds}
         rows[name] = {
             "bills": by_type(figures.bill),
             "bills_idle": by_type(figures.bill_idle),
@@ -197,7 +199,7 @@ def member_table(protocol: Protocol, days: list[Any]) -> dict[str, dict[str, Any
             "saved": by_type(figures.bill_self_consumption - figures.bill),
             "gained": by_type(figures.gain_over_self_consumption),
             "better_off": {
-                quo: {group: found[f"better_off_than_{quo}", group] for group in groups}
+                quo: {words: found[f"better_off_than_{quo}", group] for group, words in groups.items()}
                 for quo in ("idle", "self_consumption")
             },
             "gini": found["gini_of_bills", "community"],
@@ -269,7 +271,7 @@ def deviation_table(protocol: Protocol, deviations: Mapping[int, Any]) -> dict[s
             "mean": mean_interval([gains.mean() for gains in of_days]),
             "median": float(np.median(together)),
             "largest": float(together.max()),
-            "by_type": {TYPES[k]: float(together[types == k].mean()) for k in np.unique(types)},
+            "by_type": {TYPE_WORDS[TYPES[k]]: float(together[types == k].mean()) for k in np.unique(types)},
             "n": len(together),
         }
     return rows

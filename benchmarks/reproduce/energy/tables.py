@@ -37,6 +37,12 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"rows[{i}] must have {len(self.columns)} cells, got {len(row)}: {row!r}")
 
+    def markdown(self) -> str:
+        """The table as Markdown, without its note."""
+        head = [f"{column.name} ({column.unit})" if column.unit else column.name for column in self.columns]
+        lines = (head, ["---", *["---:"] * (len(head) - 1)], *self.rows)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
 
 def forecast_table(evaluations: Mapping[str, Evaluation], units: Mapping[str, str], against: str) -> Table:
     """Scores of the forecasters on each series.

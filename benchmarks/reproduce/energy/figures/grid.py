@@ -16,6 +16,7 @@ from benchmarks.reproduce.energy.figures.style import (
     LIGHT,
     PER_ROW,
     TYPE_COLOURS,
+    TYPE_WORDS,
     Style,
     by_policy,
     draw_point,
@@ -80,7 +81,7 @@ def typical_days(days: Mapping[str, DayOfGrid], styles: Mapping[str, Style], ste
             for name, energy in zip(TYPES, array / step_hours, strict=True):
                 if not (used[TYPES.index(name)].any() or made[TYPES.index(name)].any()):
                     continue
-                shown: dict[str, Any] = {"color": TYPE_COLOURS[name], "alpha": 0.85, "label": name}
+                shown: dict[str, Any] = {"color": TYPE_COLOURS[name], "alpha": 0.85, "label": TYPE_WORDS[name]}
                 ax.stairs(base + energy, edges, baseline=base, fill=True, **shown)
                 base = base + energy
             panel_title(ax, f"{title}: {what} by type")
@@ -111,7 +112,7 @@ def typical_days(days: Mapping[str, DayOfGrid], styles: Mapping[str, Style], ste
 
 
 def load_duration(exchange: Mapping[str, ArrayLike], styles: Mapping[str, Style]) -> Figure:
-    """Load-duration curves: the exchange with the grid in all hours, from the largest import to the largest export.
+    """Load-duration curves: the exchange with the grid in all hours, the largest import first.
 
     Parameters
     ----------

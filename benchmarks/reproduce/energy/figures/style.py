@@ -39,6 +39,12 @@ TYPE_COLOURS = dict(zip(TYPES, (SKY, ORANGE, GREEN, PURPLE, BLUE), strict=True))
 """Colours of the types of prosumers, as areas."""
 
 
+TYPE_WORDS = dict(
+    zip(TYPES, ("consumers", "PV owners", "battery owners", "businesses", "wind owners"), strict=True)
+)
+"""What figures and tables call the types of members; those who own a battery own PV too."""
+
+
 class Style(NamedTuple):
     """How a policy is drawn, wherever it is drawn: told apart without colours too."""
 
