@@ -108,6 +108,30 @@ def step_table(content: Content) -> Table:
     return Table((Column("policy"), *columns, Column("sum", "EUR"), Column("missed", "EUR")), tuple(rows), note)
 
 
+def efficiency_table(content: Content) -> Table:
+    """The shares of what can be earned, and the price of anarchy."""
+    rows = [
+        (
+            name,
+            interval_text(one["pooled"], ".3f"),
+            interval_text(one["of planner"], ".2f"),
+            interval_text(one["anarchy"], ".2f"),
+        )
+        for name, one in content["efficiency"].items()
+    ]
+    columns = (
+        Column("policy"),
+        Column("efficiency", "all days together"),
+        Column("of the planner's storage gain"),
+        Column("possible over realised gain"),
+    )
+    note = (
+        "In brackets 95 % bootstrap intervals over days. The possible over the realised gain is the price of"
+        " anarchy where the policy is an equilibrium."
+    )
+    return Table(columns, tuple(rows), note)
+
+
 def sections(protocol: Protocol, content: Content, styles: Mapping[str, Style]) -> list[Section]:
     """Where the gain comes from, and what each policy earns of it."""
     daily = {name: np.array(one["daily"], np.float64) for name, one in content["efficiency"].items()}
@@ -136,6 +160,7 @@ def sections(protocol: Protocol, content: Content, styles: Mapping[str, Style]) 
             " the evening rule need no computing; the equilibrium is solved for each day; the network was trained"
             " on other days (one run: energy-policies compares several).",
             figures.efficiency_of_policies(daily, styles),
+            efficiency_table(content),
             caption="Every day a point; mean and 95 % interval over days.",
         ),
     ]

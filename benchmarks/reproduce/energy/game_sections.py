@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks.reproduce.energy.figures import equilibrium as figures
+from benchmarks.reproduce.energy.figures.style import TYPE_WORDS
 from benchmarks.reproduce.energy.gain_sections import MONEY
 from benchmarks.reproduce.energy.protocol import Protocol, date_in_words
 from benchmarks.reproduce.energy.report import Section
@@ -56,7 +57,7 @@ def _deviations_in_words(content: Content) -> str:
 def deviation_table(content: Content) -> Table:
     """Gains of single members by planned replies, by policy."""
     rows = content["deviations"]
-    kinds = sorted({kind for one in rows.values() for kind in one["by_type"]})
+    kinds = [kind for kind in TYPE_WORDS.values() if any(kind in one["by_type"] for one in rows.values())]
     lines = [
         (
             name,

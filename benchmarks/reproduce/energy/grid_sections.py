@@ -71,7 +71,8 @@ def sections(
             " what the data of the whole year say. Points: what was left to export on the test days, of which a"
             f" month has about {max(1, round(len(days) / 12))}.",
             figures.long_hours(content["long_hours"]["expected"], content["long_hours"]["played"], styles, MONTHS),
-            caption="Mean hours a day with more than is needed; the rest of 24 are short.",
+            caption="Mean hours a day with more than is needed. In the rest of 24 the community is short, or needs no"
+            " grid.",
         ),
         Section(
             "Prices",

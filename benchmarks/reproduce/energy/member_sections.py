@@ -44,8 +44,9 @@ def sections(
         Section(
             "Cost, peak and emissions",
             f"{date_in_words(summer['date'])}. The grey line is the best that a planner who knows the day can do:"
-            " no point has both a lower cost and a lower peak, or lower emissions. Policies that do not know the"
-            " day lie above it.",
+            " no point has both a lower cost and a lower peak, or lower emissions. What batteries lack at the"
+            " end of a policy's day is imported in equal parts in all hours of it, where it could not always be"
+            " charged in time: so a point may lie a little beyond the line.",
             figures.pareto_fronts(fronts, points, styles),
             caption="Cost of the day against the largest exchange with the grid, and against emissions; with as"
             " much charge at the end as at the beginning.",
@@ -82,8 +83,8 @@ def bill_table(content: Content) -> Table:
 
 
 def participation_table(content: Content) -> Table:
-    """Shares of members that are better off than without a market, Gini and the price of anarchy."""
-    members, efficiency = content["members"], content["efficiency"]
+    """Shares of members that are better off than without a market, and Gini."""
+    members = content["members"]
     groups = list(members[IDLE]["better_off"]["self_consumption"])
     rows = []
     for name in POLICIES:
@@ -94,7 +95,6 @@ def participation_table(content: Content) -> Table:
                 interval_text(better["idle"]["community"], ".0f", 100),
                 *(interval_text(better["self_consumption"][group], ".0f", 100) for group in groups),
                 interval_text(members[name]["gini"], ".3f"),
-                interval_text(efficiency[name]["anarchy"], ".2f"),
             )
         )
     columns = (
@@ -105,11 +105,8 @@ def participation_table(content: Content) -> Table:
             for group in groups
         ),
         Column("Gini of bills"),
-        Column("possible over realised gain"),
     )
     note = (
-        "In brackets 95 % bootstrap intervals over days. Gini: 0 if all bills are equal, 1 at most. The possible"
-        f" gain (that of {OPTIMUM}) over the realised one is the price of anarchy where the policy is an"
-        f" equilibrium."
+        "In brackets 95 % bootstrap intervals over days. Gini: 0 if all bills are equal, 1 at most."
     )
     return Table(columns, tuple(rows), note)

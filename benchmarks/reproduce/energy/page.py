@@ -69,6 +69,7 @@ def write_tables(path: Path, content: Content) -> None:
     tables = {
         "What each policy earns": gain_sections.key_table(content),
         "Where the gain comes from": gain_sections.step_table(content),
+        "What is earned of what can be earned": gain_sections.efficiency_table(content),
         "Figures of merit of the grid": grid_sections.grid_table(content),
         "Prices": grid_sections.price_table(content),
         "Bills by type": member_sections.bill_table(content),

@@ -33,9 +33,9 @@ class Protocol:
     solver_tolerance: float = 1e-4
     ppo_updates: int = Training.n_updates
     """Updates of the network, which is trained on all other days; its random seed is 0."""
-    exploited_days: int = 6
+    exploited_days: int = 12
     """Test days on which gains by deviating are measured."""
-    n_sampled: int = 16
+    n_sampled: int = 32
     """Members drawn on each of these days."""
     n_records: int = 4
     """Recorded days against which each member's reply is planned."""

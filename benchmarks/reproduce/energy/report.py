@@ -201,7 +201,7 @@ def _in_words(value: Any) -> str:
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 58.25rem; background: #fff; color: #1f2328;
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 66rem; background: #fff; color: #1f2328;
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: .5rem 0 1rem; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.75rem 0 .5rem; padding-top: .75rem;
