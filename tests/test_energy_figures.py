@@ -10,7 +10,7 @@ from benchmarks.reproduce.energy.figures import equilibrium, forecasts, grid, ma
 from mfenvs.energy.forecast_scores import hac_standard_error
 from mfenvs.games.energy.prosumer_types import TYPES
 
-STYLES = style.policy_styles(["no trade", "ours", "theirs", "perfect foresight"])
+STYLES = style.policy_styles(["no market", "ours", "theirs", "perfect foresight"])
 
 
 def lines(ax):
@@ -254,7 +254,7 @@ LOAD, GENERATION = np.arange(20.0).reshape(5, 4), np.ones((5, 4)) * [[0], [1], [
 
 
 def typical_days():
-    exchange = {"no trade": LOAD.sum(0) - 5, "ours": [1.0, -2, 3, 4], "perfect foresight": np.zeros(4)}
+    exchange = {"no market": LOAD.sum(0) - 5, "ours": [1.0, -2, 3, 4], "perfect foresight": np.zeros(4)}
     day = grid.DayOfGrid(LOAD, GENERATION, exchange, {"ours": [0.5, 1, 0, 0.25, 0.5]})
     return grid.typical_days({"summer": day, "winter": day}, STYLES, 0.25)
 
@@ -423,7 +423,7 @@ def test_legends_of_many_policies_fit():
 
 
 def test_styles_are_told_apart_and_those_of_references_stay():
-    names = [*map(str, range(12)), "perfect foresight", "no trade"]
+    names = [*map(str, range(12)), "perfect foresight", "no market"]
     styles = style.policy_styles(names)
     assert list(styles) == names
     assert len({(style.colour, style.line) for style in styles.values()}) == 14
@@ -440,7 +440,7 @@ def test_wrong_arrays_are_refused():
         ({}, "prices must have at least one entry"),
         (
             {"nobody": day},
-            "prices must have entries with a style, no trade, ours, theirs, perfect foresight, got 'nobody'",
+            "prices must have entries with a style, no market, ours, theirs, perfect foresight, got 'nobody'",
         ),
         ({"ours": day[0]}, r"prices\['ours'\] must have shape \(n >= 1, n >= 1\), got \(24,\)"),
         ({"ours": day, "theirs": day[:, :5]}, r"prices must have as many steps for all policies, got \[5, 24\]"),

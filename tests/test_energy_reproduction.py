@@ -224,7 +224,16 @@ def few_hours(monkeypatch) -> None:
 
 @pytest.mark.slow
 def test_a_small_run_writes_a_page_and_results(few_hours, tmp_path, monkeypatch, capsys) -> None:
-    flags = ["--jobs", "1", "--out", str(tmp_path), "--models", str(tmp_path / "models")]
+    flags = [
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--models",
+        str(tmp_path / "models"),
+        "--kept",
+        str(tmp_path / "kept"),
+    ]
     assert command.main(flags, SMALL) == 0
     assert "What each policy earns" in capsys.readouterr().out
     content = json.loads((tmp_path / "results.json").read_text())
@@ -265,7 +274,16 @@ def test_an_interrupted_run_says_so(tmp_path, monkeypatch, capsys) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command.energy_policies, "train", interrupted)
-    flags = ["--jobs", "1", "--out", str(tmp_path), "--models", str(tmp_path / "models")]
+    flags = [
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--models",
+        str(tmp_path / "models"),
+        "--kept",
+        str(tmp_path / "kept"),
+    ]
     assert benchmarks_main(["reproduce", "energy", *flags]) == 130
     assert json.loads((tmp_path / "results.json").read_text())["complete"] is False
     assert not (tmp_path / "report.html").exists()

@@ -8,7 +8,7 @@ The mean-field equilibrium is computed for each day from that day's data, as a d
 but neither the weather that disturbs it nor anyone's errors. The receding-horizon planner knows the same, and sees
 the weather as it comes; the network and the rules of thumb act on what members observe.
 
-Every finished task is kept in the folder ``tasks``, so that a run that was broken off goes on where it was.
+What each task has found is kept, so that a run that was broken off goes on where it was.
 """
 
 import dataclasses
@@ -43,7 +43,10 @@ class Flags:
     jobs: int = 2
     """Processes at a time, one thread each."""
     out: Path = RESULTS
-    """Folder of the page, its tables as Markdown, the JSON, and what finished tasks found."""
+    """Folder of the page, its tables as Markdown, and the JSON."""
+    kept: Path = RESULTS / "tasks"
+    """Folder of what finished tasks have found: a run with the same sizes takes it from there. Delete it when the
+    code has changed."""
     models: Path = energy_policies.RESULTS / "models"
     """Folder of trained networks, which may be that of energy-policies: a network that is there, and was trained
     with the same settings on the same days, is not trained again."""
@@ -76,20 +79,25 @@ def main(words: list[str], protocol: Protocol = FULL) -> int:
 
 def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any], bool]:
     """What all tasks found, by their keys, and whether they were interrupted."""
-    kept, days = flags.out / "tasks", test_days(protocol)
+    days = test_days(protocol)
     training = energy_policies.Flags(
         ppo_seeds=1, ppo_updates=protocol.ppo_updates, jobs=flags.jobs, models=flags.models
     )
     (model,), _, interrupted = energy_policies.train_networks(training, days)
     if interrupted:
         return {}, True
-    settings: dict[str, Any] = {
-        "protocol": dataclasses.asdict(protocol),
-        "game": whole_market(protocol.n_agents).describe(),
-    }
-    first: Tasks = {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}
-    first["forecasts",] = forecasts
-    found, interrupted = run_all(kept_in(kept, first, settings), flags.jobs, "equilibria and forecasts")
+    settings: dict[str, Any] = {"game": whole_market(protocol.n_agents).describe(), "seed": protocol.seed}
+
+    def kept(tasks: Tasks, *names: str) -> Tasks:
+        """Tasks whose results depend on these sizes, too."""
+        return kept_in(flags.kept, tasks, settings | {name: getattr(protocol, name) for name in names})
+
+    solver = "solver_seconds", "solver_tolerance"
+    first = kept(
+        {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}, *solver
+    )
+    first |= kept({("forecasts",): forecasts})
+    found, interrupted = run_all(first, flags.jobs, "equilibria and forecasts")
     if interrupted:
         return found, True
     settings["model"] = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -97,12 +105,17 @@ def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any
     def of_day(task: Any, day: int) -> Any:
         return functools.partial(task, protocol, day, found["equilibrium", day]["policy"], model)
 
-    summer = typical_day(protocol, "summer")
-    second: Tasks = {("day", day): of_day(play_day, day) for day in days}
-    for day in days[:: -(-len(days) // protocol.exploited_days)]:
-        second["deviations", day] = of_day(exploit_day, day)
-    second["hour",] = of_day(show_hour, summer)
-    second["fronts",] = functools.partial(trade_offs, protocol, summer)
-    second["settled",] = functools.partial(settle_days, protocol)
-    more, interrupted = run_all(kept_in(kept, second, settings), flags.jobs, "days")
+    summer, exploited = typical_day(protocol, "summer"), days[:: -(-len(days) // protocol.exploited_days)]
+    second = kept({("day", day): of_day(play_day, day) for day in days}, *solver)
+    second |= kept(
+        {("deviations", day): of_day(exploit_day, day) for day in exploited},
+        *solver,
+        "n_sampled",
+        "n_records",
+        "n_pairs",
+    )
+    second |= kept({("hour", summer): of_day(show_hour, summer)}, *solver)
+    second |= kept({("fronts", summer): functools.partial(trade_offs, protocol, summer)}, "front_points")
+    second |= kept({("settled",): functools.partial(settle_days, protocol)}, "n_days", "settled_days")
+    more, interrupted = run_all(second, flags.jobs, "days")
     return found | more, interrupted

@@ -39,10 +39,11 @@ def answer(protocol: Protocol, content: Content) -> str:
     def share(step: str) -> str:
         return percent(best[step][0] / best["total"][0], 0)
 
-    earned = ", ".join(
-        f"{name} {percent(efficiency[name]['pooled'][0], 0)}"
+    first, *others = (
+        (name, percent(efficiency[name]["pooled"][0], 0))
         for name in (IDLE, GREEDY, EVENING, EQUILIBRIUM, NEURAL, PLANNER)
     )
+    earned = f"{first[0].capitalize()} earn {first[1]}, " + ", ".join(" ".join(pair) for pair in others)
     return (
         f"{protocol.n_agents:,} members trade in an hourly auction, on {len(content['dates'])} days of real load,"
         " sun and prices. Without a market each of them settles its own meter with the retailer, and batteries are"

@@ -9,13 +9,13 @@ from benchmarks.reproduce.energy.figures import grid as figures
 from benchmarks.reproduce.energy.figures import market
 from benchmarks.reproduce.energy.figures.style import Style
 from benchmarks.reproduce.energy.players import EQUILIBRIUM, EVENING, GREEDY, NEURAL, PLANNER, POLICIES, RANDOM
-from benchmarks.reproduce.energy.protocol import MONTHS, Protocol, date_in_words
+from benchmarks.reproduce.energy.protocol import MONTHS, Protocol, date_in_words, typical_day
 from benchmarks.reproduce.energy.report import Section
 from benchmarks.reproduce.energy.summary import OPTIMUM, Content, Found
 from benchmarks.reproduce.energy.tables import Column, Table, interval_text, mean_text, number
 
 SHOWN = (GREEDY, EVENING, NEURAL, PLANNER)
-"""Policies in figures of single days, between no trade and perfect foresight."""
+"""Policies in figures of single days, between no market and perfect foresight."""
 NOT_RANDOM = tuple(name for name in POLICIES if name != RANDOM)
 """Policies in figures with a panel for each."""
 
@@ -34,11 +34,11 @@ def sections(
         for key in ("charge", "battery", "price")
     )
     metered = {name: np.array([day["policies"][name]["metered"] for day in days]).ravel() / n for name in POLICIES}
-    metered = {"no trade": np.array([day["no trade"]["net"] for day in days]).ravel() / n} | {
+    metered = {"no market": np.array([day["no trade"]["net"] for day in days]).ravel() / n} | {
         name: metered[name] for name in (*SHOWN, EQUILIBRIUM)
     }
     metered[OPTIMUM] = np.array([day[OPTIMUM]["net"] for day in days]).ravel() / n
-    hour = found["hour",]["hour"]
+    hour = found["hour", typical_day(protocol, "summer")]
     tariffs = [np.array([day[key] for day in days]).mean(axis=0) for key in ("feed_in", "retail")]
     return [
         Section(
@@ -61,7 +61,8 @@ def sections(
         ),
         Section(
             "Figures of merit of the grid",
-            "A higher self-sufficiency is less import, a higher self-consumption less export.",
+            "A higher self-sufficiency is less import, a higher self-consumption less export. Nothing in this"
+            f" market charges for peaks: the highest daily peak has {_highest_peak(content)}.",
             table=grid_table(content),
             caption="Grid and batteries, with as much charge at the end of each day as at its beginning.",
         ),
@@ -71,8 +72,8 @@ def sections(
             " what the data of the whole year say. Points: what was left to export on the test days, of which a"
             f" month has about {max(1, round(len(days) / 12))}.",
             figures.long_hours(content["long_hours"]["expected"], content["long_hours"]["played"], styles, MONTHS),
-            caption="Mean hours a day with more than is needed. In the rest of 24 the community is short, or needs no"
-            " grid.",
+            caption="Mean hours a day with more than is needed. In the rest of 24 the community is short, or needs"
+            " no grid.",
         ),
         Section(
             "Prices",
@@ -87,9 +88,9 @@ def sections(
             "One hour's auction",
             "Inelastic load is bought at any price, surplus of sun is offered at the feed-in tariff, and batteries"
             " and flexible load bid prices of their own. The grid stands behind both at its tariffs.",
-            market.merit_order(**found["hour",]["book"]),
-            caption=f"Demand and supply on {date_in_words(typical['summer']['date'])}, {hour}:00 to {hour + 1}:00,"
-            f" when all play the {EQUILIBRIUM}.",
+            market.merit_order(**hour["book"]),
+            caption=f"Demand and supply on {date_in_words(typical['summer']['date'])}, {hour['hour']}:00 to"
+            f" {hour['hour'] + 1}:00, when all play the {EQUILIBRIUM}.",
         ),
         Section(
             "Batteries",
@@ -103,13 +104,17 @@ def sections(
     ]
 
 
+def _highest_peak(content: Content) -> str:
+    return max(POLICIES, key=lambda name: content["grid"][name]["daily_peak"][0])
+
+
 def _day_of(days: list[Any], date: str) -> Any:
     return next(day for day in days if day["date"] == date)
 
 
 def _shown_day(day: Any, n_agents: int) -> figures.DayOfGrid:
     """A day's energies per member, and the policies that are shown."""
-    nets = {"no trade": day["no trade"]["net"]} | {name: day["policies"][name]["net"] for name in SHOWN}
+    nets = {"no market": day["no trade"]["net"]} | {name: day["policies"][name]["net"] for name in SHOWN}
     nets[OPTIMUM] = day[OPTIMUM]["net"]
     charge = {name: day["policies"][name]["charge"] for name in SHOWN} | {OPTIMUM: day[OPTIMUM]["charge"]}
     return figures.DayOfGrid(

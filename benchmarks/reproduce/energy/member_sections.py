@@ -9,9 +9,9 @@ from benchmarks.reproduce.energy.figures import policies as figures
 from benchmarks.reproduce.energy.figures.style import Style
 from benchmarks.reproduce.energy.gain_sections import MONEY
 from benchmarks.reproduce.energy.players import GREEDY, IDLE, POLICIES
-from benchmarks.reproduce.energy.protocol import Protocol, date_in_words
+from benchmarks.reproduce.energy.protocol import Protocol, date_in_words, typical_day
 from benchmarks.reproduce.energy.report import Section
-from benchmarks.reproduce.energy.summary import OPTIMUM, Content, Found
+from benchmarks.reproduce.energy.summary import Content, Found
 from benchmarks.reproduce.energy.tables import Column, Table, interval_text, mean_text
 
 
@@ -59,7 +59,9 @@ def front_points(
 ) -> tuple[dict[str, Any], dict[str, dict[str, tuple[float, float]]]]:
     """The fronts of a day per member, and where each policy is."""
     n = protocol.n_agents
-    fronts = {name: np.array(values) / n for name, values in found["fronts",].items()}
+    fronts = {
+        name: np.array(values) / n for name, values in found["fronts", typical_day(protocol, "summer")].items()
+    }
     points: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in fronts}
     for policy in POLICIES:
         one = day["policies"][policy]
@@ -106,7 +108,5 @@ def participation_table(content: Content) -> Table:
         ),
         Column("Gini of bills"),
     )
-    note = (
-        "In brackets 95 % bootstrap intervals over days. Gini: 0 if all bills are equal, 1 at most."
-    )
+    note = "In brackets 95 % bootstrap intervals over days. Gini: 0 if all bills are equal, 1 at most."
     return Table(columns, tuple(rows), note)

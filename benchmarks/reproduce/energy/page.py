@@ -34,7 +34,7 @@ def write(path: Path, protocol: Protocol, found: Found, content: Content) -> Non
     content:
         What the JSON holds.
     """
-    styles = policy_styles(["no trade", *POLICIES, OPTIMUM])
+    styles = policy_styles(["no market", *POLICIES, OPTIMUM])
     days = [found["day", day] for day in test_days(protocol)]
     sections = [
         *gain_sections.sections(protocol, content, styles),

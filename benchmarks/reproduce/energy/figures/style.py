@@ -54,14 +54,14 @@ class Style(NamedTuple):
     width: float = 2.0
 
 
-REFERENCES = {"no trade": Style("#a6a6a6", "X", "-", 4.5), "perfect foresight": Style("#000000", "*", "--")}
+REFERENCES = {"no market": Style("#a6a6a6", "X", "-", 4.5), "perfect foresight": Style("#000000", "*", "--")}
 """What policies are compared with: the first is often beneath another's line, so it is wide."""
 BROWN = "#7a5230"
 COLOURS, MARKERS, LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BROWN), "osD^vph", ("-", "-.")
 
 
 def policy_styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each policy; ``no trade`` and ``perfect foresight`` always have theirs.
+    """A style for each policy; ``no market`` and ``perfect foresight`` always have theirs.
 
     Parameters
     ----------
