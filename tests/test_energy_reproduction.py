@@ -157,6 +157,7 @@ def test_bills_and_participation():
         saved = np.subtract(quo["status quo"]["self-consumption"], money["bill"])
         assert row["saved"][name][0] == pytest.approx(365 * saved[members].mean())
         assert k in members
+    assert row["gained"] == pytest.approx((0.0, 0.0))
     assert row["better_off"]["self_consumption"]["community"].value == 0.5
     assert row["better_off"]["idle"]["community"].value == 1.0
     # |1 - 3| twice over 2 x 1 x 4.

@@ -54,6 +54,9 @@ def answer(protocol: Protocol, content: Content) -> str:
         f" {mean_text(best['storage'], '.0f')} ({share('storage')}). Members do not know the day in advance:"
         f" settling the errors of their forecasts costs {mean_text(_cost(gain[IDLE]['imbalance']), '.0f')} with"
         f" idle batteries, and {mean_text(_cost(planned['imbalance']), '.0f')} with the receding-horizon planner."
+        "\n\nWhere there is no market today, batteries serve their owner. Over that, members gain"
+        f" {mean_text(content['members'][IDLE]['gained'], '.0f')} by trade with idle batteries, and"
+        f" {mean_text(content['members'][PLANNER]['gained'], '.0f')} by trade with the receding-horizon planner."
         f"\n\nWhat does each policy earn of what can be earned? {earned}; random play"
         f" {percent(efficiency[RANDOM]['pooled'][0], 0)}."
     )
@@ -72,6 +75,7 @@ def key_table(content: Content) -> Table:
             (
                 name,
                 mean_text(content["gain"][name]["total"], ".0f"),
+                mean_text(members["gained"], ".0f"),
                 interval_text(efficiency["pooled"], ".3f"),
                 interval_text(efficiency["of planner"], ".2f"),
                 interval_text(members["better_off"]["self_consumption"]["community"], ".0f", 100),
@@ -81,16 +85,17 @@ def key_table(content: Content) -> Table:
     columns = (
         Column("policy"),
         Column("gain over no market", MONEY),
+        Column("over self-consumption", MONEY),
         Column("efficiency"),
         Column("of the planner's storage gain"),
-        Column("better off than alone", "% of members"),
+        Column("better off", "% of members"),
         Column("daily peak import", "kW per member"),
     )
     note = (
         f"{len(content['dates'])} days; ± half of the 95 % interval over days, or in brackets a 95 % bootstrap"
         " interval. Efficiency: all days together, 0 is no market with idle batteries, 1 perfect foresight. Of the"
-        " planner's storage gain: 0 is idle batteries in the market, 1 the receding-horizon planner. Alone:"
-        " without a market, with a battery that serves its owner only."
+        " planner's storage gain: 0 is idle batteries in the market, 1 the receding-horizon planner."
+        " Over self-consumption, and better off: than without a market with a battery that serves its owner alone."
     )
     return Table(columns, tuple(rows), note)
 

@@ -62,7 +62,7 @@ def sections(
         Section(
             "Figures of merit of the grid",
             "A higher self-sufficiency is less import, a higher self-consumption less export. Nothing in this"
-            f" market charges for peaks: the highest daily peak has {_highest_peak(content)}.",
+            f" market charges for peaks: they are highest with {_highest_peak(content)}.",
             table=grid_table(content),
             caption="Grid and batteries, with as much charge at the end of each day as at its beginning.",
         ),

@@ -96,7 +96,7 @@ def participation_table(content: Content) -> Table:
                 name,
                 interval_text(better["idle"]["community"], ".0f", 100),
                 *(interval_text(better["self_consumption"][group], ".0f", 100) for group in groups),
-                interval_text(members[name]["gini"], ".3f"),
+                interval_text(members[name]["gini"], ".2f"),
             )
         )
     columns = (

@@ -46,7 +46,7 @@ def write(path: Path, protocol: Protocol, found: Found, content: Content) -> Non
     more = {
         "days": f"{len(days)} of the series, from {date_in_words(days[0]['date'])} on, spread evenly over a year",
         "members": f"{protocol.n_agents:,}",
-        "seconds of the last run": f"{content['seconds']:.0f}",
+        "seconds, without what earlier runs kept": f"{content['seconds']:.0f}",
     }
     title = f"What a local energy market of {protocol.n_agents:,} members gains"
     summary = Summary(gain_sections.answer(protocol, content), gain_sections.key_table(content))

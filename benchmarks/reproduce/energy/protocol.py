@@ -30,7 +30,7 @@ class Protocol:
     solver_seconds: float = 30.0
     """Processor time for the equilibrium of each day's binned game, seconds, and exploitability at which the
     solver stops earlier, EUR per member and day."""
-    solver_tolerance: float = 1e-4
+    solver_tolerance: float = 1e-3
     ppo_updates: int = Training.n_updates
     """Updates of the network, which is trained on all other days; its random seed is 0."""
     exploited_days: int = 12

@@ -178,7 +178,8 @@ def member_table(protocol: Protocol, days: list[Any]) -> dict[str, dict[str, Any
     -------
     dict
         By policy ``bills``, by type, and ``saved``, what the bill is lower than without a market and with
-        self-consumption, EUR per member and year; ``better_off``, by status quo and group the share of members;
+        self-consumption; ``gained``, what all members gain over that on average, both EUR per member and year;
+        ``better_off``, by status quo and group the share of members;
         ``gini``, of the bills.
     """
     rows: dict[str, dict[str, Any]] = {}
@@ -197,7 +198,7 @@ def member_table(protocol: Protocol, days: list[Any]) -> dict[str, dict[str, Any
             "bills_idle": by_type(figures.bill_idle),
             "bills_self_consumption": by_type(figures.bill_self_consumption),
             "saved": by_type(figures.bill_self_consumption - figures.bill),
-            "gained": by_type(figures.gain_over_self_consumption),
+            "gained": mean_interval(figures.gain_over_self_consumption.mean(axis=1) * DAYS_PER_YEAR),
             "better_off": {
                 quo: {words: found[f"better_off_than_{quo}", group] for group, words in groups.items()}
                 for quo in ("idle", "self_consumption")
