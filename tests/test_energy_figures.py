@@ -201,6 +201,10 @@ def test_steps_of_gains():
     assert colours == [colour.lower() for colour in policies.STEP_COLOURS.values()]
     sums = [container.lines[0].get_xydata()[0] for container in ax.containers if hasattr(container, "lines")]
     assert_allclose(sums, [[3, 0], [10, 1]])
+    half = (
+        next(container for container in ax.containers if hasattr(container, "lines")).lines[2][0].get_segments()[0]
+    )
+    assert_allclose(half[:, 0], [1, 5])
     assert {"3 ± 2", "10"} <= set(texts(figure))
     with pytest.raises(ValueError, match="steps must have at least one policy"):
         policies.gain_steps({})

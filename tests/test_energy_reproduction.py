@@ -13,8 +13,9 @@ from benchmarks.reproduce.energy.gain_steps import steps_of_plan, steps_of_recor
 from benchmarks.reproduce.energy.players import GREEDY, IDLE, PLANNER, POLICIES
 from benchmarks.reproduce.energy.protocol import Protocol, date_in_words
 from mfenvs.energy.forecast import Forecast
-from mfenvs.energy.forecast_scores import evaluate_forecasters, rolling_origin
+from mfenvs.energy.forecast_scores import crps, evaluate_forecasters, hac_standard_error, rolling_origin
 from mfenvs.energy.linear_forecasters import LinearGaussian, SeasonalNaive
+from mfenvs.energy.merit.seasons import season_of
 from mfenvs.energy.outcomes import best_plans
 
 # Steps of the gain.
@@ -83,6 +84,18 @@ def test_typical_days_by_brute_force():
             distances[k] = far
         assert len(distances) == 3
         assert min(distances, key=distances.get) == found
+
+
+@pytest.mark.parametrize("season", ["winter", "summer"])
+def test_typical_days_are_of_their_season_if_a_test_day_is(season):
+    series = protocol.whole_market(20).days
+    for n_days in range(1, 25):
+        sizes = Protocol(n_agents=20, n_days=n_days)
+        days = protocol.test_days(sizes)
+        found = protocol.typical_day(sizes, season)
+        assert found in days
+        if any(season_of(series.dates[day]) == season for day in days):
+            assert season_of(series.dates[found]) == season
 
 
 # Figures over days.
@@ -191,6 +204,10 @@ def test_scores_of_some_hours_leave_out_the_others():
         found.append(forecasting.evaluate(laws, observed + np.where(counts, 0.0, 2 * spoilt), counts))
     for field in ("crps", "crps_standard_error", "log_score", "coverage", "p_value"):
         assert_allclose(getattr(found[0], field), getattr(found[1], field), err_msg=field)
+    loss = crps(Forecast(np.zeros(480), 1.0, np.inf), observed)[counts]
+    assert found[0].crps_standard_error[0] == pytest.approx(
+        hac_standard_error(loss.reshape(20, 8).mean(axis=1), 7)
+    )
     inside = np.abs(observed[counts]) <= 0.6744897501960817
     assert found[0].coverage[0, 0] == pytest.approx(inside.mean())
 

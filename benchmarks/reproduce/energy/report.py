@@ -208,7 +208,7 @@ h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.75rem 0 .5rem; padding-top:
   border-top: 1px solid #dcdfe3; }
 p { margin: .5rem 0; max-width: 46rem; }
 a { color: #0b5c8f; }
-nav ol { margin: .5rem 0; padding-left: 2rem; columns: 20rem; }
+nav ol { margin: .5rem 0; padding-left: 2rem; columns: 22rem; column-gap: 3rem; }
 nav h2, .summary h2 { border: 0; margin-top: 1.5rem; padding: 0; }
 figure { margin: 1rem 0 0; }
 .scroll { overflow-x: auto; }
