@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from hand_worked_community import four_members, record_of
+from hand_worked_community import GENERATION, LOAD, four_members, record_of
 from numpy.testing import assert_allclose
 
 from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.reproduce.energy import command, forecasting, gain_sections, players, protocol, summary
 from benchmarks.reproduce.energy.gain_steps import steps_of_plan, steps_of_record
+from benchmarks.reproduce.energy.played_day import references
 from benchmarks.reproduce.energy.players import GREEDY, IDLE, PLANNER, POLICIES
 from benchmarks.reproduce.energy.protocol import Protocol, date_in_words
 from mfenvs.energy.forecast import Forecast
@@ -48,6 +49,20 @@ def test_steps_of_the_planner_add_up_to_its_gain(tmp_path):
     assert steps.imbalance == 0.0
     # All that is worth something is served where it gains, and the battery only where it does.
     assert steps.flexible >= 0.24 - 1e-6
+
+
+def test_the_planner_ends_its_day_with_equal_charge_too(tmp_path):
+    """What it imports is all that is used, and what batteries lose of what they deliver, or of what they draw."""
+    record = record_of(four_members(tmp_path, efficiency=0.9))
+    (best,) = best_plans(record)
+    found = references(record, best)["perfect foresight"]
+    drawn, delivered = best.charge[:, :4].sum(axis=1), best.discharge[:, :4].sum(axis=1)
+    losses = np.where(0.9 * drawn < delivered / 0.9, delivered * (1 / 0.81 - 1), drawn * 0.19).sum()
+    assert losses > 0.1
+    used = (LOAD.T + best.served[:, :4] - GENERATION.T).sum()
+    assert found["metered"].sum() == pytest.approx(used + losses, rel=1e-6)
+    assert_allclose(np.diff(found["metered"] - found["net"]), 0, atol=1e-9)
+    assert_allclose(found["charge"][0], 0.5)
 
 
 def test_steps_of_other_markets_are_refused(tmp_path):

@@ -37,7 +37,7 @@ def sections(
     metered = {"no market": np.array([day["no trade"]["net"] for day in days]).ravel() / n} | {
         name: metered[name] for name in (*SHOWN, EQUILIBRIUM)
     }
-    metered[OPTIMUM] = np.array([day[OPTIMUM]["net"] for day in days]).ravel() / n
+    metered[OPTIMUM] = np.array([day[OPTIMUM]["metered"] for day in days]).ravel() / n
     hour = found["hour", typical_day(protocol, "summer")]
     tariffs = [np.array([day[key] for day in days]).mean(axis=0) for key in ("feed_in", "retail")]
     return [

@@ -55,12 +55,16 @@ def references(record: MarketRecord, plan: Plan) -> dict[str, Any]:
     problem, members = planning_problem(record, 0, settles_charge=False), member_figures(record)
     alone, n_steps = no_trade(problem), problem.n_steps
     kinds = record.game.agents["type"][:, None] == np.arange(len(TYPES))
-    capacity = problem.capacity.sum()
+    capacity, net = problem.capacity.sum(), (plan.imported - plan.exported)[:n_steps]
+    missing = plan.soc[:, 0] - plan.soc[:, n_steps]
+    # With equal charge at the end, as grid_exchange has it of a record.
+    band = np.where(missing > 0.0, missing / problem.efficiency, missing * problem.efficiency).sum() / n_steps
     return {
         "no trade": {"welfare": float(alone.welfare.sum()), "net": alone.net.sum(axis=0)},
         "perfect foresight": {
             "welfare": plan.bound,
-            "net": (plan.imported - plan.exported)[:n_steps],
+            "net": net,
+            "metered": net + band,
             "charge": plan.soc[:, : n_steps + 1].sum(axis=0) / capacity if capacity > 0 else np.zeros(n_steps + 1),
             "steps": steps_of_plan(record, plan)._asdict(),
         },

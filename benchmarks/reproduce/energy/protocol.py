@@ -28,9 +28,9 @@ class Protocol:
     n_days: int = 36
     """Test days, on which all policies are compared, spread evenly over the series; training never plays them."""
     solver_seconds: float = 30.0
-    """Processor time for the equilibrium of each day's binned game, seconds, and exploitability at which the
-    solver stops earlier, EUR per member and day."""
+    """Processor time for the equilibrium of each day's binned game, seconds."""
     solver_tolerance: float = 1e-3
+    """Exploitability at which the solver stops earlier, EUR per member and day."""
     ppo_updates: int = Training.n_updates
     """Updates of the network, which is trained on all other days; its random seed is 0."""
     exploited_days: int = 12
