@@ -8,7 +8,7 @@ from cuda_plays import small
 from dry_cuda import DryDevice
 
 from mfenvs import Engine, FiniteGame, make, registered_games
-from mfenvs.game import cumulative
+from mfenvs.cumulated import cumulative
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 ADDITIONS = {memory: rf"\b(red|atom)\.{memory}\.add\." for memory in ("shared", "global")}
