@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.meanfield.bounds import ExploitabilityBound, GameConstants, regularisation_bias, theorem_1
 from mfenvs.meanfield.dominance import Dominance, dominance
 from mfenvs.meanfield.equilibrium.solve import solve as find_equilibrium

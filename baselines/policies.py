@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.files import ArraySpecification, SavedArrays, write_arrays
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.play import tabulate
 
 NUMBERS_AT_A_TIME = 2**20

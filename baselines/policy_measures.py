@@ -10,7 +10,8 @@ from mfenvs import checks
 from mfenvs.engine.cuda.device import device_index
 from mfenvs.engine.engine import Engine
 from mfenvs.evaluation import evaluate
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate, n_player_exploitability
 from mfenvs.meanfield.public_paths import path_exploitability

@@ -179,14 +179,28 @@ def load_trainer(folder: Path, name: str, game: Game, config: Any) -> AnyTrainer
     saved_game, saved_parameters = make_game(folder, saved_config), make_hyper_parameters(folder, saved_config)
     for what, saved, given in (("game", saved_game, game), ("hyper-parameters", saved_parameters, config)):
         if saved != given:
-            raise ValueError(f"a resumed run keeps its {what}: {saved}, got {given}")
+            raise ValueError(f"a resumed run keeps its {what}: {_differences(saved, given)}")
     if issubclass(trainer_class, PPOTrainer):
         return trainer_class.load(folder / "checkpoint.zip", game, config)
     trainer = trainer_class.load(folder / "checkpoint.npz")
     for what, saved, given in (("game", trainer.game, game), ("hyper-parameters", trainer.config, config)):
         if saved != given:
-            raise FileError(f"{folder / 'checkpoint.npz'} is of another run: its {what}: {saved}, not {given}")
+            wrong = f"its {what}: {_differences(saved, given)}"
+            raise FileError(f"{folder / 'checkpoint.npz'} is of another run: {wrong}")
     return trainer
+
+
+def _differences(saved: Any, given: Any) -> str:
+    """The fields in which two games or hyper-parameters of one class differ, with both values."""
+    if type(saved) is not type(given):
+        return f"{saved!r}, got {given!r}"
+    names = [field.name for field in dataclasses.fields(saved) if field.compare]
+    pairs = {name: (getattr(saved, name), getattr(given, name)) for name in names}
+    return "; ".join(
+        f"{name} = {checks.shown(old)}, got {checks.shown(new)}"
+        for name, (old, new) in pairs.items()
+        if old != new
+    )
 
 
 def read_run(folder: Path) -> tuple[Game, Any, RunConfig]:

@@ -20,7 +20,8 @@ from stable_baselines3.common.logger import Logger
 
 from mfenvs import checks
 from mfenvs.files import JSON_BYTES, ArraySpecification, FileError, SavedArrays, plain, write_arrays
-from mfenvs.game import FiniteGame, Game, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game, kind_of
 from mfenvs.registry import make, name_of, registered_games
 
 from .config import TrainerConfig

@@ -8,7 +8,7 @@ REPRODUCTIONS = {
     "asymmetric-games": "benchmarks.reproduce.asymmetric_games",
     "chaos": "benchmarks.reproduce.chaos",
     "classic-games": "benchmarks.reproduce.classic_games",
-    "energy": "benchmarks.reproduce.energy",
+    "energy": "benchmarks.reproduce.energy.command",
     "energy-policies": "benchmarks.reproduce.energy_policies",
     "gmf-q": "benchmarks.reproduce.gmf_q",
     "heterogeneity": "benchmarks.reproduce.heterogeneity",

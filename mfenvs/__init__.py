@@ -42,7 +42,8 @@ from mfenvs.engine.random import normal, student_t, uniform
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.estimation.estimated_game import from_parallel_env
 from mfenvs.evaluation import Evaluation, deviation_gain, evaluate
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.games import catalogue as _catalogue  # noqa: F401  # registers the games
 from mfenvs.meanfield.black_box import BlackBoxGame
 from mfenvs.meanfield.bounds import GameConstants

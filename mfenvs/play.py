@@ -7,8 +7,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mfenvs.cumulated import cumulative
 from mfenvs.engine.engine import Engine
-from mfenvs.game import FiniteGame, Game, cumulative, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game, kind_of
 from mfenvs.meanfield.action_masks import uniform_table
 from mfenvs.models import NetworkLaws, ObservationPolicy, Predictions, TrainedOn, observed_blocks, stock_network
 from mfenvs.rules import Public

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.cumulated import cumulative
+from mfenvs.finite_game import FiniteGame
 from mfenvs.finite_rules import transition_of_branches
-from mfenvs.game import FiniteGame, Rules, cumulative
+from mfenvs.game import Rules
 from mfenvs.games.typed_agents import names_by_type, stratified
 from mfenvs.population_rules import (
     PopulationTables,

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.__main__ import main
-from benchmarks.reproduce import asymmetric_games, energy, gmf_q
+from benchmarks.reproduce import asymmetric_games, gmf_q
 from benchmarks.speed_counterparts import NumpyEpidemic
 from mfenvs import InducedGame, make
 
@@ -146,57 +146,3 @@ def test_an_interrupted_auction_keeps_what_is_done(tmp_path, monkeypatch) -> Non
     assert not results["complete"]
     assert len(results["delta_q"]["3"]) == 2
     assert not (tmp_path / "comparison.png").exists()
-
-
-SMALL_MARKET = energy.Protocol(
-    n_agents=40, n_days=3, n_repeats=2, mirror_descent=10, pmd_epochs=10, pmd_episodes=1, ppo_updates=2,
-    ppo_worlds=1, measured=2, exploited_days=1, n_sampled=4, n_pairs=2, few=20, front_points=3, settled_days=1,
-)  # fmt: skip
-
-
-@pytest.fixture
-def few_hours(monkeypatch) -> None:
-    """Ten weeks of the real series."""
-    weeks = {name: series[: 24 * 70] for name, series in energy.real_series().items()}
-    monkeypatch.setattr(energy, "real_series", lambda: weeks)
-
-
-@pytest.mark.slow
-def test_the_energy_reproduction_writes_a_page_and_results(few_hours, tmp_path, capsys) -> None:
-    assert energy.main(["--jobs", "1", "--out", str(tmp_path)], SMALL_MARKET) == 0
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert results["complete"] is True
-    assert set(results["policies"]) == set(energy.POLICIES)
-    for one in results["policies"].values():
-        outcome = {name: np.array(values) for name, values in one["outcome"].items()}
-        assert all(values.shape == (3,) for values in outcome.values())
-        expected = (outcome["welfare"] - outcome["no_trade"]) / (outcome["best"] - outcome["no_trade"])
-        assert outcome["efficiency"] == pytest.approx(expected)
-        assert (outcome["efficiency"] <= 1).all()
-        # Welfare is what all earn, as there are no fees.
-        assert outcome["welfare"] == pytest.approx(40 * outcome["mean_return"])
-        assert np.array(one["price"]).shape == (3, 24)
-        assert one["risk"]["expected"][0] <= one["risk"]["cvar"][0]
-    # The same days for all: what would be without trade, and what the planner can reach.
-    for name in ("no_trade", "best"):
-        of_policies = [one["outcome"][name] for one in results["policies"].values()]
-        assert of_policies == [pytest.approx(of_policies[0], rel=1e-6)] * len(energy.POLICIES)
-    found = results["exploitability"]
-    assert np.array(found["mean_field"]["mean-field equilibrium"]).shape == (3, 10)
-    assert len(found["market"]) == len(energy.POLICIES) + 1
-    page = (tmp_path / "report.html").read_text()
-    assert all(name in page for name in energy.POLICIES)
-    assert page.count("<svg") == 13
-    assert "symmetrised PPO" in capsys.readouterr().out
-    assert (tmp_path / "risk-averse_PPO.zip").exists()
-
-
-def test_an_interrupted_energy_reproduction_says_so(few_hours, tmp_path, monkeypatch, capsys) -> None:
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(energy, "train", interrupted)
-    assert energy.main(["--jobs", "1", "--out", str(tmp_path)], SMALL_MARKET) == 130
-    assert json.loads((tmp_path / "results.json").read_text())["complete"] is False
-    assert not (tmp_path / "report.html").exists()
-    assert "interrupted" in capsys.readouterr().out

@@ -123,6 +123,7 @@ def test_unknown_games_are_refused(tmp_path):
         main(["reproduce", "classic-games", "--games", "Taxi-v0", "--out", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_the_figure_of_common_noise_shows_two_histories():
     game = mfenvs.make("ClosingBeachBar-v0", n_places=11, bar=5, closing_time=2, horizon=6)
     left, right = draw(game, mfenvs.solve(game, seconds=0.1), "Beach").axes[:2]

@@ -14,9 +14,9 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(3))
 def test_every_python_block_of_the_energy_market_runs_by_itself(number, tmp_path, monkeypatch) -> None:
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     monkeypatch.chdir(tmp_path)
     exec(compile(blocks("python")[number], str(PAGE), "exec"), {"__name__": "page"})

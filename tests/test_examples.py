@@ -29,6 +29,7 @@ def test_crowds_that_change_places() -> None:
     assert (np.diff(costs) > 0.1).all()
 
 
+@pytest.mark.slow
 def test_payoffs_of_rock_paper_scissors_are_found_from_play_alone() -> None:
     pytest.importorskip("pygame", reason="PettingZoo's environments need pygame")
     exploitability, payoffs = load_example("black_box_pettingzoo").rock_paper_scissors(n_episodes=40)

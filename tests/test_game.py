@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mfenvs import Engine, FiniteGame, Game, parallel_env, rule, uniform
-from mfenvs.game import cumulative, index_dtype
+from mfenvs.cumulated import cumulative
+from mfenvs.game import index_dtype
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.rendering import make_recorder

@@ -12,8 +12,8 @@ from oracles import random_policy
 from scipy import stats
 
 from mfenvs import Engine, evaluate
+from mfenvs.cumulated import cumulative
 from mfenvs.engine.random import ACT
-from mfenvs.game import cumulative
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.games.taxi import Taxi

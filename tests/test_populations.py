@@ -26,7 +26,8 @@ from mfenvs import (
     share,
     share_in,
 )
-from mfenvs.game import NO_PARAMETERS, cumulative
+from mfenvs.cumulated import cumulative
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.meanfield.black_box import as_black_box
 from mfenvs.meanfield.contraction import contraction_moduli
 from mfenvs.meanfield.dominance import dominance

@@ -96,7 +96,7 @@ def test_policies_know_the_public_state():
         assert np.array_equal(run.actions[:, :, :3] == 1, np.repeat(run.public_states[..., None] == 0, 3, axis=2))
         assert np.array_equal(run.actions[:, :, 3], run.public_states)
     engine.reset(seed=2)
-    bad = mfenvs.game.cumulative(each)
+    bad = mfenvs.cumulated.cumulative(each)
     bad[:, 0, 2:] = np.nan
     assert set(engine.signal[:, -1]) == {0.0, 1.0}
     with pytest.raises(ValueError, match=r"policy\[\d, 0, [23]\] must be a cumulated law"):

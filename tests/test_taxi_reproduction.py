@@ -56,6 +56,15 @@ def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, 
     assert main([*arguments, "--no-train", "--seeds", "2"]) == 0
     assert json.loads((out / "results.json").read_text())["complete"] is False
     assert not list(checkpoints.glob("*seed-1"))
+    # Another setting has runs of its own.
+    kept = {path: path.read_bytes() for path in checkpoints.rglob("curve.json")}
+    assert main([*arguments, "--variants", "ID-NN", "--setting", "fitted"]) == 0
+    fitted = json.loads((out / "results.json").read_text())
+    assert fitted["constants"] == {"jam": 7.5}
+    [usual] = [run for run in results["runs"] if run["variant"] == "ID-NN"]
+    assert fitted["runs"][0]["curve"] != usual["curve"]
+    assert fitted["yardsticks"]["dispatcher"]["return"] > rule["return"]
+    assert {path: path.read_bytes() for path in kept} == kept
     # What is complete is not done again.
     before = {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
     assert main([*arguments, "--variants", "Symm-NN"]) == 0

@@ -13,8 +13,8 @@ from numpy.testing import assert_array_equal
 
 import mfenvs
 from mfenvs import Engine
+from mfenvs.cumulated import cumulative
 from mfenvs.engine.snapshot import Snapshot
-from mfenvs.game import cumulative
 from mfenvs.games.epidemic import Epidemic
 
 VALUES = [

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mfenvs.files import write_json
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.meanfield.lipschitz import Constant
 from mfenvs.populations import PopulationGame
 from mfenvs.registry import registered_games

@@ -4,7 +4,8 @@ import shutil
 import sys
 import textwrap
 
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.populations import PopulationGame
 from mfenvs.registry import NAMESPACE, make, registered_games
 

@@ -6,6 +6,7 @@ import datetime
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -99,12 +100,15 @@ def run(words: list[str]) -> int:
             ("game", game_class, dataclasses.field(default_factory=defaults[0])),
         ],
     )
-    flags: Any = tyro.cli(
-        flags_class,
-        args=words[2:],
-        prog=f"mfenvs train {words[0]} {words[1]}",
-        description=f"Train {learner.__name__} on {words[1]}. Constants of the game are --game.* flags.",
-    )
+    with warnings.catch_warnings():
+        # Members of a market that were read from a file are the default of a resumed run, which no flag can state.
+        warnings.filterwarnings("ignore", message=".* does not match any type in Union")
+        flags: Any = tyro.cli(
+            flags_class,
+            args=words[2:],
+            prog=f"mfenvs train {words[0]} {words[1]}",
+            description=f"Train {learner.__name__} on {words[1]}. Constants of the game are --game.* flags.",
+        )
     flags.run.check()
     if flags.run.folder is not None and not flags.run.resume:
         check_is_unused(flags.run.folder)  # Early: the game may take long to make.

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 
 from .buffers import Reservoir
 from .config import AverageNetworkConfig, DeepConfig

@@ -14,7 +14,8 @@ from stable_baselines3.common.utils import get_device
 
 from mfenvs.engine.engine import Engine
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame, Game, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game, kind_of
 from mfenvs.play import tabulate
 from mfenvs.wrappers.observations import Observer
 

@@ -21,7 +21,7 @@ from mfenvs.energy.weather_scenarios import Scenarios, draw_scenarios
 from mfenvs.energy.welfare import PlanningProblem, Pool, plan, plan_scenarios, pool
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.model import in_double_precision
-from mfenvs.games.energy.actions import within
+from mfenvs.games.energy.actions import box_actions, within
 from mfenvs.games.energy.conditions import DAY, StepData
 from mfenvs.games.energy.market import EnergyMarket
 
@@ -153,14 +153,13 @@ class ModelPredictive:
         battery = _share(flow, problem.power)
         flexible = _share(served, problem.arrivals[:, : problem.shift_steps + 1].sum(axis=1))
         buy, sell = np.full((2, len(flow)), [[problem.retail[0]], [problem.feed_in[0]]])
+        sells = flow < 0
         if self._game.prices == "one":
             sells = problem.generation[:, 0] - problem.load[:, 0] > served + flow
-            return np.stack([battery, flexible, np.where(sells, sell, buy)], axis=1)
-        columns = [battery, np.where(flow < 0, sell, buy), flexible, buy]
-        if self._game.traits.has_vehicles:
-            most = self._game.agents["vehicle_power"] * np.float64(self._game.constants.step_hours)
-            columns += [_share(problem.sessions.of_agents(vehicles, len(flow))[:, 0], most), buy]
-        return np.stack(columns, axis=1)
+        most = self._game.agents["vehicle_power"] * np.float64(self._game.constants.step_hours)
+        vehicle = _share(problem.sessions.of_agents(vehicles, len(flow))[:, 0], most)
+        traits = self._game.traits
+        return box_actions(traits, battery, np.where(sells, sell, buy), flexible, buy, vehicle, buy)
 
     def _scenarios(self, time: int, signal: Array, first_day: int, key: tuple[int, ...]) -> Scenarios:
         steps = slice(time, time + self._most_steps)

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.games.energy.actions import BATTERY_LEVELS, FLEXIBLE_LEVELS, PRICE_LEVELS, VEHICLE_LEVELS, within
+from mfenvs.games.energy.actions import (
+    BATTERY_LEVELS,
+    FLEXIBLE_LEVELS,
+    PRICE_LEVELS,
+    VEHICLE_LEVELS,
+    box_actions,
+    within,
+)
 from mfenvs.games.energy.binned import BinnedEnergyMarket
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.observations import (
@@ -144,12 +151,14 @@ class Idle:
 
         # A buyer bids what flexible load is worth to it; for a seller any price above the grid's is a gain.
         if self._traits.prices == "one":
-            level = np.where(seen.net < 0.0, 0.0, seen.worth)
-            return np.stack([battery, everything, price(np.where(use.sell > 0.0, use.limit, level))], axis=1)
-        # Nothing is to be bought for the battery, nor sold of what is for its owner.
-        level = np.where(use.sell > 0.0, use.limit, np.where(use.cover > 0.0, 1.0, 0.0))
-        columns = [battery, price(level), everything, price(seen.worth)]
-        return np.stack([*columns, vehicle, seen.retail] if self._traits.has_vehicles else columns, axis=1)
+            otherwise = np.where(seen.net < 0.0, 0.0, seen.worth)
+        else:
+            # Nothing is to be bought for the battery, nor sold of what is for its owner.
+            otherwise = np.where(use.cover > 0.0, 1.0, 0.0)
+        battery_price = price(np.where(use.sell > 0.0, use.limit, otherwise))
+        return box_actions(
+            self._traits, battery, battery_price, everything, price(seen.worth), vehicle, seen.retail
+        )
 
     def _nearest(self, seen: Situation, use: BatteryUse, vehicle: Array) -> NDArray[np.int64]:
         """The discrete action of each row: batteries know full power only, and all has one limit price.

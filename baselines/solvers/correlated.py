@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.stopping import Stopped
 from mfenvs.registry import make

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.loop import FLOW, GIVEN, LoopOptions, keeps_population, loop_kernel, weight_of_population
 from mfenvs.meanfield.net import fixed_masses

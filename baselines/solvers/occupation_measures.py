@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 from ..config import TrainerConfig
 from .flow_polytope import constraints, project_to_flows

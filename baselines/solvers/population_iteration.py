@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.contraction import ContractionModuli, contraction_moduli
 from mfenvs.meanfield.loop import STEP, LoopOptions
 

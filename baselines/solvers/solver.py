@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.stopping import Report, Stopped
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 from ..config import TrainerConfig
 from ..trainer import MOST_EPISODES

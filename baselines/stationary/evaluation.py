@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
 Array = NDArray[np.float64]

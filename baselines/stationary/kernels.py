@@ -26,7 +26,8 @@ from numba import uint64
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import no_aggregate, own_count_rules
 from mfenvs.engine.random import ACT, ADVANCE, agent_key, step_key, uniform
-from mfenvs.game import FiniteGame, Rules
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rules
 from mfenvs.rules import World, rule
 
 from ..tabular.q_learning import FINE, wrong_transition

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 from .config import MOST_NUMBERS, StationaryPGConfig, policy_of
 from .tables import logit_gradient, softmax, threshold_tables

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 
 from ..policies import TabularPolicy
 from ..trainer import LARGEST, Trainer

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.engine.model import in_double_precision
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 from ..tabular.q_learning import refuse_transition
 from .kernels import FORGOTTEN, Draws, Scene, fill_uniform, simulation_kernels

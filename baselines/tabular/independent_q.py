@@ -16,7 +16,8 @@ from mfenvs import checks
 from mfenvs.engine.counting import new_sums
 from mfenvs.engine.layout import Layout
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.meanfield.responses import respond
 
 from ..config import TrainerConfig

@@ -12,7 +12,8 @@ from mfenvs.engine.counting import own_count_rules
 from mfenvs.engine.cpu import advance_world_rule, start_world_rule
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
-from mfenvs.game import FiniteGame, Rules
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rules
 from mfenvs.rules import World, rule
 
 from .q_learning import greatest

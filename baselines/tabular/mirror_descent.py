@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.engine import Engine
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 
 from ..config import SimulationConfig

@@ -20,7 +20,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.model import model_kernels
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key, uniform
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.rules import World, rule
 

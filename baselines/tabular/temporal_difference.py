@@ -12,7 +12,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.files import ArraySpecification
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.play import tabulate
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from mfenvs import checks
 from mfenvs.conformance import libraries, rules
 from mfenvs.conformance.subject import Subject
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.registry import make, name_of
 from mfenvs.wrappers.observations import Observe, Observer
 

@@ -15,7 +15,7 @@ from mfenvs.conformance.subject import Subject
 from mfenvs.engine.counting import own_count_rules
 from mfenvs.engine.engine import Engine
 from mfenvs.engine.snapshot import Snapshot
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.rules import World, plain
 
 N_EPISODES = 2

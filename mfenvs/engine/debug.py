@@ -20,7 +20,8 @@ from mfenvs.engine.cpu import no_news
 from mfenvs.engine.layout import Layout, rule_from
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.engine.random import ADVANCE, NOBODY, START, agent_key, step_key
-from mfenvs.game import FiniteGame, Game, Rules
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game, Rules
 from mfenvs.rules import Public, World
 
 START_RULE, CELL, COUNT, AGGREGATE, STEP, PUBLISH, OBSERVE = range(7)

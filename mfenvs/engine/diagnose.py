@@ -12,7 +12,8 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 from mfenvs.rule_checks import RULE_ARGUMENTS
 from mfenvs.rules import Public, World
 

@@ -23,7 +23,8 @@ from mfenvs.engine.rollout import checked_rollout
 from mfenvs.engine.snapshot import Snapshot, checked_snapshot, signed
 from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import MAX_SEED, FiniteGame, Game, index_dtype, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import MAX_SEED, Game, index_dtype, kind_of
 from mfenvs.registry import make
 
 FLOAT32 = np.dtype(np.float32)
@@ -528,8 +529,8 @@ class Engine:
         Parameters
         ----------
         policy:
-            A cumulated table (:func:`mfenvs.game.cumulative`), shape (1 or n_agents, T, S, A), where (T, S, A) is
-            the game's ``policy_shape``.
+            A cumulated table (:func:`mfenvs.cumulated.cumulative`), shape (1 or n_agents, T, S, A), where
+            (T, S, A) is the game's ``policy_shape``.
         actions:
             Array to which the actions are written, shape (n_worlds, n_agents); by default a new one.
 
@@ -561,7 +562,7 @@ class Engine:
             where = tuple(int(i) for i in np.unravel_index(row, cumulated.shape[:-1]))
             raise ValueError(
                 f"policy[{', '.join(map(str, where))}] must be a cumulated law (rising from 0 to at least 1, as"
-                f" mfenvs.game.cumulative makes it), got {checks.shown(cumulated[where].tolist())}"
+                f" mfenvs.cumulated.cumulative makes it), got {checks.shown(cumulated[where].tolist())}"
             )
         self._for_worlds(
             self.n_worlds,

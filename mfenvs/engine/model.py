@@ -27,7 +27,8 @@ from mfenvs.engine.flow import (
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.rule_code import reads_population
 from mfenvs.engine.tabulation import branches_rule, earn_rule, rows_rule
-from mfenvs.game import FiniteGame, Rule, Rules
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rule, Rules
 from mfenvs.rules import World, plain, rule
 
 

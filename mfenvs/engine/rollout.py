@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
+from mfenvs.cumulated import cumulative
 from mfenvs.engine.snapshot import MAX_EPISODE
-from mfenvs.game import MAX_SEED, FiniteGame, cumulative
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import MAX_SEED
 
 
 class Rollout(NamedTuple):

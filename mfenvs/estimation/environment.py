@@ -10,7 +10,8 @@ import pettingzoo
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_AGENTS, MAX_CELLS
+from mfenvs.finite_game import MAX_CELLS
+from mfenvs.game import MAX_AGENTS
 
 OF_STEP = "observations", "rewards", "terminations", "truncations", "infos"
 """What an environment returns of a step."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import NO_PARAMETERS, FiniteGame
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.rules import rule
 
 

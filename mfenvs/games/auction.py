@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.random import uniform
-from mfenvs.game import MAX_CELLS, FiniteGame
+from mfenvs.finite_game import MAX_CELLS, FiniteGame
 from mfenvs.rules import individual, rule
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)

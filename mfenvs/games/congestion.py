@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_CELLS, FiniteGame
+from mfenvs.finite_game import MAX_CELLS, FiniteGame
 from mfenvs.rules import rule, share
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.rules import rule, share
 
 INFECTED, HEALTHY = 0, 1

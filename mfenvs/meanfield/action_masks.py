@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mfenvs.engine.cpu import build_kernels
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.layout import Layout
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 Masks = NDArray[np.bool_]
 

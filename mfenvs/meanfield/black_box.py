@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_AGENTS, MAX_CELLS, MAX_HORIZON, FiniteGame
+from mfenvs.finite_game import MAX_CELLS, FiniteGame
+from mfenvs.game import MAX_AGENTS, MAX_HORIZON
 from mfenvs.meanfield.closed_path import RulesAmongOthers
 from mfenvs.meanfield.lattice import (
     Counts,

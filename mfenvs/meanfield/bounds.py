@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import kind_of
 from mfenvs.meanfield.lipschitz import LipschitzConstants
 
 Array = NDArray[np.float64]

@@ -21,7 +21,8 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import no_aggregate, own_count_rules
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import check_model, in_double_precision
-from mfenvs.game import FiniteGame, Rule, Rules
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rule, Rules
 from mfenvs.meanfield.dependence import ProvenDependences, proven_dependences, times_that_matter
 from mfenvs.public_chain import refuse_public_chain
 from mfenvs.rules import World, plain, rule

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mfenvs.engine.counting import own_count_rules
 from mfenvs.engine.model import in_double_precision
 from mfenvs.engine.rebinding import rebound
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.rules import World, plain
 
 ProvenDependence = Literal["none", "affine", "unknown"]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_SEED, FiniteGame
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import MAX_SEED
 from mfenvs.meanfield.bounds import dominance_moduli
 from mfenvs.meanfield.closed_path import RulesAmongOthers
 from mfenvs.meanfield.lipschitz import Constant, largest_distance

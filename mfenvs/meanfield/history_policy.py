@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.public_tree import NO_NODE, PublicTree
 from mfenvs.meanfield.public_tree_game import PublicTreeGame

@@ -15,7 +15,8 @@ from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.flow import FlowArrays
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.tabulation import new_status
-from mfenvs.game import FiniteGame, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import kind_of
 from mfenvs.meanfield.action_masks import allowed_actions
 from mfenvs.meanfield.dynamic_programming import (
     best_response_kernel,

@@ -18,7 +18,8 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import count_rule
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
-from mfenvs.game import FiniteGame, Rules, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rules, kind_of
 from mfenvs.play import tabulate
 from mfenvs.public_chain import refuse_public_chain
 from mfenvs.rules import World

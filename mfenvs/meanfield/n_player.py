@@ -37,7 +37,8 @@ from mfenvs.engine.engine import Engine
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import MAX_SEED, FiniteGame, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import MAX_SEED, kind_of
 from mfenvs.meanfield.dynamic_programming import solve_each
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
 from mfenvs.rules import rule
 

@@ -36,7 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_SEED, FiniteGame, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import MAX_SEED, kind_of
 from mfenvs.meanfield.action_masks import allowed_actions
 from mfenvs.meanfield.induced import Flow, InducedGame
 from mfenvs.meanfield.n_player import Estimate

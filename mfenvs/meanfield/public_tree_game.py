@@ -18,7 +18,7 @@ from numba import int64
 from numpy.typing import NDArray
 
 from mfenvs.engine.counting import no_aggregate
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.public_tree import NO_NODE, PublicTree
 from mfenvs.rules import Public, World, rule
 

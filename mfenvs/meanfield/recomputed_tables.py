@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.model import check_model
 from mfenvs.engine.tabulation import spread
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.dynamic_programming import add_expected, entropy, forbid, mean_value, soft_maximum
 from mfenvs.meanfield.transition_tables import TransitionTables
 

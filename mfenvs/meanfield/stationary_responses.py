@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.engine.trajectories import Trajectories
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.joint_enumeration import best_policy
 
 Array = NDArray[np.float64]

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from mfenvs import checks
-from mfenvs.game import MAX_AGENTS, MAX_CELLS, MAX_SEED
+from mfenvs.finite_game import MAX_CELLS
+from mfenvs.game import MAX_AGENTS, MAX_SEED
 from mfenvs.meanfield.lattice import (
     Counts,
     in_order,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.game import NO_PARAMETERS, FiniteGame
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.meanfield.black_box import BlackBoxGame, JointTables, tabulate_black_box
 from mfenvs.meanfield.extension import Kirszbraun, McShaneWhitney, McShaneWhitneyRows, Norm, Side
 from mfenvs.rules import individual, rule

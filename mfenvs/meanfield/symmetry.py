@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_SEED, FiniteGame
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import MAX_SEED
 from mfenvs.meanfield.black_box import (
     BlackBoxGame,
     as_black_box,

@@ -20,7 +20,7 @@ from mfenvs.engine.tabulation import (
     Room,
     new_status,
 )
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
 
 Array = NDArray[np.float64]

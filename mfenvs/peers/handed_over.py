@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.public_chain import refuse_public_chain
 

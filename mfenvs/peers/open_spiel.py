@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 
 def to_open_spiel(game: FiniteGame) -> Any:

@@ -7,7 +7,7 @@ import pyspiel
 from numpy.typing import NDArray
 from open_spiel.python import policy as spiel_policy
 
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.peers.handed_over import HandedOver
 
 ACT, ANNOUNCE, PAY, DRAW = "act", "announce", "pay", "draw"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.models import ObservationPolicy
 from mfenvs.wrappers.observations import Observe, observation_blocks
 

@@ -56,6 +56,7 @@ def test_a_copy_goes_on_as_the_original_does(name, module):
             np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.slow
 def test_the_budgets_of_a_copy_are_one_object():
     market = mfenvs.make("EnergyMarket-v0", actions="discrete", n_agents=9, horizon=4, n_days=1, weather_sd=0.0)
     env = RiskAverseVecEnv(market, observe="own-parameters")

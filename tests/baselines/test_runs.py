@@ -103,10 +103,12 @@ def test_a_checkpoint_of_another_run_is_refused(folder) -> None:
     other = SymmPMD(make("Epidemic-v0", n_agents=21, horizon=3), seed=3)
     save_results(folder, other)
     config = SymmPMD(GAME, seed=3).config
-    with pytest.raises(FileError, match=r"checkpoint.npz is of another run: its game: .*n_agents=21"):
+    with pytest.raises(FileError, match=r"checkpoint.npz is of another run: its game: n_agents = 21, got 2\d*$"):
         load_trainer(folder, "symm-pmd", GAME, config)
     save_results(folder, SymmPMD(GAME, seed=4))
-    with pytest.raises(FileError, match=r"checkpoint.npz is of another run: its hyper-parameters: .*seed=4"):
+    with pytest.raises(
+        FileError, match=r"checkpoint.npz is of another run: its hyper-parameters: seed = 4, got 3$"
+    ):
         load_trainer(folder, "symm-pmd", GAME, config)
 
 

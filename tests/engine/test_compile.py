@@ -137,7 +137,8 @@ def run(folder, name: str, **parts) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("in_the_limit", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("in_the_limit", [False, True])
+@pytest.mark.slow
 def test_another_script_finds_the_code_without_importing_the_first_and_edits_are_not_mistaken_for_it(
     tmp_path, in_the_limit
 ):

@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose
 from oracles import random_policy
 
 from mfenvs import Engine, FiniteGame, Game, crowd, rule, share, uniform
+from mfenvs.cumulated import cumulative
 from mfenvs.engine import engine as engine_module
 from mfenvs.engine.random import ACT, ADVANCE, START, agent_key, step_key
-from mfenvs.game import cumulative
 from mfenvs.games.epidemic import Epidemic
 from mfenvs.games.rock_paper_scissors import RockPaperScissors
 from mfenvs.rules import plain

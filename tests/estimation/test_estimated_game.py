@@ -74,6 +74,7 @@ def test_errors_of_probabilities_are_not_too_large_either() -> None:
     assert 0.3 < np.mean(np.square(scores)) < 3.0
 
 
+@pytest.mark.slow
 def test_its_equilibrium_is_one_within_the_predicted_error() -> None:
     """The largest of 300 draws from the predicted law of the exploitability, and the bound at 1 - 1e-6."""
     found, law = disguised_epidemic(), solution()

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from oracles import deterministic_policies
 
-import mfenvs.game
+import mfenvs.finite_game
 from baselines.solvers.fixed_point import FictitiousPlay, OnlineMirrorDescent
 from mfenvs import Engine, FiniteGame, InducedGame, n_player_exploitability, rule
 from mfenvs.game import NO_PARAMETERS
@@ -203,7 +203,7 @@ def test_an_infinite_game_has_no_end():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("documented", [mfenvs.game, FiniteGame])
+@pytest.mark.parametrize("documented", [mfenvs.finite_game, FiniteGame])
 def test_documented_examples(documented):
     (example,) = doctest.DocTestFinder(recurse=False).find(documented, "example", globs={})
     assert doctest.DocTestRunner().run(example).failed == 0

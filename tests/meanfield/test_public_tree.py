@@ -368,6 +368,7 @@ def test_branches_that_lead_nowhere_are_refused():
         InducedGame(Lost())
 
 
+@pytest.mark.slow
 def test_solve_finds_the_equilibrium_on_the_tree():
     found = solve(Weather(horizon=4), tolerance=1e-8, seconds=60)
     assert found.is_solved

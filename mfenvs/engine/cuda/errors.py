@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.cuda.step_kernels import OF_ACTION, OF_LAW, OF_STATE, OF_TABLE
-from mfenvs.game import FiniteGame, Game
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Game
 
 
 def describe_error(
@@ -73,5 +74,5 @@ def _describe_row(game: Game, index: int, rows: Any | None, download: Callable[[
     shown = "" if rows is None else f", got {checks.shown(download(rows)[where].tolist())}"
     return (
         f"policy[{', '.join(map(str, where))}] must be a cumulated law (rising from 0 to at least 1, as"
-        f" mfenvs.game.cumulative makes it){shown}"
+        f" mfenvs.cumulated.cumulative makes it){shown}"
     )

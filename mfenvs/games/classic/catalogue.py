@@ -1,6 +1,6 @@
 """The classic games by their registered names."""
 
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 from mfenvs.games.classic.beach_bar import BeachBar
 from mfenvs.games.classic.building_evacuation import BuildingEvacuation
 from mfenvs.games.classic.chains import LasryLionsChain, MultipleEquilibria, NoInteractionChain

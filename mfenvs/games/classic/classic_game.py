@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mfenvs.game import NO_PARAMETERS, FiniteGame
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import NO_PARAMETERS
 from mfenvs.populations import PopulationGame
 from mfenvs.rules import crowd, rule
 

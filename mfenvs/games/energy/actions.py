@@ -145,6 +145,30 @@ def action_space(traits: Traits, lowest: float, highest: float) -> "gymnasium.Sp
     return gymnasium.spaces.Box(low.copy(), high.copy(), dtype=np.float32)
 
 
+def box_actions(
+    traits: Traits,
+    battery: NDArray[Any],
+    battery_price: NDArray[Any],
+    flexible: NDArray[Any],
+    flexible_price: NDArray[Any],
+    vehicle: NDArray[Any] | None = None,
+    vehicle_price: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Continuous actions as the readers above take them apart, shape (n_rows, 3, 4 or 6).
+
+    All arguments but the first have shape (n_rows,): powers, fraction, limit prices in EUR/kWh. In a market with
+    one limit price it is ``battery_price``; the vehicle's are needed in a market with vehicles only.
+    """
+    if traits.prices == "one":
+        return np.stack([battery, flexible, battery_price], axis=1)
+    columns = [battery, battery_price, flexible, flexible_price]
+    if traits.has_vehicles:
+        assert vehicle is not None
+        assert vehicle_price is not None
+        columns += [vehicle, vehicle_price]
+    return np.stack(columns, axis=1)
+
+
 def within(space: "gymnasium.spaces.Box", actions: NDArray[Any]) -> NDArray[np.float32]:
     """Continuous actions, cut off at the bounds: prices that were computed may miss a tariff by rounding."""
     bounded: NDArray[np.float32] = np.clip(actions.astype(np.float32), space.low, space.high)

@@ -22,7 +22,8 @@ from mfenvs import checks
 from mfenvs.energy.members import AnyMembers
 from mfenvs.energy.tariffs import AnyTariff
 from mfenvs.engine.random import student_t, uniform
-from mfenvs.game import FiniteGame, Rule
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rule
 from mfenvs.games.energy.actions import N_DISCRETE
 from mfenvs.games.energy.actions import allowed as market_allowed
 from mfenvs.games.energy.clearing import PRICE, VOLUME, Book, clearing_rules
@@ -303,7 +304,8 @@ class BinnedEnergyMarket(FiniteGame):
         terms = {name: plain_term(value) for name, value in super().describe().items()}
         market = self.market
         return Description(
-            terms, functools.partial(described, self, market.agents, market.days, (self.day, 1), market.tariffs)
+            terms,
+            functools.partial(described, self, market.agents, market.days, market.played_days, market.tariffs),
         )
 
     @property

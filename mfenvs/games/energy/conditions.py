@@ -43,10 +43,8 @@ class MarketConstants(NamedTuple):
     """Feed-in tariff of each day and step, EUR/kWh."""
     retail: Any
     """Retail tariff of each day and step, EUR/kWh."""
-    first_day: Any
-    """Index of the first day that can be drawn."""
-    n_days: Any
-    """Number of days, from ``first_day`` on, with which an episode can begin."""
+    start_days: Any
+    """Days with which an episode can begin, shape (n,)."""
     step_hours: Any
     """Length of a step in hours."""
     last_step: Any
@@ -196,7 +194,7 @@ def publish(signal: Any, constants: Any, time: Any, key: Any) -> None:
     steps = constants.load.shape[1]
     now = min(time, constants.last_of_days)
     if time == 0:
-        signal[DAY] = constants.first_day + int(uniform(key, 4) * constants.n_days)
+        signal[DAY] = constants.start_days[int(uniform(key, 4) * len(constants.start_days))]
         draw_weather(signal, constants, key, 2, 10, np.float32(0.0), ONE)
     elif now == time and now % steps == 0:
         signal[DAY] += 1

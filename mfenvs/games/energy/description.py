@@ -68,7 +68,7 @@ def plain_term(value: Any) -> Any:
 
 
 def described(
-    game: Game, agents: NDArray[Any], series: MarketSeries, played: tuple[int, int], tariffs: Tariffs
+    game: Game, agents: NDArray[Any], series: MarketSeries, days: NDArray[np.int64], tariffs: Tariffs
 ) -> str:
     """All that a market was made with, as a text.
 
@@ -80,12 +80,11 @@ def described(
         Its members, (N,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`.
     series:
         The series that is played.
-    played:
-        Its first day that is played, and the number of days.
+    days:
+        Its days that are played, in order, shape (n,).
     tariffs:
         The tariffs of each day and step.
     """
-    days = slice(played[0], sum(played))
     terms = {field.name: getattr(game, field.name) for field in dataclasses.fields(game) if field.init}
     law = dataclasses.asdict(terms["law"])
     parts = [
@@ -134,9 +133,9 @@ def _rounded(number: float) -> str:
     return f"{number:,.0f}" if number == round(number) or abs(number) >= 100 else f"{number:,.1f}"
 
 
-def _tariffs(series: MarketSeries, days: slice, tariffs: Tariffs) -> list[str]:
+def _tariffs(series: MarketSeries, days: NDArray[np.int64], tariffs: Tariffs) -> list[str]:
     """The tariffs of each kind of day, as ranges of hours with one price."""
-    lines = []
+    dates, lines = [series.dates[day] for day in days], []
     for name, prices in (("retail", tariffs.retail[days]), ("feed-in", tariffs.feed_in[days])):
         kinds, of_day = np.unique(prices, axis=0, return_inverse=True)
         of_day = of_day.reshape(-1)
@@ -151,7 +150,7 @@ def _tariffs(series: MarketSeries, days: slice, tariffs: Tariffs) -> list[str]:
             continue
         for at, kind in enumerate(kinds):
             which = np.flatnonzero(of_day == at)
-            label = name if len(kinds) == 1 else f"{name} on {_days_shown(series.dates[days], which)}"
+            label = name if len(kinds) == 1 else f"{name} on {_days_shown(dates, which)}"
             lines.append(f"{label}: {', '.join(_ranges(kind))}")
     return lines
 
@@ -177,9 +176,9 @@ def _clock(step: int, steps: int) -> str:
     return f"{minutes // 60}" + (f":{minutes % 60:02d}" if minutes % 60 else "")
 
 
-def _series(given: Any, series: MarketSeries, days: slice) -> list[str]:
+def _series(given: Any, series: MarketSeries, days: NDArray[np.int64]) -> list[str]:
     """Where the series is from, which days are played, and its amounts in a year."""
-    dates = series.dates[days]
+    dates = [series.dates[day] for day in days]
     n_days = len(dates)
     whole_year = 365 / n_days
     load, pv = (getattr(series, name)[days].sum((0, 1), dtype=np.float64) * whole_year for name in ("load", "pv"))

@@ -71,8 +71,13 @@ from mfenvs.games.squashing import squashed
 from mfenvs.games.typed_agents import names_by_type
 from mfenvs.rules import plain
 
-PRESETS = {"village": 17, "district": 1_000, "city": 10_000}
-"""Numbers of agents by name."""
+PRESETS: dict[str, dict[str, Any]] = {
+    "village": {"n_agents": 17},
+    "district": {"n_agents": 1_000},
+    "city": {"n_agents": 10_000},
+    "wind": {"proportions": (0.40, 0.10, 0.35, 0.10, 0.05)},
+}
+"""Terms of communities that have a name."""
 
 LEAST_EFFICIENCY = 0.01
 """Least one-way battery efficiency."""
@@ -103,7 +108,7 @@ class EnergyMarket(Game):
         If a constant is not allowed; the message names it.
     """
 
-    n_agents: int = PRESETS["district"]
+    n_agents: int = 1_000
     """Number of prosumers N, from 2 to 2^24."""
     horizon: int = 0
     """Steps of an episode, counted from midnight; 0 for all of its days."""
@@ -113,8 +118,8 @@ class EnergyMarket(Game):
     """Number of consecutive days of an episode; batteries keep their charge overnight, and daily peaks begin
     anew."""
     preset: str | None = None
-    """Size of the community by name, instead of ``n_agents``: ``village`` (17 agents), ``district`` (1,000) or
-    ``city`` (10,000)."""
+    """A community by name: ``village`` (17 agents), ``district`` (1,000), ``city`` (10,000), instead of
+    ``n_agents``; ``wind`` (one agent in twenty has a share of a wind turbine), instead of ``proportions`` [O]."""
     actions: str = "box"
     """Action space: ``box`` (continuous) or ``discrete``."""
     orders: str = "interpolated"
@@ -207,6 +212,8 @@ class EnergyMarket(Game):
     n_days: int = 0
     """Number of days, from ``first_day`` on, of which every episode plays ``n_episode_days``; 0 for all that
     follow."""
+    excluded_days: tuple[int, ...] = ()
+    """Days of these that no episode plays, counted from 0 in the series: those kept apart to test on."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = PROSUMER
     state_dtype: ClassVar[np.dtype[Any]] = STATE
@@ -214,11 +221,7 @@ class EnergyMarket(Game):
     account_names = ACCOUNTS
 
     def __post_init__(self) -> None:
-        if self.preset is not None:
-            size = PRESETS[market_terms.word("preset", self.preset, tuple(PRESETS))]
-            if checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS) not in (size, PRESETS["district"]):
-                raise ValueError(f"preset {self.preset!r} has {size} agents, got n_agents={self.n_agents}")
-            self.n_agents, self.preset = size, None
+        self._take_preset()
         self._take_members()
         minutes = checks.integer("step_minutes", self.step_minutes, 1)
         self.step_minutes = checks.choice("step_minutes", minutes, STEP_MINUTES)
@@ -226,6 +229,20 @@ class EnergyMarket(Game):
         steps = self.n_episode_days * 24 * 60 // self.step_minutes
         self.horizon = checks.integer("horizon", self.horizon, 0, steps) or steps
         super().__post_init__()
+
+    def _take_preset(self) -> None:
+        """Set the terms of a community that is given by its name."""
+        if self.preset is None:
+            return
+        self.n_agents = checks.integer("n_agents", self.n_agents, 2, MAX_AGENTS)
+        self.proportions = market_terms.shares(self.proportions)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, value in PRESETS[market_terms.word("preset", self.preset, tuple(PRESETS))].items():
+            given = getattr(self, name)
+            if given not in (value, defaults[name]):
+                raise ValueError(f"preset {self.preset!r} has {name} = {value!r}, got {given!r}")
+            setattr(self, name, value)
+        self.preset = None
 
     def _take_members(self) -> None:
         """Read the table of members, and set what follows from it."""
@@ -269,7 +286,8 @@ class EnergyMarket(Game):
         market_terms.steps_of("shift_hours", self.shift_hours, days.step_hours)
         self.first_day = checks.integer("first_day", self.first_day, 0, days.n_days - 1)
         self.n_days = checks.integer("n_days", self.n_days, 0, days.n_days - self.first_day)
-        self._check_episode_days(days)
+        self.excluded_days = market_terms.excluded_days(self.excluded_days, days.n_days)
+        self._find_start_days()
         market_terms.check_yields(days)
         self._check_tariffs(days)
         self._check_combinations()
@@ -279,14 +297,6 @@ class EnergyMarket(Game):
         self.weather_memory = checks.real("weather_memory", self.weather_memory, 0.0, 1.0, exclude_high=True)
         self.weather_sd = market_terms.weather_sd(self.weather_sd)
         self.weather_correlation = market_terms.weather_correlation(self.weather_correlation)
-
-    def _check_episode_days(self, days: MarketSeries) -> None:
-        most = self.n_days or days.n_days - self.first_day
-        if self.n_episode_days > most:
-            raise ValueError(
-                f"n_episode_days must be at most {most}, the number of days that are played, got"
-                f" {self.n_episode_days}"
-            )
 
     def _check_tariffs(self, days: MarketSeries) -> None:
         self.feed_in, self.retail = tariff("feed_in", self.feed_in), tariff("retail", self.retail)
@@ -339,9 +349,7 @@ class EnergyMarket(Game):
         the dict a series in memory stays an object; all else is numbers, texts, lists and dicts, as JSON can hold.
         """
         terms = {name: plain_term(value) for name, value in super().describe().items()}
-        constants = self.constants
-        played_days = constants.first_day, constants.n_days + self.n_episode_days - 1
-        made_with = functools.partial(described, self, self.agents, self.days, played_days, self.tariffs)
+        made_with = functools.partial(described, self, self.agents, self.days, self.played_days, self.tariffs)
         return Description(terms, made_with)
 
     @property
@@ -379,9 +387,7 @@ class EnergyMarket(Game):
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.Game.check_snapshot`: agents keep their types, and the day is one of those played."""
         super().check_snapshot(states, signal)
-        terms = self.constants
-        last = terms.first_day + terms.n_days + self.n_episode_days - 2
-        check_snapshot(states, signal, self.agents["type"], (terms.first_day, last), self.days.steps)
+        check_snapshot(states, signal, self.agents["type"], self.played_days, self.days.steps)
 
     @functools.cached_property
     def agent_names(self) -> list[str]:
@@ -397,15 +403,13 @@ class EnergyMarket(Game):
         memory = self.weather_memory ** (1.0 / stride)
         waits = market_terms.steps_of("shift_hours", self.shift_hours, days.step_hours)
         net = tables.community_net(self.agents.view(np.ndarray), days.load, days.pv, days.wind)
-        most = (self.n_days or days.n_days - self.first_day) - self.n_episode_days + 1
         return MarketConstants(
             load=days.load,
             pv=days.pv,
             wind=days.wind,
             feed_in=tariffs.feed_in.astype(np.float32),
             retail=tariffs.retail.astype(np.float32),
-            first_day=self.first_day,
-            n_days=most,
+            start_days=self._find_start_days(),
             step_hours=np.float32(days.step_hours),
             last_step=self.horizon - 1,
             last_of_days=self.n_episode_days * days.steps - 1,
@@ -435,6 +439,16 @@ class EnergyMarket(Game):
             wind_ahead=tables.sums_ahead(days.wind, stride),
             net_ahead=tables.sums_ahead(net, stride),
         )
+
+    def _find_start_days(self) -> NDArray[np.int64]:
+        """Days with which an episode can begin, in order; ValueError if there is none."""
+        n_days = self.n_days or self.days.n_days - self.first_day
+        return market_terms.start_days(self.first_day, n_days, self.n_episode_days, self.excluded_days)
+
+    @property
+    def played_days(self) -> NDArray[np.int64]:
+        """Days of the series that episodes play, counted from 0, in order; shape (n,)."""
+        return np.unique(self._find_start_days()[:, None] + np.arange(self.n_episode_days))
 
     @property
     def _weather_mixing(self) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ ROUNDING = 1e-4
 
 
 def check_snapshot(
-    states: NDArray[Any], signal: NDArray[np.float32], types: NDArray[Any], days: tuple[int, int], steps: int
+    states: NDArray[Any], signal: NDArray[np.float32], types: NDArray[Any], days: NDArray[np.int64], steps: int
 ) -> None:
     """Check states and public signals of a market.
 
@@ -25,7 +25,7 @@ def check_snapshot(
     types:
         The agents' types, shape (n_agents,).
     days:
-        First and last day that may be played.
+        Days that may be played, in order, shape (n,).
     steps:
         Steps of a day.
 
@@ -34,7 +34,6 @@ def check_snapshot(
     ValueError
         If agents have not kept their types, a number is out of its range, or the day is not one of those played.
     """
-    first, last = days
     day, clock = signal[:, DAY], signal[:, CLOCK]
     weather = signal[:, WEATHER_SEEN : WEATHER + 3]
     amounts = ("backlog", "vehicle_need", "peak")
@@ -42,7 +41,7 @@ def check_snapshot(
         ("states['type'] must be the types of the game's agents", states["type"] == types),
         ("states['charge'] must be in [0, 1]", abs(states["charge"] - 0.5) <= 0.5 + ROUNDING),
         *((f"states[{name!r}] must be >= 0", states[name] >= 0) for name in amounts),
-        (f"signal must name a day in [{first}, {last}]", (day == np.rint(day)) & (day >= first) & (day <= last)),
+        (f"signal must name one of the {len(days)} days from {days[0]} to {days[-1]}", np.isin(day, days)),
         (
             f"signal must name a step of the day in [0, {steps - 1}]",
             (clock == np.rint(clock)) & (clock >= 0) & (clock < steps),

@@ -1,7 +1,11 @@
 """Checks of a market's terms, which give back plain numbers and texts."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.energy.series import MarketSeries
@@ -96,3 +100,42 @@ def steps_of(name: str, hours: float, step_hours: float) -> int:
     if not math.isclose(steps * step_hours, hours, abs_tol=1e-9):
         raise ValueError(f"{name} must be a multiple of a step, {step_hours:g} hours, got {hours:g}")
     return steps
+
+
+def excluded_days(value: Any, n_days: int) -> tuple[int, ...]:
+    """Days of a series that are not played: different indices in [0, n_days - 1], in order."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"excluded_days must be a tuple of days of the series, got {value!r}")
+    days = tuple(checks.integer(f"excluded_days[{k}]", day, 0, n_days - 1) for k, day in enumerate(value))
+    if len(set(days)) < len(days):
+        raise ValueError(f"excluded_days must be different days, got {checks.shown(days)}")
+    return tuple(sorted(days))
+
+
+def start_days(first: int, n_days: int, n_episode_days: int, excluded: tuple[int, ...]) -> NDArray[np.int64]:
+    """Days with which an episode can begin, in order: those from which on it plays no other and no excluded day.
+
+    Parameters
+    ----------
+    first, n_days:
+        First of the days that may be played, and their number.
+    n_episode_days:
+        Days of an episode.
+    excluded:
+        Days that are not played.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    days = np.setdiff1d(np.arange(first, first + n_days), excluded)
+    # An episode's last day is so many places later among the days if none between is left out.
+    begins, ends = days[: max(0, len(days) - n_episode_days + 1)], days[n_episode_days - 1 :]
+    found: NDArray[np.int64] = begins[ends - begins == n_episode_days - 1]
+    if not len(found):
+        raise ValueError(
+            f"n_episode_days must fit into the days that are played, {n_days} from {first} on without the"
+            f" excluded_days, {checks.shown(excluded)}; got {n_episode_days}"
+        )
+    return found

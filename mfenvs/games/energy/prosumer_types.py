@@ -69,6 +69,11 @@ MOST_KWH = 1e6
 class ProsumerLaw:
     """Laws from which :func:`draw_prosumers` draws; pairs are the bounds of uniform laws [O].
 
+    Homes are those of families, as far as there are public figures: German households of three and of four persons
+    use 3,720 and 4,085 kWh a year (BDEW, 2021). The mean capacity of German home batteries was about 10 kWh at the
+    end of 2022 (BSW-Solar, from the register of the Bundesnetzagentur: 6.7 GWh in 640,000 systems). A business of
+    the default law uses some 30 MWh, below the 100 MWh a year up to which standard load profiles are used.
+
     Raises
     ------
     TypeError, ValueError

@@ -9,7 +9,8 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_CELLS, NO_PARAMETERS, FiniteGame, Game, Rule
+from mfenvs.finite_game import MAX_CELLS, FiniteGame
+from mfenvs.game import NO_PARAMETERS, Game, Rule
 from mfenvs.games.levels.rules import (
     Form,
     LevelRules,

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from mfenvs.checks import PROBABILITY_TOLERANCE
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import no_aggregate, own_count_rules
-from mfenvs.game import FiniteGame, Rules
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import Rules
 from mfenvs.meanfield.dynamic_programming import is_open
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.rules import World, rule

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import FiniteGame, kind_of
+from mfenvs.finite_game import FiniteGame
+from mfenvs.game import kind_of
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem
 from mfenvs.meanfield.equilibrium.barrier_path import BarrierPath
 from mfenvs.meanfield.equilibrium.candidate import Candidate

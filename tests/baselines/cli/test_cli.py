@@ -117,8 +117,14 @@ def dying(function: Callable, left: list[int]) -> Callable:
     [
         (["train", "omd", "Epidemic-v0"], "holds a run of symm-pmd on Epidemic-v0, not omd on Epidemic-v0"),
         (["train", "symm-pmd", "RockPaperScissors-v0"], "not symm-pmd on RockPaperScissors-v0"),
-        (["train", "symm-pmd", "Epidemic-v0", "--temperature", "0.5"], "a resumed run keeps its hyper-parameters"),
-        (["train", "symm-pmd", "Epidemic-v0", "--game.n-agents", "31"], "a resumed run keeps its game"),
+        (
+            ["train", "symm-pmd", "Epidemic-v0", "--temperature", "0.5"],
+            "a resumed run keeps its hyper-parameters: temperature = ",
+        ),
+        (
+            ["train", "symm-pmd", "Epidemic-v0", "--game.n-agents", "31"],
+            "a resumed run keeps its game: n_agents = ",
+        ),
     ],
 )
 def test_resume_takes_no_other_settings(words: list[str], message: str, tmp_path, capsys) -> None:
@@ -127,6 +133,19 @@ def test_resume_takes_no_other_settings(words: list[str], message: str, tmp_path
     assert main([*words, "--resume", "--folder", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert (tmp_path / "policy.npz").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_market_of_own_members_is_resumed(tmp_path, capfd) -> None:
+    members, folder = tmp_path / "members.csv", str(tmp_path / "run")
+    members.write_text("type,annual_load_kwh\nconsumer,3000\nconsumer,3500\n")
+    words = ["train", "ppo", "EnergyMarket-v1", "--total-timesteps", "1", "--folder", folder]
+    assert main([*words, "--game.members", str(members), "--game.actions", "discrete"]) == 0
+    members.unlink()
+    assert main([*words, "--resume", "--game.n-days", "0"]) == 0
+    assert capfd.readouterr().err == ""
+    assert main([*words, "--resume", "--game.n-days", "3"]) == 2
+    assert capfd.readouterr().err == "mfenvs train: error: a resumed run keeps its game: n_days = 0, got 3\n"
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path, capsys) -> None:

@@ -127,6 +127,7 @@ def test_it_is_mirror_descent():
         ),
     ],
 )
+@pytest.mark.slow
 def test_policies_approach_the_equilibrium_of_the_beach_bar(trainer_class, options, share):
     """After six iterations the exploitability is a small share of that of the uniform policy."""
     game = make("BeachBar-v0")

@@ -119,6 +119,7 @@ def test_it_does_not_see_what_is_to_come():
     assert np.abs(policy.actions(engine) - chosen).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_horizon_of_some_hours():
     """As long as the rest of the episode it makes no difference; a short one knows less, and is faster."""
     game = EnergyMarket(**SMALL, n_episode_days=2, first_day=250, n_days=60)

@@ -94,7 +94,7 @@ def checkpoint(tmp_path_factory):
 # Going on.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ppo", "risk-ppo", pytest.param("ind-ppo", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("updates", [0, 1, 3])
 def test_a_loaded_trainer_ends_where_an_uninterrupted_one_does(tmp_path, kind, updates):
     whole, part = made(kind), made(kind)

@@ -33,6 +33,7 @@ POLICY = np.where(np.array([[True], [False]])[:, :, None], 0.5, (1.0, 0.0)) * np
 """Half of the agents choose to go out in good weather, all to stay at home in bad."""
 
 
+@pytest.mark.slow
 def test_policies_are_measured_by_play_and_on_the_tree():
     """Without N-player exploitability, which is not made for games with common noise."""
     game = Weather(n_agents=6)

@@ -70,7 +70,7 @@ def test_sparse_tables_give_the_same_and_grow(solver_class, options, monkeypatch
     assert sparse._work[1].transitions.shape[-1] > narrow
 
 
-@pytest.mark.parametrize("solver_class", [OccupationMeasureInclusion, MFOMO])
+@pytest.mark.parametrize("solver_class", [OccupationMeasureInclusion, pytest.param(MFOMO, marks=pytest.mark.slow)])
 def test_occupation_measures_on_sparse_tables(solver_class, monkeypatch) -> None:
     dense = solver_class(Spreading())
     monkeypatch.setattr(base, "InducedGame", functools.partial(InducedGame, sparse=True))

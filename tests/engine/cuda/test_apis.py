@@ -13,6 +13,8 @@ pytest.importorskip("torchrl")
 import cuda_apis
 from numpy.testing import assert_allclose, assert_array_equal
 
+pytestmark = pytest.mark.slow  # All are played in the simulator: twenty seconds, whatever is compared.
+
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
@@ -60,7 +62,7 @@ def test_a_snapshot_of_an_agent_in_no_place_is_refused(simulated):
 
 def test_wrong_probabilities_are_found_on_the_device(simulated):
     errors = simulated["errors"]
-    row = r"must be a cumulated law \(rising from 0 to at least 1, as mfenvs.game.cumulative makes it\)"
+    row = r"must be a cumulated law \(rising from 0 to at least 1, as mfenvs.cumulated.cumulative makes it\)"
     for name, place, why, value in (
         ("laws", r"probabilities\[1, 3\] at time 1", "must be non-negative and sum to 1", r"\[0.5, 0.75\]"),
         ("table", r"policy\[0, 1, 1\]", row, r"\[0.75, 0.5\]"),

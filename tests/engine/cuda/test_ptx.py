@@ -8,12 +8,12 @@ from cuda_plays import small
 from dry_cuda import DryDevice
 
 from mfenvs import Engine, FiniteGame, make, registered_games
-from mfenvs.game import cumulative
+from mfenvs.cumulated import cumulative
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 ADDITIONS = {memory: rf"\b(red|atom)\.{memory}\.add\." for memory in ("shared", "global")}
 """Atomic additions by which agents are counted, by the memory in which they are."""
-FEW = ["Epidemic-v0", "Taxi-v0"]
+FEW = ["Epidemic-v0"]
 OTHERS = [name for name in registered_games() if name not in FEW]
 
 

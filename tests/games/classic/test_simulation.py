@@ -5,7 +5,7 @@ import pytest
 from classic_names import by_name
 
 from mfenvs import Engine, InducedGame, make
-from mfenvs.game import cumulative
+from mfenvs.cumulated import cumulative
 
 N_WORLDS = 40
 N_STEPS = 12

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mfenvs import InducedGame, World, make, path_exploitability
-from mfenvs.game import FiniteGame
+from mfenvs.finite_game import FiniteGame
 
 SMALL = {"n_places": 9, "bar": 4, "horizon": 6, "closing_time": 3}
 

@@ -84,6 +84,8 @@ def test_odd_constants_are_refused_by_name_or_can_be_played(game_class, data):
 def test_every_constant_refuses_what_is_no_number(game_class):
     for field in dataclasses.fields(game_class):
         for value in (math.nan, object(), [], -1j):
+            if field.name == "excluded_days" and value == []:
+                continue  # There may be none.
             with pytest.raises((TypeError, ValueError), match=field.name):
                 game_class(**{field.name: value})
 

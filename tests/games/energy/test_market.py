@@ -485,8 +485,8 @@ def test_a_file_of_ones_own_series(tmp_path):
 @pytest.mark.parametrize(
     ("constants", "message"),
     [
-        ({"preset": "town"}, "preset must be one of 'village', 'district', 'city', got 'town'"),
-        ({"preset": "village", "n_agents": 5}, "preset 'village' has 17 agents, got n_agents=5"),
+        ({"preset": "town"}, "preset must be one of 'village', 'district', 'city', 'wind', got 'town'"),
+        ({"preset": "village", "n_agents": 5}, "preset 'village' has n_agents = 17, got 5"),
         ({"horizon": 25}, r"horizon must be an integer in \[0, 24\], got 25"),
         ({"step_minutes": 30}, "step_minutes must be one of 15, 60, got 30"),
         ({"actions": "both"}, "actions must be one of 'box', 'discrete', got 'both'"),

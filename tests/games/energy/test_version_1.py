@@ -122,6 +122,17 @@ def test_version_1_has_more_batteries_and_dear_evenings():
     assert mfenvs.energy_market_v1.parallel_env(preset="village").possible_agents[-1] == "commercial_0"
 
 
+def test_a_community_with_wind_owners():
+    game = EnergyMarket(preset="wind", n_agents=40)
+    assert np.bincount(game.agents["type"]).tolist() == [16, 4, 14, 4, 2]
+    assert (game.agents["wind_kw"][-2:] > 0.0).all()
+    assert EnergyMarket(**game.describe()).describe() == game.describe()
+    with pytest.raises(
+        ValueError, match=r"preset 'wind' has proportions = \(0.4, .*, got \(1.0, 0.0, 0.0, 0.0, 0.0\)"
+    ):
+        EnergyMarket(preset="wind", proportions=(1, 0, 0, 0, 0))
+
+
 def test_a_network_charge_of_quarter_hours_is_that_of_their_hour():
     game = market(step_minutes=15, retail=0.3)
     assert_allclose(game.tariffs.retail[0], np.repeat(0.3 + np.array(EVENING_CHARGE), 4))
@@ -309,7 +320,17 @@ def test_flexible_load_waits_first_in_first_out():
     [
         ({"prices": "two"}, "prices must be one of 'separate', 'one', got 'two'"),
         ({"imbalance": "none"}, "imbalance must be one of 'pooled', 'individual', 'ex-post', got 'none'"),
-        ({"n_episode_days": 31}, "n_episode_days must be at most 30, the number of days that are played, got 31"),
+        (
+            {"n_episode_days": 31},
+            r"n_episode_days must fit into the days that are played, 30 from 260 on .*; got 31",
+        ),
+        ({"excluded_days": range(261, 290, 2), "n_episode_days": 2}, "without the excluded_days, .*; got 2"),
+        (
+            {"excluded_days": range(250, 300)},
+            "n_episode_days must fit into the days that are played, 30 from 260 on",
+        ),
+        ({"excluded_days": (3, 365)}, r"excluded_days\[1\] must be an integer in \[0, \d+\], got 365"),
+        ({"excluded_days": (3, 3)}, r"excluded_days must be different days, got \(3, 3\)"),
         ({"n_episode_days": 0}, r"n_episode_days must be an integer in \[1, 36500\], got 0"),
         ({"network_charge": (0.1,) * 23}, "network_charge must be a number or hold 24, one for each hour"),
         ({"network_charge": (0.1,) * 23 + (-0.2,)}, "retail must be at least .* with a network_charge of -0.2"),
@@ -337,3 +358,24 @@ def test_flexible_load_waits_first_in_first_out():
 def test_constants_that_are_not_allowed(constants, message):
     with pytest.raises(ValueError, match=message):
         market(**constants)
+
+
+@pytest.mark.parametrize("value", [3, "3", None])
+def test_excluded_days_of_another_type(value):
+    with pytest.raises(TypeError, match=f"excluded_days must be a tuple of days of the series, got {value!r}"):
+        market(excluded_days=value)
+
+
+def test_excluded_days_are_never_played():
+    excluded = (7, 4, 20)
+    game = market(first_day=2, n_days=9, excluded_days=excluded, n_episode_days=2)
+    assert game.excluded_days == (4, 7, 20)
+    assert game.played_days.tolist() == [2, 3, 5, 6, 8, 9, 10]
+    days = set()
+    for seed in range(20):
+        engine = Engine(game, 20)
+        engine.reset(seed)
+        days |= set(engine.signal[:, DAY].astype(int).tolist())
+    assert days == {2, 5, 8, 9}  # A day is missed in 400 draws with a probability below 1e-49.
+    assert mfenvs.make("EnergyMarket-v1", **game.describe()).played_days.tolist() == game.played_days.tolist()
+    assert "days played: 7 of 363, 08-03 to 08-11" in str(game.describe())

@@ -190,6 +190,7 @@ def test_derivatives_of_crowd_aversion() -> None:
     np.testing.assert_allclose(sensitivity.reward_slopes(arrays), slopes.own, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_where_moves_do_not_vary_with_the_population_they_have_no_derivatives() -> None:
     """Tables that could vary, as on a tree of public histories, mostly do not."""
     tree = ClosingBeachBar(n_places=7, bar=3, horizon=5, closing_time=2)

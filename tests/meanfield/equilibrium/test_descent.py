@@ -28,7 +28,9 @@ def start_of(problem: BarrierProblem) -> Point:
 
 
 @pytest.mark.parametrize(
-    "game", [CrowdModelling(), LinearQuadraticChain(pull=0.9)], ids=lambda game: type(game).__name__
+    "game",
+    [CrowdModelling(), pytest.param(LinearQuadraticChain(pull=0.9), marks=pytest.mark.slow)],
+    ids=lambda game: type(game).__name__,
 )
 def test_a_descent_ends_where_the_path_does(game: FiniteGame) -> None:
     problem = problem_of(game)

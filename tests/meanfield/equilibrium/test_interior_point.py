@@ -151,6 +151,7 @@ def test_states_from_which_no_reward_reads_the_crowd_are_solved_once() -> None:
     assert min(found) < -0.1
 
 
+@pytest.mark.slow
 def test_a_closed_bar_takes_no_more_systems_than_one_that_stays_open() -> None:
     """Half of the horizon is after closing time, when all ways of some cost are as good as others."""
     n_systems = []

@@ -137,6 +137,7 @@ def test_the_time_is_looked_at_where_no_method_is_left(monkeypatch: pytest.Monke
     assert solution.stopped is Stopped.TIME
 
 
+@pytest.mark.slow
 def test_other_methods_take_over_where_the_path_ends_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tolerance of 0 the path ends above it: mirror descent and paths from other policies take turns."""
     methods, judge = set(), _Search._judge

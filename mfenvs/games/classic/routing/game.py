@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.game import MAX_CELLS
+from mfenvs.finite_game import MAX_CELLS
 from mfenvs.games.classic.classic_game import ClassicGame
 from mfenvs.games.classic.routing.data import (
     BRAESS_LINKS,

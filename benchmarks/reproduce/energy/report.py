@@ -6,59 +6,25 @@ can be read on a phone, where wide figures and tables scroll by themselves, and 
 
 import dataclasses
 import io
-import math
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import jinja2
 import matplotlib as mpl
-import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from baselines.versions import versions
-from benchmarks.reproduce.energy_figures import mean_interval, without_nan
-from mfenvs import checks
-from mfenvs.energy.forecast_scores import INTERVALS, Evaluation
-from mfenvs.energy.settlement import SettlementSummary
+from benchmarks.reproduce.energy.tables import Table
 from mfenvs.files import replacing
 
 MOST_BYTES = 5_000_000
 """Of a page."""
-
-
-class Column(NamedTuple):
-    """Head of a table's column."""
-
-    name: str
-    unit: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table: the first column names the rows, the others hold numbers as text, aligned to the right.
-
-    Raises
-    ------
-    ValueError
-        If a row does not have as many cells as there are columns.
-    """
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    """What the intervals are, and of how many samples."""
-
-    def __post_init__(self) -> None:
-        for i, row in enumerate(self.rows):
-            if len(row) != len(self.columns):
-                raise ValueError(f"rows[{i}] must have {len(self.columns)} cells, got {len(row)}: {row!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,153 +144,6 @@ def git_commit() -> str:
         return "unknown"
 
 
-# Tables.
-
-
-def efficiency_table(efficiencies: Mapping[str, ArrayLike]) -> Table:
-    """Mean efficiency of each policy with its 95 % Student interval, and the least and the greatest of a day.
-
-    Parameters
-    ----------
-    efficiencies:
-        By policy, shape (n_days,); nan, where there was nothing to gain, is left out.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not as above.
-    """
-    rows = []
-    for name, values in efficiencies.items():
-        days = without_nan(values)
-        mean, half = mean_interval(days)
-        ends = number(days.min(), ".3f"), number(days.max(), ".3f")
-        rows.append((name, with_half(mean, half, ".3f"), *ends, str(len(days))))
-    columns = tuple(map(Column, ("policy", "mean efficiency", "worst day", "best day", "days")))
-    return Table(columns, tuple(rows), "± 95 % Student intervals over days; 0 is no trade, 1 the planner.")
-
-
-def risk_table(expected: Mapping[str, ArrayLike], tail: Mapping[str, ArrayLike], alpha: float = 0.05) -> Table:
-    """Expected loss and CVaR of each policy with their intervals.
-
-    Parameters
-    ----------
-    expected, tail, alpha:
-        As of :func:`benchmarks.reproduce.energy_figures.risk`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array does not have shape (3,), or ``tail`` has other policies.
-    """
-    if list(expected) != list(tail):
-        raise ValueError(f"tail must have the policies of expected, {list(expected)}, got {list(tail)}")
-    rows = []
-    for name in expected:
-        cells = []
-        for of_policies in (expected, tail):
-            ends = checks.shaped(name, of_policies[name], (3,), np.float64)
-            middle, low, high = (number(end, ".2f") for end in ends)
-            cells.append(f"{middle} [{low}, {high}]")
-        rows.append((name, *cells))
-    unit = "EUR per agent and day"
-    columns = Column("policy"), Column("expected loss", unit), Column(f"CVaR, worst {percent(alpha, 0)}", unit)
-    return Table(columns, tuple(rows), "In brackets: 95 % bootstrap intervals over days.")
-
-
-def forecast_table(evaluations: Mapping[str, Evaluation], units: Mapping[str, str], against: str) -> Table:
-    """Scores of the forecasters on each series.
-
-    Parameters
-    ----------
-    evaluations:
-        By series.
-    units:
-        Of each series.
-    against:
-        Forecaster with which the others' CRPS is compared (Diebold-Mariano).
-
-    Raises
-    ------
-    ValueError
-        If a series has no unit or no such forecaster.
-    """
-    rows = []
-    for series, found in evaluations.items():
-        if series not in units:
-            raise ValueError(f"units must name {series!r}, got {dict(units)!r}")
-        other = found.names.index(checks.choice("against", against, found.names))
-        for i, name in enumerate(found.names):
-            compared = "", ""
-            if i != other:
-                change, chance = found.crps[i] / found.crps[other] - 1, found.p_value[i, other]
-                compared = percent(change, 1, "+"), "< 0.001" if chance < 0.001 else f"{chance:.3f}"
-            rows.append(
-                (
-                    f"{series} ({units[series]}): {name}",
-                    with_half(found.crps[i], 1.96 * found.crps_standard_error[i], three_digits(found.crps[i])),
-                    *compared,
-                    number(found.log_score[i], ".2f"),
-                    *(percent(share, 1) for share in found.coverage[i]),
-                )
-            )
-    columns = (
-        Column("series (unit): forecaster"),
-        Column("CRPS", "± 95 %"),
-        Column("CRPS to", against),
-        Column("p-value", "Diebold-Mariano"),
-        Column("log score"),
-        *(Column(f"in {percent(level, 0)}", "of hours") for level in INTERVALS),
-    )
-    days = " or ".join(map(str, sorted({found.n_days for found in evaluations.values()})))
-    note = f"{days} days forecast; CRPS in the series' unit ± 1.96 HAC standard errors of daily means; in 50 %:"
-    return Table(
-        columns, tuple(rows), f"{note} share of the hours within the central interval of that probability."
-    )
-
-
-def settlement_table(found: SettlementSummary) -> Table:
-    """Figures of the settlement, one a row."""
-    rows = (
-        ("transfers", f"{found.n_transfers:,}"),
-        ("settled as they should, of their number", percent(found.success_rate, 1)),
-        ("settled as they should, of their value", percent(found.success_rate_by_value, 1)),
-        ("routed transfers (between different nodes)", f"{found.n_routed:,}"),
-        ("parts per routed transfer", f"{found.parts_per_payment:.2f}"),
-        ("fees (EUR)", f"{found.fees_eur:.2f}"),
-        ("fees per EUR settled (EUR)", f"{found.fees_per_eur:.4f}"),
-        ("penalties of failed transfers (EUR)", f"{found.penalties_eur:.2f}"),
-        ("configured latency p50 (ms)", f"{found.configured_latency_p50_ms:.1f}"),
-        ("configured latency p95 (ms)", f"{found.configured_latency_p95_ms:.1f}"),
-        ("configured latency p99 (ms)", f"{found.configured_latency_p99_ms:.1f}"),
-    )
-    note = "The latencies' law is configured, not observed. Transfers share channels: no intervals are given."
-    return Table((Column("figure"), Column("value")), rows, note)
-
-
-def number(value: float, spec: str) -> str:
-    """A number as Python formats it, but with a minus that is as wide as a plus."""
-    return f"{value:{spec}}".replace("-", "−")
-
-
-def with_half(value: float, half: float, spec: str) -> str:
-    """A number and half of its interval in one format; the number alone if the other is nan."""
-    return number(value, spec) if math.isnan(half) else f"{number(value, spec)} ± {half:{spec}}"
-
-
-def three_digits(value: float) -> str:
-    """The format that shows a number with three significant digits, and its interval with as many decimals."""
-    return f".{max(0, 2 - math.floor(math.log10(abs(value))))}f" if value else ".2f"
-
-
-def percent(share: float, digits: int, sign: str = "") -> str:
-    """A share in per cent."""
-    return number(100 * share, f"{sign}.{digits}f") + " %"
-
-
-# The page.
-
-
 def inline_svg(figure: Figure, prefix: str, alt: str) -> Markup:
     """A figure as an SVG element for HTML: text as text, every id with this prefix, ``alt`` for screen readers."""
     buffer = io.BytesIO()
@@ -382,14 +201,14 @@ def _in_words(value: Any) -> str:
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 58.25rem; background: #fff; color: #1f2328;
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 66rem; background: #fff; color: #1f2328;
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: .5rem 0 1rem; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.75rem 0 .5rem; padding-top: .75rem;
   border-top: 1px solid #dcdfe3; }
 p { margin: .5rem 0; max-width: 46rem; }
 a { color: #0b5c8f; }
-nav ol { margin: .5rem 0; padding-left: 2rem; columns: 20rem; }
+nav ol { margin: .5rem 0; padding-left: 2rem; columns: 22rem; column-gap: 3rem; }
 nav h2, .summary h2 { border: 0; margin-top: 1.5rem; padding: 0; }
 figure { margin: 1rem 0 0; }
 .scroll { overflow-x: auto; }
@@ -400,9 +219,10 @@ svg text { font-family: "DejaVu Sans", Verdana, Arial, sans-serif; white-space: 
 figcaption, .note { color: #545b64; font-size: .9rem; max-width: 46rem; margin: .35rem 0 0; }
 table { border-collapse: collapse; margin: 1rem 0 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .35rem; color: #545b64; font-size: .9rem; }
-th, td { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #e6e8eb; vertical-align: baseline; }
-td, thead th { text-align: right; white-space: nowrap; }
-thead th { vertical-align: bottom; border-bottom: 1.5px solid #8c9199; font-weight: 600; }
+th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e6e8eb; vertical-align: baseline; }
+td, thead th { text-align: right; }
+td { white-space: nowrap; }
+thead th { vertical-align: bottom; min-width: 3.5rem; border-bottom: 1.5px solid #8c9199; font-weight: 600; }
 thead th:first-child, tbody th { text-align: left; }
 tbody th { font-weight: 400; min-width: 7rem; }
 td:last-child, th:last-child { padding-right: 0; }

@@ -1,0 +1,1 @@
+"""Figures of the energy market for a grid planner: arrays in, one matplotlib figure out of each function."""

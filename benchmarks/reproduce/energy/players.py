@@ -1,0 +1,81 @@
+"""The policies that are compared: rules of thumb, an equilibrium, a trained network and a planner."""
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from baselines import PPO
+from baselines.market.model_predictive import ModelPredictive
+from baselines.market.policies import BinnedPolicy, EveningRule, Idle, SelfConsumption
+from benchmarks.reproduce.energy.protocol import Protocol, binned_market, day_market
+from benchmarks.reproduce.energy_training import Deterministic
+from mfenvs import solve
+from mfenvs.games.energy.market import EnergyMarket
+
+RANDOM, IDLE, GREEDY, EVENING, EQUILIBRIUM, NEURAL, PLANNER = POLICIES = (
+    "random",
+    "idle batteries",
+    "self-consumption",
+    "evening rule",
+    "mean-field equilibrium",
+    "symmetrised PPO",
+    "receding horizon",
+)
+"""Names of the policies."""
+
+
+def find_equilibrium(protocol: Protocol, day: int) -> dict[str, Any]:
+    """The policy of least exploitability that is found in the binned game of a day, and that exploitability.
+
+    Returns
+    -------
+    dict
+        ``policy``, shape (H, S, A); ``exploitability``, EUR per member and day; ``method``.
+    """
+    found = solve(
+        binned_market(protocol, day),
+        tolerance=protocol.solver_tolerance,
+        seconds=protocol.solver_seconds,
+        seed=protocol.seed,
+        clock=time.process_time,
+    )
+    return {"policy": found.policy, "exploitability": found.exploitability, "method": found.method}
+
+
+@functools.cache
+def load_network(path: Path) -> PPO:
+    """A trained network; loaded once in a process."""
+    model = PPO.load(path, device="cpu")
+    assert isinstance(model, PPO)
+    return model
+
+
+def players(protocol: Protocol, day: int, table: Any, model: Path) -> dict[str, tuple[EnergyMarket, Any]]:
+    """Every policy on one day, with the market in which it is played.
+
+    Parameters
+    ----------
+    protocol:
+        Sizes.
+    day:
+        Day of the series, counted from 0.
+    table:
+        Policy of the binned game of that day, shape (H, S, A).
+    model:
+        File of the trained network.
+    """
+    box, discrete = (day_market(protocol, day, actions) for actions in ("box", "discrete"))
+    found: dict[str, tuple[EnergyMarket, Any]] = {
+        RANDOM: (box, None),
+        IDLE: (box, Idle(box)),
+        GREEDY: (box, SelfConsumption(box)),
+        EVENING: (box, EveningRule(box)),
+        EQUILIBRIUM: (discrete, BinnedPolicy(binned_market(protocol, day), np.asarray(table), discrete)),
+        NEURAL: (discrete, Deterministic(load_network(model))),
+        PLANNER: (box, ModelPredictive(box)),
+    }
+    assert tuple(found) == POLICIES
+    return found
