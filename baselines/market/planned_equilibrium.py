@@ -119,12 +119,12 @@ def planned_equilibrium(
     Only those who regret most switch, and of actions that are worth the same one is drawn for each agent, so that
     agents do not all move together. With the market's weather and 1,000 agents, deviators gained -.004, .012, .036
     and .036 EUR on four days (95 % intervals of +- .014 to .026), where they gained .23, .11, .03 and .22 against
-    the binned game's solution after 12 seconds. Without weather (``weather_sd`` = 0) prices of single hours went on jumping on
-    two of three days that were tried, with gains of .07 to .10 EUR left.
+    the binned game's solution after 12 seconds. Without weather (``weather_sd`` = 0) prices of single hours went
+    on jumping on two of three days that were tried, with gains of .07 to .10 EUR left.
 
     The solution of :class:`mfenvs.games.energy.binned.BinnedEnergyMarket` is another one: there the mean field is
-    in equilibrium, with one policy for all agents of a group. Here agents of the N-player market reply to each other
-    with policies that know the agent, the time and the charge.
+    in equilibrium, with one policy for all agents of a group. Here agents of the N-player market reply to each
+    other with policies that know the agent, the time and the charge.
 
     Parameters
     ----------
