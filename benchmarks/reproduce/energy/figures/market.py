@@ -184,7 +184,7 @@ def settlement(latencies_ms: ArrayLike, amounts_eur: ArrayLike, succeeded: Array
     right.bar(range(len(groups)), rates, 0.8, color=GREEN)
     for i, rate in enumerate(rates):
         right.annotate(percentage(rate), (i, rate), ha="center", va="bottom", fontsize=9, color=DARK)
-    right.set_xticks(range(len(groups)), [f"{amounts[g].max():.2g}" for g in groups])
+    right.set_xticks(range(len(groups)), [f"{amounts[g].max():.2g}" for g in groups], rotation=40, ha="right")
     right.set_ylim(0, 1.12)
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     label_axes(right, "sixths of the payments: up to (EUR)", "share settled as it should")
