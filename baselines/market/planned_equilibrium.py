@@ -118,9 +118,10 @@ def planned_equilibrium(
     This is a better-reply dynamic with memory, close to fictitious play, without a guarantee that it converges.
     Only those who regret most switch, and of actions that are worth the same one is drawn for each agent, so that
     agents do not all move together. With the market's weather and 1,000 agents, deviators gained -.004, .012, .036
-    and .036 EUR on four days (95 % intervals of +- .014 to .026), where they gained .23, .11, .03 and .22 against
-    the binned game's solution after 12 seconds. Without weather (``weather_sd`` = 0) prices of single hours went
-    on jumping on two of three days that were tried, with gains of .07 to .10 EUR left.
+    and .036 EUR on four days (95 % intervals of +- .014 to .026; the defaults were chosen on three of them), where
+    they gained .23, .11, .03 and .22 against what 12 seconds found of the binned game's solution. Without weather
+    (``weather_sd`` = 0) prices of single hours went on jumping on two of three days that were tried, with gains of
+    .07 to .10 EUR left.
 
     The solution of :class:`mfenvs.games.energy.binned.BinnedEnergyMarket` is another one: there the mean field is
     in equilibrium, with one policy for all agents of a group. Here agents of the N-player market reply to each
