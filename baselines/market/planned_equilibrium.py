@@ -13,7 +13,7 @@ from mfenvs.energy.record import record_days
 from mfenvs.games.energy.actions import N_DISCRETE
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.market import EnergyMarket
-from mfenvs.games.energy.observations import CHARGE_SEEN, ELAPSED_SEEN
+from mfenvs.games.energy.observations import CHARGE_SEEN, step_of_episode
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
 from .policies import Idle
@@ -70,7 +70,7 @@ class PlannedPolicies:
         rows = np.asarray(observations)
         who = rows_of_agents(len(rows), self.n_agents, agents)
         _, horizon, n_charges = self.actions.shape
-        time = np.clip(np.rint(rows[:, ELAPSED_SEEN] * horizon).astype(np.int64), 0, horizon - 1)
+        time = step_of_episode(rows, horizon)
         charge = np.rint(np.clip(rows[:, CHARGE_SEEN], 0.0, 1.0) * (n_charges - 1)).astype(np.int64)
         laws = np.zeros((len(rows), N_DISCRETE))
         laws[np.arange(len(rows)), self.actions[who, time, charge]] = 1.0

@@ -23,7 +23,6 @@ from mfenvs.games.energy.observations import (
     CAPACITY_SEEN,
     CHARGE_SEEN,
     COSINE_SEEN,
-    ELAPSED_SEEN,
     EUR_SCALE,
     FEED_IN_SEEN,
     NET_SCALE,
@@ -33,6 +32,7 @@ from mfenvs.games.energy.observations import (
     SINE_SEEN,
     STEPS_AHEAD,
     VALUE_SEEN,
+    step_of_episode,
     vehicle_seen,
 )
 from mfenvs.games.energy.tables import community_net
@@ -396,8 +396,7 @@ class BinnedPolicy:
         """
         rows = np.asarray(observations)
         group = self._group[rows_of_agents(len(rows), self.n_agents, agents)]
-        horizon = len(self._table)
-        time = np.clip(np.rint(rows[:, ELAPSED_SEEN] * horizon).astype(np.int64), 0, horizon - 1)
+        time = step_of_episode(rows, len(self._table))
         last = self._n_bins[group] - 1
         position = np.clip(rows[:, CHARGE_SEEN].astype(np.float64), 0.0, 1.0) * last
         lower = np.minimum(position.astype(np.int64), np.maximum(last - 1, 0))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mfenvs.games.energy.actions import within_unit
 from mfenvs.games.energy.clearing import PRICE
@@ -77,6 +78,12 @@ def n_features(traits: Traits) -> int:
     if traits.observations == "short":
         return N_FEATURES
     return vehicle_seen(traits) + 3 * traits.has_vehicles
+
+
+def step_of_episode(rows: NDArray[Any], horizon: int) -> NDArray[np.int64]:
+    """The step in [0, horizon - 1] of an episode that each observation is of, shape (n_rows,)."""
+    steps: NDArray[np.int64] = np.rint(rows[:, ELAPSED_SEEN] * horizon).astype(np.int64)
+    return steps.clip(0, horizon - 1)
 
 
 def vehicle_seen(traits: Traits) -> int:
