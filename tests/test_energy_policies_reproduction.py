@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.reproduce import energy_training
 from benchmarks.reproduce.energy_policies import (
     IDLE,
     NETWORK,
@@ -44,6 +45,21 @@ def test_figures_by_hand() -> None:
 def test_each_network_by_hand() -> None:
     day = {"networks": [-10.0, -4.0], "no trade": -10.0, "perfect foresight": -2.0}
     assert [each.value for each in of_networks([day, day])] == pytest.approx([0.0, 0.75])
+
+
+def test_networks_never_train_on_test_days(monkeypatch, tmp_path) -> None:
+    """What is given to the worlds in which a network is trained."""
+    trained_in = []
+
+    def stop_at(game, *_, **__):
+        trained_in.append(game)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(energy_training, "vec_env", stop_at)
+    test_days = spread_days(36, 363)
+    with pytest.raises(KeyboardInterrupt):
+        energy_training.train(energy_training.Training(n_agents=20), test_days, 0, tmp_path / "model.zip")
+    assert trained_in[0].played_days.tolist() == [day for day in range(363) if day not in test_days]
 
 
 @pytest.mark.slow
