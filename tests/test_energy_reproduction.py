@@ -1,5 +1,6 @@
 """The reproduction of the energy market: its figures by hand and by brute force, and a small run."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_the_planner_ends_its_day_with_equal_charge_too(tmp_path):
     assert found["metered"].sum() == pytest.approx(used + losses, rel=1e-6)
     assert_allclose(np.diff(found["metered"] - found["net"]), 0, atol=1e-9)
     assert_allclose(found["charge"][0], 0.5)
+
+
+def test_charge_that_a_plan_lacks_is_bought_in_all_hours(tmp_path):
+    """One battery lacks 2 kWh, which takes 2 / .9; the other has 1 kWh too much, which gives .9."""
+    record = record_of(four_members(tmp_path, efficiency=0.9))
+    (best,) = best_plans(record)
+    soc = best.soc.copy()
+    soc[2:, 4] = soc[2:, 0] + [-2.0, 1.0]
+    found = references(record, dataclasses.replace(best, soc=soc))["perfect foresight"]
+    assert_allclose(found["metered"] - found["net"], (2 / 0.9 - 0.9) / 4)
 
 
 def test_steps_of_other_markets_are_refused(tmp_path):
@@ -255,18 +266,14 @@ def few_hours(monkeypatch) -> None:
     monkeypatch.setattr(forecasting, "real_series", lambda: weeks)
 
 
+def one_job_in(folder) -> list[str]:
+    """Flags of a run that keeps everything in a folder."""
+    return f"--jobs 1 --out {folder} --models {folder}/models --kept {folder}/kept".split()
+
+
 @pytest.mark.slow
 def test_a_small_run_writes_a_page_and_results(few_hours, tmp_path, monkeypatch, capsys) -> None:
-    flags = [
-        "--jobs",
-        "1",
-        "--out",
-        str(tmp_path),
-        "--models",
-        str(tmp_path / "models"),
-        "--kept",
-        str(tmp_path / "kept"),
-    ]
+    flags = one_job_in(tmp_path)
     assert command.main(flags, SMALL) == 0
     assert "What each policy earns" in capsys.readouterr().out
     content = json.loads((tmp_path / "results.json").read_text())
@@ -307,16 +314,7 @@ def test_an_interrupted_run_says_so(tmp_path, monkeypatch, capsys) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command.energy_policies, "train", interrupted)
-    flags = [
-        "--jobs",
-        "1",
-        "--out",
-        str(tmp_path),
-        "--models",
-        str(tmp_path / "models"),
-        "--kept",
-        str(tmp_path / "kept"),
-    ]
+    flags = one_job_in(tmp_path)
     assert benchmarks_main(["reproduce", "energy", *flags]) == 130
     assert json.loads((tmp_path / "results.json").read_text())["complete"] is False
     assert not (tmp_path / "report.html").exists()

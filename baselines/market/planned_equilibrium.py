@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
-from mfenvs.energy.exploitability import Planner, check_plannable
+from mfenvs.energy.exploitability import Planner, check_plannable, planned_place
 from mfenvs.energy.record import record_days
 from mfenvs.games.energy.actions import N_DISCRETE
 from mfenvs.games.energy.clearing import PRICE
 from mfenvs.games.energy.market import EnergyMarket
-from mfenvs.games.energy.observations import CHARGE_SEEN, step_of_episode
 from mfenvs.wrappers.symmetrise import rows_of_agents
 
 from .policies import Idle
@@ -69,9 +68,7 @@ class PlannedPolicies:
         """
         rows = np.asarray(observations)
         who = rows_of_agents(len(rows), self.n_agents, agents)
-        _, horizon, n_charges = self.actions.shape
-        time = step_of_episode(rows, horizon)
-        charge = np.rint(np.clip(rows[:, CHARGE_SEEN], 0.0, 1.0) * (n_charges - 1)).astype(np.int64)
+        time, charge = planned_place(rows, *self.actions.shape[1:])
         laws = np.zeros((len(rows), N_DISCRETE))
         laws[np.arange(len(rows)), self.actions[who, time, charge]] = 1.0
         return laws
@@ -117,11 +114,8 @@ def planned_equilibrium(
 
     This is a better-reply dynamic with memory, close to fictitious play, without a guarantee that it converges.
     Only those who regret most switch, and of actions that are worth the same one is drawn for each agent, so that
-    agents do not all move together. With the market's weather and 1,000 agents, deviators gained -.004, .012, .036
-    and .036 EUR on four days (95 % intervals of +- .014 to .026; the defaults were chosen on three of them), where
-    they gained .23, .11, .03 and .22 against what 12 seconds found of the binned game's solution. Without weather
-    (``weather_sd`` = 0) prices of single hours went on jumping on two of three days that were tried, with gains of
-    .07 to .10 EUR left.
+    agents do not all move together. Without weather (``weather_sd`` = 0) prices of single hours may go on jumping.
+    :func:`mfenvs.energy.exploitability.market_exploitability` measures what is left to gain by deviating.
 
     The solution of :class:`mfenvs.games.energy.binned.BinnedEnergyMarket` is another one: there the mean field is
     in equilibrium, with one policy for all agents of a group. Here agents of the N-player market reply to each

@@ -12,6 +12,7 @@ from benchmarks.reproduce.energy.gain_steps import steps_of_plan, steps_of_recor
 from benchmarks.reproduce.energy.players import POLICIES, players
 from benchmarks.reproduce.energy.protocol import Protocol
 from mfenvs.energy.merit import grid_exchange, grid_figures, member_figures
+from mfenvs.energy.merit.exchange import energy_to_refill
 from mfenvs.energy.merit.grid import GRID_UNITS
 from mfenvs.energy.outcomes import best_plans, market_outcome, planning_problem
 from mfenvs.energy.record import MarketRecord, record_days
@@ -58,7 +59,7 @@ def references(record: MarketRecord, plan: Plan) -> dict[str, Any]:
     capacity, net = problem.capacity.sum(), (plan.imported - plan.exported)[:n_steps]
     missing = plan.soc[:, 0] - plan.soc[:, n_steps]
     # With equal charge at the end, as grid_exchange has it of a record.
-    band = np.where(missing > 0.0, missing / problem.efficiency, missing * problem.efficiency).sum() / n_steps
+    band = energy_to_refill(missing, problem.efficiency).sum() / n_steps
     return {
         "no trade": {"welfare": float(alone.welfare.sum()), "net": alone.net.sum(axis=0)},
         "perfect foresight": {

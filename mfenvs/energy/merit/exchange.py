@@ -54,11 +54,20 @@ def grid_exchange(record: MarketRecord) -> GridExchange:
     game = record.game
     missing = (record.charge[:, 0] - record.charge[:, -1]) * game.agents["capacity"].astype(np.float64)
     efficiency = game.agents["efficiency"].astype(np.float64)
-    band = np.where(missing > 0.0, missing / efficiency, missing * efficiency).sum(axis=1)
+    band = energy_to_refill(missing, efficiency).sum(axis=1)
     if game.traits.has_vehicles:
         band += [_needed_at_end(record, world) for world in range(record.n_worlds)]
     net = (record.account("imports") - record.account("exports")).sum(axis=2)
     return GridExchange(net + band[:, None] / net.shape[1], band, game.days.step_hours)
+
+
+def energy_to_refill(missing: Array, efficiency: Array | float) -> Array:
+    """Energy that has to be bought for charge that is missing, or that charge beyond it gives (< 0), kWh.
+
+    ``missing`` is in kWh of charge, negative for charge that is left; ``efficiency`` is one-way.
+    """
+    bought: Array = np.where(missing > 0.0, missing / efficiency, missing * efficiency)
+    return bought
 
 
 def _needed_at_end(record: MarketRecord, world: int) -> float:

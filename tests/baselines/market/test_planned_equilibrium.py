@@ -1,31 +1,15 @@
 """An equilibrium of planned policies: regrets against what replies gain in play, and smaller ones in the end."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+from calm_energy_market import calm
 from numpy.testing import assert_allclose, assert_array_equal
 
 from baselines.market.planned_equilibrium import PlannedPolicies, planned_equilibrium
 from mfenvs.energy.exploitability import market_exploitability
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.observations import CHARGE_SEEN, ELAPSED_SEEN
-from mfenvs.games.energy.prosumer_types import LAW_V0
 from mfenvs.games.energy.version_0 import EnergyMarketV0
-
-
-def calm(**constants):
-    """A market without chance, in which agents still differ."""
-    terms = {
-        "law": dataclasses.replace(LAW_V0, error_scale=(0.0, 0.0)),
-        "n_agents": 100,
-        "horizon": 2,
-        "weather_sd": 0.0,
-        "n_days": 1,
-        "first_day": 100,
-        "actions": "discrete",
-    }
-    return EnergyMarketV0(**(terms | constants))
 
 
 def test_the_first_regret_is_what_replies_gain_in_play():
@@ -33,7 +17,7 @@ def test_the_first_regret_is_what_replies_gain_in_play():
 
     Nobody moves the price much: there are 400 agents, and orders are wide.
     """
-    game = calm(n_agents=400, width=0.24)
+    game = calm(width=0.24)
     found = planned_equilibrium(game, n_iterations=1, memory=1, n_charges=101, share_planned=1.0)
     assert found.iteration == 0
     played = market_exploitability(game, found.policy, n_sampled=400, n_records=1, n_worlds=2)
@@ -42,7 +26,7 @@ def test_the_first_regret_is_what_replies_gain_in_play():
 
 
 def test_little_is_left_to_gain_in_the_end():
-    game = calm()
+    game = calm(n_agents=100)
     found = planned_equilibrium(game, n_iterations=30, n_records=1, memory=6, share_planned=1.0)
     assert found.iteration == found.regrets[5:].argmin() + 5
     assert found.regrets[found.iteration] < 0.1 * found.regrets[0]
@@ -55,7 +39,7 @@ def test_little_is_left_to_gain_in_the_end():
 
 def test_nothing_is_regretted_where_wind_makes_energy_cost_the_feed_in_tariff():
     """Nobody has a battery, so that a reply to that price is best whatever the others do."""
-    game = calm(proportions=(0.5, 0.2, 0.0, 0.0, 0.3), first_day=180)
+    game = calm(n_agents=100, proportions=(0.5, 0.2, 0.0, 0.0, 0.3), first_day=180)
     found = planned_equilibrium(game, n_iterations=3, memory=2)
     assert_allclose(found.prices, game.feed_in, atol=1e-3)
     assert_allclose(found.regrets, 0.0, atol=1e-3)
