@@ -23,6 +23,7 @@ def short_taxi(monkeypatch) -> None:
     preset = taxi.Preset(
         n_epochs=3,
         n_seeds=1,
+        n_deviating_seeds=1,
         best_response_timesteps=200,
         deviators=2,
         evaluation_worlds=2,
@@ -102,6 +103,34 @@ class StopsAt:
     def is_set(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+
+@pytest.mark.slow
+def test_complete_runs_of_a_committed_figure_are_not_done_again(short_taxi, tmp_path) -> None:
+    """Without their checkpoints, too; other terms are other runs, and a run that was cut short is done again."""
+    out, checkpoints = tmp_path / "out", tmp_path / "checkpoints"
+    arguments = [*TAXI, "--variants", "Symm-NN", "--out", str(out), "--checkpoints"]
+    assert main([*arguments, str(checkpoints), "--seeds", "2"]) == 0
+    first, second = json.loads((out / "results.json").read_text())["runs"]
+    # Deviators are trained against the policies of the first seed only.
+    assert "exploitability_lower_bound" in first
+    assert "exploitability_lower_bound" not in second
+    assert "exploitability_by_planning" in second
+
+    content = json.loads((out / "results.json").read_text())
+    first["final"]["return"] = -1.0  # So that it can be told from a new one.
+    del content["runs"][1]["curve"][-1]
+    content["runs"][0] = first
+    (out / "results.json").write_text(json.dumps(content))
+    assert main([*arguments, str(tmp_path / "others"), "--seeds", "2"]) == 0
+    again = json.loads((out / "results.json").read_text())
+    assert again["complete"] is True
+    assert again["runs"][0] == first
+    assert again["runs"][1]["curve"] == second["curve"]
+    assert [path.name for path in (tmp_path / "others").glob("Symm*")] == ["Symm-NN-3-epochs-12-taxis-seed-1"]
+
+    assert main([*arguments, str(tmp_path / "longer"), "--epochs", "4"]) == 0
+    assert len(json.loads((out / "results.json").read_text())["runs"][0]["curve"]) == 4
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ class Evaluation:
     best_response_timesteps: int
     """Training of each deviator, in agent-steps."""
     deviators: int
-    """Number of deviators that are trained; the best one counts."""
+    """Number of deviators that are trained, of which the best one counts; 0 for none."""
     evaluation_worlds: int
     """Worlds in which the final policy is played."""
     paired_worlds: int
@@ -280,7 +280,7 @@ def evaluated(job: Job, evaluation: Evaluation, model: Any) -> dict[str, Any]:
     game = make(GAME, n_agents=job.n_agents, **job.setting.constants)
     found = evaluate(game, model, n_worlds=evaluation.evaluation_worlds, seed=1_000_000)
     result: dict[str, Any] = {"final": found.summary()}
-    if not job.setting.independent:
+    if evaluation.deviators and not job.setting.independent:
         best = approximate_best_response(
             game,
             model,
