@@ -13,6 +13,8 @@ The market is ours [O]; there is no published figure to compare with.
 
 import dataclasses
 import functools
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +77,7 @@ class Flags:
     out: Path = RESULTS
     """Where results.json goes."""
     models: Path = RESULTS / "models"
-    """Where trained networks are kept; those that are there with the same settings are not trained again."""
+    """Where trained networks are kept, a folder for each setting; those that are there are not trained again."""
 
 
 def spread_days(n_days: int, n_in_series: int) -> list[int]:
@@ -86,15 +88,17 @@ def spread_days(n_days: int, n_in_series: int) -> list[int]:
 def train_networks(flags: Flags, test_days: list[int]) -> tuple[list[Path], list[dict[str, float]], bool]:
     """The trained networks' files, how long each took, and whether training was interrupted."""
     training = Training(imbalance=flags.imbalance, n_updates=flags.ppo_updates)
-    paths = [flags.models / f"ppo-seed-{seed}.zip" for seed in range(flags.ppo_seeds)]
+    settings = [dataclasses.asdict(training), test_days, versions()]
+    # A folder for each setting: so no network is ever taken for one of other settings, whenever a run was killed.
+    folder = flags.models / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    paths = [folder / f"ppo-seed-{seed}.zip" for seed in range(flags.ppo_seeds)]
     tasks: Tasks = {
         ("ppo", seed): functools.partial(train, training, test_days, seed, path) for seed, path in enumerate(paths)
     }
     for key, path in zip(tasks, paths, strict=True):
         if not path.exists():
-            (flags.models / file_name(key)).unlink(missing_ok=True)
-    settings = [dataclasses.asdict(training), test_days, versions()]
-    found, interrupted = run_all(kept_in(flags.models, tasks, settings), flags.jobs, "training")
+            (folder / file_name(key)).unlink(missing_ok=True)
+    found, interrupted = run_all(kept_in(folder, tasks, settings), flags.jobs, "training")
     return paths, [found[key] for key in tasks if key in found], interrupted
 
 
