@@ -7,12 +7,11 @@ import pytest
 
 from baselines.tabular.gmf_q import GMFQConfig
 from baselines.tabular.independent_q import IndependentQConfig, MFQConfig
-from benchmarks.reproduce import gmf_q, gmf_q_orders, gmf_q_study
+from benchmarks.reproduce import gmf_q, gmf_q_study
 from benchmarks.reproduce.gmf_q_learners import ALGORITHMS, episodes_worth, learner, policy_for
 from benchmarks.reproduce.gmf_q_orders import claims, comparisons, interval, order, table_of_claims
-from benchmarks.reproduce.gmf_q_study import ROWS, STUDY, Row, StudyProtocol, cell, kept, place
+from benchmarks.reproduce.gmf_q_study import ROWS, STUDY, Row, StudyProtocol, cell
 from mfenvs import make
-from mfenvs.files import FileError
 
 TINY = StudyProtocol(
     size=3, n_agents=6, outer_iterations=2, sweeps=50, measured_at=(1,), evaluated_rounds=4, n_joint_states=2,
@@ -117,29 +116,6 @@ def test_the_study_goes_on_where_it_was(tmp_path, capsys, monkeypatch) -> None:
     assert all(exact[a]["relative"][0] > 0 for a in ALGORITHMS)
     assert (tmp_path / "study.png").stat().st_size > 10_000
     assert "| GMF-Q < MF-Q < IL |" in capsys.readouterr().out
-
-
-def test_files_of_cells_are_checked(tmp_path) -> None:
-    described = cell(TINY, "base", "IL")
-    path = place(tmp_path, described, 0)
-    assert kept(path, described, 0) is None
-    value = {"relative": 1.0, "absolute": 2.0}
-    values = {", ".join(judged): value for judged in gmf_q_orders.judgements(closely=True)}
-    content = {"cell": described, "seed": 0, "values": values}
-    path.write_text(json.dumps(content))
-    assert kept(path, described, 0) == content
-    assert kept(place(tmp_path, described, 1), described, 1) is None
-    for wrong, message in (
-        ({"seed": 1}, "does not hold the cell of its name"),
-        ({"cell": cell(TINY, "c = 16", "IL")}, "does not hold the cell of its name"),
-        ({"values": {**values, "greedy, time": {"relative": float("nan"), "absolute": 0.0}}}, "finite"),
-        ({"values": {**values, "greedy, time": {"relative": "1", "absolute": 0.0}}}, "finite"),
-        ({"values": {"greedy, time": value}}, "finite"),
-        ({"values": [1]}, "finite"),
-    ):
-        path.write_text(json.dumps({**content, **wrong}))
-        with pytest.raises(FileError, match=message):
-            kept(path, described, 0)
 
 
 def runs(**by_algorithm):

@@ -6,15 +6,14 @@ varied from a base, each learner is judged by several policies of its values and
 responses, and all combinations of training and judgement are counted. On an auction of three bidders C(pi) is
 computed exactly, with the paper's best responses, policies of the joint state.
 
-Every learner of a row and a seed is a cell with a file of its own, so that an interrupted study goes on where it
-was. Rows share the cells that do not differ between them.
+What each cell, a learner of a row and a seed, comes to is kept, so that an interrupted study goes on where it was.
+Rows share the cells that do not differ between them.
 """
 
 import dataclasses
 import functools
 import hashlib
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,9 @@ from benchmarks.reproduce.gmf_q_orders import (
     table_of_orders,
     table_of_rows,
 )
-from benchmarks.reproduce.tasks import Tasks, run_all
+from benchmarks.reproduce.tasks import Tasks, kept_in, run_all
 from mfenvs import FiniteGame, make, relative_exploitability
-from mfenvs.files import FileError, read_json, write_json
+from mfenvs.files import write_json
 from mfenvs.meanfield.joint_enumeration import exact_relative_exploitability
 
 SMALL = {"n_agents": 3, "n_budgets": 4, "n_bids": 4, "n_bidders": 2}
@@ -153,14 +152,14 @@ def _trained(protocol: StudyProtocol, name: str, algorithm: str) -> dict[str, An
     return dict(json.loads(json.dumps(found)))
 
 
-def place(folder: Path, described: dict[str, Any], seed: int) -> Path:
-    """The file of a cell and a seed."""
+def key_of(described: dict[str, Any], seed: int) -> tuple[str, str, int]:
+    """What tells a cell and a seed from all others."""
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
-    return folder / f"{described['algorithm']}-{digest}-{seed}.json"
+    return described["algorithm"], digest, seed
 
 
-def run_cell(protocol: StudyProtocol, described: dict[str, Any], seed: int, path: Path) -> dict[str, Any]:
-    """Train and judge one learner and write its file."""
+def run_cell(protocol: StudyProtocol, described: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:
+    """Train one learner; C(pi) and the gap by how it is judged."""
     constants, algorithm = dict(described["game"]), described["algorithm"]
     game, judged = make(GAME, **constants), make(GAME, **constants, horizon=protocol.evaluated_rounds)
     assert isinstance(game, FiniteGame)
@@ -180,9 +179,7 @@ def run_cell(protocol: StudyProtocol, described: dict[str, Any], seed: int, path
         for evaluation in EVALUATIONS:
             exact = exact_relative_exploitability(game, policy_for(trainer, evaluation))
             values[f"{evaluation}, exact"] = {"relative": exact.relative, "absolute": exact.absolute}
-    content = {"cell": described, "seed": seed, "values": values}
-    write_json(path, content)
-    return content
+    return values
 
 
 def judge(
@@ -204,55 +201,23 @@ def judge(
     return {"relative": found.relative.value, "absolute": found.absolute.value}
 
 
-def kept(path: Path, described: dict[str, Any], seed: int) -> dict[str, Any] | None:
-    """The content of a cell's file, if it is there; FileError if it is not what this study writes."""
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("cell") != described or content.get("seed") != seed:
-        raise FileError(f"{path} does not hold the cell of its name: remove it")
-    values = content.get("values")
-    expected = {f"{evaluation}, {responses}" for evaluation, responses in judgements(described["closely"])}
-    is_fine = isinstance(values, dict) and expected <= set(values)
-    if not is_fine or not all(_is_measure(value) for value in values.values()):
-        raise FileError(f"{path} does not hold finite values of C(pi) and of the gap: remove it")
-    return content
-
-
-def _is_measure(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"relative", "absolute"}
-        and all(isinstance(number, float | int) and math.isfinite(number) for number in value.values())
-    )
-
-
 def study(protocol: StudyProtocol, n_seeds: int, jobs: int, out: Path) -> int:
     """Run what is not there yet, then write study.json and study.png and print the tables; 130 if interrupted."""
-    began, folder = time.perf_counter(), out / "cells"
-    folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
     cells = {(name, a): cell(protocol, name, a) for name in protocol.rows for a in ALGORITHMS}
-    found: dict[Path, dict[str, Any]] = {}
     tasks: Tasks = {}
     # Seed after seed, so that what an interruption leaves is complete for some seeds.
     for seed in range(n_seeds):
         for described in cells.values():
-            path = place(folder, described, seed)
-            if path in found or (path,) in tasks:
-                continue
-            content = kept(path, described, seed)
-            if content is None:
-                tasks[path,] = functools.partial(run_cell, protocol, described, seed, path)
-            else:
-                found[path] = content
-    done, interrupted = run_all(tasks, jobs, "auction")
-    found |= {path: content for (path,), content in done.items()}
+            task = functools.partial(run_cell, protocol, described, seed)
+            tasks |= kept_in(out / "cells", {key_of(described, seed): task}, described)
+    found, interrupted = run_all(tasks, jobs, "auction")
     rows = {}
     for name in protocol.rows:
-        paths = {a: [place(folder, cells[name, a], seed) for seed in range(n_seeds)] for a in ALGORITHMS}
-        seeds = [seed for seed in range(n_seeds) if all(paths[a][seed] in found for a in ALGORITHMS)]
+        keys = {a: [key_of(cells[name, a], seed) for seed in range(n_seeds)] for a in ALGORITHMS}
+        seeds = [seed for seed in range(n_seeds) if all(keys[a][seed] in found for a in ALGORITHMS)]
         if len(seeds) > 1:
-            runs = {a: [found[paths[a][seed]]["values"] for seed in seeds] for a in ALGORITHMS}
+            runs = {a: [found[keys[a][seed]] for seed in seeds] for a in ALGORITHMS}
             rows[name] = {
                 "row": dataclasses.asdict(ROWS[name]),
                 "seeds": seeds,
