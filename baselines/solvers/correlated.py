@@ -26,7 +26,8 @@ from scipy.optimize import linprog
 
 from mfenvs import checks
 from mfenvs.finite_game import FiniteGame
-from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.population_flow import Flow
 from mfenvs.meanfield.stopping import Stopped
 from mfenvs.registry import make
 

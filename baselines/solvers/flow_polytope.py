@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from mfenvs.meanfield.induced import Flow
+from mfenvs.meanfield.population_flow import Flow
 
 Array = NDArray[np.float64]
 

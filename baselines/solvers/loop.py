@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mfenvs.files import ArraySpecification
 from mfenvs.finite_game import FiniteGame
-from mfenvs.meanfield.induced import Flow
 from mfenvs.meanfield.loop import FLOW, GIVEN, LoopOptions, keeps_population, loop_kernel, weight_of_population
 from mfenvs.meanfield.net import fixed_masses
+from mfenvs.meanfield.population_flow import Flow
 
 from ..trainer import LARGEST
 from .solver import MeanFieldSolver

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.files import ArraySpecification
 from mfenvs.finite_game import FiniteGame
-from mfenvs.meanfield.induced import flow_of
+from mfenvs.meanfield.population_flow import flow_of
 
 from ..config import TrainerConfig
 from ..trainer import LARGEST, MOST_ITERATIONS

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.files import ArraySpecification
 from mfenvs.finite_game import FiniteGame
-from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.population_flow import Flow
 from mfenvs.meanfield.stopping import Report, Stopped
 
 from ..exploitability_measures import exploitability_measures

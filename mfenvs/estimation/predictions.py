@@ -10,8 +10,9 @@ from scipy.special import stdtrit
 from mfenvs.estimation.estimates import Estimates
 from mfenvs.estimation.fitted_game import FittedGame
 from mfenvs.meanfield.extension import project_to_simplex
-from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate
+from mfenvs.meanfield.population_flow import Flow
 
 Array = NDArray[np.float64]
 

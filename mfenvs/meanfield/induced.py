@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from mfenvs.engine.tabulation import new_status
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import kind_of
 from mfenvs.meanfield.action_masks import allowed_actions
+from mfenvs.meanfield.agent_checks import check_every_agent, check_no_time
 from mfenvs.meanfield.dynamic_programming import (
     best_response_kernel,
     evaluate_kernel,
@@ -25,66 +25,21 @@ from mfenvs.meanfield.dynamic_programming import (
     start_values_kernel,
     value_scratch,
 )
+from mfenvs.meanfield.population_flow import Flow, checked_flow, flow_of, tables_of, warn_unless_stationary
 from mfenvs.meanfield.public_tree import public_tree
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
 from mfenvs.meanfield.recomputed_tables import RecomputedTables, is_too_large
-from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES, TransitionTables
+from mfenvs.meanfield.transition_tables import TransitionTables
 from mfenvs.play import tabulate
-from mfenvs.rules import World
 
 Array = NDArray[np.float64]
 
 ON_AVERAGE = " on average over agents"
-NUMBERS_AT_A_TIME = 2**22
-"""Number of entries of agents' own tables that are checked at a time: 32 MB."""
 
 MASKED_GAIN = 1e-9
 """Value, relative to that of the policy, above which masked actions count as better than allowed ones."""
 N_INPUTS = FlowArrays._fields.index("mu")
 """Number of the arrays of a compiled flow before its results."""
-
-NEARLY_STATIONARY = 1e-8
-"""Residual of a stationary flow above which a warning is given."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Flow:
-    """The population flow of a policy and the decision problem that a single agent faces in it."""
-
-    mu: Array
-    """State-action laws Lambda(pi), shape (T, S, A)."""
-    transitions: Array
-    """P(s, a, mu_h) of every step: shape (T, S, A, S), of all states, or (T, S, A, K), of ``successors``."""
-    rewards: Array
-    """R(s, a, mu_h) of every step, shape (T, S, A)."""
-    residual: float = 0.0
-    """Residual of a stationary flow: the l1 distance by which one more step changes its law; 0 in a game that
-    ends. Where the population moves ever more slowly, as at the threshold of an epidemic, the law itself may be
-    farther off."""
-    successors: NDArray[np.int32] | None = None
-    """The states to which ``transitions`` belong, shape (T, S, A, K), in a game with many states; None if they
-    belong to all states in their order. A row may name a state several times, and zeros fill it up."""
-
-    def dense(self) -> "Flow":
-        """The same flow with probabilities of all states, shape (T, S, A, S), and without ``successors``.
-
-        Raises
-        ------
-        ValueError
-            If there are too many states for that.
-        """
-        if self.successors is None:
-            return self
-        n_times, n_states, n_actions = self.rewards.shape
-        checks.at_most(
-            "the number of entries T S A S of dense transitions (Flow.successors spares them)",
-            n_times * n_states**2 * n_actions,
-            MOST_DENSE_ENTRIES,
-        )
-        whole = np.zeros((n_times, n_states, n_actions, n_states))
-        rows = np.arange(self.rewards.size).reshape(*self.rewards.shape, 1)
-        np.add.at(whole.reshape(-1, n_states), (rows, self.successors), self.transitions)
-        return dataclasses.replace(self, transitions=whole, successors=None)
 
 
 class InducedGame:
@@ -173,9 +128,9 @@ class InducedGame:
         times; None if all are allowed. Best and soft responses take no others."""
         self._flow_kernel: Callable[..., float] | None = None
         self._gap_kernel: Callable[..., tuple[float, float]] | None = None
-        self._check_every_agent()
+        check_every_agent(game, self.kernels, model, self._tables)
         if game.is_infinite:
-            self._check_no_time()
+            check_no_time(game, self._tables)
         self._work: FlowArrays
         """Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again."""
         self._recomputed: RecomputedTables | None = None
@@ -186,7 +141,7 @@ class InducedGame:
         else:
             self._q = np.empty(self.policy_shape)
             self._work_in(self.flow_arrays())
-            _warn_unless_stationary(self._flow_in_work(self.uniform_policy()))
+            warn_unless_stationary(self._flow_in_work(self.uniform_policy()))
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: everything but machine code."""
@@ -262,7 +217,7 @@ class InducedGame:
                 lambda arrays: self.kernels.flow(law, self._starting_at(start, arrays)), self.more_room(arrays)
             )
         check_model(self.game, arrays.transitions, arrays.rewards, ON_AVERAGE)
-        _warn_unless_stationary(residual)
+        warn_unless_stationary(residual)
         return flow_of(arrays, residual)
 
     def next_population(self, policy: Any, population: ArrayLike) -> Array:
@@ -325,8 +280,8 @@ class InducedGame:
         Yardim & He, Definition 9: with tau = ``temperature`` the entropy of the policy at step h is part of Q_h.
         """
         law, tau = self.policy("policy", policy), _temperature(temperature)
-        flow = self.flow(law) if flow is None else self._checked_flow(flow)
-        q, problem, scratch = np.empty(self.policy_shape), _tables_of(flow), self._scratch_for(flow)
+        flow = self.flow(law) if flow is None else checked_flow(flow, self.policy_shape)
+        q, problem, scratch = np.empty(self.policy_shape), tables_of(flow), self._scratch_for(flow)
         evaluate_kernel(law, *problem, flow.rewards, tau, self.game.discount, q, scratch)
         checks.finite("the values of the policy", q)
         return q
@@ -367,7 +322,7 @@ class InducedGame:
         if self._recomputed is not None or self.game.n_populations > 1:
             return float(self.exploitabilities(policy, temperature=temperature, start=start).max())
         law, tau = self.policy("policy", policy), _temperature(temperature)
-        _warn_unless_stationary(self._flow_in_work(law, start))
+        warn_unless_stationary(self._flow_in_work(law, start))
         if self._gap_kernel is None:
             self._gap_kernel = for_types_of(gap_kernel, law, *self._problem, tau, *self._in_values)
         return self._gain(*self._gap_kernel(law, *self._problem, tau, *self._in_values))
@@ -396,7 +351,7 @@ class InducedGame:
             self._refuse_start(start)
             best, own = self._recomputed.start_values(law, tau)
         else:
-            _warn_unless_stationary(self._flow_in_work(law, start))
+            warn_unless_stationary(self._flow_in_work(law, start))
             best, own = np.empty(self.n_states), np.empty(self.n_states)
             start_values_kernel(law, *self._problem[1:], tau, *self._in_values, best, own)
         laws = self.game.initial_by_population
@@ -437,8 +392,8 @@ class InducedGame:
 
     def response_values(self, policy: Any, flow: Flow) -> tuple[float, float]:
         """Values of a best response and of a policy (T, S, A) against a frozen flow, from the initial law."""
-        law, flow = self.policy("policy", policy), self._checked_flow(flow)
-        problem = self.initial, *_tables_of(flow), flow.rewards, self.allowed, 0.0, self.game.discount
+        law, flow = self.policy("policy", policy), checked_flow(flow, self.policy_shape)
+        problem = self.initial, *tables_of(flow), flow.rewards, self.allowed, 0.0, self.game.discount
         best, own = gap_kernel(law, *problem, np.empty(self.policy_shape), self._scratch_for(flow))
         checks.finite("the values of the best response and of the policy", (best, own))
         return float(best), float(own)
@@ -587,147 +542,18 @@ class InducedGame:
 
     def _optimise(self, flow: Flow, temperature: float) -> tuple[Array, Array]:
         """Optimal values in a frozen flow and an optimal policy, (T, S, A) each."""
-        flow, tau = self._checked_flow(flow), _temperature(temperature)
+        flow, tau = checked_flow(flow, self.policy_shape), _temperature(temperature)
         q, policy = np.empty(self.policy_shape), np.empty(self.policy_shape)
-        problem = *_tables_of(flow), flow.rewards, self.allowed, tau, self.game.discount
+        problem = *tables_of(flow), flow.rewards, self.allowed, tau, self.game.discount
         best_response_kernel(*problem, q, self._scratch_for(flow), policy)
         checks.finite("the values of the best response", q)
         if self.allowed is not None:
             q[~np.broadcast_to(self.allowed, q.shape)] = -math.inf
         return q, policy
 
-    def _checked_flow(self, flow: Flow) -> Flow:
-        if not isinstance(flow, Flow):
-            raise TypeError(f"flow must be a Flow, as InducedGame.flow() returns it, got {flow!r}")
-        n_kept = self.n_states
-        if flow.successors is not None and np.ndim(flow.transitions):
-            n_kept = np.shape(flow.transitions)[-1]
-        for name, found, shape in (
-            ("transitions", flow.transitions, (*self.policy_shape, n_kept)),
-            ("rewards", flow.rewards, self.policy_shape),
-        ):
-            if type(found) is np.ndarray and found.shape == shape and found.dtype is checks.FLOAT64:
-                continue  # The usual case, kept short: solving a small game takes microseconds.
-            if np.shape(found) != shape or np.asarray(found).dtype != np.float64:
-                raise ValueError(
-                    f"flow.{name} must be float64 of shape {shape}, as this game's flows are, got shape"
-                    f" {np.shape(found)} of {np.asarray(found).dtype}"
-                )
-        if flow.successors is not None:
-            self._check_successors(flow)
-        return flow
-
-    def _check_successors(self, flow: Flow) -> None:
-        found, shape = flow.successors, np.shape(flow.transitions)
-        if type(found) is not np.ndarray or found.shape != shape or found.dtype != np.int32:
-            raise ValueError(
-                f"flow.successors must be None or int32 of the shape of flow.transitions, {shape}, got"
-                f" {checks.shown(found)}"
-            )
-        once = _once(found)
-        if once.size and not (once.min() >= 0 and once.max() < self.n_states):
-            raise ValueError(
-                f"flow.successors must be states in [0, {self.n_states - 1}], got {once.min()} to {once.max()}"
-            )
-
-    def _tabulate_groups(
-        self, law: Array, time: int, agents: NDArray[Any], shares: Array, firsts: Sequence[int]
-    ) -> tuple[Array, Array]:
-        """P (n, S, A, S) and R (n, S, A) of n groups of agents, with group boundaries ``firsts`` (n + 1,)."""
-        shape = len(firsts) - 1, self.n_states, self.n_actions
-        transitions, rewards, status = np.empty((*shape, self.n_states)), np.empty(shape), new_status()
-        try:
-            is_filled = self.kernels.mean_fields(
-                *(law, agents, shares, np.asarray(firsts), self.game.constants, time, *self._scratch()),
-                *(transitions, rewards, status),
-            )
-        except COMPILE_ERRORS as error:
-            raise explained(self.game, error) from None
-        if not is_filled:
-            self._tables.more_room(status)
-        return transitions, rewards
-
     def _scratch(self) -> tuple[Array, Array]:
         """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
         return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
-
-    def _check_every_agent(self) -> None:
-        """Check all agents' own rows at one population: in the average, wrong rows could cancel."""
-        mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
-        if isinstance(self.game, PublicTreeGame):
-            mu = self.game.with_node_masses(mu, 0)
-        if self.is_sparse:
-            self._check_every_sparse_row(mu)
-            return
-        at_a_time = max(1, NUMBERS_AT_A_TIME // (self.n_states * mu.size))
-        for first in range(0, len(self.agents), at_a_time):
-            some = self.agents[first : first + at_a_time]
-            transitions, rewards = self._tabulate_groups(mu, 0, some, np.ones(len(some)), range(len(some) + 1))
-            try:
-                check_model(self.game, transitions, rewards)
-            except ValueError:
-                for agent, own_transitions, own_rewards in zip(some, transitions, rewards, strict=True):
-                    whose = f" for an agent with parameters {agent}"
-                    check_model(self.game, own_transitions, own_rewards, whose)
-
-    def _check_every_sparse_row(self, mu: Array) -> None:
-        game, model, scratch = self.game, (self.agents, self.shares, self.game.constants), self._scratch()
-        _, successors, _ = self._tables.at(mu, 0)
-        n_found = self._tables.n_found
-        wrong = self.kernels.first_wrong_agent(
-            *(mu, *model, *scratch, successors, n_found, checks.PROBABILITY_TOLERANCE)
-        )
-        if wrong[0] < 0:
-            return
-        i, state, action = (int(k) for k in wrong)
-        # The rules themselves, called once more, tell what is wrong: the kernel left the world in its scratch.
-        agent, world = self.agents[i], World(*scratch, game.constants, 0, -1, 0.0, 1.0, 1.0)
-        if game.branch is not None:
-            row = [float(game.branch(k, state, action, agent, world)[1]) for k in range(game.n_branches)]
-        else:
-            assert successors is not None
-            known = successors[state, action, : n_found[state, action]].tolist()
-            row = [float(game.transition(t, state, action, agent, world)) for t in known]
-        earned = float(game.reward(state, action, agent, world))
-        tables = np.zeros((self.n_states, self.n_actions, len(row))), np.zeros((self.n_states, self.n_actions))
-        tables[0][..., 0] = 1.0
-        tables[0][state, action], tables[1][state, action] = row, earned
-        check_model(game, *tables, f" for an agent with parameters {agent}")
-
-    def _check_no_time(self) -> None:
-        mu = np.full((self.n_states, self.n_actions), 1.0 / (self.n_states * self.n_actions))
-        last = self.game.horizon - 1
-        later = {time for time in (1, 2, 3, last // 2, last) if time <= last}
-        first = [np.array(table) for table in self._tables.at(mu, 0) if table is not None]
-        for time in later:
-            now = [table for table in self._tables.at(mu, time) if table is not None]
-            if all(np.array_equal(a, b) for a, b in zip(first, now, strict=True)):
-                continue
-            raise ValueError(
-                f"{type(self.game).__name__} with discount {self.game.discount:g} goes on for ever, so its rules"
-                " must not read world.time: make it with discount=1, or without the time"
-            )
-
-
-def flow_of(arrays: FlowArrays, residual: float = 0.0) -> Flow:
-    """The flow in the arrays of a compiled one.
-
-    Tables that are the same at all times are read-only views of one that several flows have in common.
-    """
-    transitions, successors, n_times = arrays.transitions, arrays.successors, len(arrays.mu)
-    if len(transitions) == 1:
-        transitions = _repeated(transitions, n_times)
-    if successors is not None and len(successors) == 1:
-        successors = _repeated(successors, n_times)
-    return Flow(arrays.mu, transitions, arrays.rewards, residual, successors)
-
-
-def _repeated(table: NDArray[Any], n_times: int) -> NDArray[Any]:
-    """A read-only view (T, ...) of a table (1, ...), as np.broadcast_to makes it in four times the time."""
-    shape, strides = (n_times, *table.shape[1:]), (0, *table.strides[1:])
-    view: NDArray[Any] = np.ndarray(shape, table.dtype, table, 0, strides)
-    view.flags.writeable = False
-    return view
 
 
 def refuse_public_tree(induced: InducedGame, what: str) -> None:
@@ -747,32 +573,6 @@ def refuse_fixed_masses(induced: InducedGame, what: str) -> None:
             f"{what} looks at arbitrary laws over states, and in a game with several populations the share of each"
             f" is fixed: it is for games with one population, got {type(induced.game).__name__} with"
             f" {induced.game.n_populations}"
-        )
-
-
-def _once(table: NDArray[Any]) -> NDArray[Any]:
-    """A table (T, ...) for kernels, or (1, ...) if it is the same at all times because it is a view of one."""
-    if table.flags.c_contiguous and table.flags.writeable:
-        return table
-    if len(table) > 1 and table.strides[0] != 0:
-        return np.array(table)
-    base = table.base
-    if isinstance(base, np.ndarray) and base.shape == (1, *table.shape[1:]) and base.dtype == table.dtype:
-        return base
-    return np.array(table[:1])
-
-
-def _tables_of(flow: Flow) -> tuple[Array, NDArray[np.int32] | None]:
-    """The tables of a flow for kernels."""
-    return _once(flow.transitions), None if flow.successors is None else _once(flow.successors)
-
-
-def _warn_unless_stationary(residual: float) -> None:
-    if residual > NEARLY_STATIONARY:
-        warnings.warn(
-            f"the population does not settle: a step changes the law found by {residual:.1e} in l1",
-            RuntimeWarning,
-            stacklevel=3,
         )
 
 

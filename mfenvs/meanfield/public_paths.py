@@ -39,8 +39,9 @@ from mfenvs import checks
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import MAX_SEED, kind_of
 from mfenvs.meanfield.action_masks import allowed_actions
-from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.n_player import Estimate
+from mfenvs.meanfield.population_flow import Flow
 from mfenvs.meanfield.public_tree import tree_of_paths
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
 from mfenvs.play import tabulate

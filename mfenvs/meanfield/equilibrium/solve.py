@@ -21,8 +21,9 @@ from mfenvs.meanfield.equilibrium.reachable import ReachableDescent, can_list
 from mfenvs.meanfield.equilibrium.revisions import can_revise, revise
 from mfenvs.meanfield.equilibrium.sensitivity import NoDerivatives, Reads, Sensitivity
 from mfenvs.meanfield.equilibrium.shooting import can_shoot, shoot
-from mfenvs.meanfield.induced import Flow, InducedGame
+from mfenvs.meanfield.induced import InducedGame
 from mfenvs.meanfield.loop import ANSWER, LoopOptions, loop_kernel
+from mfenvs.meanfield.population_flow import Flow
 from mfenvs.meanfield.stopping import Report, Stopped
 from mfenvs.registry import make
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs import checks
-from mfenvs.meanfield.induced import NEARLY_STATIONARY, InducedGame
+from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.population_flow import NEARLY_STATIONARY
 from mfenvs.meanfield.stationary.complementarity import complementary_solution
 from mfenvs.meanfield.stationary.points import (
     TOLERANCE,

@@ -23,7 +23,8 @@ import numpy as np
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.meanfield.induced import NEARLY_STATIONARY, InducedGame
+from mfenvs.meanfield.induced import InducedGame
+from mfenvs.meanfield.population_flow import NEARLY_STATIONARY
 from mfenvs.meanfield.stationary.chains import limit_matrix, recurrent_classes
 from mfenvs.meanfield.stationary.points import (
     SINGULAR,

@@ -10,7 +10,8 @@ from scipy.linalg import lapack
 from mfenvs import checks
 from mfenvs.engine.flow import STATIONARY, FlowArrays
 from mfenvs.engine.model import check_model
-from mfenvs.meanfield.induced import NEARLY_STATIONARY, ON_AVERAGE, Flow, InducedGame, flow_of
+from mfenvs.meanfield.induced import ON_AVERAGE, InducedGame
+from mfenvs.meanfield.population_flow import NEARLY_STATIONARY, Flow, flow_of
 
 Array = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ class ResponseGap:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A policy in its own mean field, for solvers; arrays as in :class:`mfenvs.meanfield.induced.Flow`."""
+    """A policy in its own mean field, for solvers; arrays as in :class:`mfenvs.meanfield.population_flow.Flow`."""
 
     policy: Array
     flow: Flow

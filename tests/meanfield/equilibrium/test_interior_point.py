@@ -18,7 +18,7 @@ from mfenvs.games.common_noise.closing_beach_bar import ClosingBeachBar
 from mfenvs.meanfield.equilibrium.barrier import BarrierProblem, Point, follow
 from mfenvs.meanfield.equilibrium.interior_point import NEAR_BOUNDARY, InteriorPoint, can_use_interior_point
 from mfenvs.meanfield.equilibrium.sensitivity import Sensitivity
-from mfenvs.meanfield.induced import Flow
+from mfenvs.meanfield.population_flow import Flow
 
 
 def method_of(game: mfenvs.FiniteGame, sparse: bool | None = None) -> InteriorPoint:

@@ -54,6 +54,7 @@ def test_changes_of_rows_keep_the_resolvent(seed, n):
         moves[state] = new
     assert_allclose(resolvent, np.linalg.inv(np.eye(n) - 0.9 * moves), atol=1e-10)
     law, initial = np.empty(n), rng.dirichlet(np.ones(n))
-    distance = reached_law(resolvent, 0.9, initial, 1e-14, 100_000, law, row)
-    assert distance <= 1e-14
+    # Rounding in the resolvent moves the law by some 1e-14 a step, on some processors more than on others.
+    distance = reached_law(resolvent, 0.9, initial, 1e-12, 100_000, law, row)
+    assert distance <= 1e-12
     assert_allclose(law, initial @ limit_of_powers(moves), atol=1e-8)
