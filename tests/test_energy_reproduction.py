@@ -8,12 +8,35 @@ import pytest
 from hand_worked_community import GENERATION, LOAD, four_members, record_of
 from numpy.testing import assert_allclose
 
+from baselines.market.planned_equilibrium import planned_equilibrium
+from baselines.market.policies import Idle
 from benchmarks.__main__ import main as benchmarks_main
-from benchmarks.reproduce.energy import command, forecasting, gain_sections, players, protocol, summary
+from benchmarks.reproduce.energy import (
+    command,
+    deviation_summary,
+    deviations,
+    forecasting,
+    gain_sections,
+    game_sections,
+    players,
+    protocol,
+    summary,
+)
 from benchmarks.reproduce.energy.gain_steps import steps_of_plan, steps_of_record
 from benchmarks.reproduce.energy.played_day import references
-from benchmarks.reproduce.energy.players import GREEDY, IDLE, PLANNER, POLICIES
+from benchmarks.reproduce.energy.players import (
+    EQUILIBRIUM,
+    EVENING,
+    GREEDY,
+    IDLE,
+    NEURAL,
+    PLANNED,
+    PLANNER,
+    POLICIES,
+)
 from benchmarks.reproduce.energy.protocol import Protocol, date_in_words
+from benchmarks.reproduce.energy.ratios import ratio
+from mfenvs.energy.exploitability import market_exploitability
 from mfenvs.energy.forecast import Forecast
 from mfenvs.energy.forecast_scores import crps, evaluate_forecasters, hac_standard_error, rolling_origin
 from mfenvs.energy.linear_forecasters import LinearGaussian, SeasonalNaive
@@ -153,12 +176,12 @@ def test_a_ratio_of_sums_and_its_interval():
     """The mean of 400 shares with a whole of 1 has the interval of a mean."""
     rng = np.random.default_rng(0)
     part = rng.random(400)
-    found = summary.ratio(part, np.ones(400))
+    found = ratio(part, np.ones(400))
     assert found.value == pytest.approx(part.mean())
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * part.std() / 20, rel=0.1)
     assert found.low < found.value < found.high
-    assert summary.ratio([1.0, 3.0], [2.0, 6.0]) == pytest.approx((0.5, 0.5, 0.5))
-    assert np.isnan(summary.ratio([1.0], [0.0]).value)
+    assert ratio([1.0, 3.0], [2.0, 6.0]) == pytest.approx((0.5, 0.5, 0.5))
+    assert np.isnan(ratio([1.0], [0.0]).value)
 
 
 def test_prices_and_tariffs():
@@ -201,6 +224,82 @@ def test_bills_and_participation():
     assert row["better_off"]["idle"]["community"].value == 1.0
     # |1 - 3| twice over 2 x 1 x 4.
     assert row["gini"].value == pytest.approx(0.5)
+
+
+# Gains by deviating.
+
+
+def gains_of_two_days():
+    """What the tasks found of three members on each of two days: consumers and battery owners."""
+    types = [0, 2, 2], [0, 0, 2]
+    binned = [0.0, 0.2, 0.4], [0.1, -0.1, 0.6]
+    planned = [0.0, 0.1, 0.1], [0.0, 0.0, 0.3]
+    regrets = [0.5, 0.2], [0.3, 0.0005]
+    found = {}
+    for k, day in enumerate((5, 186)):
+        of_others = {
+            name: {"gains": [1.0, 2.0, 6.0], "types": types[k]} for name in (IDLE, GREEDY, EVENING, NEURAL)
+        }
+        found["deviations", day] = {EQUILIBRIUM: {"gains": binned[k], "types": types[k]}, **of_others}
+        found["planned", day] = {"gains": planned[k], "types": types[k], "sweep": 2, "regrets": regrets[k]}
+    return found
+
+
+def test_gains_by_deviating_by_hand():
+    found = deviation_summary.summarise_deviations(gains_of_two_days())
+    rows, less = found["deviations"], found["less_to_gain"]
+    assert tuple(rows) == (IDLE, GREEDY, EVENING, EQUILIBRIUM, PLANNED, NEURAL)
+    assert found["n_deviation_days"] == 2
+    assert_allclose(rows[IDLE]["mean"], [365 * 3, 0])
+    assert (rows[IDLE]["median"], rows[IDLE]["largest"], rows[IDLE]["n"]) == (730, 2190, 6)
+    # Means of .2 EUR on both days; of 1/15 and 1/10, 12.706 x (1/30) / 2 about their mean; and 2/15 and 1/10.
+    half = 365 * 12.706204736 / 60
+    assert_allclose(rows[EQUILIBRIUM]["mean"], [73, 0], atol=1e-9)
+    assert_allclose(rows[PLANNED]["mean"], [365 / 12, half])
+    assert_allclose(less["mean"], [365 * 7 / 60, half])
+    # Three owners; resamples of two days are of both, or of one of them twice, each a quarter of the time.
+    owners = "battery owners"
+    assert_allclose(rows[EQUILIBRIUM]["by_type"][owners], 365 * np.array([0.4, 0.3, 0.6]))
+    assert_allclose(rows[PLANNED]["by_type"][owners], 365 * np.array([0.5 / 3, 0.1, 0.3]))
+    assert_allclose(less["by_type"][owners], 365 * np.array([0.7 / 3, 0.2, 0.3]))
+    assert_allclose(less["by_type"]["consumers"], 0, atol=1e-9)
+    assert rows[PLANNED]["n_by_type"] == {"consumers": 3, owners: 3}
+    assert found["planned"] == {"n_sweeps": 2, "sweep": [2, 2], "regret": [0.2, 0.0005]}
+
+
+def test_the_page_shows_both_equilibria():
+    content = deviation_summary.summarise_deviations(gains_of_two_days())
+    content |= {"equilibrium": {"exploitability": [0.1, 0.2]}, "dates": ["01-06", "07-06"]}
+    section = game_sections.sections(Protocol(), content)[-1]
+    assert section.table.rows == (
+        ("all", "6", "73.0 ± 0.0", "0.200 ± 0.000", "30.4 ± 77.3", "0.083 ± 0.212", "42.6 ± 77.3"),
+        ("consumers", "3", *["0.0 [0.0, 0.0]", "0.000 [0.000, 0.000]"] * 2, "0.0 [0.0, 0.0]"),
+        (
+            "battery owners", "3", "146.0 [109.5, 219.0]", "0.400 [0.300, 0.600]", "60.8 [36.5, 109.5]",
+            "0.167 [0.100, 0.300]", "85.2 [73.0, 109.5]",
+        ),
+    )  # fmt: skip
+    assert "2 such sweeps are made" in section.text
+    assert "sweep 2 at the median" in section.text
+    assert "is 0.100 EUR per member and day at the median and 0.200 on the worst day" in section.text
+    assert "on 1 of 2 days" in section.text
+    assert "gain 30.4 ± 77.3 EUR a year (0.083 ± 0.212 a day) by deviating from the planned" in section.text
+    assert "73.0 ± 0.0 EUR a year (0.200 ± 0.000 a day) by deviating from the mean-field" in section.text
+
+
+def test_deviations_from_plans_are_of_the_same_members_in_the_same_weather():
+    """They are what the library measures, and no plan has seen the weather of the replies."""
+    sizes = Protocol(n_agents=20, n_sampled=4, n_records=1, n_pairs=2, planning_sweeps=5)
+    found = deviations.exploit_planned_day(sizes, 186)
+    game = protocol.day_market(sizes, 186, "discrete")
+    plans = planned_equilibrium(game, n_iterations=5, seed=1000)
+    terms = {"n_sampled": 4, "n_records": 1, "n_worlds": 2, "seed": 186}
+    assert_allclose(found["gains"], market_exploitability(game, plans.policy, **terms).gains, rtol=0)
+    assert found["sweep"] == plans.regrets[3:].argmin() + 4
+    assert_allclose(found["regrets"], plans.regrets, rtol=0)
+    other = deviations.gains_against(sizes, 186, game, Idle(game))
+    assert found["types"].tolist() == other["types"].tolist()
+    assert found["gains"].tolist() != other["gains"].tolist()
 
 
 # Forecasts.
@@ -255,7 +354,7 @@ def test_daylight_is_of_the_calendar():
 
 SMALL = Protocol(
     n_agents=40, n_days=4, solver_seconds=0.5, ppo_updates=2, exploited_days=1, n_sampled=3, n_records=1,
-    n_pairs=2, front_points=3, settled_days=1,
+    n_pairs=2, planning_sweeps=5, front_points=3, settled_days=1,
 )  # fmt: skip
 
 
@@ -291,12 +390,13 @@ def test_a_small_run_writes_a_page_and_results(few_hours, tmp_path, monkeypatch,
         assert 0 < content["grid"][name]["self_sufficiency"][0] < 1
     assert content["gain"][IDLE]["storage"][0] == pytest.approx(0.0, abs=1e-3)
     assert content["efficiency"][PLANNER]["of planner"][0] == 1
-    assert set(content["deviations"]) == set(POLICIES) - {"random", PLANNER}
+    assert set(content["deviations"]) == set(POLICIES) - {"random", PLANNER} | {PLANNED}
+    assert content["planned"]["n_sweeps"] == 5
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in POLICIES)
     assert page.count("<svg") == 13
     assert "day 1" not in page
-    assert (tmp_path / "tables.md").read_text().count("## ") == 8
+    assert (tmp_path / "tables.md").read_text().count("## ") == 9
     # A run after one that was broken off plays nothing that is kept.
     (tmp_path / "report.html").unlink()
     monkeypatch.setattr(players, "solve", None)
@@ -307,6 +407,14 @@ def test_a_small_run_writes_a_page_and_results(few_hours, tmp_path, monkeypatch,
         key: content[key] for key in content if key != "seconds"
     }
     assert (tmp_path / "report.html").exists()
+    # Other plans are no reason to measure once more what is to be gained against other policies.
+    monkeypatch.setattr(deviations, "players", None)
+    assert command.main(flags, dataclasses.replace(SMALL, planning_sweeps=4)) == 0
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert again["planned"]["n_sweeps"] == 4
+    assert {name: row for name, row in again["deviations"].items() if name != PLANNED} == {
+        name: row for name, row in content["deviations"].items() if name != PLANNED
+    }
 
 
 def test_an_interrupted_run_says_so(tmp_path, monkeypatch, capsys) -> None:

@@ -5,8 +5,9 @@ states aims, and the market is ours [O]. So what is shown is measured, on days s
 training has played.
 
 The mean-field equilibrium is computed for each day from that day's data, as a day-ahead plan: it knows the day,
-but neither the weather that disturbs it nor anyone's errors. The receding-horizon planner knows the same, and sees
-the weather as it comes; the network and the rules of thumb act on what members observe.
+but neither the weather that disturbs it nor anyone's errors. So is the planned equilibrium, where each member has
+a policy of its own; of it, only what members would gain by deviating is measured. The receding-horizon planner
+knows the same, and sees the weather as it comes; the network and the rules of thumb act on what members observe.
 
 What each task has found is kept, so that a run that was broken off goes on where it was.
 """
@@ -25,7 +26,7 @@ from baselines.versions import versions
 from benchmarks.reproduce import energy_policies
 from benchmarks.reproduce.energy import page, summary
 from benchmarks.reproduce.energy.details import settle_days, show_hour, trade_offs
-from benchmarks.reproduce.energy.deviations import exploit_day
+from benchmarks.reproduce.energy.deviations import exploit_day, exploit_planned_day
 from benchmarks.reproduce.energy.forecasting import forecasts
 from benchmarks.reproduce.energy.played_day import play_day
 from benchmarks.reproduce.energy.players import find_equilibrium
@@ -97,6 +98,13 @@ def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any
         {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}, *solver
     )
     first |= kept({("forecasts",): forecasts})
+    exploited = days[:: -(-len(days) // protocol.exploited_days)]
+    pairs = "n_sampled", "n_records", "n_pairs"
+    first |= kept(
+        {("planned", day): functools.partial(exploit_planned_day, protocol, day) for day in exploited},
+        "planning_sweeps",
+        *pairs,
+    )
     found, interrupted = run_all(first, flags.jobs, "equilibria and forecasts")
     if interrupted:
         return found, True
@@ -105,15 +113,9 @@ def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any
     def of_day(task: Any, day: int) -> Any:
         return functools.partial(task, protocol, day, found["equilibrium", day]["policy"], model)
 
-    summer, exploited = typical_day(protocol, "summer"), days[:: -(-len(days) // protocol.exploited_days)]
+    summer = typical_day(protocol, "summer")
     second = kept({("day", day): of_day(play_day, day) for day in days}, *solver)
-    second |= kept(
-        {("deviations", day): of_day(exploit_day, day) for day in exploited},
-        *solver,
-        "n_sampled",
-        "n_records",
-        "n_pairs",
-    )
+    second |= kept({("deviations", day): of_day(exploit_day, day) for day in exploited}, *solver, *pairs)
     second |= kept({("hour", summer): of_day(show_hour, summer)}, *solver)
     second |= kept({("fronts", summer): functools.partial(trade_offs, protocol, summer)}, "front_points")
     second |= kept({("settled",): functools.partial(settle_days, protocol)}, "n_days", "settled_days")

@@ -75,6 +75,7 @@ def write_tables(path: Path, content: Content) -> None:
         "Bills by type": member_sections.bill_table(content),
         "Who takes part, and fairness": member_sections.participation_table(content),
         "What single members would gain by deviating": game_sections.deviation_table(content),
+        "What is left to gain where each member has its own policy": game_sections.equilibrium_table(content),
     }
     parts = [f"## {title}\n\n{table.markdown()}\n\n{table.note}\n" for title, table in tables.items()]
     with replacing(path) as file:

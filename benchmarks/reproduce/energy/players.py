@@ -25,6 +25,12 @@ RANDOM, IDLE, GREEDY, EVENING, EQUILIBRIUM, NEURAL, PLANNER = POLICIES = (
     "receding horizon",
 )
 """Names of the policies."""
+PLANNED = "planned equilibrium"
+"""A policy for each member (:func:`baselines.market.planned_equilibrium.planned_equilibrium`); of this one, only
+gains by deviating are measured."""
+DEVIATED_FROM = IDLE, GREEDY, EVENING, EQUILIBRIUM, PLANNED, NEURAL
+"""Policies against which gains by deviating are measured; the receding-horizon planner plans for all members
+together, a deviator included."""
 
 
 def find_equilibrium(protocol: Protocol, day: int) -> dict[str, Any]:

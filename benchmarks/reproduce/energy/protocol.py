@@ -41,6 +41,8 @@ class Protocol:
     """Recorded days against which each member's reply is planned."""
     n_pairs: int = 16
     """Pairs of simulations, with and without the deviation, of each member."""
+    planning_sweeps: int = 60
+    """Sweeps of the planned equilibrium of each of these days."""
     front_points: int = 12
     """Points of each Pareto front."""
     settled_days: int = 3

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from benchmarks.reproduce.energy.deviation_summary import summarise_deviations
 from benchmarks.reproduce.energy.figures.style import TYPE_WORDS, mean_interval, without_nan
 from benchmarks.reproduce.energy.gain_steps import GainSteps
 from benchmarks.reproduce.energy.players import EQUILIBRIUM, GREEDY, IDLE, PLANNER, POLICIES
 from benchmarks.reproduce.energy.protocol import Protocol, test_days, typical_day, whole_market
+from benchmarks.reproduce.energy.ratios import ratio
 from mfenvs.energy.calendar import DAYS_PER_YEAR, month_of
 from mfenvs.energy.merit import MemberFigures
 from mfenvs.energy.merit.seasons import season_of
@@ -31,14 +33,11 @@ Content = Mapping[str, Any]
 
 OPTIMUM = "perfect foresight"
 STEPS = GainSteps._fields
-N_RESAMPLES = 2000
-"""Bootstrap samples of a ratio's interval."""
 
 
 def summarise(protocol: Protocol, found: Found) -> dict[str, Any]:
     """The results of all tasks: what the tables and most figures of the page show."""
     days = [found["day", day] for day in test_days(protocol)]
-    deviations = {key[1]: value for key, value in found.items() if key[0] == "deviations"}
     return {
         "dates": [day["date"] for day in days],
         "typical_days": {
@@ -55,8 +54,7 @@ def summarise(protocol: Protocol, found: Found) -> dict[str, Any]:
             "exploitability": [found["equilibrium", day]["exploitability"] for day in test_days(protocol)],
             "methods": sorted({found["equilibrium", day]["method"] for day in test_days(protocol)}),
         },
-        "deviations": deviation_table(protocol, deviations),
-        "n_deviation_days": len(deviations),
+        **summarise_deviations(found),
         "forecasts": found["forecasts",]["evaluations"],
         "settlement": found["settled",]["summaries"],
     }
@@ -108,18 +106,6 @@ def efficiencies(days: list[Any]) -> dict[str, dict[str, Any]]:
             "anarchy": price_of_anarchy(reached, best, floor),
         }
     return rows
-
-
-def ratio(part: ArrayLike, whole: ArrayLike) -> Interval:
-    """The sum of one figure of days over that of another, with a percentile bootstrap interval over days."""
-    above, below = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    if not below.sum() > 0.0:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    drawn = np.random.default_rng(0).integers(len(above), size=(N_RESAMPLES, len(above)))
-    sums = below[drawn].sum(axis=1)
-    shares = above[drawn].sum(axis=1)[sums > 0.0] / sums[sums > 0.0]
-    ends = np.quantile(shares, (0.025, 0.975)).tolist() if len(above) > 1 else (float("nan"), float("nan"))
-    return Interval(float(above.sum() / below.sum()), *ends)
 
 
 def grid_table(protocol: Protocol, days: list[Any]) -> dict[str, dict[str, Any]]:
@@ -252,27 +238,3 @@ def long_hours(protocol: Protocol, days: list[Any]) -> dict[str, Any]:
             for name in (IDLE, GREEDY, EQUILIBRIUM, PLANNER)
         },
     }
-
-
-def deviation_table(protocol: Protocol, deviations: Mapping[int, Any]) -> dict[str, dict[str, Any]]:
-    """Gains by deviating, EUR per member and year, by policy.
-
-    Returns
-    -------
-    dict
-        ``mean`` over members of the sample, with its interval over days; ``median`` and ``largest`` of all;
-        ``by_type``, the mean of each type that was drawn.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    for name in next(iter(deviations.values())):
-        of_days = [np.asarray(found[name]["gains"], np.float64) * DAYS_PER_YEAR for found in deviations.values()]
-        together = np.concatenate(of_days)
-        types = np.concatenate([found[name]["types"] for found in deviations.values()])
-        rows[name] = {
-            "mean": mean_interval([gains.mean() for gains in of_days]),
-            "median": float(np.median(together)),
-            "largest": float(together.max()),
-            "by_type": {TYPE_WORDS[TYPES[k]]: float(together[types == k].mean()) for k in np.unique(types)},
-            "n": len(together),
-        }
-    return rows
