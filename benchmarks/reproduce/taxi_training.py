@@ -240,17 +240,27 @@ def curve_callback(curve: Curve, save_now: Callable[[], None]) -> Any:
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Recorder(BaseCallback):
-        saved = began = time.monotonic()
+        saved = time.monotonic()
+        began = 0.0
 
         def _on_rollout_start(self) -> None:
             assert self.training_env is not None
             self.returns: NDArray[np.float64] = np.zeros(self.training_env.num_envs)
-            curve.n_epochs = len(curve.rows)
-            _epochs[curve.number] = curve.n_epochs
+            self._end_epoch()
             if time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES:
                 save_now()
                 self.saved = time.monotonic()
-            self.began = time.monotonic()
+            self.began = time.process_time()
+
+        def _on_training_end(self) -> None:
+            self._end_epoch()
+
+        def _end_epoch(self) -> None:
+            """Count the epoch whose update is done, if one is, with the processor time that it took."""
+            if len(curve.rows) > curve.n_epochs:
+                curve.rows[-1]["cpu_seconds"] = time.process_time() - self.began
+            curve.n_epochs = len(curve.rows)
+            _epochs[curve.number] = curve.n_epochs
 
         def _on_step(self) -> bool:
             self.returns += self.locals["rewards"]
