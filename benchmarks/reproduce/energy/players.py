@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from baselines import PPO
+from baselines import PPO, FictitiousPlay
+from baselines.market.binned_equilibrium import binned_equilibrium
 from baselines.market.model_predictive import ModelPredictive
 from baselines.market.policies import BinnedPolicy, EveningRule, Idle, SelfConsumption
 from benchmarks.reproduce.energy.protocol import Protocol, binned_market, day_market
 from benchmarks.reproduce.energy_training import Deterministic
-from mfenvs import solve
 from mfenvs.games.energy.market import EnergyMarket
 
 RANDOM, IDLE, GREEDY, EVENING, EQUILIBRIUM, NEURAL, PLANNER = POLICIES = (
@@ -34,21 +34,20 @@ together, a deviator included."""
 
 
 def find_equilibrium(protocol: Protocol, day: int) -> dict[str, Any]:
-    """The policy of least exploitability that is found in the binned game of a day, and that exploitability.
+    """The policy that fictitious play finds in the binned game of a day, and its exploitability there.
 
     Returns
     -------
     dict
         ``policy``, shape (H, S, A); ``exploitability``, EUR per member and day; ``method``.
     """
-    found = solve(
+    found = binned_equilibrium(
         binned_market(protocol, day),
         tolerance=protocol.solver_tolerance,
         seconds=protocol.solver_seconds,
-        seed=protocol.seed,
         clock=time.process_time,
     )
-    return {"policy": found.policy, "exploitability": found.exploitability, "method": found.method}
+    return {"policy": found.policy, "exploitability": found.exploitability, "method": FictitiousPlay.name}
 
 
 @functools.cache

@@ -27,7 +27,11 @@ class Protocol:
     """Number of members."""
     n_days: int = 36
     """Test days, on which all policies are compared, spread evenly over the series; training never plays them."""
-    solver_seconds: float = 30.0
+    groups_per_type: int = 4
+    """Groups of each type in the binned game."""
+    n_weathers: int = 17
+    """Weathers in which it is cleared."""
+    solver_seconds: float = 40.0
     """Processor time for the equilibrium of each day's binned game, seconds."""
     solver_tolerance: float = 1e-3
     """Exploitability at which the solver stops earlier, EUR per member and day."""
@@ -72,8 +76,15 @@ def day_market(protocol: Protocol, day: int, actions: str) -> EnergyMarket:
 
 
 def binned_market(protocol: Protocol, day: int) -> BinnedEnergyMarket:
-    """The binned game of one day of the series."""
-    return BinnedEnergyMarket(n_agents=protocol.n_agents, day=day)
+    """The binned game of one day of the series, in the weathers of the market."""
+    return BinnedEnergyMarket(
+        n_agents=protocol.n_agents,
+        day=day,
+        groups_per_type=protocol.groups_per_type,
+        groups_by="need",
+        weather_sd=EnergyMarket.weather_sd,
+        n_weathers=protocol.n_weathers,
+    )
 
 
 def typical_day(protocol: Protocol, season: str) -> int:

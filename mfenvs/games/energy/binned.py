@@ -6,8 +6,12 @@ functional of the law of (state, action) alone, so this game's mean-field side i
 the market with discrete actions, as far as groups stand for their members [O]: with more groups per type it comes
 nearer.
 
-Left out are the common weather (a mean-field game has no common noise) and the spread within a group. An agent's
-own forecast error is drawn in the simulator and averaged in the mean field.
+Left out is the spread within a group. An agent's own forecast error is drawn in the simulator and averaged in the
+mean field. A mean-field game has no common noise: the common weather is left out by default, or (``weather_sd``)
+the market is cleared in several weathers in every step, and agents meet each with the same probability, as if
+everyone had its own and every step another one [O]. So prices and what orders bring are right on average over the
+weather of a step, and a price that would hang on the last kWh becomes one that does not. How weather lasts from
+step to step, and by how much it differs from what is expected of it, is left out.
 """
 
 import dataclasses
@@ -36,7 +40,7 @@ from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES, Prosu
 from mfenvs.games.energy.single_precision import ONE, ZERO
 from mfenvs.games.energy.trading import Battery, agent_rules, metered_amounts, reward_of
 from mfenvs.games.energy.traits import Traits
-from mfenvs.rules import rule
+from mfenvs.rules import World, rule
 
 
 class BinnedConstants(NamedTuple):
@@ -48,9 +52,9 @@ class BinnedConstants(NamedTuple):
     load: Any
     """Mean load of each step and group, kWh, (1, H, G)."""
     pv: Any
-    """Mean generation of each step and group, wind included, kWh, (1, H, G)."""
+    """Mean PV generation of each step and group, kWh, (1, H, G)."""
     wind: Any
-    """Zero: wind is part of ``pv``."""
+    """Wind generation of each step, kWh per kW, (1, H)."""
     feed_in: Any
     """Feed-in tariff of each step, EUR/kWh, (H,)."""
     retail: Any
@@ -61,8 +65,12 @@ class BinnedConstants(NamedTuple):
     fee: Any
     initial_charge: Any
     weather_memory: Any
+    weathers: Any
+    """Weather factors of load, sun and wind in the step before, in each of K weathers, (K, 3)."""
     book: Any
     n_order_cells: Any
+    n_cells: Any
+    """Number of cells of each weather."""
     import_limit: Any
     export_limit: Any
     vehicle_penalty: Any
@@ -73,8 +81,10 @@ class BinnedConstants(NamedTuple):
     """Group of each state, (S,)."""
     charge_of: Any
     """State of charge of each state, in [0, 1], (S,)."""
-    bin_width: Any
-    """Distance between two bins, as a state of charge."""
+    first_of: Any
+    """The first state of each group, that of an empty battery, (G,)."""
+    last_bin: Any
+    """Number of the last state of each group, counted from its first, (G,): 0 without a battery."""
     plain_excess: Any
     """E[(s e)+] of each group's relative forecast error s e, (G,)."""
     cut_excess: Any
@@ -82,11 +92,30 @@ class BinnedConstants(NamedTuple):
 
 
 @rule
-def conditions_of(world: Any) -> Any:
-    """Conditions of a step on a day without weather."""
+def conditions_of(weather: Any, world: Any) -> Any:
+    """Conditions of a step in one of the weathers, which turns out as it is expected."""
     constants = world.constants
+    seen, memory = constants.weathers[weather], constants.weather_memory
+    load, sun, wind = seen[0], seen[1], seen[2]
     feed_in, retail = constants.feed_in[world.time], constants.retail[world.time]
-    return Conditions(0, world.time, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, feed_in, retail)
+    expected = memory * load, memory * sun, memory * wind
+    return Conditions(0, world.time, load, sun, wind, expected[0], expected[1], expected[2], feed_in, retail)
+
+
+@rule
+def market_in(weather: Any, world: Any) -> Any:
+    """The world with the orders and the cleared market of one of the weathers."""
+    n_cells = world.constants.n_cells
+    return World(
+        world.counts[weather * n_cells : (weather + 1) * n_cells],
+        world.signal[weather * N_COMMUNITY : (weather + 1) * N_COMMUNITY],
+        world.constants,
+        world.time,
+        world.own_cell,
+        world.own_weight,
+        world.per_other,
+        world.per_agent,
+    )
 
 
 class BinnedRules(NamedTuple):
@@ -94,7 +123,7 @@ class BinnedRules(NamedTuple):
 
     count: Rule
     aggregate: Rule
-    transition: Rule
+    branch: Rule
     reward: Rule
     step: Rule
 
@@ -106,73 +135,92 @@ def binned_rules(traits: Traits) -> BinnedRules:
     clear, settle_community = clearing_rules(traits.orders).clear, settlement_rule(traits)
 
     @rule
-    def expected_imbalance(state: Any, world: Any) -> Any:
+    def expected_imbalance(state: Any, terms: Any, world: Any) -> Any:
         """Mean shortage and surplus of an agent, over its forecast error, kWh."""
         constants = world.constants
         group = constants.group_of[state]
         data = step_data(constants.groups[group], 0, world.time, constants)
-        made = data.sun + data.wind
+        expected = metered_amounts(data, terms, ZERO)
         # Load turns out higher with a positive error and generation lower; neither goes below zero.
         plain, cut = constants.plain_excess[group], constants.cut_excess[group]
-        return data.inelastic * plain + made * cut, data.inelastic * cut + made * plain
+        short = expected.load * plain + expected.generation * cut
+        return short, expected.load * cut + expected.generation * plain
 
     @rule
     def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
         constants = world.constants
-        member = constants.groups[constants.group_of[state]]
-        offer(counts, mass, Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
-        short, surplus = expected_imbalance(state, world)
-        add_imbalance(counts, mass, short, surplus, world)
+        member, battery = constants.groups[constants.group_of[state]], Battery(constants.charge_of[state])
+        for weather in range(len(constants.weathers)):
+            terms = conditions_of(weather, world)
+            cells = counts[weather * constants.n_cells : (weather + 1) * constants.n_cells]
+            offer(cells, mass, battery, action, member, world, terms)
+            short, surplus = expected_imbalance(state, terms, world)
+            add_imbalance(cells, mass, short, surplus, world)
 
     @rule
     def aggregate(world: Any, signal: Any) -> None:
-        terms = conditions_of(world)
-        clear(world.counts, world.per_agent, terms.feed_in, terms.retail, world.constants.book, signal)
-        settle_community(world, signal)
-
-    @rule
-    def outcome(state: Any, action: Any, world: Any) -> Any:
         constants = world.constants
-        member = constants.groups[constants.group_of[state]]
-        return bargain(Battery(constants.charge_of[state]), action, member, world, conditions_of(world))
+        n_weathers = len(constants.weathers)
+        price, volume = 0.0, 0.0
+        for weather in range(n_weathers):
+            terms, market = conditions_of(weather, world), market_in(weather, world)
+            cleared = signal[weather * N_COMMUNITY : (weather + 1) * N_COMMUNITY]
+            clear(market.counts, world.per_agent, terms.feed_in, terms.retail, constants.book, cleared)
+            settle_community(market, cleared)
+            price += cleared[PRICE] / n_weathers
+            volume += cleared[VOLUME] / n_weathers
+        signal[n_weathers * N_COMMUNITY] = price
+        signal[n_weathers * N_COMMUNITY + 1] = volume
 
     @rule
-    def position_after(state: Any, stored: Any, constants: Any) -> Any:
-        """Change of an agent's charge, in bins."""
-        capacity = constants.groups[constants.group_of[state]].capacity
-        if capacity <= ZERO:
-            return stored * ZERO
-        return (stored / capacity - constants.charge_of[state]) / constants.bin_width
-
-    @rule
-    def transition(next_state: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Move to the two bins next to the new charge, with probabilities such that its mean is right."""
+    def outcome(state: Any, action: Any, weather: Any, world: Any) -> Any:
         constants = world.constants
-        if constants.group_of[next_state] != constants.group_of[state]:
-            return ZERO
-        moved = position_after(state, outcome(state, action, world).stored, constants)
-        return max(ONE - abs(moved - (next_state - state)), ZERO)
+        member, battery = constants.groups[constants.group_of[state]], Battery(constants.charge_of[state])
+        return bargain(battery, action, member, market_in(weather, world), conditions_of(weather, world))
+
+    @rule
+    def bin_below(state: Any, stored: Any, constants: Any) -> Any:
+        """The bin at or below a charge, not the last one if there are several, and how far it is to the next."""
+        group = constants.group_of[state]
+        capacity, last = constants.groups[group].capacity, constants.last_bin[group]
+        position = stored / capacity * last if capacity > ZERO else stored * ZERO
+        lower = min(int(position), max(last - 1, 0))
+        return lower, position - lower
+
+    @rule
+    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
+        """Move to one of the two bins next to the new charge of a weather, such that its mean is right."""
+        constants = world.constants
+        lower, above = bin_below(state, outcome(state, action, k // 2, world).stored, constants)
+        group = constants.group_of[state]
+        chance = (above if k % 2 == 1 else ONE - above) / len(constants.weathers)
+        return constants.first_of[group] + min(lower + k % 2, constants.last_bin[group]), chance
 
     @rule
     def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        terms, got = conditions_of(world), outcome(state, action, world)
-        short, surplus = expected_imbalance(state, world)
-        metered = metered_amounts(got.data, terms, ZERO)
-        settled = settle_imbalance(short, surplus, metered, world, terms)
-        return reward_of(got, settled.payment + settled.fee)
+        n_weathers, total = len(world.constants.weathers), 0.0
+        for weather in range(n_weathers):
+            terms, got = conditions_of(weather, world), outcome(state, action, weather, world)
+            short, surplus = expected_imbalance(state, terms, world)
+            metered = metered_amounts(got.data, terms, ZERO)
+            settled = settle_imbalance(short, surplus, metered, market_in(weather, world), terms)
+            total += reward_of(got, settled.payment + settled.fee) / n_weathers
+        return total
 
     @rule
     def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
         constants = world.constants
-        got, member = outcome(state, action, world), constants.groups[constants.group_of[state]]
-        moved = position_after(state, got.stored, constants)
-        lower = math.floor(moved)
-        bins = lower + (1 if uniform(key, 0) < moved - np.float32(lower) else 0)
+        n_weathers = len(constants.weathers)
+        weather = min(int(uniform(key, WEATHER_STREAM) * n_weathers), n_weathers - 1)
+        group = constants.group_of[state]
+        got, member = outcome(state, action, weather, world), constants.groups[group]
+        lower, above = bin_below(state, got.stored, constants)
+        charged = lower + (1 if uniform(key, 0) < above else 0)
         error = member.error_scale * student_t(key, 1, member.degrees_of_freedom)
-        actual = realise(got.data, error, world, conditions_of(world))
-        return state + bins, reward_of(got, actual.payment + actual.fee)
+        actual = realise(got.data, error, market_in(weather, world), conditions_of(weather, world))
+        return constants.first_of[group] + charged, reward_of(got, actual.payment + actual.fee)
 
-    return BinnedRules(count, aggregate, transition, reward, step)
+    return BinnedRules(count, aggregate, branch, reward, step)
 
 
 @rule
@@ -183,10 +231,18 @@ def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
     return market_allowed(action, Battery(constants.charge_of[state]), member, public)
 
 
+WEATHER_STREAM = 8
+"""Stream of the random number that tells in which weather an agent is."""
 MOST_BINS = 10_000
 """Largest number of states of charge."""
 MOST_GROUPS_PER_TYPE = 1_000
 """Largest number of groups of a type."""
+GROUPINGS = ("value", "need")
+"""Ways to put agents of a type into groups."""
+FEWEST_WEATHERS, MOST_WEATHERS = 4, 1_000
+"""Smallest and largest number of weathers."""
+LEAST_CAPACITY = 1e-6
+"""Battery capacity below which need is not told apart, kWh."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -196,8 +252,9 @@ class BinnedEnergyMarket(FiniteGame):
     A finite game whose states are groups of prosumers and their batteries' charges, on one day; its mean-field
     game is that of :class:`EnergyMarket` with discrete actions.
 
-    Prosumers are put into groups, ``groups_per_type`` of each type, by the value of their flexible load; a group's
-    representative has the means of its members' parameters and data. Every episode draws who is in which group.
+    Prosumers are put into groups, ``groups_per_type`` of each type, by the value of their flexible load or, where
+    they own batteries, by what they need (``groups_by``); a group's representative has the means of its members'
+    parameters and data. Every episode draws who is in which group.
 
     Raises
     ------
@@ -213,6 +270,10 @@ class BinnedEnergyMarket(FiniteGame):
     """Day of the series that is played, counted from 0."""
     groups_per_type: int = 2
     """Number of groups into which each type of prosumers is divided."""
+    groups_by: str = "value"
+    """How each type is sorted before it is divided: by the ``value`` of its flexible load; or owners of batteries
+    by their ``need`` on the day, load beyond own generation step by step, per kWh of battery, and others by
+    value."""
     n_bins: int = 11
     """Number of states of charge, from empty to full, of those who own a battery; at least 2."""
     orders: str = EnergyMarket.orders
@@ -261,23 +322,33 @@ class BinnedEnergyMarket(FiniteGame):
     """Settlement fee on local trade, EUR/kWh, paid by the buyer and by the seller."""
     initial_charge: float = EnergyMarket.initial_charge
     """State of charge of batteries at midnight, as a fraction of their capacity."""
+    weather_memory: float = EnergyMarket.weather_memory
+    """Autocorrelation of the common weather factors from one hour to the next."""
+    weather_sd: float | tuple[float, float, float] = 0.0
+    """Standard deviations of the common weather factors, which are relative changes of all load, all PV and all
+    wind generation; one number is that of all three, and 0 leaves the weather out."""
+    weather_correlation: str | tuple[float, float, float] = EnergyMarket.weather_correlation
+    """Correlations of the weather factors of load and sun, load and wind, sun and wind; ``data`` for those of the
+    series' own anomalies."""
+    n_weathers: int = 9
+    """Number of weathers in which the market is cleared in each step, unless ``weather_sd`` is 0; at least 4."""
     series: AnySeries = EnergyMarket.series
     """Data: ``embedded`` real days, ``synthetic`` ones, the path of a file that ``MarketSeries.save`` wrote, or a
     series in memory."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = np.dtype([("unused", np.float32)])
     n_actions = N_DISCRETE
-    n_signals = N_COMMUNITY
     allowed = staticmethod(allowed)
     market_class: ClassVar[type[EnergyMarket]] = EnergyMarket
     """The market of N agents of which this is the image."""
-    reported: ClassVar[dict[str, int]] = {"price": PRICE, "volume": VOLUME}
 
     def check(self) -> None:
         """Check the terms of the game, and keep them as plain numbers."""
         if self.is_infinite:
             raise ValueError(f"discount must be 1, as a day ends, got {self.discount!r}")
         self.groups_per_type = checks.integer("groups_per_type", self.groups_per_type, 1, MOST_GROUPS_PER_TYPE)
+        self.groups_by = checks.choice("groups_by", self.groups_by, GROUPINGS)
+        self.n_weathers = checks.integer("n_weathers", self.n_weathers, FEWEST_WEATHERS, MOST_WEATHERS)
         self.n_bins = checks.integer("n_bins", self.n_bins, 2, MOST_BINS)
         if isinstance(self.imbalance, str) and self.imbalance == "ex-post":
             raise ValueError(
@@ -295,9 +366,9 @@ class BinnedEnergyMarket(FiniteGame):
 
     @functools.cached_property
     def market(self) -> EnergyMarket:
-        """The market of which this is the image, with discrete actions, on the given day without weather."""
+        """The market of which this is the image, with discrete actions, on the given day."""
         terms = {name: getattr(self, name) for name in _shared_terms()}
-        return self.market_class(**terms, actions="discrete", weather_sd=0.0, first_day=self.day, n_days=1)
+        return self.market_class(**terms, actions="discrete", first_day=self.day, n_days=1)
 
     def describe(self) -> Description:
         """As :meth:`EnergyMarket.describe`: a dict of all terms; as a text, all that the market was made with."""
@@ -319,9 +390,14 @@ class BinnedEnergyMarket(FiniteGame):
         return binned_rules(self.market.traits).aggregate
 
     @property
-    def transition(self) -> Rule:
-        """Charge or discharge a battery."""
-        return binned_rules(self.market.traits).transition
+    def branch(self) -> Rule:  # type: ignore[override]
+        """Charge or discharge a battery: in every weather to one of two bins."""
+        return binned_rules(self.market.traits).branch
+
+    @property
+    def n_branches(self) -> int:
+        """Two bins in every weather."""
+        return 2 * len(self.weathers)
 
     @property
     def reward(self) -> Rule:  # type: ignore[override]
@@ -344,14 +420,15 @@ class BinnedEnergyMarket(FiniteGame):
         Parameters
         ----------
         market:
-            Market whose agents are sorted into this game's groups, by :func:`value_stripes`.
+            Market whose agents are sorted into this game's groups. Where these are by need, its series must have
+            this game's :attr:`day`.
 
         Raises
         ------
         ValueError
-            If an agent belongs to a group of which :attr:`market` has no member.
+            If an agent belongs to a group of which :attr:`market` has no member, or the day is missing.
         """
-        stripes, known = value_stripes(market, self.groups_per_type), self._known_stripes
+        stripes, known = self._stripes_of(market), self._known_stripes
         places = np.minimum(np.searchsorted(known, stripes), len(known) - 1)
         unknown = np.flatnonzero(known[places] != stripes)
         if len(unknown):
@@ -364,7 +441,21 @@ class BinnedEnergyMarket(FiniteGame):
     @functools.cached_property
     def _known_stripes(self) -> NDArray[np.int64]:
         """Stripes with members."""
-        return np.unique(value_stripes(self.market, self.groups_per_type))
+        return np.unique(self._stripes_of(self.market))
+
+    def _stripes_of(self, market: EnergyMarket) -> NDArray[np.int64]:
+        """The part of its type to which each agent of a market belongs, as :func:`stripes` numbers them."""
+        agents = market.agents
+        keys = agents["flexible_value"].astype(np.float64)
+        if self.groups_by == "need":
+            if self.day >= market.days.n_days:
+                raise ValueError(
+                    f"market must have day {self.day}, by the need on which agents are put into groups, got a"
+                    f" series of {market.days.n_days} days"
+                )
+            owners = agents["type"] == STORAGE
+            keys[owners] = (day_need(market, self.day) / np.maximum(agents["capacity"], LEAST_CAPACITY))[owners]
+        return stripes(agents["type"], keys, self.groups_per_type)
 
     @functools.cached_property
     def groups(self) -> NDArray[Any]:
@@ -384,7 +475,6 @@ class BinnedEnergyMarket(FiniteGame):
         # The data below are a group's own, one profile each.
         table["profile"], table["shift"] = np.arange(len(table)), 0
         table["load_scale"] = table["pv_kwp"] = 1.0
-        table["wind_kw"] = 0.0
         return table
 
     @functools.cached_property
@@ -411,15 +501,15 @@ class BinnedEnergyMarket(FiniteGame):
     def constants(self) -> BinnedConstants:
         """Data of the groups, tariffs, and the table of states."""
         terms = self.market.constants
-        load, generation = self._group_data()
+        load, sun, wind = self._group_data()
         group_of = np.repeat(np.arange(len(self.groups)), self.bins)
         charge = np.concatenate([np.linspace(0, 1, n) if n > 1 else np.zeros(1) for n in self.bins])
         scales, nus = self.groups["error_scale"], self.groups["degrees_of_freedom"]
         excess = np.array([error_excess(float(s), float(nu)) for s, nu in zip(scales, nus, strict=True)])
         return BinnedConstants(
             load=load,
-            pv=generation,
-            wind=np.zeros(load.shape[:2], np.float32),
+            pv=sun,
+            wind=wind.astype(np.float32)[None],
             feed_in=terms.feed_in[self.day],
             retail=terms.retail[self.day],
             step_hours=terms.step_hours,
@@ -428,23 +518,42 @@ class BinnedEnergyMarket(FiniteGame):
             fee=terms.fee,
             initial_charge=terms.initial_charge,
             weather_memory=terms.weather_memory,
+            weathers=self.weathers.astype(np.float32),
             book=Book(*terms.book),
             n_order_cells=terms.n_order_cells,
+            n_cells=self.market.n_cells,
             import_limit=terms.import_limit,
             export_limit=terms.export_limit,
             vehicle_penalty=terms.vehicle_penalty,
             groups=self.groups,
             group_of=group_of.astype(np.int32),
             charge_of=charge.astype(np.float32),
-            bin_width=np.float32(1.0 / (self.n_bins - 1)),
+            first_of=self.first_states.astype(np.int32),
+            last_bin=(self.bins - 1).astype(np.int32),
             plain_excess=excess[:, 0].astype(np.float32),
             cut_excess=excess[:, 1].astype(np.float32),
         )
 
     @property
     def n_cells(self) -> int:
-        """Levels of buys and of sells, and sums over the community."""
-        return self.market.n_cells
+        """Levels of buys and of sells, and sums over the community, in every weather."""
+        return len(self.weathers) * self.market.n_cells
+
+    @property
+    def n_signals(self) -> int:  # type: ignore[override]  # a constant of games whose sizes are fixed
+        """What the clearing writes in every weather, and the mean price and volume."""
+        return len(self.weathers) * N_COMMUNITY + 2
+
+    @property
+    def reported(self) -> dict[str, int]:
+        """The mean price and volume."""
+        return {"price": self.n_signals - 2, "volume": self.n_signals - 1}
+
+    @functools.cached_property
+    def weathers(self) -> NDArray[np.float64]:
+        """Weather factors of load, sun and wind before a step, of equal probability, (K, 3): one of 0 without."""
+        mixing = self.market.constants.weather_mixing.astype(np.float64)
+        return spread_normals(self.n_weathers) @ mixing.T if mixing.any() else np.zeros((1, 3))
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
@@ -468,14 +577,13 @@ class BinnedEnergyMarket(FiniteGame):
             name += f" group {group}"
         return f"{name}, charge {self.constants.charge_of[state]:.2f}" if self.bins[group] > 1 else name
 
-    def _group_data(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean load and generation of every group, (1, H, G) each, in kWh."""
-        agents, days, day = self.market.agents, self.market.days, self.day
-        load = agents["load_scale"] * days.load[(day + agents["shift"]) % days.n_days, :, agents["profile"]].T
-        made = agents["pv_kwp"] * days.pv[day][:, agents["profile"]] + np.outer(days.wind[day], agents["wind_kw"])
+    def _group_data(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+        """Mean load and PV generation of every group, (1, H, G) each, kWh; wind generation, (H,), kWh per kW."""
         members = np.eye(len(self.groups))[self.group_of_agent]
         members /= members.sum(axis=0)
-        return tuple((data @ members).astype(np.float32)[None] for data in (load, made))  # type: ignore[return-value]
+        load, sun = day_energy(self.market, self.day)
+        wind: NDArray[np.float64] = self.market.days.wind[self.day]
+        return (load @ members).astype(np.float32)[None], (sun @ members).astype(np.float32)[None], wind
 
 
 def _shared_terms() -> list[str]:
@@ -484,24 +592,59 @@ def _shared_terms() -> list[str]:
     return [field.name for field in dataclasses.fields(EnergyMarket) if field.name in own - {"discount"}]
 
 
-def value_stripes(market: EnergyMarket, n_stripes: int) -> NDArray[np.int64]:
-    """Sort each type's agents by the value of their flexible load, and cut them into ``n_stripes`` equal parts.
+def day_energy(market: EnergyMarket, day: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Load and PV generation of every agent in each step of a day of the series, kWh, shape (H, N) each."""
+    agents, days = market.agents, market.days
+    load = agents["load_scale"] * days.load[(day + agents["shift"]) % days.n_days, :, agents["profile"]].T
+    sun = agents["pv_kwp"] * days.pv[day][:, agents["profile"]]
+    return load, sun
+
+
+def day_need(market: EnergyMarket, day: int) -> NDArray[np.float64]:
+    """What every agent's load exceeds its own generation by, step by step, on a day of the series, kWh, (N,)."""
+    load, sun = day_energy(market, day)
+    wind = np.outer(market.days.wind[day], market.agents["wind_kw"])
+    need: NDArray[np.float64] = np.maximum(load - sun - wind, 0.0).sum(axis=0, dtype=np.float64)
+    return need
+
+
+def stripes(kinds: NDArray[Any], keys: NDArray[np.float64], n_stripes: int) -> NDArray[np.int64]:
+    """Sort each type's agents by a key, and cut them into ``n_stripes`` equal parts.
 
     Flexible load worth more than the retail tariff is bought at any price, and load worth less is not: of all in
-    which agents of a type differ, this alters most what is best for them.
+    which agents of a type without batteries differ, this alters most what is best for them. How much charge a
+    battery's owner can use itself alters most what it does with that [O].
 
     Returns
     -------
     Number type * n_stripes + part of each agent, shape (n_agents,); parts may be empty where there are few of a
     type.
     """
-    agents = market.agents
-    stripes = np.empty(len(agents), np.int64)
+    found = np.empty(len(kinds), np.int64)
     for kind in range(len(TYPES)):
-        members = np.flatnonzero(agents["type"] == kind)
-        order = members[np.argsort(agents["flexible_value"][members], kind="stable")]
-        stripes[order] = kind * n_stripes + np.arange(len(order)) * n_stripes // max(1, len(order))
-    return stripes
+        members = np.flatnonzero(kinds == kind)
+        order = members[np.argsort(keys[members], kind="stable")]
+        found[order] = kind * n_stripes + np.arange(len(order)) * n_stripes // max(1, len(order))
+    return found
+
+
+def spread_normals(n: int) -> NDArray[np.float64]:
+    """Points of equal weight that stand for three independent standard normal numbers, shape (n, 3), n >= 4.
+
+    Each coordinate takes all n quantiles in the middle of as many equal parts of the law, in the order in which a
+    sequence of even spread goes through them; then means and covariances are made right [O].
+    """
+    from scipy.special import ndtri  # Here, as it takes long to import.
+
+    places = (np.arange(n)[:, None] * np.array([1.0 / n, *SPREAD_STEPS])) % 1.0
+    points = ndtri((places.argsort(axis=0).argsort(axis=0) + 0.5) / n)
+    scales = np.linalg.cholesky(points.T @ points / n)
+    scaled: NDArray[np.float64] = np.linalg.solve(scales, points.T).T
+    return scaled
+
+
+SPREAD_STEPS = 0.7548776662466927, 0.5698402909980532
+"""Steps of that sequence in the last two coordinates: 1 / g and 1 / g^2 of g^3 = g + 1."""
 
 
 def error_excess(scale: float, nu: float) -> tuple[float, float]:

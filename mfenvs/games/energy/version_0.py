@@ -58,5 +58,7 @@ class BinnedEnergyMarketV0(BinnedEnergyMarket):
     """Network charge, EUR/kWh, which is added to the retail tariff: one number, or 24, one for each hour."""
     law: ProsumerLaw = LAW_V0
     """Laws of the members' parameters that no table gives."""
+    weather_correlation: str | tuple[float, float, float] = EnergyMarketV0.weather_correlation
+    """Correlations of the weather factors of load and sun, load and wind, sun and wind: all are one factor."""
 
     market_class: ClassVar[Any] = EnergyMarketV0

@@ -34,6 +34,7 @@ def plan_of(game, state, action, hour):
     """What somebody wants and offers, as the specification has it, on the group's mean data."""
     group, member, capacity, stored = member_of(game, state)
     load, made = float(game.constants.load[0, hour, group]), float(game.constants.pv[0, hour, group])
+    made += float(member["wind_kw"]) * float(game.constants.wind[0, hour])
     battery, rest = divmod(action, 10)
     flexible, price = divmod(rest, 5)
     battery -= 1
