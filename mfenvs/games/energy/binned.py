@@ -16,8 +16,7 @@ step to step, and by how much it differs from what is expected of it, is left ou
 
 import dataclasses
 import functools
-import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,224 +24,25 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.energy.members import AnyMembers
 from mfenvs.energy.tariffs import AnyTariff
-from mfenvs.engine.random import student_t, uniform
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Rule
 from mfenvs.games.energy.actions import N_DISCRETE
-from mfenvs.games.energy.actions import allowed as market_allowed
-from mfenvs.games.energy.clearing import PRICE, VOLUME, Book, clearing_rules
-from mfenvs.games.energy.community import N_COMMUNITY, settlement_rule
-from mfenvs.games.energy.conditions import Conditions, step_data
+from mfenvs.games.energy.binned_averages import error_excess, spread_normals
+from mfenvs.games.energy.binned_groups import GROUPINGS, LEAST_CAPACITY, day_energy, day_need, stripes
+from mfenvs.games.energy.binned_rules import BinnedConstants, allowed, binned_rules
+from mfenvs.games.energy.clearing import Book
+from mfenvs.games.energy.community import N_COMMUNITY
 from mfenvs.games.energy.description import Description, described, plain_term
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.market_series import AnySeries, read_series
 from mfenvs.games.energy.prosumer_types import COMMERCIAL, STORAGE, TYPES, ProsumerLaw
-from mfenvs.games.energy.single_precision import ONE, ZERO
-from mfenvs.games.energy.trading import Battery, agent_rules, metered_amounts, reward_of
-from mfenvs.games.energy.traits import Traits
-from mfenvs.rules import World, rule
 
-
-class BinnedConstants(NamedTuple):
-    """What the rules read as ``world.constants``: a market's constants for groups, and the table of states.
-
-    H are the steps, G the groups and S the states.
-    """
-
-    load: Any
-    """Mean load of each step and group, kWh, (1, H, G)."""
-    pv: Any
-    """Mean PV generation of each step and group, kWh, (1, H, G)."""
-    wind: Any
-    """Wind generation of each step, kWh per kW, (1, H)."""
-    feed_in: Any
-    """Feed-in tariff of each step, EUR/kWh, (H,)."""
-    retail: Any
-    """Retail tariff of each step, EUR/kWh, (H,)."""
-    step_hours: Any
-    last_step: Any
-    degradation: Any
-    fee: Any
-    initial_charge: Any
-    weather_memory: Any
-    weathers: Any
-    """Weather factors of load, sun and wind in the step before, in each of K weathers, (K, 3)."""
-    book: Any
-    n_order_cells: Any
-    n_cells: Any
-    """Number of cells of each weather."""
-    import_limit: Any
-    export_limit: Any
-    vehicle_penalty: Any
-    """All these as in :class:`mfenvs.games.energy.conditions.MarketConstants`."""
-    groups: Any
-    """A representative of each group, (G,) of :data:`mfenvs.games.energy.prosumer_types.PROSUMER`."""
-    group_of: Any
-    """Group of each state, (S,)."""
-    charge_of: Any
-    """State of charge of each state, in [0, 1], (S,)."""
-    first_of: Any
-    """The first state of each group, that of an empty battery, (G,)."""
-    last_bin: Any
-    """Number of the last state of each group, counted from its first, (G,): 0 without a battery."""
-    plain_excess: Any
-    """E[(s e)+] of each group's relative forecast error s e, (G,)."""
-    cut_excess: Any
-    """E[min((s e)+, 1)] likewise."""
-
-
-@rule
-def conditions_of(weather: Any, world: Any) -> Any:
-    """Conditions of a step in one of the weathers, which turns out as it is expected."""
-    constants = world.constants
-    seen, memory = constants.weathers[weather], constants.weather_memory
-    load, sun, wind = seen[0], seen[1], seen[2]
-    feed_in, retail = constants.feed_in[world.time], constants.retail[world.time]
-    expected = memory * load, memory * sun, memory * wind
-    return Conditions(0, world.time, load, sun, wind, expected[0], expected[1], expected[2], feed_in, retail)
-
-
-@rule
-def market_in(weather: Any, world: Any) -> Any:
-    """The world with the orders and the cleared market of one of the weathers."""
-    n_cells = world.constants.n_cells
-    return World(
-        world.counts[weather * n_cells : (weather + 1) * n_cells],
-        world.signal[weather * N_COMMUNITY : (weather + 1) * N_COMMUNITY],
-        world.constants,
-        world.time,
-        world.own_cell,
-        world.own_weight,
-        world.per_other,
-        world.per_agent,
-    )
-
-
-class BinnedRules(NamedTuple):
-    """The rules of a binned market of one kind."""
-
-    count: Rule
-    aggregate: Rule
-    branch: Rule
-    reward: Rule
-    step: Rule
-
-
-@functools.cache
-def binned_rules(traits: Traits) -> BinnedRules:
-    """The rules of a binned market of one kind."""
-    offer, bargain, add_imbalance, settle_imbalance, realise = agent_rules(traits)
-    clear, settle_community = clearing_rules(traits.orders).clear, settlement_rule(traits)
-
-    @rule
-    def expected_imbalance(state: Any, terms: Any, world: Any) -> Any:
-        """Mean shortage and surplus of an agent, over its forecast error, kWh."""
-        constants = world.constants
-        group = constants.group_of[state]
-        data = step_data(constants.groups[group], 0, world.time, constants)
-        expected = metered_amounts(data, terms, ZERO)
-        # Load turns out higher with a positive error and generation lower; neither goes below zero.
-        plain, cut = constants.plain_excess[group], constants.cut_excess[group]
-        short = expected.load * plain + expected.generation * cut
-        return short, expected.load * cut + expected.generation * plain
-
-    @rule
-    def count(counts: Any, mass: Any, state: Any, action: Any, agent: Any, world: Any) -> None:
-        constants = world.constants
-        member, battery = constants.groups[constants.group_of[state]], Battery(constants.charge_of[state])
-        for weather in range(len(constants.weathers)):
-            terms = conditions_of(weather, world)
-            cells = counts[weather * constants.n_cells : (weather + 1) * constants.n_cells]
-            offer(cells, mass, battery, action, member, world, terms)
-            short, surplus = expected_imbalance(state, terms, world)
-            add_imbalance(cells, mass, short, surplus, world)
-
-    @rule
-    def aggregate(world: Any, signal: Any) -> None:
-        constants = world.constants
-        n_weathers = len(constants.weathers)
-        price, volume = 0.0, 0.0
-        for weather in range(n_weathers):
-            terms, market = conditions_of(weather, world), market_in(weather, world)
-            cleared = signal[weather * N_COMMUNITY : (weather + 1) * N_COMMUNITY]
-            clear(market.counts, world.per_agent, terms.feed_in, terms.retail, constants.book, cleared)
-            settle_community(market, cleared)
-            price += cleared[PRICE] / n_weathers
-            volume += cleared[VOLUME] / n_weathers
-        signal[n_weathers * N_COMMUNITY] = price
-        signal[n_weathers * N_COMMUNITY + 1] = volume
-
-    @rule
-    def outcome(state: Any, action: Any, weather: Any, world: Any) -> Any:
-        constants = world.constants
-        member, battery = constants.groups[constants.group_of[state]], Battery(constants.charge_of[state])
-        return bargain(battery, action, member, market_in(weather, world), conditions_of(weather, world))
-
-    @rule
-    def bin_below(state: Any, stored: Any, constants: Any) -> Any:
-        """The bin at or below a charge, not the last one if there are several, and how far it is to the next."""
-        group = constants.group_of[state]
-        capacity, last = constants.groups[group].capacity, constants.last_bin[group]
-        position = stored / capacity * last if capacity > ZERO else stored * ZERO
-        lower = min(int(position), max(last - 1, 0))
-        return lower, position - lower
-
-    @rule
-    def branch(k: Any, state: Any, action: Any, agent: Any, world: Any) -> Any:
-        """Move to one of the two bins next to the new charge of a weather, such that its mean is right."""
-        constants = world.constants
-        lower, above = bin_below(state, outcome(state, action, k // 2, world).stored, constants)
-        group = constants.group_of[state]
-        chance = (above if k % 2 == 1 else ONE - above) / len(constants.weathers)
-        return constants.first_of[group] + min(lower + k % 2, constants.last_bin[group]), chance
-
-    @rule
-    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
-        n_weathers, total = len(world.constants.weathers), 0.0
-        for weather in range(n_weathers):
-            terms, got = conditions_of(weather, world), outcome(state, action, weather, world)
-            short, surplus = expected_imbalance(state, terms, world)
-            metered = metered_amounts(got.data, terms, ZERO)
-            settled = settle_imbalance(short, surplus, metered, market_in(weather, world), terms)
-            total += reward_of(got, settled.payment + settled.fee) / n_weathers
-        return total
-
-    @rule
-    def step(state: Any, action: Any, agent: Any, world: Any, key: Any) -> Any:
-        constants = world.constants
-        n_weathers = len(constants.weathers)
-        weather = min(int(uniform(key, WEATHER_STREAM) * n_weathers), n_weathers - 1)
-        group = constants.group_of[state]
-        got, member = outcome(state, action, weather, world), constants.groups[group]
-        lower, above = bin_below(state, got.stored, constants)
-        charged = lower + (1 if uniform(key, 0) < above else 0)
-        error = member.error_scale * student_t(key, 1, member.degrees_of_freedom)
-        actual = realise(got.data, error, market_in(weather, world), conditions_of(weather, world))
-        return constants.first_of[group] + charged, reward_of(got, actual.payment + actual.fee)
-
-    return BinnedRules(count, aggregate, branch, reward, step)
-
-
-@rule
-def allowed(action: Any, state: Any, agent: Any, public: Any) -> Any:
-    """Mask actions as in the market, for a group's representative."""
-    constants = public.constants
-    member = constants.groups[constants.group_of[state]]
-    return market_allowed(action, Battery(constants.charge_of[state]), member, public)
-
-
-WEATHER_STREAM = 8
-"""Stream of the random number that tells in which weather an agent is."""
 MOST_BINS = 10_000
 """Largest number of states of charge."""
 MOST_GROUPS_PER_TYPE = 1_000
 """Largest number of groups of a type."""
-GROUPINGS = ("value", "need")
-"""Ways to put agents of a type into groups."""
 FEWEST_WEATHERS, MOST_WEATHERS = 4, 1_000
 """Smallest and largest number of weathers."""
-LEAST_CAPACITY = 1e-6
-"""Battery capacity below which need is not told apart, kWh."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -590,77 +390,3 @@ def _shared_terms() -> list[str]:
     """Names of the constants that are those of :attr:`BinnedEnergyMarket.market`."""
     own = {field.name for field in dataclasses.fields(BinnedEnergyMarket)}
     return [field.name for field in dataclasses.fields(EnergyMarket) if field.name in own - {"discount"}]
-
-
-def day_energy(market: EnergyMarket, day: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Load and PV generation of every agent in each step of a day of the series, kWh, shape (H, N) each."""
-    agents, days = market.agents, market.days
-    load = agents["load_scale"] * days.load[(day + agents["shift"]) % days.n_days, :, agents["profile"]].T
-    sun = agents["pv_kwp"] * days.pv[day][:, agents["profile"]]
-    return load, sun
-
-
-def day_need(market: EnergyMarket, day: int) -> NDArray[np.float64]:
-    """What every agent's load exceeds its own generation by, step by step, on a day of the series, kWh, (N,)."""
-    load, sun = day_energy(market, day)
-    wind = np.outer(market.days.wind[day], market.agents["wind_kw"])
-    need: NDArray[np.float64] = np.maximum(load - sun - wind, 0.0).sum(axis=0, dtype=np.float64)
-    return need
-
-
-def stripes(kinds: NDArray[Any], keys: NDArray[np.float64], n_stripes: int) -> NDArray[np.int64]:
-    """Sort each type's agents by a key, and cut them into ``n_stripes`` equal parts.
-
-    Flexible load worth more than the retail tariff is bought at any price, and load worth less is not: of all in
-    which agents of a type without batteries differ, this alters most what is best for them. How much charge a
-    battery's owner can use itself alters most what it does with that [O].
-
-    Returns
-    -------
-    Number type * n_stripes + part of each agent, shape (n_agents,); parts may be empty where there are few of a
-    type.
-    """
-    found = np.empty(len(kinds), np.int64)
-    for kind in range(len(TYPES)):
-        members = np.flatnonzero(kinds == kind)
-        order = members[np.argsort(keys[members], kind="stable")]
-        found[order] = kind * n_stripes + np.arange(len(order)) * n_stripes // max(1, len(order))
-    return found
-
-
-def spread_normals(n: int) -> NDArray[np.float64]:
-    """Points of equal weight that stand for three independent standard normal numbers, shape (n, 3), n >= 4.
-
-    Each coordinate takes all n quantiles in the middle of as many equal parts of the law, in the order in which a
-    sequence of even spread goes through them; then means and covariances are made right [O].
-    """
-    from scipy.special import ndtri  # Here, as it takes long to import.
-
-    places = (np.arange(n)[:, None] * np.array([1.0 / n, *SPREAD_STEPS])) % 1.0
-    points = ndtri((places.argsort(axis=0).argsort(axis=0) + 0.5) / n)
-    scales = np.linalg.cholesky(points.T @ points / n)
-    scaled: NDArray[np.float64] = np.linalg.solve(scales, points.T).T
-    return scaled
-
-
-SPREAD_STEPS = 0.7548776662466927, 0.5698402909980532
-"""Steps of that sequence in the last two coordinates: 1 / g and 1 / g^2 of g^3 = g + 1."""
-
-
-def error_excess(scale: float, nu: float) -> tuple[float, float]:
-    """E[(s e)+], in closed form, and E[min((s e)+, 1)], for s = ``scale`` and Student-t distributed e, nu > 1."""
-    from scipy import integrate  # Here, as it takes long to import.
-
-    density_at_zero = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / math.sqrt(nu * math.pi)
-    plain = scale * density_at_zero * nu / (nu - 1)
-    if scale == 0.0:
-        return 0.0, 0.0
-
-    def density(x: float) -> float:
-        return float(density_at_zero * (1 + x * x / nu) ** (-(nu + 1) / 2))
-
-    def beyond(x: float) -> float:
-        return (scale * x - 1.0) * density(x)
-
-    cut = plain - integrate.quad(beyond, 1.0 / scale, np.inf)[0]
-    return float(plain), float(cut)

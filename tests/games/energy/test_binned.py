@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from baselines import OnlineMirrorDescent
 from mfenvs import Engine, InducedGame
 from mfenvs.engine.random import ADVANCE, agent_key, step_key, student_t, uniform
-from mfenvs.games.energy.binned import error_excess
+from mfenvs.games.energy.binned_averages import error_excess
 from mfenvs.games.energy.clearing import clear_orders
 from mfenvs.games.energy.prosumer_types import LAW_V0, TYPES
 from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0

@@ -9,7 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs import Engine, InducedGame
 from mfenvs.energy.series import MarketSeries
-from mfenvs.games.energy.binned import BinnedEnergyMarket, day_need, spread_normals, stripes
+from mfenvs.games.energy.binned import BinnedEnergyMarket
+from mfenvs.games.energy.binned_averages import spread_normals
+from mfenvs.games.energy.binned_groups import day_need, stripes
 from mfenvs.games.energy.market import EnergyMarket
 from mfenvs.games.energy.version_0 import BinnedEnergyMarketV0, EnergyMarketV0
 
