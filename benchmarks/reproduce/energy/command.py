@@ -92,7 +92,7 @@ def compute(flags: Flags, protocol: Protocol) -> tuple[dict[tuple[Any, ...], Any
         """Tasks whose results depend on these sizes, too."""
         return kept_in(flags.kept, tasks, settings | {name: getattr(protocol, name) for name in names})
 
-    solver = "solver_seconds", "solver_tolerance"
+    solver = "solver_seconds", "solver_tolerance", "groups_per_type", "n_weathers"
     first = kept(
         {("equilibrium", day): functools.partial(find_equilibrium, protocol, day) for day in days}, *solver
     )
