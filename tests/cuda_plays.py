@@ -20,9 +20,14 @@ from mfenvs.games.energy.market import EnergyMarket
 N_AGENTS, N_WORLDS, SEED = 7, 3, 2**63 - 5
 
 
+VARIANTS = {"BinnedEnergyMarket-v1 in weathers": ("BinnedEnergyMarket-v1", {"weather_sd": 0.2, "n_weathers": 4})}
+"""Games whose kernels differ from those of the registered one: name and constants."""
+
+
 def small(name):
-    """A registered game with few agents, where that is possible."""
-    game = make(name)
+    """A registered game, or a variant of one, with few agents, where that is possible."""
+    registered, constants = VARIANTS.get(name, (name, {}))
+    game = make(registered, **constants)
     try:
         return dataclasses.replace(game, n_agents=N_AGENTS)
     except ValueError:

@@ -3,7 +3,7 @@
 The rule ``count`` of a game adds to its argument ``counts``: ``counts[k] += mass``. On a GPU many agents do so at
 the same time, and a plain addition (read, add, write) would lose what another thread added in between. Here the
 rule gets an :class:`Adder` in the place of the array. Reading one of its entries gives zero, and writing adds
-atomically, so that the same statement is an atomic addition.
+atomically, so that the same statement is an atomic addition. A slice of it is an adder of that part of the array.
 """
 
 import operator
@@ -27,7 +27,7 @@ class Adder:
         self.array = array
 
     def __getitem__(self, index: Any) -> Any:
-        return self.array.dtype.type(0)
+        return Adder(self.array[index]) if isinstance(index, slice) else self.array.dtype.type(0)
 
     def __setitem__(self, index: Any, amount: Any) -> None:
         add_atomically(self.array, index, amount)
@@ -85,6 +85,12 @@ def _read(adder: Any, index: Any) -> Any:
     if not isinstance(adder, AdderType):
         return None
     number = adder.array.dtype
+
+    def part(adder: Any, index: Any) -> Any:
+        return _adder(_array_of(adder)[index])
+
+    if isinstance(index, types.SliceType):
+        return part
 
     def zero(adder: Any, index: Any) -> Any:
         return number(0)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from cuda_plays import small
+from cuda_plays import VARIANTS, small
 from dry_cuda import DryDevice
 
 from mfenvs import Engine, FiniteGame, make, registered_games
@@ -83,6 +83,12 @@ def test_kernels_compile(name, monkeypatch):
 @pytest.mark.parametrize("name", OTHERS)
 def test_kernels_of_other_games_compile(name, monkeypatch):
     assert_compiles(make(name), HOPPER, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_kernels_of_variants_compile(name, monkeypatch):
+    assert_compiles(small(name), HOPPER, monkeypatch)
 
 
 @pytest.mark.slow

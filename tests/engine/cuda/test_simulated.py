@@ -55,14 +55,16 @@ def test_trajectories_of_worlds_that_are_stepped_by_one_block_are_those_of_the_c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in registered_games() if name != "Malware-v0"])
+@pytest.mark.parametrize(
+    "name", [*(name for name in registered_games() if name != "Malware-v0"), *cuda_plays.VARIANTS]
+)
 def test_trajectories_of_all_other_games_by_one_block_are_those_of_the_cpu(name, tmp_path):
     assert_same([name], tmp_path, BY_ONE_BLOCK)
 
 
 @pytest.mark.slow
 def test_trajectories_of_all_other_games_are_those_of_the_cpu(tmp_path):
-    assert_same(OTHERS, tmp_path)
+    assert_same([*OTHERS, *cuda_plays.VARIANTS], tmp_path)
 
 
 def test_the_comparison_sees_a_difference():
