@@ -28,8 +28,11 @@ def sections(protocol: Protocol, content: Content) -> list[Section]:
         Section(
             "What is left to gain in the binned game",
             "Each day's market with charges in bins, by groups of members and hour, is a finite mean-field game"
-            " with infinitely many members. Its equilibrium is searched for"
-            f" {protocol.solver_seconds:.0f} seconds of processor time a day. Exploitability is what a member"
+            f" with infinitely many members. Each type has {protocol.groups_per_type} groups: owners of batteries"
+            " by what they need per kWh of battery, others by what their flexible load is worth. The market is"
+            f" cleared in {protocol.n_weathers} weathers in every step, each as likely as the others. The"
+            f" equilibrium is approached by fictitious play for {protocol.solver_seconds:.0f} seconds of"
+            " processor time a day. Exploitability is what a member"
             f" could still gain there. It is {number(float(np.median(left)), '.2f')} {MONEY} at the median and"
             f" {number(float(left.max()), '.2f')} on the worst day; what was asked for,"
             f" {number(asked, '.3g')}, was reached on {solved} of {len(left)} days.",
