@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
-from mfenvs.engine.model import ModelKernels, check_model
+from mfenvs.engine.model import check_model
 from mfenvs.engine.tabulation import new_status
 from mfenvs.finite_game import FiniteGame
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
@@ -20,37 +20,30 @@ NUMBERS_AT_A_TIME = 2**22
 """Number of entries of agents' own tables that are checked at a time: 32 MB."""
 
 
-def check_every_agent(
-    game: FiniteGame, kernels: ModelKernels, model: tuple[NDArray[Any], Array, Any], tables: TransitionTables
-) -> None:
+def check_every_agent(tables: TransitionTables) -> None:
     """Check all agents' own rows at one population: in the average, wrong rows could cancel.
 
     Parameters
     ----------
-    game:
-        The game.
-    kernels:
-        Its compiled rules.
-    model:
-        The distinct agents, their shares of the population and the game's constants.
     tables:
-        Its transition tables.
+        The transition tables of a game, which know the game, its compiled rules and its agents.
 
     Raises
     ------
     ValueError
         If probabilities of an agent do not sum to 1, or numbers are not finite; it names the agent's parameters.
     """
-    agents, mu = model[0], _even_law(game)
+    game, agents = tables.game, tables.model[0]
+    mu = _even_law(game)
     if isinstance(game, PublicTreeGame):
         mu = game.with_node_masses(mu, 0)
     if tables.is_sparse:
-        _check_every_sparse_row(game, kernels, model, tables, mu)
+        _check_every_sparse_row(tables, mu)
         return
     at_a_time = max(1, NUMBERS_AT_A_TIME // (game.n_states * mu.size))
     for first in range(0, len(agents), at_a_time):
         some = agents[first : first + at_a_time]
-        transitions, rewards = _own_tables(game, kernels, tables, mu, some)
+        transitions, rewards = _own_tables(tables, mu, some)
         try:
             check_model(game, transitions, rewards)
         except ValueError:
@@ -58,8 +51,9 @@ def check_every_agent(
                 check_model(game, own_transitions, own_rewards, _whose(agent))
 
 
-def check_no_time(game: FiniteGame, tables: TransitionTables) -> None:
+def check_no_time(tables: TransitionTables) -> None:
     """Raise a ValueError if the rules of an infinite game read the time."""
+    game = tables.game
     mu = _even_law(game)
     last = game.horizon - 1
     later = {time for time in (1, 2, 3, last // 2, last) if time <= last}
@@ -87,14 +81,13 @@ def _scratch(game: FiniteGame) -> tuple[Array, Array]:
     return np.empty(game.n_cells), np.empty(game.n_signals)
 
 
-def _own_tables(
-    game: FiniteGame, kernels: ModelKernels, tables: TransitionTables, law: Array, agents: NDArray[Any]
-) -> tuple[Array, Array]:
+def _own_tables(tables: TransitionTables, law: Array, agents: NDArray[Any]) -> tuple[Array, Array]:
     """P (n, S, A, S) and R (n, S, A) of n agents at time 0."""
+    game = tables.game
     shape = len(agents), game.n_states, game.n_actions
     transitions, rewards, status = np.empty((*shape, game.n_states)), np.empty(shape), new_status()
     try:
-        is_filled = kernels.mean_fields(
+        is_filled = tables.kernels.mean_fields(
             *(law, agents, np.ones(len(agents)), np.arange(len(agents) + 1), game.constants, 0, *_scratch(game)),
             *(transitions, rewards, status),
         )
@@ -105,17 +98,14 @@ def _own_tables(
     return transitions, rewards
 
 
-def _check_every_sparse_row(
-    game: FiniteGame,
-    kernels: ModelKernels,
-    model: tuple[NDArray[Any], Array, Any],
-    tables: TransitionTables,
-    mu: Array,
-) -> None:
-    agents, scratch = model[0], _scratch(game)
+def _check_every_sparse_row(tables: TransitionTables, mu: Array) -> None:
+    game, agents = tables.game, tables.model[0]
+    scratch = _scratch(game)
     _, successors, _ = tables.at(mu, 0)
     n_found = tables.n_found
-    wrong = kernels.first_wrong_agent(*(mu, *model, *scratch, successors, n_found, checks.PROBABILITY_TOLERANCE))
+    wrong = tables.kernels.first_wrong_agent(
+        *(mu, *tables.model, *scratch, successors, n_found, checks.PROBABILITY_TOLERANCE)
+    )
     if wrong[0] < 0:
         return
     i, state, action = (int(k) for k in wrong)

@@ -128,9 +128,9 @@ class InducedGame:
         times; None if all are allowed. Best and soft responses take no others."""
         self._flow_kernel: Callable[..., float] | None = None
         self._gap_kernel: Callable[..., tuple[float, float]] | None = None
-        check_every_agent(game, self.kernels, model, self._tables)
+        check_every_agent(self._tables)
         if game.is_infinite:
-            check_no_time(game, self._tables)
+            check_no_time(self._tables)
         self._work: FlowArrays
         """Scratch of exploitability(): a flow that nobody keeps need not be allocated again and again."""
         self._recomputed: RecomputedTables | None = None

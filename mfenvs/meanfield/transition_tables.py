@@ -66,7 +66,7 @@ class TransitionTables:
         sparse: bool | None,
     ) -> None:
         self.game, self.kernels = game, kernels
-        self._model, self._n_times = model, n_times
+        self.model, self._n_times = model, n_times
         self._whole: dict[bool, tuple[Array, NDArray[np.int32] | None]] = {}
         """The tables of a game whose P is always the same, by whether they are sparse."""
         self._room: Room | None = None
@@ -176,7 +176,7 @@ class TransitionTables:
             transitions, successors, room = self._empty(1, is_sparse)
             for mu, time in places:
                 now = None if successors is None else successors[0]
-                arguments = mu, *self._model, time, counts, signal, transitions[0], now, room, status, rewards
+                arguments = mu, *self.model, time, counts, signal, transitions[0], now, room, status, rewards
                 if not self._call(self.kernels.tabulate, *arguments):
                     status[TIME] = time
                     self.more_room(status)
@@ -244,5 +244,5 @@ class TransitionTables:
         raise ValueError(
             f"{type(self.game).__name__}.branch must return a next_state in [0, {self.game.n_states - 1}], got"
             f" {status[NUMBER]} for branch {status[BRANCH]} in state {status[STATE]} with action {status[ACTION]}"
-            f" at time {status[TIME]}, for an agent with parameters {self._model[0][status[AGENT]]}"
+            f" at time {status[TIME]}, for an agent with parameters {self.model[0][status[AGENT]]}"
         )
