@@ -22,7 +22,8 @@ class BinnedEquilibrium:
     """What :func:`binned_equilibrium` returns."""
 
     policy: Array
-    """Policy of the binned game, shape (H, S, 30)."""
+    """Policy of the binned game, shape (H, S, 30); :class:`baselines.market.policies.BinnedPolicy` plays it in the
+    market."""
     exploitability: float
     """Its exploitability in the binned game, EUR per agent and day."""
     iterations: int
