@@ -5,9 +5,10 @@ states aims, and the market is ours [O]. So what is shown is measured, on days s
 training has played.
 
 The mean-field equilibrium is computed for each day from that day's data, as a day-ahead plan: it knows the day,
-but neither the weather that disturbs it nor anyone's errors. So is the planned equilibrium, where each member has
-a policy of its own; of it, only what members would gain by deviating is measured. The receding-horizon planner
-knows the same, and sees the weather as it comes; the network and the rules of thumb act on what members observe.
+and of the weather that disturbs it and of everyone's errors their laws. So does the planned equilibrium, where
+each member has a policy of its own; of it, only what members would gain by deviating is measured. The receding-
+horizon planner knows the day, too, and sees the weather as it comes; the network and the rules of thumb act on
+what members observe.
 
 What each task has found is kept, so that a run that was broken off goes on where it was.
 """
