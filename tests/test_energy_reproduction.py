@@ -399,7 +399,7 @@ def test_a_small_run_writes_a_page_and_results(few_hours, tmp_path, monkeypatch,
     assert (tmp_path / "tables.md").read_text().count("## ") == 9
     # A run after one that was broken off plays nothing that is kept.
     (tmp_path / "report.html").unlink()
-    monkeypatch.setattr(players, "solve", None)
+    monkeypatch.setattr(players, "binned_equilibrium", None)
     monkeypatch.setattr(command, "forecasts", None)
     assert command.main(flags, SMALL) == 0
     again = json.loads((tmp_path / "results.json").read_text())

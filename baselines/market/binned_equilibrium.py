@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.solvers.fixed_point import FictitiousPlay
 from mfenvs import InducedGame, checks
 from mfenvs.games.energy.binned import BinnedEnergyMarket
+
+from ..solvers.fixed_point import FictitiousPlay
 
 Array = NDArray[np.float64]
 

@@ -212,7 +212,7 @@ def test_kirszbraun_is_the_gradient_of_the_convex_envelope(seed):
             method="SLSQP",
             options={"ftol": 1e-15, "maxiter": 500},
         )
-        assert found.success
+        assert found.status in (0, 8)  # Done, or, on some processors, no lower to working precision.
         assert_allclose(extension(x), found.x[2:4], atol=1e-5)
 
 

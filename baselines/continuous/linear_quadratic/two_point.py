@@ -91,7 +91,7 @@ class TwoPointProblem:
         for k in np.flatnonzero(angles[:-1] + angles[1:] <= 1.001 * reach):
             low, high = to_go[k], to_go[k + 1]
             if signs[k] * signs[k + 1] < 0.0:
-                found.append(float(brentq(self._determinant, low, high, xtol=1e-15 * self.duration)))
+                found.append(self._root_between(low, high))
                 continue
             # Two roots at once change no sign.
             lowest = minimize_scalar(
@@ -114,6 +114,14 @@ class TwoPointProblem:
         flows = np.tensordot(within[:, None] ** np.arange(TERMS), self._backward_terms, 1)
         carried: Array = flows @ self._bases[k]
         return carried
+
+    def _root_between(self, low: float, high: float) -> float:
+        """A time to go at which the determinant vanishes, between two at which it has different signs."""
+        ends = {to_go: self._determinant(to_go) for to_go in (low, high)}
+        if ends[low] * ends[high] >= 0.0:
+            # One time alone is rounded otherwise than many at once: the root is at an end.
+            return float(min(ends, key=lambda to_go: abs(ends[to_go])))
+        return float(brentq(self._determinant, low, high, xtol=1e-15 * self.duration))
 
     def _determinant(self, to_go: float) -> float:
         return float(np.linalg.det(self._carried(np.array([to_go]))[0, : self.n]))

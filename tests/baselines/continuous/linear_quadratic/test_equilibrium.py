@@ -176,6 +176,20 @@ def test_the_horizons_at_which_uniqueness_is_lost():
     assert critical_horizons(two()) == ()
 
 
+@pytest.mark.parametrize("k", [1, 3, 5, 7, 9, 11])
+def test_a_horizon_that_ends_where_uniqueness_is_lost(k):
+    """To the last digits: how the determinant there is rounded, and so its sign, hangs on the processor."""
+    duration = k * math.pi / 2
+    for _ in range(4):
+        duration = math.nextafter(duration, 0.0)
+    for _ in range(9):
+        found = critical_horizons(one(duration=duration, coupling_cost=-2.0))
+        expected = np.arange(1, k + 1, 2) * math.pi / 2
+        assert_allclose(found, expected[: len(found)], rtol=1e-12)
+        assert len(found) == len(expected)
+        duration = math.nextafter(duration, math.inf)
+
+
 def test_a_type_whose_costs_are_unbounded_is_named():
     """Half of pi over the square root of 1.44 / .5 is .925601."""
     game = two(state_cost=(1.0, -1.0), terminal_cost=(0.5, 0.0), drift=(0.0, 0.0))
