@@ -77,10 +77,6 @@ def _whose(agent: Any) -> str:
     return f" for an agent with parameters {agent}"
 
 
-def _scratch(game: FiniteGame) -> tuple[Array, Array]:
-    return np.empty(game.n_cells), np.empty(game.n_signals)
-
-
 def _own_tables(tables: TransitionTables, law: Array, agents: NDArray[Any]) -> tuple[Array, Array]:
     """P (n, S, A, S) and R (n, S, A) of n agents at time 0."""
     game = tables.game
@@ -88,7 +84,7 @@ def _own_tables(tables: TransitionTables, law: Array, agents: NDArray[Any]) -> t
     transitions, rewards, status = np.empty((*shape, game.n_states)), np.empty(shape), new_status()
     try:
         is_filled = tables.kernels.mean_fields(
-            *(law, agents, np.ones(len(agents)), np.arange(len(agents) + 1), game.constants, 0, *_scratch(game)),
+            *(law, agents, np.ones(len(agents)), np.arange(len(agents) + 1), game.constants, 0, *tables.scratch()),
             *(transitions, rewards, status),
         )
     except COMPILE_ERRORS as error:
@@ -100,7 +96,7 @@ def _own_tables(tables: TransitionTables, law: Array, agents: NDArray[Any]) -> t
 
 def _check_every_sparse_row(tables: TransitionTables, mu: Array) -> None:
     game, agents = tables.game, tables.model[0]
-    scratch = _scratch(game)
+    scratch = tables.scratch()
     _, successors, _ = tables.at(mu, 0)
     n_found = tables.n_found
     wrong = tables.kernels.first_wrong_agent(

@@ -414,7 +414,7 @@ class InducedGame:
         shape, n_states, discount = self.policy_shape, self.n_states, self.game.discount
         transitions, successors, room = self._tables.new(dense=dense)
         needs_moves = successors is None and self.game.is_infinite
-        counts, signal = self._scratch()
+        counts, signal = self._tables.scratch()
         return FlowArrays(
             initial=self.initial,
             agents=self.agents,
@@ -550,10 +550,6 @@ class InducedGame:
         if self.allowed is not None:
             q[~np.broadcast_to(self.allowed, q.shape)] = -math.inf
         return q, policy
-
-    def _scratch(self) -> tuple[Array, Array]:
-        """Arrays that the kernels work in: counts (n_cells,) and signal (n_signals,)."""
-        return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
 
 
 def refuse_public_tree(induced: InducedGame, what: str) -> None:

@@ -135,6 +135,10 @@ class TransitionTables:
             return (*self._fixed(is_sparse), self._room if is_sparse else None)
         return self._empty(self._n_times, is_sparse)
 
+    def scratch(self) -> tuple[Array, Array]:
+        """Arrays that kernels work in: counts (n_cells,) and signal (n_signals,)."""
+        return np.empty(self.game.n_cells), np.empty(self.game.n_signals)
+
     def more_room(self, status: NDArray[np.int64]) -> None:
         """Make room for what a table could not hold; ValueError if a branch leads to no state."""
         if status[REASON] != NEEDS_ROOM:
@@ -170,7 +174,7 @@ class TransitionTables:
     ) -> tuple[Array, NDArray[np.int32] | None, Array]:
         """Fill one table at populations (S, A) and times, one after the other; what is left is of the last one."""
         game, status = self.game, new_status()
-        counts, signal = np.empty(game.n_cells), np.empty(game.n_signals)
+        counts, signal = self.scratch()
         rewards = np.empty((game.n_states, game.n_actions))
         while True:
             transitions, successors, room = self._empty(1, is_sparse)

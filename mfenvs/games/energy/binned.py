@@ -28,7 +28,7 @@ from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Rule
 from mfenvs.games.energy.actions import N_DISCRETE
 from mfenvs.games.energy.binned_averages import error_excess, spread_normals
-from mfenvs.games.energy.binned_groups import GROUPINGS, LEAST_CAPACITY, day_energy, day_need, stripes
+from mfenvs.games.energy.binned_groups import GROUPINGS, day_energy, stripes_of
 from mfenvs.games.energy.binned_rules import BinnedConstants, allowed, binned_rules
 from mfenvs.games.energy.clearing import Book
 from mfenvs.games.energy.community import N_COMMUNITY
@@ -228,7 +228,7 @@ class BinnedEnergyMarket(FiniteGame):
         ValueError
             If an agent belongs to a group of which :attr:`market` has no member, or the day is missing.
         """
-        stripes, known = self._stripes_of(market), self._known_stripes
+        stripes, known = stripes_of(market, *self._grouping), self._known_stripes
         places = np.minimum(np.searchsorted(known, stripes), len(known) - 1)
         unknown = np.flatnonzero(known[places] != stripes)
         if len(unknown):
@@ -241,21 +241,12 @@ class BinnedEnergyMarket(FiniteGame):
     @functools.cached_property
     def _known_stripes(self) -> NDArray[np.int64]:
         """Stripes with members."""
-        return np.unique(self._stripes_of(self.market))
+        return np.unique(stripes_of(self.market, *self._grouping))
 
-    def _stripes_of(self, market: EnergyMarket) -> NDArray[np.int64]:
-        """The part of its type to which each agent of a market belongs, as :func:`stripes` numbers them."""
-        agents = market.agents
-        keys = agents["flexible_value"].astype(np.float64)
-        if self.groups_by == "need":
-            if self.day >= market.days.n_days:
-                raise ValueError(
-                    f"market must have day {self.day}, by the need on which agents are put into groups, got a"
-                    f" series of {market.days.n_days} days"
-                )
-            owners = agents["type"] == STORAGE
-            keys[owners] = (day_need(market, self.day) / np.maximum(agents["capacity"], LEAST_CAPACITY))[owners]
-        return stripes(agents["type"], keys, self.groups_per_type)
+    @property
+    def _grouping(self) -> tuple[int, str, int]:
+        """How agents are put into groups, as :func:`.binned_groups.stripes_of` takes it."""
+        return self.groups_per_type, self.groups_by, self.day
 
     @functools.cached_property
     def groups(self) -> NDArray[Any]:

@@ -6,12 +6,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfenvs.games.energy.market import EnergyMarket
-from mfenvs.games.energy.prosumer_types import TYPES
+from mfenvs.games.energy.prosumer_types import STORAGE, TYPES
 
 GROUPINGS = ("value", "need")
 """Ways to put agents of a type into groups."""
 LEAST_CAPACITY = 1e-6
 """Battery capacity below which need is not told apart, kWh."""
+
+
+def stripes_of(market: EnergyMarket, n_stripes: int, groups_by: str, day: int) -> NDArray[np.int64]:
+    """The part of its type to which each agent of a market belongs, as :func:`stripes` numbers them, (n_agents,).
+
+    Parameters
+    ----------
+    market:
+        The market.
+    n_stripes:
+        Number of parts of each type.
+    groups_by:
+        How a type is sorted: one of :data:`GROUPINGS`.
+    day:
+        Day of the series whose need counts, if types are sorted by that.
+
+    Raises
+    ------
+    ValueError
+        If the market's series does not have that day.
+    """
+    agents = market.agents
+    keys = agents["flexible_value"].astype(np.float64)
+    if groups_by == "need":
+        if day >= market.days.n_days:
+            raise ValueError(
+                f"market must have day {day}, by the need on which agents are put into groups, got a series of"
+                f" {market.days.n_days} days"
+            )
+        owners = agents["type"] == STORAGE
+        keys[owners] = (day_need(market, day) / np.maximum(agents["capacity"], LEAST_CAPACITY))[owners]
+    return stripes(agents["type"], keys, n_stripes)
 
 
 def day_energy(market: EnergyMarket, day: int) -> tuple[NDArray[Any], NDArray[Any]]:

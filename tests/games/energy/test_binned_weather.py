@@ -199,6 +199,8 @@ def test_the_smallest_community():
     game = BinnedEnergyMarket(**(SMALL | {"n_agents": 2, "groups_per_type": 3}), **WEATHER, groups_by="need")
     assert game.group_sizes.sum() == pytest.approx(1)
     assert game.initial_distribution.sum() == pytest.approx(1)
+    transitions, _ = InducedGame(game).arrays(np.full((game.n_states, 30), 1 / 30 / game.n_states), 12)
+    assert_allclose(transitions.sum(axis=-1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(
