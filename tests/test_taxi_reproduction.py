@@ -106,6 +106,17 @@ class StopsAt:
         return self.left < 0
 
 
+def test_runs_of_an_earlier_figure_count_if_they_are_complete_and_of_the_same_terms(tmp_path) -> None:
+    path, terms = tmp_path / "results.json", {"game": "Taxi-v0", "constants": {"jam": 7.5}, "n_epochs": 2}
+    assert taxi.complete_runs(path, terms) == {}
+    whole = {"variant": "ID-NN", "seed": 1, "curve": [{}, {}], "exploitability_by_planning": {}}
+    short = {**whole, "seed": 2, "curve": [{}]}
+    unjudged = {"variant": "ID-NN", "seed": 3, "curve": [{}, {}]}
+    path.write_text(json.dumps({**terms, "runs": [whole, short, unjudged]}))
+    assert taxi.complete_runs(path, terms) == {("ID-NN", 1): whole}
+    assert taxi.complete_runs(path, terms | {"constants": {}}) == {}
+
+
 @pytest.mark.slow
 def test_complete_runs_of_a_committed_figure_are_not_done_again(short_taxi, tmp_path) -> None:
     """Without their checkpoints, too; other terms are other runs, and a run that was cut short is done again."""
