@@ -131,7 +131,7 @@ def continue_from(path: str | Path, num_timesteps: int, timesteps_per_row: int) 
     return expected - len(kept)
 
 
-def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> Logger:
+def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",), num_timesteps: int = 0) -> Logger:
     """Make a logger of Stable-Baselines3.
 
     Parameters
@@ -140,6 +140,9 @@ def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> L
         Folder of ``metrics.csv`` and TensorBoard's files; None keeps values in memory only (``name_to_value``).
     formats:
         Any of "csv", "tensorboard", "stdout".
+    num_timesteps:
+        Number of timesteps that the run has done. Later values that TensorBoard's files of the folder hold, of
+        iterations that are now repeated, are marked as outdated. (``metrics.csv``: :func:`continue_from`.)
 
     Returns
     -------
@@ -161,10 +164,21 @@ def configure(folder: str | Path | None, formats: Sequence[str] = ("csv",)) -> L
     if "csv" in formats:
         writers.append(MetricsFile(folder / "metrics.csv"))
     if "tensorboard" in formats:
-        writers.append(TensorBoardOutputFormat(str(folder)))
+        tensorboard = TensorBoardOutputFormat(str(folder))
+        if num_timesteps > 0:
+            _outdate_events_after(num_timesteps, tensorboard.writer)
+        writers.append(tensorboard)
     if "stdout" in formats:
         writers.append(HumanOutputFormat(sys.stdout))
     return Logger(folder=str(folder), output_formats=writers)
+
+
+def _outdate_events_after(step: int, writer: Any) -> None:
+    """Tell whoever reads the events of a ``SummaryWriter``'s folder to forget what is later than a step."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    # What ``SummaryWriter(purge_step=...)`` writes; Stable-Baselines3 makes the writer without it.
+    writer.file_writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -183,7 +183,8 @@ def _learn(folder: Path, trainer: Any, total: int, flags: RunFlags) -> int:
         is_neural = isinstance(trainer, PPOTrainer)
         callbacks.insert(0, (EvaluationCallback if is_neural else ExploitabilityCallback)(flags.evaluate_every))
     formats = ("csv", "tensorboard") if flags.tensorboard else ("csv",)
-    with contextlib.closing(configure(folder, formats)) as logger, _interruptible(stop.interrupt):
+    logging = configure(folder, formats, trainer.num_timesteps)
+    with contextlib.closing(logging) as logger, _interruptible(stop.interrupt):
         trainer.set_logger(logger)
         trainer.learn(total, callback=callbacks, progress_bar=flags.progress)
     save_results(folder, trainer)

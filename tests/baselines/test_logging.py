@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from baselines.logging import MetricsFile, configure, continue_from
 
@@ -109,3 +110,14 @@ def test_a_closed_logger_leaves_no_thread(tmp_path) -> None:
     assert threading.active_count() == before + 1
     logger.close()
     assert threading.active_count() == before
+
+
+def test_tensorboard_shows_repeated_iterations_once(tmp_path) -> None:
+    for reached, values in ((0, {100: 1.0, 200: 2.0, 300: 3.0, 400: 4.0}), (200, {300: 30.0})):
+        logger = configure(tmp_path, ("tensorboard",), reached)
+        for step, value in values.items():
+            logger.record("return", value)
+            logger.dump(step)
+        logger.close()
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("return")
+    assert [(event.step, event.value) for event in events] == [(100, 1.0), (200, 2.0), (300, 30.0)]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from baselines.cli.main import main
 from baselines.logging import MetricsFile
@@ -67,11 +68,13 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path, monkeypatch)
     monkeypatch.setattr("baselines.cli.train.SECONDS_BETWEEN_SAVES", 0.0)
     monkeypatch.setattr("baselines.cli.train.save_results", dying(save_results, [4]))
     with pytest.raises(SystemError, match="killed"):
-        train(tmp_path / "killed", "--total-timesteps", str(4 * 1800))
+        train(tmp_path / "killed", "--total-timesteps", str(4 * 1800), "--tensorboard")
     monkeypatch.undo()
     with (tmp_path / "killed" / "metrics.csv").open("a") as file:
         file.write("99,178200" + ",0" * 5 + "\r\n")  # a row that was written after the last save
-    assert train(tmp_path / "killed", "--total-timesteps", str(2 * 1800), "--resume") == 0
+    assert train(tmp_path / "killed", "--total-timesteps", str(2 * 1800), "--resume", "--tensorboard") == 0
+    events = EventAccumulator(str(tmp_path / "killed")).Reload().Scalars("train/return")
+    assert [event.step for event in events] == [1800, 2 * 1800, 3 * 1800, 4 * 1800]
     found = []
     for name in ("whole", "killed"):
         with np.load(tmp_path / name / "policy.npz") as arrays:
