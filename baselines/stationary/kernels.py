@@ -180,9 +180,8 @@ def _contributions_kernel(rules: Rules) -> Callable[..., Any]:
     return contributions
 
 
-@functools.cache
-def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
-    aggregate = rules.aggregate or no_aggregate
+def _transition_rule(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule that draws a transition of a game with this rule ``step``."""
 
     @rule
     def transition(s: Any, a: Any, scene: Any, world: Any, key: Any, sample: Any) -> Any:
@@ -192,6 +191,10 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
             who = int(uniform(sample, AGENT) * np.float32(len(scene.agents)))
         return step(s, a, scene.agents[who], world, key)
 
+    return transition
+
+
+def _mean_fields_kernel(transition: Callable[..., Any], aggregate: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def mean_fields(
         probabilities: Any,
@@ -276,6 +279,10 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
                 laws[r, s] /= total
         return FINE, 0.0, 0, 0, 0
 
+    return mean_fields
+
+
+def _returns_kernel(transition: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def returns(
         cumulated: Any,
@@ -314,6 +321,10 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
                     number += 1
         return FINE, 0.0, 0, 0, 0
 
+    return returns
+
+
+def _weights_kernel(transition: Callable[..., Any]) -> Callable[..., Any]:
     @kernel
     def weights(
         cumulated: Any,
@@ -373,7 +384,18 @@ def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
                 factor *= scene.discount
         return FINE, 0.0, 0, 0, 0
 
-    return Kernels(_contributions_kernel(rules), mean_fields, returns, weights)
+    return weights
+
+
+@functools.cache
+def _build(rules: Rules, step: Callable[..., Any]) -> Kernels:
+    transition = _transition_rule(step)
+    return Kernels(
+        _contributions_kernel(rules),
+        _mean_fields_kernel(transition, rules.aggregate or no_aggregate),
+        _returns_kernel(transition),
+        _weights_kernel(transition),
+    )
 
 
 @rule
