@@ -1,0 +1,139 @@
+"""Products of small matrices in compiled code.
+
+BLAS copies its factors into an order of its own before it multiplies. With a minibatch of 16 rows that takes as
+long as the product. Here the product is computed in tiles, each of which stays in the registers of the processor
+while rows of the second factor are read where they are.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import config, types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from mfenvs.engine.compile import solver
+
+COLUMNS = 16
+"""Number of columns of a tile."""
+
+
+class Tile(NamedTuple):
+    """The shape in which a tile is kept in registers."""
+
+    n_rows: int
+    lanes: int
+    """Numbers in a register; a divisor of ``COLUMNS``."""
+
+
+AVX2, AVX512 = Tile(4, 8), Tile(8, 16)
+"""Eight registers of sums: as many as keep two units of fused multiplication and addition busy."""
+
+
+def _tile_of_this_processor() -> Tile:
+    features: str = cpu_target.target_context.codegen().magic_tuple()[2]
+    return AVX512 if "+avx512f" in features.split(",") else AVX2
+
+
+def tile_product(tile: Tile) -> Callable[..., Any]:
+    """Make an instruction that writes a tile of a product out = A B, for use in compiled functions.
+
+    Its arguments are a, the steps in memory from one row of A and from one column to the next, b, out, the first
+    row and the first column of the tile, and the number of columns of A. Arrays are C-contiguous; A is a, or a^T.
+    """
+
+    @intrinsic
+    def write_tile(
+        typing: Any, a: Any, row_step: Any, column_step: Any, b: Any, out: Any, row: Any, column: Any, n: Any
+    ) -> Any:
+        number = types.intp
+        signature = types.void(a, number, number, b, out, number, number, number)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            a, row_step, column_step, b, out, row, column, n = arguments
+            a, b, out = (
+                context.make_array(kind)(context, builder, array)
+                for kind, array in ((signature.args[0], a), (signature.args[3], b), (signature.args[4], out))
+            )
+            register = ir.VectorType(context.get_value_type(signature.args[4].dtype), tile.lanes)
+            undefined = ir.Constant(register, ir.Undefined)
+            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), [0] * tile.lanes)
+            n_registers = COLUMNS // tile.lanes
+
+            def at(data: Any, index: Any, step: Any) -> Any:
+                """Address of ``data[index * step]``."""
+                return builder.gep(data, [builder.mul(index, step)])
+
+            def as_registers(address: Any) -> list[Any]:
+                """Addresses of the registers' parts of a row of the tile that begins at an address."""
+                starts = (context.get_constant(number, k * tile.lanes) for k in range(n_registers))
+                return [builder.bitcast(builder.gep(address, [k]), register.as_pointer()) for k in starts]
+
+            rows = [context.get_constant(number, i) for i in range(tile.n_rows)]
+            kept: Callable[..., Any] = cgutils.alloca_once
+            sums = [[kept(builder, register) for _ in range(n_registers)] for _ in rows]
+            for of_row in sums:
+                for total in of_row:
+                    builder.store(ir.Constant(register, [0.0] * tile.lanes), total)
+            first = at(a.data, row, row_step)
+            of_b, of_out = (builder.extract_value(array.shape, 1) for array in (b, out))
+            with cgutils.for_range(builder, n) as loop:
+                row_of_b = builder.gep(at(b.data, loop.index, of_b), [column])
+                read = [builder.load(address, align=4) for address in as_registers(row_of_b)]
+                column_of_a = at(first, loop.index, column_step)
+                for i, of_row in zip(rows, sums, strict=True):
+                    factor = builder.load(at(column_of_a, i, row_step))
+                    lane = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
+                    repeated = builder.shuffle_vector(lane, undefined, first_lane)
+                    for total, values in zip(of_row, read, strict=True):
+                        # "contract" allows the fused operation where the processor has it.
+                        product = builder.fmul(repeated, values, flags=("contract",))
+                        builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+            for i, of_row in zip(rows, sums, strict=True):
+                begins = builder.gep(at(out.data, builder.add(row, i), of_out), [column])
+                for total, address in zip(of_row, as_registers(begins), strict=True):
+                    builder.store(builder.load(total), address, align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    write: Callable[..., Any] = write_tile
+    return write
+
+
+TILE = _tile_of_this_processor()
+write_tile = tile_product(TILE)
+IS_COMPILED = not config.ENABLE_CUDASIM  # type: ignore[attr-defined]
+"""Where kernels are simulated in Python there are no tiles."""
+
+
+@solver
+def fits(out: Any) -> Any:
+    """Whether a product consists of whole tiles."""
+    return IS_COMPILED and out.shape[0] % TILE.n_rows == 0 and out.shape[1] % COLUMNS == 0
+
+
+@solver
+def multiply(a: Any, b: Any, out: Any) -> None:
+    """Write a b to ``out``; all are C-contiguous and of one type of numbers."""
+    if not fits(out):
+        np.dot(a, b, out)
+        return
+    n = a.shape[1]
+    for column in range(0, out.shape[1], COLUMNS):
+        for row in range(0, out.shape[0], TILE.n_rows):
+            write_tile(a, n, 1, b, out, row, column, n)
+
+
+@solver
+def multiply_transposed(a: Any, b: Any, out: Any) -> None:
+    """Write a^T b to ``out``; all are C-contiguous and of one type of numbers."""
+    if not fits(out):
+        np.dot(a.T, b, out)
+        return
+    for column in range(0, out.shape[1], COLUMNS):
+        for row in range(0, out.shape[0], TILE.n_rows):
+            write_tile(a, 1, a.shape[1], b, out, row, column, a.shape[0])
