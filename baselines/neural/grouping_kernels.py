@@ -303,15 +303,19 @@ def sample_actions_of(logits: Any, bias: Any, numbers: Any, draws: Any, actions:
 
 
 @solver
-def read_one_hot(features: Any, places: Any) -> Any:
-    """Write the place of the one in each row of features; False if a row is not one-hot."""
+def read_one_hot(features: Any, first: Any, end: Any, places: Any) -> Any:
+    """Write the place of the one among the columns from ``first`` to ``end`` - 1, in each row of features.
+
+    Returns False if these columns of a row are not one-hot.
+    """
     for i in range(features.shape[0]):
-        total, place = ZERO, -1
-        for j in range(features.shape[1]):
-            total += abs(features[i, j])
-            if features[i, j] == ONE:
-                place = j
-        if place < 0 or total != ONE:
+        others, ones, place = 0, 0, 0  # integers, so that the loop is vectorised
+        for j in range(first, end):
+            x = features[i, j]
+            others += x != ZERO and x != ONE
+            ones += x == ONE
+            place += (j - first) * (x == ONE)
+        if others != 0 or ones != 1:
             return False
         places[i] = place
     return True
