@@ -302,20 +302,28 @@ def sample_actions_of(logits: Any, bias: Any, numbers: Any, draws: Any, actions:
         actions[row], log_probs[row] = action, log_p[i, action]
 
 
-@solver
-def read_one_hot(features: Any, first: Any, end: Any, places: Any) -> Any:
-    """Write the place of the one among the columns from ``first`` to ``end`` - 1, in each row of features.
+ONE_IN_BITS = np.float32(1.0).view(np.uint32)
 
-    Returns False if these columns of a row are not one-hot.
+
+@solver
+def read_one_hot(bits: Any, first: Any, end: Any, places: Any) -> Any:
+    """Write the place of the one among the columns from ``first`` to ``end`` - 1, in each row of single numbers.
+
+    ``bits`` are the numbers as 32-bit integers. Returns False if these columns of a row are not one-hot.
     """
-    for i in range(features.shape[0]):
-        others, ones, place = 0, 0, 0  # integers, so that the loop is vectorised
-        for j in range(first, end):
-            x = features[i, j]
-            others += x != ZERO and x != ONE
-            ones += x == ONE
-            place += (j - first) * (x == ONE)
-        if others != 0 or ones != 1:
+    place, width = -1, end - first
+    for i in range(bits.shape[0]):
+        # Rows mostly follow each other in the order of the agents.
+        place = (place + 1) % width
+        tried = 1
+        while bits[i, first + place] != ONE_IN_BITS and tried < width:
+            place, tried = (place + 1) % width, tried + 1
+        others = np.uint32(bits[i, first + place] != ONE_IN_BITS)
+        for j in range(first, first + place):
+            others |= bits[i, j]
+        for j in range(first + place + 1, end):
+            others |= bits[i, j]
+        if others != 0:
             return False
         places[i] = place
     return True

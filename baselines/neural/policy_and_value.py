@@ -212,7 +212,7 @@ class PolicyAndValue:
         agents = np.empty(len(observations), np.int32)
         columns = self.identity.columns
         assert isinstance(columns, slice)
-        if not read_one_hot(observations.numpy(), columns.start, columns.stop, agents):
+        if not read_one_hot(observations.numpy().view(np.uint32), columns.start, columns.stop, agents):
             return observations, None
         return observations[:, as_slice(self.own_columns)].contiguous(), agents
 
