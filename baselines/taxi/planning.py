@@ -276,7 +276,7 @@ class LoneTaxi:
         start_values = np.zeros((game.horizon, n_starts))
         no_set, no_action = np.zeros(0, np.uint8), np.zeros((0, 1, 1), np.uint8)
         no_effect = np.zeros((0, 1, 1), np.float32)
-        scratches = [np.zeros((3, part.n_sets)) for part in self.parts]
+        scratches = [np.zeros((5, part.n_sets)) for part in self.parts]
         ahead = [np.zeros((part.n_rows, part.n_sets)) for part in self.parts]
         values = [np.zeros_like(of_part) for of_part in ahead]
         at_start = np.zeros((n_starts, 2 ** len(self._tracked_at_start)))

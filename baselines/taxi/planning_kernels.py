@@ -103,9 +103,10 @@ def expect_arrivals(values: Any, arrival: Any) -> None:
         ahead = values[row]
         bit = 1
         while bit < n_sets:
-            for high in range(0, n_sets, 2 * bit):
-                for without in range(high, high + bit):
-                    ahead[without] += arrival * (ahead[without + bit] - ahead[without])
+            for begin in range(0, n_sets, 2 * bit):
+                without, waiting = ahead[begin : begin + bit], ahead[begin + bit : begin + 2 * bit]
+                for x in range(bit):
+                    without[x] += arrival * (waiting[x] - without[x])
             bit *= 2
 
 
@@ -140,7 +141,7 @@ def solve_step(
     ahead:
         Values of the next time, averaged over arrivals, shape (n_rows, n_sets).
     scratch:
-        Three arrays of shape (n_sets,).
+        Five arrays of shape (n_sets,).
     places:
         The part's places, shape (m,).
     tracked_bit:
@@ -152,42 +153,46 @@ def solve_step(
         Outcomes, as :func:`tabulate_outcomes` lists them.
     """
     m, n_sets = len(places), values.shape[1]
-    free, stuck, best = scratch
+    free, stuck, best, best_action, best_effect = scratch
     for row in range(len(values)):
         place = row // (m + 1)
         bit = tracked_bit[place]
         p_low, p_high = low[places[place]], high[places[place]]
-        # The sets whose own customer is the given one come in blocks; an untracked place is in no set.
-        own = np.int64(0) if bit < 0 else np.int64(1) << bit
-        block, stride = (n_sets, n_sets) if bit < 0 else (own, 2 * own)
+        own = np.int64(0) if bit < 0 else np.int64(1) << bit  # an untracked place is in no set
         values[row] = -np.inf
         for customer in range(2):
+            # Loops go over sets with another own customer too, whose numbers are not used: sets that follow each
+            # other in memory are done several at a time. Below ``begin`` no set has the own customer.
+            begin = own * customer
+            n_looked_at = n_sets - begin
             best[:] = -np.inf
             for action in range(N_ACTIONS):
                 for jam in range(2):
-                    reached = stuck if jam else free
+                    reached = (stuck if jam else free)[:n_looked_at]
                     at = ((row * 2 + customer) * N_ACTIONS + action) * 2 + jam
                     reached[:] = 0.0
                     for k in range(first[at], first[at + 1]):
-                        then, p, earned = ahead[next_row[k]], probability[k], reward[k]
-                        change = own * (next_customer[k] - customer)
-                        for begin in range(own * customer, n_sets, stride):
-                            for a_set in range(begin, begin + block):
-                                reached[a_set] += p * (earned + then[a_set + change])
-                for begin in range(own * customer, n_sets, stride):
-                    for a_set in range(begin, begin + block):
-                        gain = stuck[a_set] - free[a_set]
-                        q = free[a_set] + max(p_low * gain, p_high * gain)
-                        if q > best[a_set]:
-                            best[a_set] = q
-                            for option in range(len(actions)):
-                                if bit >= 0 or option == customer:
-                                    actions[option, row, a_set] = action
-                                    effects[option, row, a_set] = gain
-            for begin in range(own * customer, n_sets, stride):
-                for a_set in range(begin, begin + block):
-                    # Of an untracked customer the value supposes what is better; the plan sees it.
-                    values[row, a_set] = max(values[row, a_set], best[a_set])
+                        p, earned = probability[k], reward[k]
+                        then = ahead[next_row[k], begin + own * (next_customer[k] - customer) :]
+                        for x in range(min(len(then), n_looked_at)):
+                            reached[x] += p * (earned + then[x])
+                for x in range(n_looked_at):
+                    gain = stuck[x] - free[x]
+                    q = free[x] + max(p_low * gain, p_high * gain)
+                    is_better = q > best[x]
+                    best[x] = q if is_better else best[x]
+                    best_action[x] = action if is_better else best_action[x]
+                    best_effect[x] = gain if is_better else best_effect[x]
+            for x in range(n_looked_at):
+                a_set = begin + x
+                if a_set & own != begin:
+                    continue
+                # Of an untracked customer the value supposes what is better; the plan sees it.
+                values[row, a_set] = max(values[row, a_set], best[x])
+                for option in range(len(actions)):
+                    if bit >= 0 or option == customer:
+                        actions[option, row, a_set] = np.uint8(best_action[x])
+                        effects[option, row, a_set] = best_effect[x]
 
 
 @kernel

@@ -129,7 +129,7 @@ def test_a_step_is_the_best_of_all_choices_whatever_comes_after(max_tracked):
     low, high = np.full(12, 0.2), np.full(12, 0.7)
     actions, effects = np.zeros((2, *values.shape), np.uint8), np.zeros((2, *values.shape), np.float32)
     where = part.places, part.tracked_bit, low, high
-    solve_step(values, actions, effects, ahead, np.zeros((3, part.n_sets)), *where, *part.outcomes)
+    solve_step(values, actions, effects, ahead, np.zeros((5, part.n_sets)), *where, *part.outcomes)
     for a_set in range(part.n_sets):
         is_known = max_tracked == 5
         stay, choices = ahead[49, a_set], []
