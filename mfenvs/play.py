@@ -125,6 +125,8 @@ class Player:
         if self._observing is None:
             return engine.random_actions()
         shape = (engine.n_worlds, engine.game.n_agents)
+        if self._observing.takes_agents_by_index:
+            return engine.draw_actions(self._observing.laws_by_index(engine).reshape(*shape, -1))
         observations = self._observing.observer(engine).reshape(-1, self.width)
         masks = engine.action_masks().reshape(len(observations), -1) if self._observing.takes_masks else None
         if self._observing.has_laws:
@@ -203,6 +205,7 @@ class _Observing:
         self.observer = _observer(game, policy, observe)
         trained_on = TrainedOn(policy, name)
         trained_on.check_spaces(self.observer.space, game.action_space, self.observer.blocks)
+        self._without_identity = self.observer.without_identity()
         self._game, self._policy = game, policy
         self._network_laws: NetworkLaws | None = None
         self.has_laws = isinstance(policy, ObservationPolicy) and (is_discrete or not can_predict)
@@ -220,6 +223,20 @@ class _Observing:
             self.predictions = Predictions(policy, trained_on, game.action_space.shape or (), name)
             """Asks the policy for actions, if it knows no laws."""
             self.takes_masks = self.predictions.takes_masks and is_discrete
+
+    @property
+    def takes_agents_by_index(self) -> bool:
+        """Whether the policy can do without the columns of the one-hot identity, as many as there are agents."""
+        identity = self.observer.identity
+        ask = getattr(self._policy, "takes_agents_by_index", None)
+        return self.has_laws and identity is not None and ask is not None and bool(ask(identity))
+
+    def laws_by_index(self, engine: Engine) -> NDArray[Any]:
+        """Probabilities of all agents' actions, (n_worlds * n_agents, n_actions); agents are told by index."""
+        n_agents = self._game.n_agents
+        observations = self._without_identity(engine).reshape(engine.n_worlds * n_agents, -1)
+        agents = np.tile(np.arange(n_agents, dtype=np.int32), engine.n_worlds)
+        return np.asarray(self._policy.action_probabilities_of_agents(observations, agents))
 
     def laws(
         self,

@@ -152,9 +152,12 @@ class PolicyAndValue:
             sample_actions(self.policy.forward(x), bias, draws[rows], actions[rows], log_probs[rows])
         self._evaluate(inputs, values)
 
-    def action_probabilities(self, observations: torch.Tensor) -> Floats:
-        """Probabilities of the actions for whole observations, shape (len(observations), n_actions)."""
-        own, agents = self._without_identity(observations)
+    def action_probabilities(self, observations: torch.Tensor, agents: Numbers | None = None) -> Floats:
+        """Probabilities of the actions, shape (len(observations), n_actions).
+
+        Observations are whole, or without the columns of the identity if ``agents`` are given.
+        """
+        own, agents = self._without_identity(observations) if agents is None else (observations, agents)
         distinct, numbers = self._distinct(own)
         n_laws = len(distinct if agents is None else agents)
         laws = np.empty((n_laws, len(self.policy.head_bias)), np.float32)

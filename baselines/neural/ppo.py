@@ -175,16 +175,55 @@ class PPO(RolloutLearner):
             If the policy was trained on observations of another shape.
         """
         rows = self._rows_of(observations)
-        networks = self._networks or self._build_networks()
+        networks = self._current_networks()
         if networks is not None:
-            self._networks = networks
-            networks.refresh()
             return networks.action_probabilities(rows.flatten(1))
         self.policy.set_training_mode(False)
         with torch.no_grad():
             found: Any = self.policy.get_distribution(rows)
         laws: NDArray[np.float32] = found.distribution.probs.cpu().numpy()
         return laws
+
+    def takes_agents_by_index(self, identity: slice) -> bool:
+        """Whether :meth:`action_probabilities_of_agents` can be asked.
+
+        Parameters
+        ----------
+        identity:
+            The columns of observations that hold the agent's one-hot identity.
+        """
+        self._networks = self._networks or self._build_networks()
+        if self._vec_normalize_env is not None or not isinstance(self._networks, PolicyAndValue):
+            return False
+        known = self._networks.identity
+        return known is not None and known.columns == identity
+
+    def action_probabilities_of_agents(
+        self, observations: NDArray[np.float32], agents: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Probabilities of all actions, of agents who are told apart by their index.
+
+        Parameters
+        ----------
+        observations:
+            As the game gives them, but without the columns of the one-hot identity, shape (n_rows, any).
+        agents:
+            Index of each row's agent, shape (n_rows,).
+
+        Returns
+        -------
+        Probabilities, shape (n_rows, n_actions): those of :meth:`action_probabilities` with these columns.
+        """
+        networks = self._current_networks()
+        assert networks is not None
+        return networks.action_probabilities(torch.from_numpy(observations), agents)
+
+    def _current_networks(self) -> PolicyAndValue | None:
+        """The policy's networks with compiled gradients and the parameters of now, if it has such networks."""
+        self._networks = self._networks or self._build_networks()
+        if self._networks is not None:
+            self._networks.refresh()
+        return self._networks
 
     def _rows_of(self, observations: NDArray[np.float32]) -> torch.Tensor:
         """Observations as the policy takes them: checked, and normalised if the environment normalises."""

@@ -97,6 +97,35 @@ def test_probabilities_are_the_policy_s():
     assert np.ptp(model.action_probabilities(observations)[:7, 0]) > 1e-3
 
 
+def test_a_population_is_played_without_one_hot_columns_as_with_them(monkeypatch):
+    model = trained()
+    env = epidemic(observe=OBSERVE)
+    assert model.takes_agents_by_index(env.identity_columns)
+    env.seed(4)
+    rows, agents = env.reset(), np.tile(np.arange(7, dtype=np.int32), 2)
+    own = np.delete(rows, env.identity_columns, axis=1)
+    found = model.action_probabilities_of_agents(own, agents)
+    np.testing.assert_allclose(found, model.action_probabilities(rows), atol=1e-6)
+    asked = []
+    by_index = type(model).action_probabilities_of_agents
+    monkeypatch.setattr(
+        type(model), "action_probabilities_of_agents", lambda *given: asked.append(1) or by_index(*given)
+    )
+    game = env.game
+    played = evaluate(game, model, n_worlds=4, seed=1)
+    assert len(asked) == game.horizon
+    monkeypatch.setattr(type(model), "takes_agents_by_index", lambda self, identity: False)
+    np.testing.assert_array_equal(played.returns, evaluate(game, model, n_worlds=4, seed=1).returns)
+
+
+def test_agents_are_not_told_by_index_where_the_identity_is_elsewhere_or_normalised():
+    model, others = trained(), epidemic(observe=("one-hot-identity", "own-parameters", "mean-field"))
+    assert others.identity_columns != epidemic(observe=OBSERVE).identity_columns
+    assert not model.takes_agents_by_index(others.identity_columns)
+    normalised = PPO("MlpPolicy", VecNormalize(epidemic(observe=OBSERVE)))
+    assert not normalised.takes_agents_by_index(epidemic(observe=OBSERVE).identity_columns)
+
+
 def test_saved_models_are_those_with_one_hot_columns(monkeypatch, tmp_path):
     model = trained()
     model.save(tmp_path / "model")
