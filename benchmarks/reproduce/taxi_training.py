@@ -114,7 +114,7 @@ def train_all(jobs: list[Job], n_processes: int) -> tuple[bool, list[BaseExcepti
     """Train all jobs that are not complete; whether it was interrupted, and what went wrong. All is saved."""
     context = multiprocessing.get_context("spawn")
     stop, epochs = context.Event(), context.Array("i", len(jobs), lock=False)
-    with Progress() as progress:
+    with Progress(refresh_per_second=1) as progress:
         bars = [progress.add_task(f"{j.name} seed {j.seed}", total=j.n_epochs) for j in jobs]
 
         def show() -> None:
