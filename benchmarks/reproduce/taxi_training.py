@@ -241,15 +241,19 @@ def curve_callback(curve: Curve, save_now: Callable[[], None]) -> Any:
 
     class Recorder(BaseCallback):
         saved = time.monotonic()
+        pause = SECONDS_BETWEEN_SAVES
         began = 0.0
 
         def _on_rollout_start(self) -> None:
             assert self.training_env is not None
             self.returns: NDArray[np.float64] = np.zeros(self.training_env.num_envs)
             self._end_epoch()
-            if time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES:
+            now = time.monotonic()
+            if now - self.saved > self.pause:
                 save_now()
                 self.saved = time.monotonic()
+                # Networks of a thousand agents take seconds to save.
+                self.pause = max(SECONDS_BETWEEN_SAVES, 50.0 * (self.saved - now))
             self.began = time.process_time()
 
         def _on_training_end(self) -> None:
