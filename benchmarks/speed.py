@@ -26,6 +26,7 @@ from baselines.versions import versions
 from benchmarks.measuring import N, Row, medians, million_per_second
 from benchmarks.speed_counterparts import NumpyEpidemic, NumpyEpidemicWithObservations
 from benchmarks.speed_of_equilibria import linear_quadratic, stationary, torus
+from benchmarks.speed_of_networks import ppo, products
 from benchmarks.speed_of_readers import readers
 from benchmarks.speed_of_symmetry import symmetry
 from mfenvs import Engine, FiniteGame, Game, make, n_player_exploitability, uniform
@@ -48,7 +49,7 @@ class Flags:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the measurements to run, by default all: engine, apis, episodes, solvers, exploitability, taxi,
-    ppo, auction, energy, stationary, torus, linear-quadratic, symmetry, readers."""
+    ppo, products, auction, energy, stationary, torus, linear-quadratic, symmetry, readers."""
     repetitions: int = 7
     """Number of repetitions of each measurement, at least 5; medians are reported."""
     out: Path = RESULTS
@@ -291,66 +292,6 @@ def taxi(repetitions: int) -> Iterator[Row]:
         yield Row(f"A-Taxi arrays{what}, one world", speed, "M/s", f">= {bar}", speed >= bar)
 
 
-def ppo(repetitions: int) -> Iterator[Row]:
-    """Measure PPO on A-Taxi end to end, one episode of all taxis and four passes, against stock SB3's."""
-    import stable_baselines3
-    import supersuit
-    import torch
-
-    from baselines.neural.hyper_parameters import TABLE_2
-    from baselines.neural.independent_ppo import IndependentPPO
-    from baselines.neural.ppo import PPO
-    from mfenvs.api.pettingzoo import parallel_env
-    from mfenvs.api.sb3 import vec_env
-
-    torch.set_num_threads(1)
-    game = make("Taxi-v0", n_agents=N)
-    converted = supersuit.pettingzoo_env_to_vec_env_v1(parallel_env(game))
-    converted = supersuit.concat_vec_envs_v1(converted, 1, base_class="stable_baselines3")
-    stock = {**TABLE_2, "n_steps": game.horizon, "device": "cpu"}
-    models: list[Any] = [
-        PPO("MlpPolicy", vec_env(game), device="cpu", seed=0),
-        PPO("MlpPolicy", vec_env(game, observe="one-hot-identity"), device="cpu", seed=0),
-        stable_baselines3.PPO("MlpPolicy", vec_env(game), seed=0, **stock),
-        stable_baselines3.PPO("MlpPolicy", converted, **stock),
-        IndependentPPO("MlpPolicy", vec_env(game), device="cpu", seed=0),
-    ]
-    per_epoch = N * game.horizon
-
-    def epoch(model: Any) -> Callable[[], Any]:
-        return lambda: model.learn(per_epoch, reset_num_timesteps=False)
-
-    times = medians(repetitions, *((epoch(model), 1) for model in models))
-    ours, one_hot, sb3, through_supersuit, independent = times
-    yield Row("A-Taxi PPO, one episode and four passes", ours, "s", "", None)
-    ratio = through_supersuit / ours
-    yield Row("  stock SB3 PPO through SuperSuit over ours", ratio, "x", ">= 2.5", ratio >= 2.5)
-    ratio = sb3 / ours
-    yield Row("  stock SB3 PPO on our VecEnv over ours", ratio, "x", ">= 2", ratio >= 2)
-    yield Row("  with one-hot identity (OH-NN) over without", one_hot / ours, "x", "<= 1.2", one_hot <= 1.2 * ours)
-    yield Row("  independent networks (Ind-NN) over ours", independent / ours, "x", "paper: 20 and more", None)
-    epidemic = PPO("MlpPolicy", vec_env("Epidemic-v0"), device="cpu", seed=0)
-    epidemic.learn(1)
-
-    def row_by_row() -> Any:
-        return epidemic._minibatch
-
-    def update(by_rows: bool) -> Callable[[], Any]:
-        """A function that updates from the last rollout, by distinct observations or row by row."""
-
-        def run() -> None:
-            epidemic._minibatches = row_by_row if by_rows else kept  # type: ignore[method-assign]
-            epidemic.train()
-
-        return run
-
-    kept = epidemic._minibatches
-
-    distinct, rows = medians(repetitions, (update(False), 5), (update(True), 1))
-    yield Row("A-SIS PPO, an update by distinct observations", distinct * 1e3, "ms", "", None)
-    yield Row("  row by row over by distinct observations", rows / distinct, "x", ">= 20", rows >= 20 * distinct)
-
-
 def auction(repetitions: int) -> Iterator[Row]:
     """Measure the auction's array core, Q-learning on it, its learners, and GMF-V against MFGLib's."""
     import torch
@@ -473,6 +414,7 @@ MEASUREMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "exploitability": exploitability,
     "taxi": taxi,
     "ppo": ppo,
+    "products": products,
     "auction": auction,
     "energy": energy,
     "stationary": stationary,

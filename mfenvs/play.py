@@ -1,5 +1,6 @@
 """Policies of all kinds played in an engine: they choose the agents' actions."""
 
+import functools
 import inspect
 from typing import Any, Protocol
 
@@ -205,7 +206,6 @@ class _Observing:
         self.observer = _observer(game, policy, observe)
         trained_on = TrainedOn(policy, name)
         trained_on.check_spaces(self.observer.space, game.action_space, self.observer.blocks)
-        self._without_identity = self.observer.without_identity()
         self._game, self._policy = game, policy
         self._network_laws: NetworkLaws | None = None
         self.has_laws = isinstance(policy, ObservationPolicy) and (is_discrete or not can_predict)
@@ -231,11 +231,15 @@ class _Observing:
         ask = getattr(self._policy, "takes_agents_by_index", None)
         return self.has_laws and identity is not None and ask is not None and bool(ask(identity))
 
+    @functools.cached_property
+    def _without_identity(self) -> Observer:
+        return self.observer.without_identity()
+
     def laws_by_index(self, engine: Engine) -> NDArray[Any]:
         """Probabilities of all agents' actions, (n_worlds * n_agents, n_actions); agents are told by index."""
         n_agents = self._game.n_agents
         observations = self._without_identity(engine).reshape(engine.n_worlds * n_agents, -1)
-        agents = np.tile(np.arange(n_agents, dtype=np.int32), engine.n_worlds)
+        agents = np.tile(np.arange(n_agents), engine.n_worlds)
         return np.asarray(self._policy.action_probabilities_of_agents(observations, agents))
 
     def laws(

@@ -283,3 +283,20 @@ def test_yardsticks_are_those_of_the_best_shares_and_kept(tmp_path, monkeypatch)
     taxi_yardsticks.yardsticks({}, 10, 2, 2, tmp_path)
     taxi_yardsticks.yardsticks({"horizon": 5}, 10, 2, 2, tmp_path)
     assert len(played) == 9
+
+
+def test_networks_that_take_long_to_save_are_saved_less_often(monkeypatch) -> None:
+    now, saved = [0.0], []
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training, "_epochs", [0])
+
+    def save() -> None:
+        saved.append(now[0])
+        now[0] += 3.0
+
+    recorder = training.curve_callback(training.Curve(0, [], 0), save)
+    recorder.model = types.SimpleNamespace(get_env=lambda: types.SimpleNamespace(num_envs=1))
+    for _ in range(500):
+        now[0] += 1.0
+        recorder._on_rollout_start()
+    assert saved == [21.0, 175.0, 329.0, 483.0]  # at first after 20 seconds, then after 50 times 3 more

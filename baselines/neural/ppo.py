@@ -175,8 +175,9 @@ class PPO(RolloutLearner):
             If the policy was trained on observations of another shape.
         """
         rows = self._rows_of(observations)
-        networks = self._current_networks()
+        networks = self._compiled_networks()
         if networks is not None:
+            networks.refresh()
             return networks.action_probabilities(rows.flatten(1))
         self.policy.set_training_mode(False)
         with torch.no_grad():
@@ -192,14 +193,12 @@ class PPO(RolloutLearner):
         identity:
             The columns of observations that hold the agent's one-hot identity.
         """
-        self._networks = self._networks or self._build_networks()
-        if self._vec_normalize_env is not None or not isinstance(self._networks, PolicyAndValue):
-            return False
-        known = self._networks.identity
-        return known is not None and known.columns == identity
+        networks = self._compiled_networks()
+        known = networks.identity if isinstance(networks, PolicyAndValue) else None
+        return known is not None and known.columns == identity and self._vec_normalize_env is None
 
     def action_probabilities_of_agents(
-        self, observations: NDArray[np.float32], agents: NDArray[np.int32]
+        self, observations: NDArray[np.float32], agents: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Probabilities of all actions, of agents who are told apart by their index.
 
@@ -213,16 +212,29 @@ class PPO(RolloutLearner):
         Returns
         -------
         Probabilities, shape (n_rows, n_actions): those of :meth:`action_probabilities` with these columns.
-        """
-        networks = self._current_networks()
-        assert networks is not None
-        return networks.action_probabilities(torch.from_numpy(observations), agents)
 
-    def _current_networks(self) -> PolicyAndValue | None:
-        """The policy's networks with compiled gradients and the parameters of now, if it has such networks."""
+        Raises
+        ------
+        TypeError, ValueError
+            If the networks were not trained by this class, on the CPU, on observations with the identity, or an
+            argument is not allowed.
+        """
+        networks = self._compiled_networks()
+        identity = networks.identity if isinstance(networks, PolicyAndValue) else None
+        if networks is None or identity is None or self._vec_normalize_env is not None:
+            raise ValueError("the networks do not take agents by index: see takes_agents_by_index()")
+        networks.refresh()
+        n_rows = len(np.atleast_1d(agents))
+        indices = checks.indices("agents", agents, (n_rows,), 0, identity.n_rows - 1)
+        rows = np.ascontiguousarray(observations, np.float32)
+        expected = n_rows, len(networks.own_columns)
+        if rows.shape != expected:
+            raise ValueError(f"observations must have shape {expected}, without the identity, got {rows.shape}")
+        return networks.action_probabilities(torch.from_numpy(rows), indices.astype(np.int32))
+
+    def _compiled_networks(self) -> PolicyAndValue | None:
+        """The networks with compiled gradients, made if need be; None if there are none for such a policy."""
         self._networks = self._networks or self._build_networks()
-        if self._networks is not None:
-            self._networks.refresh()
         return self._networks
 
     def _rows_of(self, observations: NDArray[np.float32]) -> torch.Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import config, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
@@ -42,13 +43,17 @@ def tile_product(tile: Tile) -> Callable[..., Any]:
     """Make an instruction that writes a tile of a product out = A B, for use in compiled functions.
 
     Its arguments are a, the steps in memory from one row of A and from one column to the next, b, out, the first
-    row and the first column of the tile, and the number of columns of A. Arrays are C-contiguous; A is a, or a^T.
+    row and the first column of the tile, and the number of columns of A. Arrays must be C-contiguous; A is a, or
+    a^T, by the steps. Nothing is checked when it runs.
     """
 
     @intrinsic
     def write_tile(
         typing: Any, a: Any, row_step: Any, column_step: Any, b: Any, out: Any, row: Any, column: Any, n: Any
     ) -> Any:
+        for array in (a, b, out):
+            if array.layout != "C":
+                raise TypingError(f"a tile is of C-contiguous arrays, got {array}")
         number = types.intp
         signature = types.void(a, number, number, b, out, number, number, number)
 

@@ -11,6 +11,8 @@ from torch import nn
 
 import mfenvs
 from baselines.neural.collecting import RolloutCollector
+from baselines.neural.grouping_kernels import read_one_hot
+from baselines.neural.independent_ppo import IndependentPPO
 from baselines.neural.policy_and_value import PolicyAndValue
 from baselines.neural.ppo import PPO
 from baselines.neural.risk_ppo import RiskAversePPO
@@ -102,7 +104,7 @@ def test_a_population_is_played_without_one_hot_columns_as_with_them(monkeypatch
     env = epidemic(observe=OBSERVE)
     assert model.takes_agents_by_index(env.identity_columns)
     env.seed(4)
-    rows, agents = env.reset(), np.tile(np.arange(7, dtype=np.int32), 2)
+    rows, agents = env.reset(), np.tile(np.arange(7), 2)
     own = np.delete(rows, env.identity_columns, axis=1)
     found = model.action_probabilities_of_agents(own, agents)
     np.testing.assert_allclose(found, model.action_probabilities(rows), atol=1e-6)
@@ -122,8 +124,43 @@ def test_agents_are_not_told_by_index_where_the_identity_is_elsewhere_or_normali
     model, others = trained(), epidemic(observe=("one-hot-identity", "own-parameters", "mean-field"))
     assert others.identity_columns != epidemic(observe=OBSERVE).identity_columns
     assert not model.takes_agents_by_index(others.identity_columns)
+    there = epidemic(observe=OBSERVE).identity_columns
     normalised = PPO("MlpPolicy", VecNormalize(epidemic(observe=OBSERVE)))
-    assert not normalised.takes_agents_by_index(epidemic(observe=OBSERVE).identity_columns)
+    independent = IndependentPPO("MlpPolicy", epidemic(observe=OBSERVE))
+    for other in (normalised, independent, PPO("MlpPolicy", epidemic())):
+        assert not other.takes_agents_by_index(there)
+        with pytest.raises(ValueError, match="do not take agents by index"):
+            other.action_probabilities_of_agents(np.zeros((1, 7), np.float32), np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("rows", "agents", "error", "message"),
+    [
+        (np.zeros((2, 7)), [0, 7], ValueError, r"agents\[1\] must be an integer in \[0, 6\], got 7"),
+        (np.zeros((2, 7)), [-1, 0], ValueError, r"agents\[0\] must be an integer in \[0, 6\], got -1"),
+        (np.zeros((2, 7)), [0.5, 1], TypeError, "agents must be integers"),
+        (np.zeros((3, 7)), [0, 1], ValueError, r"observations must have shape \(2, \d+\), without the identity"),
+        (np.zeros((2, 30)), [0, 1], ValueError, r"got \(2, 30\)"),
+    ],
+)
+def test_rows_of_agents_by_index_are_checked(rows, agents, error, message):
+    with pytest.raises(error, match=message):
+        PPO("MlpPolicy", epidemic(observe=OBSERVE)).action_probabilities_of_agents(rows, agents)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 4, 4, 1], [2]])
+def test_one_hot_columns_are_read_in_any_order_and_nothing_else_is(order):
+    rows = np.full((len(order), 9), 0.5, np.float32)
+    rows[:, 2:7] = np.eye(5, dtype=np.float32)[order]
+    places = np.empty(len(order), np.int32)
+    assert read_one_hot(rows.view(np.uint32), 2, 7, places)
+    assert places.tolist() == order
+    for column in range(5):
+        for value in (0.0, 0.25, 1.0, 2.0, np.nan):
+            other = rows.copy()
+            other[-1, 2 + column] = value
+            is_one_hot = (value == 1.0) if column == order[-1] else (value == 0.0)
+            assert read_one_hot(other.view(np.uint32), 2, 7, places) == is_one_hot
 
 
 def test_saved_models_are_those_with_one_hot_columns(monkeypatch, tmp_path):

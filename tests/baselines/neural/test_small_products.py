@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 from numpy.testing import assert_allclose
 
 from baselines.neural import small_products
@@ -44,6 +45,12 @@ def test_a_tile_is_written_where_it_belongs_and_nowhere_else(tile) -> None:
     there = np.s_[tile.n_rows : 2 * tile.n_rows, COLUMNS : 2 * COLUMNS]
     assert_allclose(out[there], (a @ b)[there], rtol=0.0, atol=2e-5)
     assert np.isfinite(out).sum() == tile.n_rows * COLUMNS
+
+
+def test_arrays_in_another_order_are_refused() -> None:
+    a, b = factors(16, 16, 16)
+    with pytest.raises(TypingError, match="a tile is of C-contiguous arrays, got"):
+        multiply(a, b.T, np.empty_like(a))
 
 
 def test_code_for_another_tile_is_not_taken_from_the_cache(monkeypatch) -> None:
