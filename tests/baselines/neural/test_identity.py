@@ -120,6 +120,22 @@ def test_a_population_is_played_without_one_hot_columns_as_with_them(monkeypatch
     np.testing.assert_array_equal(played.returns, evaluate(game, model, n_worlds=4, seed=1).returns)
 
 
+def test_probabilities_by_index_follow_parameters_and_environments_that_are_set():
+    of_width = {"policy_kwargs": {"net_arch": [20, 20]}}
+    model, other = (trained(1, seed=seed, **of_width) for seed in (3, 4))
+    agents = np.arange(7)
+    own = np.random.default_rng(0).random((7, model.observation_space.shape[0] - 7), np.float32)
+    before = model.action_probabilities_of_agents(own, agents)
+    model.set_parameters(other.get_parameters())
+    after = model.action_probabilities_of_agents(own, agents)
+    assert np.abs(after - before).max() > 1e-4
+    np.testing.assert_array_equal(after, other.action_probabilities_of_agents(own, agents))
+    model.set_env(VecNormalize(epidemic(observe=OBSERVE)))
+    assert not model.takes_agents_by_index(epidemic(observe=OBSERVE).identity_columns)
+    with pytest.raises(ValueError, match="do not take agents by index"):
+        model.action_probabilities_of_agents(own, agents)
+
+
 def test_agents_are_not_told_by_index_where_the_identity_is_elsewhere_or_normalised():
     model, others = trained(), epidemic(observe=("one-hot-identity", "own-parameters", "mean-field"))
     assert others.identity_columns != epidemic(observe=OBSERVE).identity_columns

@@ -33,14 +33,16 @@ def test_action_probabilities_are_the_policy_s(monkeypatch, path, n_distinct):
     assert np.abs(laws - before).max() > 0.01
 
 
-def test_action_probabilities_follow_parameters_that_are_set(tmp_path):
-    model, other = small(), small(seed=4)
+@pytest.mark.parametrize("width", [5, 20])
+def test_action_probabilities_follow_parameters_that_are_set(width):
+    """With weights that products read where they are, and with copies of them."""
+    model, other = (small(seed=seed, policy_kwargs={"net_arch": [width, width]}) for seed in (3, 4))
     observations = np.random.default_rng(0).random((5, *model.observation_space.shape), np.float32)
-    model.action_probabilities(observations)
+    before = model.action_probabilities(observations)
     model.set_parameters(other.get_parameters())
-    np.testing.assert_array_equal(
-        model.action_probabilities(observations), other.action_probabilities(observations)
-    )
+    after = model.action_probabilities(observations)
+    assert np.abs(after - before).max() > 1e-4
+    np.testing.assert_array_equal(after, other.action_probabilities(observations))
 
 
 def test_evaluation_does_not_disturb_training():
