@@ -51,6 +51,7 @@ def tile_product(tile: Tile) -> Callable[..., Any]:
     def write_tile(
         typing: Any, a: Any, row_step: Any, column_step: Any, b: Any, out: Any, row: Any, column: Any, n: Any
     ) -> Any:
+        """The types of the instruction's arguments, which are checked, and what writes its machine code."""
         for array in (a, b, out):
             if array.layout != "C":
                 raise TypingError(f"a tile is of C-contiguous arrays, got {array}")
@@ -58,6 +59,7 @@ def tile_product(tile: Tile) -> Callable[..., Any]:
         signature = types.void(a, number, number, b, out, number, number, number)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            """Write the machine code: sums in registers over the columns of A, then their way to memory."""
             a, row_step, column_step, b, out, row, column, n = arguments
             a, b, out = (
                 context.make_array(kind)(context, builder, array)
