@@ -1,6 +1,5 @@
 """Policies of all kinds played in an engine: they choose the agents' actions."""
 
-import functools
 import inspect
 from typing import Any, Protocol
 
@@ -176,7 +175,7 @@ class Deviator:
             Index of the deviator in each world, shape (n_worlds,).
         """
         worlds = np.arange(engine.n_worlds)
-        own = self._observing.observer(engine)[worlds, agents]
+        own = self._observing.observer.of_agents(engine, agents[:, None])[:, 0]
         masks = engine.action_masks()[worlds, agents] if self._observing.takes_masks else None
         if self._observing.has_laws:
             laws = self._observing.laws(own, masks, agents if self._is_joint else None)
@@ -231,14 +230,10 @@ class _Observing:
         ask = getattr(self._policy, "takes_agents_by_index", None)
         return self.has_laws and identity is not None and ask is not None and bool(ask(identity))
 
-    @functools.cached_property
-    def _without_identity(self) -> Observer:
-        return self.observer.without_identity()
-
     def laws_by_index(self, engine: Engine) -> NDArray[Any]:
         """Probabilities of all agents' actions, (n_worlds * n_agents, n_actions); agents are told by index."""
         n_agents = self._game.n_agents
-        observations = self._without_identity(engine).reshape(engine.n_worlds * n_agents, -1)
+        observations = self.observer.without_identity(engine).reshape(engine.n_worlds * n_agents, -1)
         agents = np.tile(np.arange(n_agents), engine.n_worlds)
         return np.asarray(self._policy.action_probabilities_of_agents(observations, agents))
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecMonitor
 
-from mfenvs.api.sb3 import PopulationVecEnv
+from mfenvs.api.sb3 import LockstepVecEnv, PopulationVecEnv
 from mfenvs.engine.snapshot import Snapshot
 from mfenvs.wrappers.rewards import ScaledRewards
 
 from .device_rollout import DeviceRollout
+from .distinct_observations import Numbers
 from .finite import check_observations, check_rewards, check_rollout
 from .hyper_parameters import cuda_number
 from .policy_and_value import PolicyAndValue
@@ -40,6 +41,8 @@ class RolloutCollector(stable_baselines3.PPO):
     """The policy's networks as compiled code takes them, or None where torch runs the policy."""
     _returns: NDArray[np.float64]
     """Total reward of each environment's current episode so far, shape (n_envs,)."""
+    _row_agents: Numbers | None = None
+    """Who acted in the last step in each environment, shape (n_envs,), if the networks are told."""
     _on_device: DeviceRollout | None = None
     """The rollout that is being collected, if its environment is on the training device."""
     _rollout_start: dict[str, Any]
@@ -86,6 +89,7 @@ class RolloutCollector(stable_baselines3.PPO):
         for step in range(n_steps):
             if self.use_sde and (step == 0 or (self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0)):
                 self.policy.reset_noise(env.num_envs)
+            self._notice_agents(env, rollout, step)
             if not self._collect_step(env, callback, rollout, step):
                 self._on_device = None
                 self._return_to_rollout_start(env)
@@ -103,7 +107,7 @@ class RolloutCollector(stable_baselines3.PPO):
     @contextlib.contextmanager
     def _leaving_out_identity(self, env: VecEnv, rollout: TensorRollout) -> Iterator[None]:
         """Within this context, leave out the columns of a one-hot identity where the networks can do without."""
-        networks, ours = self._networks, population_env(env)
+        networks, ours = self._networks, lockstep_env(env)
         identity = ours.identity_columns if ours is not None and self._takes_agents(networks) else None
         rollout.leave_out(identity)
         if ours is None or identity is None:
@@ -115,7 +119,14 @@ class RolloutCollector(stable_baselines3.PPO):
             with ours.without_identity():
                 yield
         finally:
-            self._last_obs = ours.observe_rows()
+            self._last_obs, self._row_agents = ours.observe_rows(), None
+
+    def _notice_agents(self, env: VecEnv, rollout: TensorRollout, step: int) -> None:
+        """Find out who acts in a step, if the networks are told."""
+        ours = lockstep_env(env)
+        if ours is not None and rollout.agents is not None:
+            rollout.agents[step] = ours.row_agents
+            self._row_agents = rollout.agents[step]
 
     def _takes_agents(self, networks: Any) -> bool:
         """Whether networks, and what learns from their rollouts, can be given agents by index."""
@@ -263,7 +274,7 @@ class RolloutCollector(stable_baselines3.PPO):
 
     def _agents(self, rows: Sequence[int] | None = None) -> list[NDArray[np.int32]]:
         """The agents of the given rows of the VecEnv, by default of all; nothing if observations tell them."""
-        agents = self.rollout_buffer.agents
+        agents = self._row_agents
         if agents is None:
             return []
         return [agents if rows is None else agents[np.asarray(rows)]]
@@ -272,7 +283,7 @@ class RolloutCollector(stable_baselines3.PPO):
         """The policy's networks with compiled gradients, or None if gradients are left to autograd."""
         if not PolicyAndValue.supports(self.policy):
             return None
-        ours = None if self.env is None else population_env(self.env)
+        ours = None if self.env is None else lockstep_env(self.env)
         return PolicyAndValue(self.policy, None if ours is None else ours.identity_columns)
 
     @contextlib.contextmanager
@@ -330,11 +341,17 @@ def is_same_device(one: torch.device, other: torch.device) -> bool:
     return cuda_number(one) == cuda_number(other)
 
 
-def population_env(env: VecEnv) -> PopulationVecEnv | None:
+def lockstep_env(env: VecEnv) -> LockstepVecEnv | None:
     """Our VecEnv within wrappers that leave observations as they are; None if there is no such VecEnv."""
     while isinstance(env, VecMonitor | VecCheckNan | ScaledRewards):
         env = env.venv
-    return env if isinstance(env, PopulationVecEnv) else None
+    return env if isinstance(env, LockstepVecEnv) else None
+
+
+def population_env(env: VecEnv) -> PopulationVecEnv | None:
+    """As :func:`lockstep_env`, if its environments are all agents of every world."""
+    ours = lockstep_env(env)
+    return ours if isinstance(ours, PopulationVecEnv) else None
 
 
 INVALID = "found invalid values"

@@ -82,6 +82,7 @@ class DistinctObservations:
         batch_size: int,
         columns: NDArray[np.int64] | None = None,
         identity: Part | None = None,
+        agents: Numbers | None = None,
     ) -> DistinctObservations | None:
         """Find the distinct observations of a rollout.
 
@@ -94,8 +95,9 @@ class DistinctObservations:
         columns:
             Where the columns are in an observation with the identity, by default 0, 1, ...
         identity:
-            The identity of the agents, whom rows are ordered by within each world. Observations are then always
-            taken apart.
+            The identity of the agents. Observations are then always taken apart.
+        agents:
+            With the identity, the index of each row's agent, shape (n_steps, n_envs).
 
         Returns
         -------
@@ -123,7 +125,8 @@ class DistinctObservations:
         # In the order of the parts' tables; numbers follow the order of the rows, which makes memory local.
         keys = [np.repeat(of_step, n_envs), privates]
         if identity is not None:
-            keys.insert(1, (np.arange(n_rows) % identity.n_rows).astype(np.int32))
+            assert agents is not None
+            keys.insert(1, agents.reshape(n_rows))
         of_parts = np.stack(keys, axis=1)
         observed = numbered(of_parts.view(np.uint32), None, n_rows)
         assert observed is not None

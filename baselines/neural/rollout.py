@@ -55,6 +55,8 @@ class TensorRollout:
         self._observations: torch.Tensor | None = None
         self.identity: slice | None = None
         """The columns of observations that are left out, which hold the agent's one-hot identity."""
+        self.agents: NDArray[np.int32] | None = None
+        """The agent of each row, shape (n_steps, n_envs), if its identity is left out."""
         self.actions = torch.zeros(*shape, *action_shape, dtype=action_dtype, device=self.device)
         self.numbers = torch.zeros(6, *shape, device=self.device)
         """The six tensors below in one, shape (6, n_steps, n_envs); all of its numbers must be finite."""
@@ -84,20 +86,10 @@ class TensorRollout:
         return columns if self.identity is None else np.delete(columns, self.identity)
 
     def leave_out(self, identity: slice | None) -> None:
-        """Choose the columns of a one-hot identity that are left out, None for no columns.
-
-        Rows are ordered by world, then by agent, so that a row's number says which agent it is of.
-        """
+        """Choose the columns of a one-hot identity that are left out, None for no columns."""
         if identity != self.identity:
             self.identity, self._observations = identity, None
-
-    @property
-    def agents(self) -> NDArray[np.int32] | None:
-        """The agent of each environment, (n_envs,), if the identity is left out."""
-        if self.identity is None:
-            return None
-        n_agents = int(self.identity.stop - self.identity.start)
-        return np.arange(self.n_envs, dtype=np.int32) % np.int32(n_agents)
+            self.agents = None if identity is None else np.zeros((self.n_steps, self.n_envs), np.int32)
 
     @property
     def values(self) -> NDArray[np.float32]:

@@ -151,8 +151,8 @@ class RolloutLearner(RolloutCollector):
         if networks is None or rollout.identity is None:
             distinct = DistinctObservations.of(observations, self.batch_size)
         else:
-            own = networks.own_columns, networks.identity
-            distinct = DistinctObservations.of(observations, self.batch_size, *own)
+            identity = networks.own_columns, networks.identity, rollout.agents
+            distinct = DistinctObservations.of(observations, self.batch_size, *identity)
         if distinct is None:
             return self._minibatch
         rows_of = DistinctRows(

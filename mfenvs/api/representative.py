@@ -9,7 +9,7 @@ from mfenvs import checks
 from mfenvs.api.population import Population
 from mfenvs.game import Game
 from mfenvs.play import Player
-from mfenvs.wrappers.observations import Observe
+from mfenvs.wrappers.observations import Observe, Observer
 
 
 class RepresentativeAgents:
@@ -104,13 +104,14 @@ class RepresentativeAgents:
         own_rewards: NDArray[np.float32] = rewards.reshape(everyone.shape[:2])[self._worlds, self.acting]
         return own_rewards.reshape(-1)
 
-    def observe(self) -> NDArray[np.float32]:
-        """The acting agents' observations now, shape (n_rows, n_features): a new array."""
-        population = self.population
-        seen = population.observe().reshape(*self._everyone_shape, -1)
-        # Indexing copies, or a learner's replay buffer would keep everyone's rows alive.
-        return np.ascontiguousarray(seen[self._worlds, self.acting].reshape(self.n_rows, -1))
+    def observe(self, observer: Observer | None = None) -> NDArray[np.float32]:
+        """The acting agents' observations now, shape (n_rows, width): a new array.
 
-    @property
-    def _everyone_shape(self) -> tuple[int, int]:
-        return len(self._worlds), self.population.game.n_agents
+        Parameters
+        ----------
+        observer:
+            What observes in place of the population's observer.
+        """
+        population = self.population
+        seen = (observer or population.observer).of_agents(population.engine, self.acting)
+        return seen.reshape(self.n_rows, -1)

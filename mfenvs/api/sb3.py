@@ -73,6 +73,9 @@ class UniformVecEnv(VecEnv):
 class LockstepVecEnv(UniformVecEnv, PopulationView):
     """Base class of VecEnvs that show a population: all environments begin and end together."""
 
+    _observer: Observer | None = None
+    """What observes in place of the population's observer."""
+
     def __init__(self, population: Population, n_rows: int) -> None:
         self._show(population)
         self._actions: NDArray[Any] | None = None
@@ -148,6 +151,33 @@ class LockstepVecEnv(UniformVecEnv, PopulationView):
             dones = np.zeros(self.num_envs, np.bool_)
         return self._observe_rows(), rewards, dones, infos
 
+    @property
+    @abc.abstractmethod
+    def row_agents(self) -> NDArray[np.int64]:
+        """Index of each row's agent in this episode, shape (num_envs,)."""
+
+    @property
+    def identity_columns(self) -> slice | None:
+        """The columns of observations with the agent's one-hot identity; None if agents do not observe it."""
+        return self._population.observer.identity
+
+    @contextlib.contextmanager
+    def without_identity(self) -> Iterator[None]:
+        """Within this context, observations of steps lack the columns of the one-hot identity.
+
+        They are as many as there are agents, and say no more than :attr:`row_agents`. The observation space stays
+        as it is.
+        """
+        self._observer = self._population.observer.without_identity
+        try:
+            yield
+        finally:
+            self._observer = None
+
+    def observe_rows(self) -> NDArray[np.float32]:
+        """Every row's observation now, shape (num_envs, width of the space): a new array."""
+        return self._observe_rows()
+
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks for sb3-contrib, shape (num_envs, n_actions): False for an action that has no use now.
 
@@ -213,8 +243,6 @@ class PopulationVecEnv(LockstepVecEnv):
     """
 
     _population: TensorPopulation
-    _observer: Observer | None = None
-    """What observes in place of the population's observer."""
 
     def __init__(
         self,
@@ -269,26 +297,9 @@ class PopulationVecEnv(LockstepVecEnv):
         return self._population.observe()
 
     @property
-    def identity_columns(self) -> slice | None:
-        """The columns of observations with the agent's one-hot identity; None if agents do not observe it."""
-        return self._population.observer.identity
-
-    @contextlib.contextmanager
-    def without_identity(self) -> Iterator[None]:
-        """Within this context, observations of steps lack the columns of the one-hot identity.
-
-        They are as many as there are agents, and say no more than the order of the rows. The observation space
-        stays as it is.
-        """
-        self._observer = self._population.observer.without_identity()
-        try:
-            yield
-        finally:
-            self._observer = None
-
-    def observe_rows(self) -> NDArray[np.float32]:
-        """Every agent's observation now, shape (num_envs, width of the space): a new array."""
-        return self._observe_rows()
+    def row_agents(self) -> NDArray[np.int64]:
+        """Index of each row's agent, shape (num_envs,)."""
+        return np.tile(np.arange(self.game.n_agents), self.n_worlds)
 
     def _begin(self, seed: int | None) -> None:
         self._population.reset(seed)
@@ -366,6 +377,11 @@ class RepresentativeVecEnv(LockstepVecEnv):
         """Indices of the acting agents of this episode, shape (n_worlds, agents_per_world)."""
         return self._core.acting
 
+    @property
+    def row_agents(self) -> NDArray[np.int64]:
+        """Index of each row's agent in this episode, shape (num_envs,)."""
+        return self.acting.reshape(-1).copy()
+
     def _begin(self, seed: int | None) -> None:
         if seed is not None:
             self._rng = np.random.default_rng(seed)
@@ -375,7 +391,7 @@ class RepresentativeVecEnv(LockstepVecEnv):
         return self._core.step(actions)
 
     def _observe_rows(self) -> NDArray[np.float32]:
-        return self._core.observe()
+        return self._core.observe(self._observer)
 
     def _rows_of(self, values: NDArray[Any]) -> NDArray[Any]:
         acting: NDArray[Any] = values[np.arange(self.n_worlds)[:, None], self.acting]

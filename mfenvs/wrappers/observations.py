@@ -8,6 +8,7 @@ does not.
 
 import abc
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -224,7 +225,8 @@ class Observer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the functions that write features, which are made again."""
-        return {name: value for name, value in vars(self).items() if name != "_writes"}
+        made_again = "_writes", "without_identity"
+        return {name: value for name, value in vars(self).items() if name not in made_again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -241,6 +243,32 @@ class Observer:
             write(out[..., place], engine)
         return out
 
+    def of_agents(self, engine: Engine, agents: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The observations of some agents of each world now: a new array.
+
+        The one-hot identity, as wide as there are agents, is made for these agents only.
+
+        Parameters
+        ----------
+        engine:
+            The engine.
+        agents:
+            Indices of the agents, shape (n_worlds, n).
+
+        Returns
+        -------
+        Observations, shape (n_worlds, n, width).
+        """
+        identity = self.identity
+        worlds = np.arange(engine.n_worlds)[:, None]
+        if identity is None:
+            everyone = self(engine)
+            return np.asarray(everyone[worlds, agents])
+        out = np.zeros((*agents.shape, self.width), np.float32)
+        out[..., np.delete(np.arange(self.width), identity)] = self.without_identity(engine)[worlds, agents]
+        np.put_along_axis(out[..., identity], agents[..., None], np.float32(1.0), axis=-1)
+        return out
+
     def parts(self) -> list[tuple[ObservationBlock, slice, Write]]:
         """Each block, the places of its features in an observation, and the function that writes them."""
         return list(zip(self.blocks, self._places, self._writes, strict=True))
@@ -250,6 +278,7 @@ class Observer:
         """The places of the one-hot identity in an observation; None if agents do not observe it."""
         return next((place for block, place, _ in self.parts() if type(block) is OneHotIdentity), None)
 
+    @functools.cached_property
     def without_identity(self) -> "Observer":
         """An observer of everything but the one-hot identity."""
         return Observer(self._game, [block for block in self.blocks if type(block) is not OneHotIdentity])

@@ -249,6 +249,42 @@ def test_an_observer_writes_to_the_callers_array():
     assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("observe", [(), ["own-parameters", "one-hot-identity", "mean-field"], "integer-identity"])
+def test_observations_of_some_agents_are_their_rows(observe):
+    game = mfenvs.make("Epidemic-v0", n_agents=5, horizon=3)
+    engine, observer = mfenvs.Engine(game, 3), Observer(game, observe)
+    engine.reset(4)
+    engine.step(np.arange(15).reshape(3, 5) % 2)
+    agents = np.array([[4, 0], [1, 3], [2, 2]])
+    everyone = observer(engine)
+    found = observer.of_agents(engine, agents)
+    assert found.dtype == np.float32
+    assert not np.shares_memory(found, everyone)
+    for world, row in np.ndindex(3, 2):
+        np.testing.assert_array_equal(found[world, row], everyone[world, agents[world, row]])
+
+
+def test_single_agents_without_the_identity_lack_its_columns_and_are_named():
+    names = ["own-parameters", "one-hot-identity", "mean-field"]
+    constants = {"agents_per_world": 3, "n_agents": 5, "horizon": 3, "observe": names}
+    less, whole = (RepresentativeVecEnv("Epidemic-v0", None, None, 2, **constants) for _ in range(2))
+    for each in (less, whole):
+        each.seed(3)
+        each.reset()
+    columns, who = whole.identity_columns, []
+    with less.without_identity():
+        for _ in range(7):
+            found, *_ = less.step(np.arange(6) % 2)
+            expected, *_ = whole.step(np.arange(6) % 2)
+            np.testing.assert_array_equal(found, np.delete(expected, columns, axis=1))
+            np.testing.assert_array_equal(expected[:, columns].argmax(axis=1), less.row_agents)
+            np.testing.assert_array_equal(expected[:, columns].sum(axis=1), 1.0)
+            who.append(less.row_agents)
+    assert len({agents.tobytes() for agents in who}) > 1  # others act in every episode
+    np.testing.assert_array_equal(less.observe_rows(), whole.observe_rows())
+    assert mfenvs.vec_env("Epidemic-v0", 2, n_agents=3).row_agents.tolist() == [0, 1, 2, 0, 1, 2]
+
+
 def test_steps_without_the_identity_lack_its_columns():
     names = ["own-parameters", "one-hot-identity", "mean-field"]
     envs = [mfenvs.vec_env("Epidemic-v0", 2, n_agents=5, horizon=3, observe=names) for _ in range(2)]

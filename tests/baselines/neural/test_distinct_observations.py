@@ -79,12 +79,13 @@ def test_observations_are_put_together_from_their_parts(n_steps, n_envs, n_value
 
 def test_an_identity_is_a_part_of_its_own():
     rng = np.random.default_rng(1)
-    n_agents, n_worlds, n_steps = 4, 3, 10
-    own = rollout(rng, n_steps, n_worlds * n_agents, 2)
-    one_hot = np.broadcast_to(np.tile(np.eye(n_agents, dtype=np.float32), (n_worlds, 1)), (n_steps, 12, n_agents))
+    n_agents, n_steps, n_rows = 4, 10, 12
+    own = rollout(rng, n_steps, n_rows, 2)
+    agents = rng.integers(0, n_agents, (n_steps, n_rows), np.int32)
+    one_hot = np.eye(n_agents, dtype=np.float32)[agents]
     whole = np.concatenate([own[..., :2], one_hot, own[..., 2:]], axis=2).reshape(-1, 9)
     columns = np.array([0, 1, 6, 7, 8])
-    found = DistinctObservations.of(own, 10**6, columns, Part(slice(2, 6), None, n_agents))
+    found = DistinctObservations.of(own, 10**6, columns, Part(slice(2, 6), None, n_agents), agents)
     np.testing.assert_array_equal(reconstructed(found, 9), whole)
     assert len(found.places) == len(np.unique(whole, axis=0))
 

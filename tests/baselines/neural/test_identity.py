@@ -16,6 +16,7 @@ from baselines.neural.independent_ppo import IndependentPPO
 from baselines.neural.policy_and_value import PolicyAndValue
 from baselines.neural.ppo import PPO
 from baselines.neural.risk_ppo import RiskAversePPO
+from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.evaluation import evaluate
 from mfenvs.wrappers.risk import RiskAverseVecEnv, RiskBudget
 
@@ -34,16 +35,8 @@ def trained(n_updates=3, **kwargs):
     return model.learn(n_updates * 6 * 14)
 
 
-@pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.Tanh])
-def test_training_is_that_with_one_hot_columns(monkeypatch, activation):
-    """Episodes are truncated within the rollout; the identity is between other features."""
-    kwargs = {"policy_kwargs": {"net_arch": {"pi": [8, 8], "vf": [9]}, "activation_fn": activation}}
-    ours = trained(**kwargs)
-    assert ours.rollout_buffer.observations.shape == (6, 14, ours.observation_space.shape[0] - 7)
-    assert ours._last_obs.shape == (14, ours.observation_space.shape[0])
-    dense(monkeypatch)
-    other = trained(**kwargs)
-    assert other.rollout_buffer.observations.shape == (6, 14, *ours.observation_space.shape)
+def assert_learned_alike(ours, other):
+    """A model whose identities are told by index has the rollout and the parameters of one that sees them."""
     np.testing.assert_array_equal(
         ours.rollout_buffer.observations,
         np.delete(other.rollout_buffer.observations.numpy(), ours.env.identity_columns, axis=2),
@@ -57,6 +50,19 @@ def test_training_is_that_with_one_hot_columns(monkeypatch, activation):
     theirs = parameters(other)
     for name, value in parameters(ours).items():
         torch.testing.assert_close(value, theirs[name], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.Tanh])
+def test_training_is_that_with_one_hot_columns(monkeypatch, activation):
+    """Episodes are truncated within the rollout; the identity is between other features."""
+    kwargs = {"policy_kwargs": {"net_arch": {"pi": [8, 8], "vf": [9]}, "activation_fn": activation}}
+    ours = trained(**kwargs)
+    assert ours.rollout_buffer.observations.shape == (6, 14, ours.observation_space.shape[0] - 7)
+    assert ours._last_obs.shape == (14, ours.observation_space.shape[0])
+    dense(monkeypatch)
+    other = trained(**kwargs)
+    assert other.rollout_buffer.observations.shape == (6, 14, *ours.observation_space.shape)
+    assert_learned_alike(ours, other)
     moments = [model.policy.optimizer.state_dict()["state"] for model in (ours, other)]
     for key, state in moments[1].items():
         assert state["step"] == moments[0][key]["step"]
@@ -64,6 +70,25 @@ def test_training_is_that_with_one_hot_columns(monkeypatch, activation):
     identity = ours.env.identity_columns
     first = ours.policy.mlp_extractor.policy_net[0].weight[:, identity].detach()
     assert float(first.std(dim=1).min()) > 1e-3  # agents are told apart
+
+
+def deviators(**kwargs):
+    """Three agents in each of two worlds, others in every episode, which is cut off after five steps."""
+    constants = {"n_agents": 7, "horizon": 5, "discount": 0.9, "observe": OBSERVE}
+    return RepresentativeVecEnv("Epidemic-v0", n_worlds=2, agents_per_world=3, **{**constants, **kwargs})
+
+
+def test_deviators_learn_as_with_one_hot_columns(monkeypatch):
+    """Who acts changes within the rollouts; truncated episodes have the values of who ended them."""
+    ours = small(VecMonitor(deviators()), n_steps=8, learning_rate=0.01).learn(4 * 8 * 6)
+    assert ours.rollout_buffer.observations.shape == (8, 6, ours.observation_space.shape[0] - 7)
+    assert len(np.unique(ours.rollout_buffer.agents, axis=0)) >= 2
+    dense(monkeypatch)
+    other = small(VecMonitor(deviators()), n_steps=8, learning_rate=0.01).learn(4 * 8 * 6)
+    assert other.rollout_buffer.agents is None
+    assert_learned_alike(ours, other)
+    assert ours.rollout_buffer.episode_starts[1:].any()
+    assert ours._last_obs.shape == (6, ours.observation_space.shape[0])
 
 
 def test_one_gradient_is_that_with_one_hot_columns(monkeypatch):
