@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.reproduce import taxi, taxi_study, taxi_yardsticks
+from benchmarks.reproduce import taxi, taxi_figure, taxi_study, taxi_table, taxi_yardsticks
 from benchmarks.reproduce import taxi_training as training
 from benchmarks.reproduce.taxi_study import CELLS, Study, chosen_cells
 from benchmarks.reproduce.taxi_training import Job, ScaledIdentity, Setting
+from benchmarks.reproduce.taxi_variants import VARIANTS
 from mfenvs import vec_env
 
 TAXI = ["reproduce", "taxi", "--n-agents", "12", "--epochs", "3", "--jobs", "1"]
@@ -41,7 +42,7 @@ def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, 
     assert main(arguments) == 0
     results = json.loads((out / "results.json").read_text())
     assert results["complete"] is True
-    assert [run["variant"] for run in results["runs"]] == list(taxi.VARIANTS)
+    assert [run["variant"] for run in results["runs"]] == list(VARIANTS)
     for run in results["runs"]:
         assert len(run["curve"]) == 3
         assert all(0.0 <= row["zone_1"] <= 1.0 and row["reward_10"] <= row["reward_90"] for row in run["curve"])
@@ -52,7 +53,9 @@ def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, 
     assert 30.0 < alone["value"] < 40.0
     assert rule["return"] > max(run["final"]["return"] for run in results["runs"])
     assert (out / "learning.png").read_bytes().startswith(b"\x89PNG")
-    assert "A-Taxi: total reward" in capsys.readouterr().out
+    assert "A-Taxi, 12 taxis" in capsys.readouterr().out
+    table = (out / "learning.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == [f"| {name}" for name in VARIANTS]
     # Nothing is trained unasked.
     assert main([*arguments, "--no-train", "--seeds", "2"]) == 0
     assert json.loads((out / "results.json").read_text())["complete"] is False
@@ -70,6 +73,60 @@ def test_the_taxis_reproduction_writes_results_and_figure(short_taxi, tmp_path, 
     before = {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
     assert main([*arguments, "--variants", "Symm-NN"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.json")}
+
+
+def run_of(name, seed, reward, share, n_epochs=201, **evaluated):
+    row = {"reward": reward, "reward_10": reward - 1.0, "reward_90": reward + 1.0, "zone_1": share}
+    return {"variant": name, "seed": seed, "curve": [{**row, "cpu_seconds": 2.5}] * n_epochs, **evaluated}
+
+
+def bounds(lower, upper):
+    return {"exploitability_by_planning": {"lower": {"value": lower}, "upper": {"value": upper}}}
+
+
+def test_the_table_has_means_over_seeds_beside_the_paper() -> None:
+    gain = {"exploitability_lower_bound": {"value": 0.4, "interval_95": [0.1, 0.75]}}
+    first = run_of("Symm-NN", 0, 20.0, 0.5, final={"return": 21.0}, **gain, **bounds(1.0, 2.0))
+    second = run_of("Symm-NN", 1, 22.5, 0.6, final={"return": 24.0}, **bounds(3.0, 5.0))
+    under_way = run_of("Ind-NN", 0, 1.25, 0.4, 101)
+    del under_way["curve"][-1]
+    symmetrised, independent = taxi_table.rows([first, under_way, second])
+    assert symmetrised == (
+        *("Symm-NN", "2", "201", "21.25 (20.9)", "21.25 (22.6)", "", "22.50 [21.00, 24.00]"),
+        *("55 % [50, 60]", "0.40 [0.10, 0.75]", "2.00 to 3.50", "2.50"),
+    )
+    assert independent == ("Ind-NN", "1", "100", "", "", "", "", "40 %", "", "", "2.50")
+    in_page = taxi_table.in_markdown(("a", "b"), [("1", "2"), ("3", "4")])
+    assert in_page == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"
+
+
+@pytest.mark.parametrize("n_epochs", [12, 40, 201])
+@pytest.mark.parametrize("n_seeds", [0, 1, 2])
+def test_what_is_there_is_drawn(tmp_path, monkeypatch, n_epochs, n_seeds) -> None:
+    """The best variants are drawn from near, after their beginning, and a run that has just begun is not."""
+    runs = [
+        run_of(name, seed, reward, 0.5, min(n_epochs, most))
+        for seed in range(n_seeds)
+        for name, reward, most in (("Symm-NN", 20.0 + seed, 300), ("Ind-NN", 2.0, 300), ("ID-NN", 19.0, 1))
+    ]
+    drawn = []
+    original = taxi_figure.FigureCanvasAgg
+    monkeypatch.setattr(taxi_figure, "FigureCanvasAgg", lambda figure: drawn.append(figure) or original(figure))
+    lines = {"alone_without_jams": {"value": 35.0}, "dispatcher": {"return": 19.5}}
+    taxi_figure.draw(runs, n_epochs, "three runs", lines, tmp_path / "learning.png")
+    assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
+    whole, near, *panels = drawn[0].get_axes()
+    labels = [line.get_label() for line in near.get_lines() if not line.get_label().startswith("_")]
+    assert labels == (["Symm-NN"] if n_seeds else [])
+    of_seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
+    titles = [f"{name}, {of_seeds}" for name in ("Symm-NN", "ID-NN", "Ind-NN")] if n_seeds else [""]
+    assert [panel.get_title() for panel in panels] == titles
+    if n_seeds:
+        [curve] = [line for line in near.get_lines() if line.get_label() == "Symm-NN"]
+        assert curve.get_xdata()[-1] == n_epochs - 1
+        assert curve.get_xdata()[0] >= n_epochs // 6
+        np.testing.assert_allclose(curve.get_ydata(), 20.0 + 0.5 * (n_seeds - 1))
+        assert whole.get_ylim()[1] > 35.0  # the line of what a taxi earns alone is seen
 
 
 def test_a_taxi_run_goes_on_from_its_checkpoint(tmp_path) -> None:

@@ -17,64 +17,19 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from baselines.versions import versions
-from benchmarks.reproduce import taxi_study
-from benchmarks.reproduce.taxi_training import (
-    GAME,
-    Evaluation,
-    Job,
-    ScaledIdentity,
-    Setting,
-    curves,
-    read_run,
-    train_all,
-)
+from benchmarks.reproduce import taxi_study, taxi_table
+from benchmarks.reproduce.taxi_figure import draw
+from benchmarks.reproduce.taxi_training import GAME, Evaluation, Job, read_run, train_all
+from benchmarks.reproduce.taxi_variants import FITTED, VARIANTS, variants
 from benchmarks.reproduce.taxi_yardsticks import yardsticks
 from mfenvs import make
 from mfenvs.files import read_json, replacing, write_json
 
 RESULTS = Path("runs") / "taxi"
-
-
-@dataclasses.dataclass(frozen=True)
-class Variant(Setting):
-    """One curve of the figure."""
-
-    colour: str = "black"
-    paper: dict[int, float] = dataclasses.field(default_factory=dict)
-    """The paper's curve: total reward an episode by epoch."""
-
-
-VARIANTS = {
-    "Symm-NN": Variant(colour="#0b6fa4", paper={100: 20.9, 200: 22.6, 590: 23.1}),
-    "OH-NN": Variant(("one-hot-identity",), colour="#2b8a3e", paper={100: 18.9, 200: 21.7, 590: 22.6}),
-    "ID-NN": Variant(("integer-identity",), colour="#8d5a97", paper={100: 19.5, 200: 21.0, 590: 21.6}),
-    "Ind-NN": Variant(independent=True, colour="#c2571a", paper={100: 0.95, 200: 1.04, 590: 4.0}),
-    "Symm-NN-NR": Variant(hyper_parameters={"ent_coef": 0.0}, colour="#777777"),
-}
-
-FITTED: dict[str, Any] = {"jam": 7.5}
-"""The constants with which Symm-NN comes nearest to the paper's curve in the study [O]."""
-FITTED_IDENTITY = ScaledIdentity(10.0)
-"""The integer identity with which ID-NN does."""
-
-
-def variants(setting: str) -> dict[str, Variant]:
-    """The curves of a setting: ``default``, or ``fitted`` to the paper's curves."""
-    if setting == "default":
-        return VARIANTS
-    fitted = {name: dataclasses.replace(variant, constants=FITTED) for name, variant in VARIANTS.items()}
-    return fitted | {"ID-NN": dataclasses.replace(fitted["ID-NN"], observe=(FITTED_IDENTITY,))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +183,10 @@ def figure(flags: Flags) -> int:
         write_json(flags.out / "results.json", content)
         title = f"A-Taxi, {flags.n_agents} taxis" + ("" if flags.setting == "default" else ", fitted to the paper")
         draw(runs, n_epochs, title, lines, flags.out / "learning.png")
-        Console().print(comparison(runs))
+        compared = taxi_table.rows(runs)
+        with replacing(flags.out / "learning.md") as file:
+            file.write(taxi_table.in_markdown(taxi_table.HEADERS, compared).encode())
+        Console().print(taxi_table.in_terminal(title, taxi_table.HEADERS, compared))
     print(f"{'interrupted: run it again to go on; ' if interrupted else ''}written to {flags.out}")
     if errors:
         raise errors[0]
@@ -248,106 +206,3 @@ def complete_runs(path: Path, terms: dict[str, Any]) -> dict[tuple[str, int], di
 def is_complete(run: dict[str, Any], n_epochs: int) -> bool:
     """Whether a run has been trained to its end and evaluated."""
     return len(run["curve"]) == n_epochs and "exploitability_by_planning" in run
-
-
-def draw(runs: list[dict[str, Any]], n_epochs: int, title: str, lines: dict[str, Any] | None, path: Path) -> None:
-    """Reward and zone 1's share by epoch, and what could be earned."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, variant in VARIANTS.items():
-        if _draw_reward(left, runs, name, variant) is not None:
-            _draw_share(right, runs, name, variant)
-    left.set_title(f"{title}: what a taxi earns", fontsize=10)
-    left.set_ylabel("total reward of a taxi in an episode")
-    if any(epoch <= n_epochs for variant in VARIANTS.values() for epoch in variant.paper):
-        left.plot([], [], "o", color="#444444", markersize=4, label="the paper's figure 1(a)")
-    if lines is not None:
-        alone, rule = lines["alone_without_jams"]["value"], lines["dispatcher"]["return"]
-        left.axhline(
-            alone, color="#444444", linewidth=1, linestyle="--", label="best of a taxi alone, without jams"
-        )
-        left.axhline(rule, color="#444444", linewidth=1, linestyle=":", label="all by a dispatcher's rule")
-    left.legend(frameon=False, fontsize=8)
-    right.set_title("Share of all taxis in zone 1", fontsize=10)
-    right.set_ylabel("taxis in zone 1 at the end of the episode [%]")
-    right.set_ylim(0.0, 100.0)
-    right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.set_xlabel("epoch (one episode of all taxis)")
-        axes.set_xlim(0, n_epochs - 1)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.25)
-    left.set_ylim(bottom=0.0)
-    canvas = FigureCanvasAgg(figure)
-    with replacing(path) as file:
-        canvas.print_png(file)
-
-
-def _draw_reward(axes: Axes, runs: list[dict[str, Any]], name: str, variant: Variant) -> Any:
-    rewards = curves(runs, name, "reward")
-    if rewards is None:
-        return None
-    epochs, label = np.arange(rewards.shape[1]), name
-    if len(rewards) > 1:
-        low, high = rewards.min(axis=0), rewards.max(axis=0)
-        label += f", mean and range of {len(rewards)} seeds"
-        axes.fill_between(epochs, low, high, color=variant.colour, alpha=0.2, linewidth=0)
-    elif name == "Symm-NN":
-        # The taxis' own luck and parameters spread alike in all variants: five bands would hide each other.
-        low, high = (curves(runs, name, q)[0] for q in ("reward_10", "reward_90"))  # type: ignore[index]
-        label += ", band: 10 to 90 % of the taxis"
-        axes.fill_between(epochs, low, high, color=variant.colour, alpha=0.12, linewidth=0)
-    axes.plot(epochs, rewards.mean(axis=0), color=variant.colour, label=label)
-    shown = {epoch: value for epoch, value in variant.paper.items() if epoch <= len(epochs)}
-    axes.plot(list(shown), list(shown.values()), "o", color=variant.colour, markersize=4)
-    return rewards
-
-
-def _draw_share(axes: Axes, runs: list[dict[str, Any]], name: str, variant: Variant) -> None:
-    shares = curves(runs, name, "zone_1")
-    assert shares is not None
-    epochs = np.arange(shares.shape[1])
-    if len(shares) > 1:
-        low, high = 100 * shares.min(axis=0), 100 * shares.max(axis=0)
-        axes.fill_between(epochs, low, high, color=variant.colour, alpha=0.15, linewidth=0)
-    axes.plot(epochs, 100 * shares.mean(axis=0), color=variant.colour, label=name)
-
-
-def comparison(runs: list[dict[str, Any]]) -> Table:
-    """Ours beside the paper's, by epoch."""
-    table = Table(
-        title="A-Taxi: total reward of a taxi in an episode (the paper's in brackets)",
-        caption="CPU s: of an epoch, median; final: fresh worlds; gain: of a trained deviator, a lower bound on"
-        " mean_i E_i, 95 % interval; by planning: lower and upper bound on mean_i E_i",
-        box=box.SIMPLE,
-    )
-    headers = "variant", "epochs", "CPU s", "100", "200", "590", "last", "zone 1", "final", "gain", "by planning"
-    for header in headers:
-        table.add_column(header, justify="left" if header == "variant" else "right")
-    for name, variant in VARIANTS.items():
-        rewards = curves(runs, name, "reward")
-        if rewards is None:
-            continue
-        mean = rewards.mean(axis=0)
-        cells = [_beside(mean, epoch, variant.paper) for epoch in (100, 200, 590)]
-        last = f"{mean[-1]:.2f}"
-        share = curves(runs, name, "zone_1")
-        assert share is not None
-        evaluated = [run for run in runs if run["variant"] == name and "final" in run]
-        final = ", ".join(f"{run['final']['return']:.2f}" for run in evaluated)
-        bounds = [run["exploitability_lower_bound"] for run in evaluated if "exploitability_lower_bound" in run]
-        gain = ", ".join("{:.2f} [{:.2f}, {:.2f}]".format(b["value"], *b["interval_95"]) for b in bounds)
-        planned = [run["exploitability_by_planning"] for run in evaluated if "exploitability_by_planning" in run]
-        planning = ", ".join("{:.2f} to {:.2f}".format(b["lower"]["value"], b["upper"]["value"]) for b in planned)
-        rows = [row for run in runs if run["variant"] == name for row in run["curve"]]
-        # A run that is under way may end with an epoch whose update is not done.
-        seconds = f"{np.median([row['cpu_seconds'] for row in rows if 'cpu_seconds' in row] or [np.nan]):.2f}"
-        zone_1 = f"{share[:, -1].mean():.1%}"
-        table.add_row(name, str(len(mean)), seconds, *cells, last, zone_1, final, gain, planning)
-    return table
-
-
-def _beside(mean: NDArray[np.float64], epoch: int, paper: dict[int, float]) -> str:
-    if epoch >= len(mean):
-        return ""
-    return f"{mean[epoch]:.2f}" + (f" ({paper[epoch]})" if epoch in paper else "")

@@ -16,11 +16,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from baselines.versions import versions
+from benchmarks.reproduce.taxi_table import in_markdown, in_terminal
 from benchmarks.reproduce.taxi_training import (
     PAPERS_EPOCHS,
     Job,
@@ -156,8 +155,8 @@ def run(study: Study, n_processes: int, out: Path, trains: bool) -> int:
         write_json(out / "study.json", content)
         draw(results, study, out / "study.png")
         with replacing(out / "study.md") as file:
-            file.write(markdown(results).encode())
-        Console().print(table(results))
+            file.write(in_markdown(HEADERS, rows(results)).encode())
+        Console().print(in_terminal("A-Taxi: one factor at a time", HEADERS, rows(results)))
     if interrupted:
         print("interrupted: run it again to go on")
     else:
@@ -227,22 +226,6 @@ def rows(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
             )
         )
     return found
-
-
-def table(results: list[dict[str, Any]]) -> Table:
-    """The results in a terminal."""
-    found = Table(title="A-Taxi: one factor at a time", box=box.SIMPLE)
-    for header in HEADERS:
-        found.add_column(header)
-    for row in rows(results):
-        found.add_row(*row)
-    return found
-
-
-def markdown(results: list[dict[str, Any]]) -> str:
-    """The results for the page."""
-    lines = [HEADERS, ("---",) * len(HEADERS), *rows(results)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def draw(results: list[dict[str, Any]], study: Study, path: Path) -> None:
