@@ -22,25 +22,40 @@ COLUMNS = 16
 """Number of columns of a tile."""
 
 
-class Tile(NamedTuple):
-    """The shape in which a tile is kept in registers."""
+class Tiles(NamedTuple):
+    """The shapes in which tiles are kept in registers."""
 
-    n_rows: int
+    tall: int
+    """Number of rows of most tiles."""
+    short: int
+    """Number of rows of the tiles that make up what tall ones leave."""
     lanes: int
     """Numbers in a register; a divisor of ``COLUMNS``."""
 
 
-AVX2, AVX512 = Tile(4, 8), Tile(8, 16)
-"""Eight registers of sums: as many as keep two units of fused multiplication and addition busy."""
+AVX2, AVX512 = Tiles(6, 4, 8), Tiles(8, 8, 16)
+"""At least eight registers of sums, as many as keep two units of fused multiplication and addition busy, and no
+more than there are."""
 
 
-def _tile_of_this_processor() -> Tile:
+def _tiles_of_this_processor() -> Tiles:
     features: str = cpu_target.target_context.codegen().magic_tuple()[2]
     return AVX512 if "+avx512f" in features.split(",") else AVX2
 
 
-def tile_product(tile: Tile) -> Callable[..., Any]:
+def tile_product(height: int, lanes: int) -> Callable[..., Any]:
     """Make an instruction that writes a tile of a product out = A B, for use in compiled functions.
+
+    Parameters
+    ----------
+    height:
+        Number of rows of the tile.
+    lanes:
+        Numbers in a register.
+
+    Returns
+    -------
+    The instruction.
 
     Its arguments are a, the steps in memory from one row of A and from one column to the next, b, out, the first
     row and the first column of the tile, and the number of columns of A. Arrays must be C-contiguous; A is a, or
@@ -65,10 +80,10 @@ def tile_product(tile: Tile) -> Callable[..., Any]:
                 context.make_array(kind)(context, builder, array)
                 for kind, array in ((signature.args[0], a), (signature.args[3], b), (signature.args[4], out))
             )
-            register = ir.VectorType(context.get_value_type(signature.args[4].dtype), tile.lanes)
+            register = ir.VectorType(context.get_value_type(signature.args[4].dtype), lanes)
             undefined = ir.Constant(register, ir.Undefined)
-            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), [0] * tile.lanes)
-            n_registers = COLUMNS // tile.lanes
+            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            n_registers = COLUMNS // lanes
 
             def at(data: Any, index: Any, step: Any) -> Any:
                 """Address of ``data[index * step]``."""
@@ -76,15 +91,15 @@ def tile_product(tile: Tile) -> Callable[..., Any]:
 
             def as_registers(address: Any) -> list[Any]:
                 """Addresses of the registers' parts of a row of the tile that begins at an address."""
-                starts = (context.get_constant(number, k * tile.lanes) for k in range(n_registers))
+                starts = (context.get_constant(number, k * lanes) for k in range(n_registers))
                 return [builder.bitcast(builder.gep(address, [k]), register.as_pointer()) for k in starts]
 
-            rows = [context.get_constant(number, i) for i in range(tile.n_rows)]
+            rows = [context.get_constant(number, i) for i in range(height)]
             kept: Callable[..., Any] = cgutils.alloca_once
             sums = [[kept(builder, register) for _ in range(n_registers)] for _ in rows]
             for of_row in sums:
                 for total in of_row:
-                    builder.store(ir.Constant(register, [0.0] * tile.lanes), total)
+                    builder.store(ir.Constant(register, [0.0] * lanes), total)
             first = at(a.data, row, row_step)
             of_b, of_out = (builder.extract_value(array.shape, 1) for array in (b, out))
             with cgutils.for_range(builder, n) as loop:
@@ -111,36 +126,51 @@ def tile_product(tile: Tile) -> Callable[..., Any]:
     return write
 
 
-TILE = _tile_of_this_processor()
-write_tile = tile_product(TILE)
+TILES = _tiles_of_this_processor()
+write_tall, write_short = (tile_product(height, TILES.lanes) for height in (TILES.tall, TILES.short))
 IS_COMPILED = not config.ENABLE_CUDASIM  # type: ignore[attr-defined]
 """Where kernels are simulated in Python there are no tiles."""
+MOST_SHORT = 2
+"""Number of short tiles in a column of tiles, at most."""
 
 
 @solver
-def fits(out: Any) -> Any:
-    """Whether a product consists of whole tiles."""
-    return IS_COMPILED and out.shape[0] % TILE.n_rows == 0 and out.shape[1] % COLUMNS == 0
+def number_of_short(out: Any) -> Any:
+    """How many short tiles are beside tall ones in each column of tiles; -1 if there are no whole tiles."""
+    if IS_COMPILED and out.shape[1] % COLUMNS == 0:
+        for n_short in range(MOST_SHORT + 1):
+            left = out.shape[0] - n_short * TILES.short
+            if left >= 0 and left % TILES.tall == 0:
+                return n_short
+    return -1
+
+
+@solver
+def write_product(a: Any, row_step: Any, column_step: Any, n: Any, b: Any, out: Any, n_short: Any) -> None:
+    """Write a product tile by tile; a, its steps and the number of columns n are those of :func:`tile_product`."""
+    first_tall = n_short * TILES.short
+    for column in range(0, out.shape[1], COLUMNS):
+        for row in range(0, first_tall, TILES.short):
+            write_short(a, row_step, column_step, b, out, row, column, n)
+        for row in range(first_tall, out.shape[0], TILES.tall):
+            write_tall(a, row_step, column_step, b, out, row, column, n)
 
 
 @solver
 def multiply(a: Any, b: Any, out: Any) -> None:
     """Write a b to ``out``; all are C-contiguous and of one type of numbers."""
-    if not fits(out):
+    n_short = number_of_short(out)
+    if n_short < 0:
         np.dot(a, b, out)
-        return
-    n = a.shape[1]
-    for column in range(0, out.shape[1], COLUMNS):
-        for row in range(0, out.shape[0], TILE.n_rows):
-            write_tile(a, n, 1, b, out, row, column, n)
+    else:
+        write_product(a, a.shape[1], 1, a.shape[1], b, out, n_short)
 
 
 @solver
 def multiply_transposed(a: Any, b: Any, out: Any) -> None:
     """Write a^T b to ``out``; all are C-contiguous and of one type of numbers."""
-    if not fits(out):
+    n_short = number_of_short(out)
+    if n_short < 0:
         np.dot(a.T, b, out)
-        return
-    for column in range(0, out.shape[1], COLUMNS):
-        for row in range(0, out.shape[0], TILE.n_rows):
-            write_tile(a, 1, a.shape[1], b, out, row, column, a.shape[0])
+    else:
+        write_product(a, 1, a.shape[1], a.shape[0], b, out, n_short)
