@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 
 REPRODUCTIONS = {
@@ -58,4 +59,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Schedulers and containers end a process by SIGTERM: like Ctrl-C, so that what is done is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

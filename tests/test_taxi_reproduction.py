@@ -1,7 +1,11 @@
 """The reproduction of A-Taxi's figures and the study of its unpublished choices, on small cases."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 import types
 
 import numpy as np
@@ -150,6 +154,33 @@ def test_a_taxi_run_goes_on_from_its_checkpoint(tmp_path) -> None:
     assert all(row.pop("cpu_seconds") > 0.0 for curve in curves for row in curve)
     # The learning rate falls over what is left to do, which is the same in both.
     assert curves[0] == curves[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_figure_that_is_asked_to_end_keeps_what_it_has(tmp_path, asked) -> None:
+    words = [*TAXI, "--epochs", "100000", "--variants", "Symm-NN", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *words, "--checkpoints", str(tmp_path / "kept")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("curve.json")):
+            assert time.monotonic() < deadline, "training did not begin"
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.2)
+        process.send_signal(asked)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "interrupted: run it again to go on" in out
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["complete"] is False
+    assert len(content["runs"][0]["curve"]) > 0
 
 
 class StopsAt:

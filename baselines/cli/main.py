@@ -3,10 +3,13 @@
 It imports nothing outside the core installation; a command's own module may.
 """
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 COMMANDS = ("list", "train", "evaluate", "render", "analyse", "check", "sweep")
 
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     The exit status: 0 for success, 1 if a conformance test failed, 2 for an error in the input, 130 if
-    interrupted, 141 if the output's reader closed the pipe.
+    interrupted by Ctrl-C or SIGTERM, 141 if the output's reader closed the pipe.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -54,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mfenvs: unknown command {command!r}\n\n{USAGE}", file=sys.stderr)
         return 2
     try:
-        status: int = importlib.import_module(f".{command}", __package__).run(words[1:])
+        with _termination_as_interruption():
+            status: int = importlib.import_module(f".{command}", __package__).run(words[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # Whoever read the output has seen enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,3 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         return status
     return 2
+
+
+@contextlib.contextmanager
+def _termination_as_interruption() -> Iterator[None]:
+    """Within this context SIGTERM, by which schedulers and containers end a process, is like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # Only the main one may handle signals.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -216,15 +216,19 @@ def _settings_to_resume(words: list[str]) -> tuple[Game, Any]:
 
 @contextlib.contextmanager
 def _interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C into a request to stop; a second one raises as usual."""
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one raises as usual."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
+        restore()
         print("stopping after this iteration; Ctrl-C again to abort", file=sys.stderr)
         interrupt()
 
-    before = signal.signal(signal.SIGINT, handle)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

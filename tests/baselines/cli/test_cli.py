@@ -369,9 +369,10 @@ def started(folder: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_what_there_is_is_saved_when_a_process_is_asked_to_end(tmp_path, asked) -> None:
     process = started(tmp_path / "run")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(asked)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted; saved what there is" in out
