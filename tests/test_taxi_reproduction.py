@@ -100,8 +100,6 @@ def test_the_table_has_means_over_seeds_beside_the_paper() -> None:
         *("55 % [50, 60]", "0.40 [0.10, 0.75]", "2.00 to 3.50", "2.50"),
     )
     assert independent == ("Ind-NN", "1", "100", "", "", "", "", "40 %", "", "", "2.50")
-    in_page = taxi_table.in_markdown(("a", "b"), [("1", "2"), ("3", "4")])
-    assert in_page == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"
 
 
 @pytest.mark.parametrize("n_epochs", [12, 40, 201])

@@ -123,10 +123,10 @@ class RolloutCollector(stable_baselines3.PPO):
 
     def _notice_agents(self, env: VecEnv, rollout: TensorRollout, step: int) -> None:
         """Find out who acts in a step, if the networks are told."""
-        ours = lockstep_env(env)
-        if ours is not None and rollout.agents is not None:
-            rollout.agents[step] = ours.row_agents
-            self._row_agents = rollout.agents[step]
+        if rollout.agents is not None:
+            ours = lockstep_env(env)
+            assert ours is not None
+            rollout.agents[step] = self._row_agents = ours.row_agents.astype(np.int32)
 
     def _takes_agents(self, networks: Any) -> bool:
         """Whether networks, and what learns from their rollouts, can be given agents by index."""

@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from baselines.versions import versions
+from benchmarks.markdown import markdown_table
 from benchmarks.peers import bench_mfg, mfglib
 from benchmarks.peers.child import PEERS
 from benchmarks.peers.runs import FAILED, THRESHOLDS
@@ -152,7 +153,7 @@ def markdown(found: dict[str, Any]) -> str:
     lines.append(f"- machine: {found['machine']}; load average of the last 15 minutes: {found['load']}")
     if found["left_out"]:
         lines.append(f"- **not run: {', '.join(found['left_out'])}**")
-    lines += ["", *summary_lines(found), "", *table(found), ""]
+    lines += ["", *summary_lines(found), "", table(found), ""]
     lines += ["![CPU time to each exploitability](peers.png)", ""]
     return "\n".join(lines)
 
@@ -176,13 +177,11 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def table(found: dict[str, Any]) -> list[str]:
-    """A row for each game and library."""
-    heads = [f"ours {key}" for key in KEYS] + [f"theirs {key}" for key in KEYS]
-    lines = [
-        f"| game | library | {' | '.join(heads)} | their best algorithm | its exploitability | ours |",
-        "|---" * (len(heads) + 5) + "|",
-    ]
+def table(found: dict[str, Any]) -> str:
+    """A row for each game and library, in Markdown."""
+    seconds = [f"ours {key}" for key in KEYS] + [f"theirs {key}" for key in KEYS]
+    head = ("game", "library", *seconds, "their best algorithm", "its exploitability", "ours")
+    rows = []
     for row in found["rows"]:
         cells = [seconds_text(our_seconds(row, key)) for key in KEYS]
         cells += [seconds_text(their_seconds(row, key)) for key in KEYS]
@@ -192,8 +191,8 @@ def table(found: dict[str, Any]) -> list[str]:
         ends = [exploitability_text(row["best"]["exploitability"])]
         ends.append(exploitability_text(row["ours"] and row["ours"]["best"]))
         cells += [algorithm or "none", *ends]
-        lines.append(f"| {name} | {row['peer']} | {' | '.join(cells)} |")
-    return lines
+        rows.append((name, row["peer"], *cells))
+    return markdown_table(head, rows)
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ import re
 import textwrap
 from typing import Any
 
+from benchmarks.markdown import markdown_table
 from mfenvs import FiniteGame
 
 LONGEST_DEFAULT = 60
@@ -23,6 +24,8 @@ S and A are the numbers of states and actions, H that of steps, "-" where a game
 ever. Exploitability is what a single agent gains by its best response, the largest among the populations if there
 are several.
 """
+UNIFORM = "exploitability of the uniform policy"
+INDEX_HEAD = ("game", "what", "S", "A", "H", UNIFORM, "of the solution", "CPU s", "method")
 USAGE = """\
 ```python
 import mfenvs
@@ -50,10 +53,7 @@ def heading(name: str, summary: str) -> tuple[str, str]:
 
 def index_page(rows: dict[str, dict[str, Any]]) -> str:
     """The table of all games, each with a link to its page."""
-    lines = [
-        "| game | what | S | A | H | exploitability of the uniform policy | of the solution | CPU s | method |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    games = []
     for name, row in rows.items():
         several = f" ({row['n_populations']} populations)" if row["n_populations"] > 1 else ""
         title, what = heading(name, row["summary"])
@@ -68,8 +68,8 @@ def index_page(rows: dict[str, dict[str, Any]]) -> str:
             f"{row['cpu_seconds']:.2g}",
             row["method"],
         ]
-        lines.append("| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |")
-    return INDEX + "\n" + "\n".join(lines) + "\n"
+        games.append(cells)
+    return f"{INDEX}\n{markdown_table(INDEX_HEAD, games)}\n"
 
 
 def game_page(name: str, game: FiniteGame, row: dict[str, Any]) -> str:
@@ -128,15 +128,14 @@ def _equilibrium(row: dict[str, Any]) -> str:
 def constants_table(game: FiniteGame) -> str:
     """The fields of a game as a table: name, default value, meaning."""
     meanings = field_meanings(type(game))
-    lines = ["| constant | default | meaning |", "|---|---|---|"]
+    constants = []
     for field in dataclasses.fields(game):
         if not field.init or field.name not in meanings:
             continue
         shown = repr(getattr(game, field.name))
         default = f"`{shown}`" if len(shown) <= LONGEST_DEFAULT else "see the class"
-        cells = [f"`{field.name}`", default, markdown(" ".join(meanings[field.name].split()))]
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return "\n".join(lines)
+        constants.append((f"`{field.name}`", default, markdown(" ".join(meanings[field.name].split()))))
+    return markdown_table(("constant", "default", "meaning"), constants)
 
 
 def field_meanings(cls: type) -> dict[str, str]:

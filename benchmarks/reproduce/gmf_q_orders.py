@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.markdown import markdown_table
 from benchmarks.reproduce.gmf_q_learners import ALGORITHMS
 
 Array = NDArray[np.float64]
@@ -100,35 +101,29 @@ def _judged(compared: dict[str, Any]) -> list[str]:
 
 def table_of_rows(rows: dict[str, Any]) -> str:
     """C(pi) and the gap of the learners' own policies against stationary best responses, as a Markdown table."""
-    lines = [
-        "| Trained with | GMF-Q | MF-Q | IL | order |",
-        "|---|---|---|---|---|",
-    ]
+    cells = []
     for name, content in rows.items():
         judged = "own, exact" if "own, exact" in content["compared"] else "own, stationary"
         found = content["compared"][judged]
         numbers = [_shown(found[a]["relative"]) + f" ({found[a]['absolute'][0]:.2f})" for a in ALGORITHMS]
-        lines.append(f"| {name} | {' | '.join(numbers)} | {order(found)} |")
-    return "\n".join(lines)
+        cells.append((name, *numbers, order(found)))
+    return markdown_table(("Trained with", *ALGORITHMS, "order"), cells)
 
 
 def table_of_orders(rows: dict[str, Any]) -> str:
     """The order for every row and judged policy, against stationary (or exact) best responses, as Markdown."""
-    lines = ["| Trained with | " + " | ".join(EVALUATIONS) + " |", "|---" * (len(EVALUATIONS) + 1) + "|"]
+    cells = []
     for name, content in rows.items():
         kind = "exact" if "own, exact" in content["compared"] else "stationary"
-        orders = [order(content["compared"][f"{e}, {kind}"]) for e in EVALUATIONS]
-        lines.append(f"| {name} | {' | '.join(orders)} |")
-    return "\n".join(lines)
+        cells.append((name, *(order(content["compared"][f"{e}, {kind}"]) for e in EVALUATIONS)))
+    return markdown_table(("Trained with", *EVALUATIONS), cells)
 
 
 def table_of_claims(found: dict[str, dict[str, list[str]]]) -> str:
     """In how many combinations each claim holds, fails, or is open, as a Markdown table."""
-    lines = ["| Claim | holds | open | fails |", "|---|---|---|---|"]
-    for claim, verdicts in found.items():
-        counts = [str(len(verdicts[verdict])) for verdict in ("holds", "open", "fails")]
-        lines.append(f"| {claim} | {' | '.join(counts)} |")
-    return "\n".join(lines)
+    verdicts = "holds", "open", "fails"
+    cells = [(claim, *(len(of_claim[verdict]) for verdict in verdicts)) for claim, of_claim in found.items()]
+    return markdown_table(("Claim", *verdicts), cells)
 
 
 def _shown(numbers: list[float]) -> str:

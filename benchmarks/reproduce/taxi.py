@@ -21,6 +21,7 @@ import tyro
 from rich.console import Console
 
 from baselines.versions import versions
+from benchmarks.markdown import markdown_table
 from benchmarks.reproduce import taxi_study, taxi_table
 from benchmarks.reproduce.taxi_figure import draw
 from benchmarks.reproduce.taxi_training import GAME, Evaluation, Job, read_run, train_all
@@ -185,7 +186,7 @@ def figure(flags: Flags) -> int:
         draw(runs, n_epochs, title, lines, flags.out / "learning.png")
         compared = taxi_table.rows(runs)
         with replacing(flags.out / "learning.md") as file:
-            file.write(taxi_table.in_markdown(taxi_table.HEADERS, compared).encode())
+            file.write(f"{markdown_table(taxi_table.HEADERS, compared)}\n".encode())
         Console().print(taxi_table.in_terminal(title, taxi_table.HEADERS, compared))
     print(f"{'interrupted: run it again to go on; ' if interrupted else ''}written to {flags.out}")
     if errors:

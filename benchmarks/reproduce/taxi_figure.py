@@ -54,7 +54,7 @@ def draw(runs: list[dict[str, Any]], n_epochs: int, title: str, lines: dict[str,
     for axes in (whole, near):
         axes.set_ylabel("total reward of a taxi in an episode")
     panels = lower.subplots(1, max(1, len(drawn)), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, drawn, strict=bool(drawn)):
+    for axes, name in zip(panels, drawn, strict=False):  # one empty panel if no run has begun
         _draw_share(axes, runs, name)
     panels[0].set_ylabel("taxis in zone 1\nat the end of the episode [%]")
     panels[0].set_ylim(0.0, 100.0)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from baselines.versions import versions
-from benchmarks.reproduce.taxi_table import in_markdown, in_terminal
+from benchmarks.markdown import markdown_table
+from benchmarks.reproduce.taxi_table import LAST, in_terminal
 from benchmarks.reproduce.taxi_training import (
     PAPERS_EPOCHS,
     Job,
@@ -32,8 +33,6 @@ from benchmarks.reproduce.taxi_training import (
 from benchmarks.reproduce.taxi_yardsticks import yardsticks
 from mfenvs.files import replacing, write_json
 
-LAST = 10
-"""Number of epochs over which final rewards and shares are averaged."""
 COLLAPSED = 0.05
 """A population has collapsed if less than this share of it is in one of the zones at the end [O]."""
 NO_BONUS: dict[str, Any] = {"ent_coef": 0.0}
@@ -155,7 +154,7 @@ def run(study: Study, n_processes: int, out: Path, trains: bool) -> int:
         write_json(out / "study.json", content)
         draw(results, study, out / "study.png")
         with replacing(out / "study.md") as file:
-            file.write(in_markdown(HEADERS, rows(results)).encode())
+            file.write(f"{markdown_table(HEADERS, rows(results))}\n".encode())
         Console().print(in_terminal("A-Taxi: one factor at a time", HEADERS, rows(results)))
     if interrupted:
         print("interrupted: run it again to go on")

@@ -14,7 +14,7 @@ from benchmarks.reproduce.taxi_variants import VARIANTS
 EPOCHS = (100, 200, 590)
 """The epochs at which the paper's curves were read."""
 LAST = 10
-"""Number of epochs at the end of a run over which zone 1's share is averaged."""
+"""Number of epochs at the end of a run over which final figures are averaged."""
 HEADERS = (
     "variant",
     "seeds",
@@ -84,9 +84,3 @@ def in_terminal(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def in_markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table for a page."""
-    lines = [headers, ("---",) * len(headers), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

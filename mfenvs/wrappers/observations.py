@@ -225,8 +225,7 @@ class Observer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the functions that write features, which are made again."""
-        made_again = "_writes", "without_identity"
-        return {name: value for name, value in vars(self).items() if name not in made_again}
+        return {name: value for name, value in vars(self).items() if name != "_writes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -381,6 +381,17 @@ def test_what_there_is_is_saved_when_a_process_is_asked_to_end(tmp_path, asked) 
     assert (tmp_path / "run" / "checkpoint.npz").exists()
 
 
+def test_a_command_that_is_terminated_ends_as_by_ctrl_c(monkeypatch) -> None:
+    def run(words: list[str]) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr("baselines.cli.list.run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["list"]) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.mark.slow
 def test_a_process_that_was_killed_leaves_a_run_that_can_be_continued(tmp_path, capsys) -> None:
     process = started(tmp_path)
