@@ -38,7 +38,7 @@ def draw(runs: list[dict[str, Any]], n_epochs: int, title: str, lines: dict[str,
         File of the picture.
     """
     drawn = {name: rewards for name in VARIANTS if (rewards := curves(runs, name, "reward")) is not None}
-    figure = Figure(figsize=(11, 7.4), layout="constrained")
+    figure = Figure(figsize=(11, 7.8), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.55, 1.0))
     whole, near = upper.subplots(1, 2)
     for name, rewards in drawn.items():
@@ -49,7 +49,10 @@ def draw(runs: list[dict[str, Any]], n_epochs: int, title: str, lines: dict[str,
     if any(epoch < n_epochs for variant in VARIANTS.values() for epoch in variant.paper):
         whole.plot([], [], "o", color="#444444", markersize=4, label="the paper's figure 1(a)")
     whole.set_ylim(bottom=0.0)
-    whole.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 0.5))
+    # Curves are wherever rewards are: only beside them is there always room.
+    upper.legend(
+        *whole.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=4
+    )
     _draw_near(near, drawn, n_epochs)
     for axes in (whole, near):
         axes.set_ylabel("total reward of a taxi in an episode")
