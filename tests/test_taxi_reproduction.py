@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import types
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -100,6 +101,28 @@ def test_the_table_has_means_over_seeds_beside_the_paper() -> None:
         *("55 % [50, 60]", "0.40 [0.10, 0.75]", "2.00 to 3.50", "2.50"),
     )
     assert independent == ("Ind-NN", "1", "100", "", "", "", "", "40 %", "", "", "2.50")
+
+
+def test_the_whole_table_can_be_read_in_a_narrow_terminal(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = {"alone_without_jams": {"value": 35.0}, "dispatcher": {"return": 19.5}}
+    monkeypatch.setattr(taxi, "yardsticks", lambda *terms: lines)
+    evaluated = {
+        "final": {"return": 21.25},
+        "exploitability_lower_bound": {"value": 0.4, "interval_95": [0.1, 0.75]},
+        **bounds(1.25, 2.5),
+    }
+    runs = [run_of(name, seed, 22.5, 0.55, 600, **evaluated) for name in VARIANTS for seed in range(3)]
+    terms = {"game": "Taxi-v0", "preset": "full", "setting": "default", "constants": {}, "n_epochs": 600}
+    (tmp_path / "results.json").write_text(json.dumps({**terms, "n_agents": 1000, "device": "cpu", "runs": runs}))
+    assert main(["reproduce", "taxi", "--preset", "full", "--no-train", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed[:-1])) <= 80
+    [named] = [line for line in printed if "variant" in line]
+    assert named.split()[1:] == list(VARIANTS)
+    words = " ".join(printed).split()
+    rows = (tmp_path / "learning.md").read_text().replace("|", " ").splitlines()[2:]
+    assert Counter(" ".join(rows).split()) - Counter(words) == Counter()
 
 
 @pytest.mark.parametrize("n_epochs", [12, 40, 201])

@@ -187,7 +187,9 @@ def figure(flags: Flags) -> int:
         compared = taxi_table.rows(runs)
         with replacing(flags.out / "learning.md") as file:
             file.write(f"{markdown_table(taxi_table.HEADERS, compared)}\n".encode())
-        Console().print(taxi_table.in_terminal(title, taxi_table.HEADERS, compared))
+        # A column for each variant: they are fewer than the quantities, and terminals are narrow.
+        names, *quantities = zip(taxi_table.HEADERS, *compared, strict=True)
+        Console().print(taxi_table.in_terminal(title, names, quantities))
     print(f"{'interrupted: run it again to go on; ' if interrupted else ''}written to {flags.out}")
     if errors:
         raise errors[0]

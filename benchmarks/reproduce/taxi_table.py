@@ -77,10 +77,10 @@ def _mean_and_range(values: ArrayLike, decimals: int = 2, unit: str = "") -> str
 
 
 def in_terminal(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table for a terminal."""
+    """A table for a terminal: where that is narrow cells have more lines, and nothing is cut off."""
     table = Table(title=title, box=box.SIMPLE)
     for header in headers:
-        table.add_column(header)
+        table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
