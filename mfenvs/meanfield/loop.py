@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.flow import follow
 from mfenvs.engine.model import ModelKernels
-from mfenvs.meanfield.dynamic_programming import act_optimally, evaluate, forbid, is_open, optimise
+from mfenvs.meanfield.bellman import act_optimally, forbid, is_open
+from mfenvs.meanfield.dynamic_programming import evaluate, optimise
 from mfenvs.meanfield.net import round_within_blocks
 from mfenvs.meanfield.responses import respond_rule
 from mfenvs.rules import rule

@@ -39,7 +39,7 @@ from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import MAX_SEED, kind_of
-from mfenvs.meanfield.dynamic_programming import solve_each
+from mfenvs.meanfield.many_problems import solve_each
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate
 from mfenvs.public_chain import refuse_public_chain

@@ -13,7 +13,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.model import check_model
 from mfenvs.engine.tabulation import spread
 from mfenvs.finite_game import FiniteGame
-from mfenvs.meanfield.dynamic_programming import add_expected, entropy, forbid, mean_value, soft_maximum
+from mfenvs.meanfield.bellman import add_expected, entropy, forbid, mean_value, soft_maximum
 from mfenvs.meanfield.transition_tables import TransitionTables
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
-from mfenvs.meanfield.dynamic_programming import act_optimally
+from mfenvs.meanfield.bellman import act_optimally
 from mfenvs.rules import rule
 
 TIE = 1e-10

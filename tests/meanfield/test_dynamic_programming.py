@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from oracles import best_forever, deterministic_policies, forever, random_policy, value
 
-from mfenvs.meanfield.dynamic_programming import (
-    best_response_kernel,
-    entropy,
-    evaluate_kernel,
-    gap,
-    soft_maximum,
-    solve_each,
-    value_scratch,
-)
+from mfenvs.meanfield.bellman import entropy, soft_maximum
+from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap, value_scratch
+from mfenvs.meanfield.many_problems import solve_each
 
 H, S, A = 2, 2, 3
 problems = st.integers(0, 10**6).map(lambda seed: problem(np.random.default_rng(seed)))

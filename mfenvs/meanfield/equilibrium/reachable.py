@@ -25,7 +25,7 @@ from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import no_aggregate, own_count_rules
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Rules
-from mfenvs.meanfield.dynamic_programming import is_open
+from mfenvs.meanfield.bellman import is_open
 from mfenvs.meanfield.induced import InducedGame
 from mfenvs.rules import World, rule
 

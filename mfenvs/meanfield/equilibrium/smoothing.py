@@ -13,7 +13,8 @@ the last step at the end, or (1, S) in an infinite game, whose values are ahead 
 from typing import Any
 
 from mfenvs.engine.compile import kernel
-from mfenvs.meanfield.dynamic_programming import evaluate, mean_value
+from mfenvs.meanfield.bellman import mean_value
+from mfenvs.meanfield.dynamic_programming import evaluate
 
 
 @kernel
