@@ -19,7 +19,8 @@ NO_SUCH_CELL = "asked share or crowd for a cell that is not in [0, n_cells)"
 
 
 @rule
-def _share(world: World, cell: Any) -> Any:
+def share_of_existing_cells(world: World, cell: Any) -> Any:
+    """Do what :func:`share` does; IndexError if there is no such cell."""
     if cell < 0 or cell >= len(world.counts):
         raise IndexError(NO_SUCH_CELL)
     own = world.own_weight if cell == world.own_cell else world.own_weight * 0
@@ -27,13 +28,14 @@ def _share(world: World, cell: Any) -> Any:
 
 
 @rule
-def _crowd(world: World, cell: Any) -> Any:
+def crowd_of_existing_cells(world: World, cell: Any) -> Any:
+    """Do what :func:`crowd` does; IndexError if there is no such cell."""
     if cell < 0 or cell >= len(world.counts):
         raise IndexError(NO_SUCH_CELL)
     return world.counts[cell] * world.per_agent
 
 
-_CHECKED: dict[Any, Any] = {share: _share, crowd: _crowd}
+_CHECKED: dict[Any, Any] = {share: share_of_existing_cells, crowd: crowd_of_existing_cells}
 """The checked counterpart of :func:`share` and :func:`crowd`, by the original rule."""
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import count_rule
+from mfenvs.engine.interpreted_rules import check_indices
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.finite_game import FiniteGame
@@ -143,6 +144,7 @@ def best_policy(transitions: Array, rewards: Array, discount: float) -> Array:
 
 def _joint_tables(game: FiniteGame) -> tuple[list[Array], list[Array]]:
     """Every agent's transition rows (X, U, S) and rewards (X, U) at all joint states and joint actions."""
+    check_indices(game)
     n, n_states, n_actions = game.n_agents, game.n_states, game.n_actions
     pairs, parameters = n_states * n_actions, in_double_precision(game.agents)
     count, tables = _counting_kernel(game.rules, Layout.of(game)), model_kernels(game).responses

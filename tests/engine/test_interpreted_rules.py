@@ -1,0 +1,183 @@
+"""Wrong indices of a user's rules are errors, not other memory: rules are tried out before they run compiled."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mfenvs import Engine, FiniteGame, InducedGame, crowd, rule, share
+from mfenvs.engine.interpreted_rules import MOST_CALLS, check_indices, interpreted
+from mfenvs.game import NO_PARAMETERS
+from mfenvs.meanfield.joint_enumeration import exact_relative_exploitability
+from mfenvs.rules import World
+
+
+@dataclasses.dataclass(kw_only=True)
+class Sound(FiniteGame):
+    """Two states and two actions: four cells, as without a rule ``cell`` states and actions are counted."""
+
+    n_agents: int = 3
+    horizon: int = 4
+    agent_dtype = NO_PARAMETERS
+    n_states = 2
+    n_actions = 2
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        return 1.0 if next_state == action else 0.0
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return -share(world, 2 * state + action)
+
+
+def with_rules(**declared):
+    return type(
+        "Wrong", (Sound,), {n: staticmethod(f) if hasattr(f, "py_func") else f for n, f in declared.items()}
+    )
+
+
+@rule
+def far(state, action, agent, world):
+    return share(world, 10**6)
+
+
+@rule
+def past_the_last_pair(state, action, agent, world):
+    return crowd(world, 3 * state + action)
+
+
+@rule
+def before_the_first(state, action, agent, world):
+    return share(world, state - 1)
+
+
+@rule
+def by_another_rule(state, action, agent, world):
+    return past_the_last_pair(state, action, agent, world)
+
+
+@rule
+def late(state, action, agent, world):
+    return share(world, world.time + 1)
+
+
+@rule
+def of_constants(state, action, agent, world):
+    return world.constants[0][state + action]
+
+
+@rule
+def unlikely_successor(next_state, state, action, agent, world):
+    return 0.5 + 0.0 * share(world, 2 * next_state + 2 * action * state)
+
+
+@rule
+def tenth_cell(state, action, agent):
+    return 10 * action
+
+
+@rule
+def negative_cell(state, action, agent):
+    return -state
+
+
+@rule
+def fifty_signals(world, signal):
+    signal[50] = 1.0
+
+
+@rule
+def never_there(action, state, agent, public):
+    return public.signal[3] == 0.0
+
+
+@rule
+def end(state, agent, world):
+    return world.counts[4] * 0.0
+
+
+ABSENT = "asked share or crowd for a cell that is not in"
+BEYOND = "uses an index that does not exist"
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (
+            {"reward": far},
+            f"^the rule reward of Wrong {ABSENT} .* at state 0 and action 0 and time 0$",
+        ),
+        ({"reward": past_the_last_pair}, f"reward of Wrong {ABSENT} .* at state 1 and action 1 and time 0"),
+        ({"reward": before_the_first}, f"reward of Wrong {ABSENT} .* at state 0 and action 0"),
+        ({"reward": by_another_rule}, f"reward of Wrong {ABSENT} .* at state 1 and action 1"),
+        ({"reward": late}, f"reward of Wrong {ABSENT} .* and time 3"),
+        (
+            {"reward": of_constants, "constants": (np.zeros(2),)},
+            f"reward of Wrong {BEYOND} .* and action 1",
+        ),
+        (
+            {"transition": unlikely_successor},
+            f"transition of Wrong {ABSENT} .* next_state 1 and state 1",
+        ),
+        ({"cell": tenth_cell, "n_cells": 4}, r"cell of Wrong must return a cell in \[0, 3\], got 10 at"),
+        (
+            {"cell": negative_cell, "n_cells": 4},
+            r"cell of Wrong must return a cell in .*, got -1 at state 1",
+        ),
+        ({"aggregate": fifty_signals, "n_signals": 1}, f"aggregate of Wrong {BEYOND} .* at time 0"),
+        ({"allowed": never_there, "n_signals": 1}, f"allowed of Wrong {BEYOND} .* at action 0 and state 0"),
+        ({"terminal": end}, f"terminal of Wrong {BEYOND} .* at state 0"),
+    ],
+)
+@pytest.mark.parametrize("use", [InducedGame, Engine])
+def test_wrong_indices_are_refused(use, declared, message) -> None:
+    game = with_rules(**declared)()
+    with pytest.raises(ValueError, match=message):
+        use(game)
+
+
+def test_joint_states_are_not_enumerated_either() -> None:
+    with pytest.raises(ValueError, match=f"reward of Wrong {ABSENT}"):
+        exact_relative_exploitability(with_rules(reward=far)(discount=0.9), None)
+
+
+def test_sound_rules_are_not() -> None:
+    check_indices(Sound())
+    InducedGame(Sound())
+
+
+@rule
+def of_large_states(state, action, agent, world):
+    return share(world, 2 * state + action + (1 if state == 99_999 else 0))
+
+
+def test_of_many_states_the_last_is_tried_and_not_all() -> None:
+    calls = []
+    large = with_rules(n_states=100_000)
+    original = interpreted(large.reward)
+    assert original(0, 1, None, world_of(4)) == -0.25
+    with pytest.raises(ValueError, match=f"{ABSENT} .* at state 99999 and action 1 and time 3"):
+        check_indices(with_rules(n_states=100_000, reward=of_large_states)())
+
+    @rule
+    def counting(state, action, agent, world):
+        calls.append(state)
+        return 0.0
+
+    check_indices(with_rules(n_states=100_000, reward=counting)())
+    assert MOST_CALLS // 2 < len(calls) <= MOST_CALLS
+
+
+def world_of(n_cells):
+    return World(np.full(n_cells, 1.0 / n_cells), np.zeros(0), (), 0, -1, 0.0, 1.0, 1.0)
+
+
+def test_what_python_cannot_run_is_left_to_the_compiler() -> None:
+    @rule
+    def wrong_in_python_only(state, action, agent, world):
+        return world.no_such_field
+
+    check_indices(with_rules(reward=wrong_in_python_only)())
