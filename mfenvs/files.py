@@ -8,6 +8,7 @@ that neither a damaged nor a malicious file takes more memory than a valid one; 
 
 import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -53,8 +54,15 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file that replaces ``path`` only when the block ends without an error.
 
     Until then it is a hidden file in the same folder. Hidden files that killed processes have left are removed.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; IsADirectoryError before the block if ``path`` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.part")

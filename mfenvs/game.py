@@ -63,7 +63,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.field_values import as_python, in_kind
-from mfenvs.rule_checks import check_optional_rules, check_rule
+from mfenvs.rule_checks import check_names, check_optional_rules, check_rule
 
 Rule = Callable[..., Any]
 
@@ -148,6 +148,7 @@ class Game:
     met: ClassVar[Rule | None] = None
 
     def __post_init__(self) -> None:
+        check_names(self)
         fields = dataclasses.fields(self)
         for field in fields:
             setattr(self, field.name, as_python(field.name, field.type, getattr(self, field.name)))

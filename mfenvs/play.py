@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mfenvs import checks
 from mfenvs.cumulated import cumulative
 from mfenvs.engine.engine import Engine
 from mfenvs.finite_game import FiniteGame
@@ -201,7 +202,7 @@ class _Observing:
         is_discrete = isinstance(game.action_space, gymnasium.spaces.Discrete)
         can_predict = hasattr(policy, "predict")
         if isinstance(policy, type) or not (isinstance(policy, ObservationPolicy) or can_predict):
-            raise TypeError(f"{name} {needs}, got {policy!r}")
+            raise TypeError(f"{name} {needs}, got {checks.shown(policy)}")
         self.observer = _observer(game, policy, observe)
         trained_on = TrainedOn(policy, name)
         trained_on.check_spaces(self.observer.space, game.action_space, self.observer.blocks)

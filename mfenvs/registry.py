@@ -73,7 +73,15 @@ def registered_games(family: str | None = None) -> dict[str, type[Game]]:
     ----------
     family:
         If given, only games of this family, such as ``"classic"``; ``""`` are the games that belong to none.
+
+    Raises
+    ------
+    ValueError
+        If no game is of this family.
     """
+    families = sorted({kind.family for kind in _GAMES.values()})
+    if family is not None and family not in families:
+        raise ValueError(f"family must be one of {', '.join(map(repr, families))}, got {checks.shown(family)}")
     return {name: kind for name, kind in _GAMES.items() if family is None or kind.family == family}
 
 

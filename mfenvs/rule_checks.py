@@ -1,6 +1,9 @@
 """Checks of a game's declarations: the rules that are there, their arguments, and rules that need each other."""
 
+import dataclasses
+import difflib
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +34,9 @@ RULE_ARGUMENTS = {
 """Names of the arguments with which each rule is called."""
 
 
+NEARLY = 0.9
+"""Similarity, as of difflib, from which on a name is taken for another one that is misspelt."""
+
 OPTIONAL_RULES = ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met")
 
 
@@ -60,6 +66,35 @@ def check_arguments(
         if argument in expected and expected.index(argument) != position:
             raise TypeError(
                 f"{kind}.{name} is called as {call}: its arguments ({', '.join(found)}) are in another order"
+            )
+
+
+def check_names(game: Any) -> None:
+    """Refuse attributes of a user's class whose names are nearly those of rules or declarations that it lacks.
+
+    Raises
+    ------
+    TypeError
+        If there is one: as it is called, nobody would ask for it. The message names both.
+    """
+    kinds = type(game).__mro__
+    own = list(itertools.takewhile(lambda kind: kind.__module__.partition(".")[0] != "mfenvs", kinds))
+    if not own:
+        return
+    base = kinds[len(own)]
+    declared = {name: value for kind in reversed(own) for name, value in vars(kind).items()}
+    known = {name for name in dir(base) if not name.startswith("_")}.union(RULE_ARGUMENTS)
+    constants = {field.name for field in dataclasses.fields(game)}
+    for name, value in declared.items():
+        if name.startswith("_") or name in known or name in constants:
+            continue
+        is_rule = hasattr(getattr(value, "__func__", value), "py_func")
+        missing = [k for k in sorted(known) if (k in RULE_ARGUMENTS) == is_rule and k not in declared]
+        near = difflib.get_close_matches(name, missing, 1, NEARLY)
+        if near:
+            raise TypeError(
+                f"{type(game).__name__} declares {name}, which no game has: did you mean {near[0]}? (If not, give"
+                " it another name, or one that begins with an underscore.)"
             )
 
 

@@ -303,6 +303,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_folder_is_not_replaced_and_that_is_told_first(tmp_path) -> None:
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)), replacing(tmp_path):
+        pytest.fail("the block has begun")
+    assert not list(tmp_path.parent.glob(".*.part"))
+
+
 def test_the_umask_decides_who_may_read(tmp_path) -> None:
     before = os.umask(0o077)
     try:

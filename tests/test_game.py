@@ -197,6 +197,35 @@ def test_declarations_of_wrong_kind(declared, message):
         variant(**declared)()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("alowed", staticmethod(nothing), "allowed"),
+        ("terminl", staticmethod(nothing), "terminal"),
+        ("arrivals", staticmethod(nothing), "arrival"),
+        ("aggregat", staticmethod(nothing), "aggregate"),
+        ("initial_distributon", property(lambda game: np.ones(2) / 2), "initial_distribution"),
+        ("draw_agent", lambda game, rng: None, "draw_agents"),
+        ("n_signal", 1, "n_signals"),
+    ],
+)
+def test_a_declaration_that_is_misspelt_is_not_ignored(name, value, meant):
+    with pytest.raises(TypeError, match=f"Variant declares {name}, which no game has: did you mean {meant}?"):
+        variant(**{name: value})()
+
+
+def test_helpers_and_constants_may_be_called_nearly_like_rules():
+    variant(_arrivals=staticmethod(nothing), weights=property(lambda game: 1.0))()
+    # The rule that it is like is declared: so it is not that one misspelt.
+    variant(rewards=staticmethod(nothing))()
+
+    @dataclasses.dataclass(kw_only=True)
+    class OfWeights(variant()):
+        n_signal: int = 3
+
+    assert OfWeights().n_signal == 3
+
+
 def test_a_general_game_must_declare_its_own_rules():
     @dataclasses.dataclass(kw_only=True)
     class Empty(Game):

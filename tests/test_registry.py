@@ -136,4 +136,5 @@ def test_games_of_a_family_are_listed_by_it():
     assert {"ClosingBeachBar-v0", "SystemicRisk-v0"} <= set(noisy)
     assert others | classic | noisy == mfenvs.registered_games()
     assert not set(others) & set(classic)
-    assert mfenvs.registered_games("unknown") == {}
+    with pytest.raises(ValueError, match="family must be one of '', 'classic', 'common-noise', got 'clasic'"):
+        mfenvs.registered_games("clasic")

@@ -65,9 +65,11 @@ def run(words: list[str]) -> int:
     output = flags.output.output or Path(f"analysis-{name}.json")
     if not output.parent.is_dir():
         raise ValueError(f"output must be in a folder that exists, got {output}")
+    if output.is_dir():
+        raise ValueError(f"output must be a file, got the folder {output}")
     found = analyse(flags.game, flags.settings)
-    write_json(output, {"settings": dataclasses.asdict(flags.settings), **found.summary()})
     Console().print(report(found, name))
+    write_json(output, {"settings": dataclasses.asdict(flags.settings), **found.summary()})
     for line in found.missing:
         print(f"not in the report: {line}")
     print(f"written to {output} ({found.seconds:.0f} s)")

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from mfenvs import checks
+from mfenvs.engine.diagnose import COMPILE_ERRORS
 from mfenvs.game import Game
 from mfenvs.registry import registered_games
 
@@ -150,10 +151,21 @@ def _begin(trainer: AnyTrainer, flags: RunFlags, module: str | None) -> int:
             save_results(folder, trainer)
             write_config(folder, trainer, total, module)
         except BaseException:
-            for name in RUN_FILES:
-                (folder / name).unlink(missing_ok=True)
+            _clear(folder)
             raise
-        return _learn(folder, trainer, total, flags)
+        try:
+            return _learn(folder, trainer, total, flags)
+        except (ValueError, *COMPILE_ERRORS):
+            # Rules are compiled and tried when they are first called: there is no run to go on with.
+            if trainer.iteration == 0:
+                _clear(folder)
+            raise
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of a run that has not begun."""
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _resume(name: str, game: Game, config: Any, flags: RunFlags, module: str | None) -> int:

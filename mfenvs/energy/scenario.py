@@ -140,9 +140,7 @@ def write_scenario(game: EnergyMarket, path: str | os.PathLike[str]) -> None:
     terms = {field.name: getattr(game, field.name) for field in dataclasses.fields(game) if field.init}
     series = terms.pop("series")
     if isinstance(series, MarketSeries):
-        beside = path.with_suffix(".npz")
-        series.save(beside)
-        source: dict[str, Any] = {"file": beside.name}
+        source: dict[str, Any] = {"file": path.with_suffix(".npz").name}
     elif series in ("embedded", "synthetic"):
         source = {"source": series}
     else:
@@ -161,6 +159,8 @@ def write_scenario(game: EnergyMarket, path: str | os.PathLike[str]) -> None:
         lines += ["", f"[{table}]", *(f"{_key(key)} = {_toml(value)}" for key, value in entries.items())]
     with replacing(path) as file:
         file.write(("\n".join(lines) + "\n").encode())
+        if isinstance(series, MarketSeries):
+            series.save(path.with_suffix(".npz"))  # Within the block: a scenario without its series is not left.
 
 
 class _Scenario:

@@ -19,6 +19,7 @@ from mfenvs.rules import Public, World
 
 MESSAGE_LINES = 3
 NOISE = re.compile(r"^(Failed in nopython mode|During:|Use of unsupported|For more information|This error)|^\s*$")
+UNCOMPILED = re.compile(r"Untyped global name '(\w+)':.*<class 'function'>")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 COMPILE_ERRORS = (NumbaError, NotImplementedError, KeyError, TypeError)
@@ -27,6 +28,12 @@ an optional value that is None."""
 
 WRITING_RULES = ("observe", "count", "aggregate", "publish", "account")
 """Rules that return nothing."""
+NUMBER_RULES = ("weight", "allowed", "transition", "reward", "arrival", "terminal")
+"""Rules that return a number, or whether something holds."""
+INDEX_RULES = ("cell", "place")
+"""Rules that return an index."""
+OF_FINITE_GAMES = ("branch", "transition", "reward", "arrival", "terminal")
+"""Rules of which others are made for a finite game: a fault is theirs, and they are looked at first."""
 
 
 def explained(game: Game, error: Exception) -> Exception:
@@ -47,11 +54,21 @@ def explained(game: Game, error: Exception) -> Exception:
         except KeyError as found:
             return TypeError(f"{type(game).__name__}.{name} reads an unknown field {found}\n{advice}")
         except COMPILE_ERRORS as found:
-            return TypeError(f"{type(game).__name__}.{name} does not compile: {shortened(str(found))}\n{advice}")
+            called = UNCOMPILED.search(COLOUR.sub("", str(found)))
+            hint = f"\nPut @rule on {called[1]}, which it calls." if called else ""
+            said = shortened(str(found))
+            return TypeError(f"{type(game).__name__}.{name} does not compile: {said}{hint}\n{advice}")
         returned = next(reversed(function.overloads.values())).signature.return_type
         gives_none = isinstance(returned, types.NoneType | types.Optional)
         if gives_none and name not in WRITING_RULES:
             return TypeError(f"{type(game).__name__}.{name} must return a value on every path, got None\n{advice}")
+        if name in NUMBER_RULES and not _is_number(returned):
+            return TypeError(f"{type(game).__name__}.{name} must return a number, got {returned}\n{advice}")
+        if name in INDEX_RULES and not isinstance(returned, types.Integer | types.Boolean):
+            return TypeError(f"{type(game).__name__}.{name} must return an integer, got {returned}\n{advice}")
+        if name == "branch" and not _is_pair(returned):
+            must = "must return the successor and its probability"
+            return TypeError(f"{type(game).__name__}.{name} {must}, got {returned}\n{advice}")
     return error
 
 
@@ -63,12 +80,23 @@ def check_compiles(name: str, function: Any, examples: tuple[Any, ...]) -> None:
     except COMPILE_ERRORS as found:
         raise TypeError(f"{name} does not compile: {shortened(str(found))}") from None
     returned = function.overloads[arguments].signature.return_type
-    if not isinstance(returned, types.Number | types.Boolean):
+    if not _is_number(returned):
         raise TypeError(f"{name} must return a number on every path, got {returned}")
 
 
+def _is_number(returned: Any) -> bool:
+    """Whether a type that numba infers is a number that can be compared, or a truth value."""
+    return isinstance(returned, types.Number | types.Boolean) and not isinstance(returned, types.Complex)
+
+
+def _is_pair(returned: Any) -> bool:
+    """Whether a type that numba infers is a tuple of two numbers."""
+    kinds = getattr(returned, "types", ())  # of a tuple's elements
+    return len(kinds) == 2 and all(_is_number(kind) for kind in kinds)
+
+
 def _declared_rules(game: Game) -> Iterator[tuple[str, Any]]:
-    for name in RULE_ARGUMENTS:
+    for name in dict.fromkeys((*OF_FINITE_GAMES, *RULE_ARGUMENTS)):
         # A rule that the game did not declare is derived from those that it did, or made by a property of its own.
         function = getattr(game, name, None)
         if function is None and not isinstance(game, FiniteGame):
@@ -106,6 +134,12 @@ def _argument_types(game: Game, name: str) -> tuple[Any, ...]:
 
 
 def shortened(message: str) -> str:
-    """The lines of a compiler's message that say what is wrong."""
-    lines = [line.rstrip() for line in COLOUR.sub("", message).splitlines()]
-    return "\n".join([line for line in lines if not NOISE.search(line)][:MESSAGE_LINES])
+    """The lines of a compiler's message that say what is wrong, and where: of code, the line with the fault."""
+    kept: list[str] = []
+    for line in COLOUR.sub("", message).splitlines():
+        if line.strip() == "^":  # Below the line with the fault, which follows others since the file's name.
+            begun = next((i for i, earlier in enumerate(kept) if earlier.startswith("File ")), len(kept))
+            kept[begun + 1 : -1] = []
+        elif not NOISE.search(line):
+            kept.append(line.rstrip())
+    return "\n".join(kept[:MESSAGE_LINES])

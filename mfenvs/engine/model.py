@@ -60,8 +60,10 @@ def check_model(
         )
     if not checks.are_finite(rewards.reshape(-1)):
         where = tuple(np.argwhere(~np.isfinite(rewards))[0])
+        paid_with = [name for name in ("arrival", "terminal") if getattr(game, name, None) is not None]
+        also = f" (and so must {' and '.join(paid_with)})" if paid_with else ""
         raise ValueError(
-            f"{type(game).__name__}.reward must return finite numbers, got {rewards[where]}{whose} in state"
+            f"{type(game).__name__}.reward must return finite numbers{also}, got {rewards[where]}{whose} in state"
             f" {where[-2]} with action {where[-1]}"
         )
 

@@ -53,7 +53,7 @@ def run(*words: str, first: Path = CLONE) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_command_line_runs_as_a_module_of_either_name() -> None:
-    for name in ("baselines.cli", "mfenvs.baselines.cli"):
+    for name in ("baselines.cli", "mfenvs.baselines.cli", "mfenvs"):
         done = run("-m", name, "--help")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("usage: mfenvs COMMAND")

@@ -219,6 +219,15 @@ def test_quarters_stay_quarters(folder):
     assert_allclose(game.days.load[1, :, 0], np.arange(96, 192) / 4)
 
 
+@pytest.mark.parametrize("taken", ["b.toml", "b.npz"])
+def test_a_scenario_is_written_with_its_series_or_not_at_all(folder, tmp_path, taken):
+    game = read_scenario(folder / "market.toml")
+    (tmp_path / "new" / taken).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_scenario(game, tmp_path / "new" / "b.toml")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [taken]
+
+
 def test_a_written_scenario_keeps_a_series_in_memory(folder, tmp_path):
     game = read_scenario(folder / "market.toml")
     (tmp_path / "other").mkdir()

@@ -380,6 +380,17 @@ class FaultyReward(FiniteGame):
         return agents
 
 
+@rule
+def no_end(state, agent, world):
+    return math.nan
+
+
+@dataclasses.dataclass(kw_only=True)
+class FaultyEnd(FaultyReward):
+    reward = staticmethod(free)
+    terminal = staticmethod(no_end)
+
+
 @dataclasses.dataclass(kw_only=True)
 class Leaking(FaultyReward):
     transition = staticmethod(leaking_when_crowded)
@@ -396,6 +407,12 @@ def certain(shape, action):
     policy = np.zeros(shape)
     policy[..., action] = 1.0
     return policy
+
+
+def test_the_payment_at_the_end_must_be_finite_too():
+    message = r"FaultyEnd.reward must return finite numbers \(and so must .*terminal\), got nan"
+    with pytest.raises(ValueError, match=message):
+        InducedGame(FaultyEnd(horizon=1))
 
 
 def test_rewards_that_are_not_finite_are_no_equilibrium():

@@ -53,6 +53,7 @@ def test_by_default_it_is_written_to_the_working_directory(tmp_path, monkeypatch
         (["Epidemc-v0"], "unknown game 'Epidemc-v0' (did you mean 'Epidemic-v0'?)"),
         (["Epidemic-v0", "--n-worlds", "1"], "n_worlds must be an integer >= 2, got 1"),
         (["Epidemic-v0", "--output", "/nowhere/at/all.json"], "output must be in a folder that exists"),
+        (["Epidemic-v0", "--output", "/"], "output must be a file, got the folder /"),
     ],
 )
 def test_mistakes_are_named(words, message, capsys):

@@ -212,6 +212,52 @@ def test_a_run_that_cannot_begin_leaves_no_files_of_a_run(tmp_path, monkeypatch,
     assert train(tmp_path / "run", "--total-timesteps", "1") == 0
 
 
+MISTAKEN = """
+import dataclasses
+import numpy as np
+import mfenvs
+from mfenvs import FiniteGame, rule
+
+@dataclasses.dataclass(kw_only=True)
+class Mistaken(FiniteGame):
+    n_agents: int = 3
+    horizon: int = 2
+    agent_dtype = mfenvs.game.NO_PARAMETERS
+    n_states = 2
+    n_actions = 2
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        return 1.0 if next_state == action else 0.0
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return {returned}
+
+mfenvs.register("Mistaken-v0", Mistaken)
+"""
+
+
+def test_a_run_whose_first_iteration_fails_can_be_begun_again(tmp_path) -> None:
+    """As of rules that do not compile: they do so when they are first called."""
+    words = ["train", "ppo", "mistaken_rules:Mistaken-v0", "--total-timesteps", "6", "--folder", "run"]
+    for returned, status in (("1.0, 2.0", 2), ("1.0", 0)):
+        (tmp_path / "mistaken_rules.py").write_text(MISTAKEN.format(returned=returned))
+        run = subprocess.run(
+            [sys.executable, "-m", "mfenvs", *words, "--no-progress"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == status, run.stderr
+        assert (tmp_path / "run" / "config.json").exists() is (status == 0)
+        assert ("Mistaken.reward must return a number, got UniTuple(float64 x 2)" in run.stderr) is (status == 2)
+
+
 def test_a_folder_that_another_run_holds_is_refused(tmp_path, capsys) -> None:
     train(tmp_path / "run", "--total-timesteps", "1", algorithm="omd")
     before = content(tmp_path / "run")
