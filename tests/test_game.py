@@ -216,6 +216,7 @@ def test_a_declaration_that_is_misspelt_is_not_ignored(name, value, meant):
 
 def test_helpers_and_constants_may_be_called_nearly_like_rules():
     variant(_arrivals=staticmethod(nothing), weights=property(lambda game: 1.0))()
+    variant(allow=staticmethod(nothing), terminate=staticmethod(nothing))()
     # The rule that it is like is declared: so it is not that one misspelt.
     variant(rewards=staticmethod(nothing))()
 

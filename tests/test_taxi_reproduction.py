@@ -123,6 +123,9 @@ def test_the_whole_table_can_be_read_in_a_narrow_terminal(tmp_path, monkeypatch,
     words = " ".join(printed).split()
     rows = (tmp_path / "learning.md").read_text().replace("|", " ").splitlines()[2:]
     assert Counter(" ".join(rows).split()) - Counter(words) == Counter()
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["reproduce", "taxi", "--preset", "full", "--no-train", "--out", str(tmp_path)]) == 0
+    assert "…" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n_epochs", [12, 40, 201])

@@ -96,7 +96,7 @@ def never_there(action, state, agent, public):
 
 @rule
 def end(state, agent, world):
-    return world.counts[4] * 0.0
+    return world.counts[3 + state] * 0.0
 
 
 ABSENT = "asked share or crowd for a cell that is not in"
@@ -129,7 +129,7 @@ BEYOND = "uses an index that does not exist"
         ),
         ({"aggregate": fifty_signals, "n_signals": 1}, f"aggregate of Wrong {BEYOND} .* at time 0"),
         ({"allowed": never_there, "n_signals": 1}, f"allowed of Wrong {BEYOND} .* at action 0 and state 0"),
-        ({"terminal": end}, f"terminal of Wrong {BEYOND} .* at state 0"),
+        ({"terminal": end}, f"terminal of Wrong {BEYOND} .* at state 1"),
     ],
 )
 @pytest.mark.parametrize("use", [InducedGame, Engine])
