@@ -195,14 +195,24 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def nearest(word: str, words: Iterable[str], similarity: float = 0.6) -> str | None:
+    """The most similar word, if difflib finds it as similar as ``similarity``, from 0 to 1; None if none is."""
+    near = difflib.get_close_matches(word, list(words), 1, similarity)
+    return near[0] if near else None
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """What an error about an unknown word asks: whether the nearest of these is meant; "" if none is near."""
+    near = nearest(word, words)
+    return "" if near is None else f" (did you mean {near!r}?)"
+
+
 def unknown_name(given: Iterable[Any], allowed: Iterable[str]) -> str:
     """What an error says of the first name that is not allowed, with the nearest that is; "" if all are."""
     allowed = list(allowed)
     for found in given:
         if found not in allowed:
-            near = difflib.get_close_matches(str(found), allowed, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            return f"{shown(found)} is unknown{hint}; allowed: {', '.join(allowed)}"
+            return f"{shown(found)} is unknown{suggestion(str(found), allowed)}; allowed: {', '.join(allowed)}"
     return ""
 
 

@@ -1,7 +1,6 @@
 """The registry of games: their names and versions, and making a game from its name."""
 
 import dataclasses
-import difflib
 from typing import Any
 
 import gymnasium
@@ -115,7 +114,7 @@ def make(name: str | Game, **constants: Any) -> Game:
             raise TypeError(
                 # The words of Python's own error: libraries that try out keyword arguments look for them.
                 f"{name} got an unexpected keyword argument {constant!r}: it has no constant"
-                f" {constant!r}{_suggestion(constant, allowed)}; allowed: {', '.join(allowed)}"
+                f" {constant!r}{checks.suggestion(constant, allowed)}; allowed: {', '.join(allowed)}"
             )
     return game_class(**constants)
 
@@ -125,7 +124,7 @@ def game_class_of(name: str) -> type[Game]:
     short = name.removeprefix(f"{NAMESPACE}/")
     if short not in _GAMES:
         raise ValueError(
-            f"unknown game {checks.shown(name)}{_suggestion(short, list(_GAMES))}; registered: {', '.join(_GAMES)}"
+            f"unknown game {checks.shown(name)}{checks.suggestion(short, _GAMES)}; registered: {', '.join(_GAMES)}"
         )
     return _GAMES[short]
 
@@ -138,8 +137,3 @@ def name_of(game: Game) -> str | None:
 
 def _full_name(game_class: type[Game]) -> tuple[str, str]:
     return game_class.__module__, game_class.__qualname__
-
-
-def _suggestion(word: str, words: list[str]) -> str:
-    close = difflib.get_close_matches(word, words, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

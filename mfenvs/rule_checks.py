@@ -1,7 +1,6 @@
 """Checks of a game's declarations: the rules that are there, their arguments, and rules that need each other."""
 
 import dataclasses
-import difflib
 import inspect
 import itertools
 from collections.abc import Callable
@@ -33,11 +32,15 @@ RULE_ARGUMENTS = {
 }
 """Names of the arguments with which each rule is called."""
 
-
 NEARLY = 0.9
 """Similarity, as of difflib, from which on a name is taken for another one that is misspelt."""
 
 OPTIONAL_RULES = ("cell", "weight", "count", "aggregate", "publish", "place", "allowed", "account", "met")
+
+
+def is_of_this_package(kind: type) -> bool:
+    """Whether a class is one of mfenvs, whose tests check its games, and not its user's."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def check_rule(game: Any, name: str) -> None:
@@ -78,7 +81,7 @@ def check_names(game: Any) -> None:
         If there is one: as it is called, nobody would ask for it. The message names both.
     """
     kinds = type(game).__mro__
-    own = list(itertools.takewhile(lambda kind: kind.__module__.partition(".")[0] != "mfenvs", kinds))
+    own = list(itertools.takewhile(lambda kind: not is_of_this_package(kind), kinds))
     if not own:
         return
     base = kinds[len(own)]
@@ -90,10 +93,10 @@ def check_names(game: Any) -> None:
             continue
         is_rule = hasattr(getattr(value, "__func__", value), "py_func")
         missing = [k for k in sorted(known) if (k in RULE_ARGUMENTS) == is_rule and k not in declared]
-        near = difflib.get_close_matches(name, missing, 1, NEARLY)
+        near = checks.nearest(name, missing, NEARLY)
         if near:
             raise TypeError(
-                f"{type(game).__name__} declares {name}, which no game has: did you mean {near[0]}? (If not, give"
+                f"{type(game).__name__} declares {name}, which no game has: did you mean {near}? (If not, give"
                 " it another name, or one that begins with an underscore.)"
             )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
-import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+from mfenvs import checks
 
 MOST_BYTES = 2**18
 """Largest document that is read."""
@@ -98,8 +99,7 @@ class Table:
         """Raise a SpecificationError if the table has other keys than those that are allowed."""
         for name in self.content:
             if name not in allowed:
-                close = difflib.get_close_matches(name, allowed, 1)
-                suggestion = f" (did you mean {close[0]!r}?)" if close else ""
+                suggestion = checks.suggestion(name, allowed)
                 self.refuse(name, f"is an unknown {what}{suggestion}; allowed: {', '.join(allowed)}")
 
     def text(self, name: str, default: str | None = None) -> str:

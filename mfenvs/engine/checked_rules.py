@@ -35,8 +35,10 @@ def crowd_of_existing_cells(world: World, cell: Any) -> Any:
     return world.counts[cell] * world.per_agent
 
 
-_CHECKED: dict[Any, Any] = {share: share_of_existing_cells, crowd: crowd_of_existing_cells}
+OF_EXISTING_CELLS: dict[Any, Any] = {share: share_of_existing_cells, crowd: crowd_of_existing_cells}
 """The checked counterpart of :func:`share` and :func:`crowd`, by the original rule."""
+_CHECKED = dict(OF_EXISTING_CELLS)
+"""Those of all rules that have been compiled with checks."""
 
 
 def checked_rules(rules: Rules) -> Rules:

@@ -83,6 +83,16 @@ def look_along(transitions: Any, successors: Any, rewards: Any, discount: Any, v
 
 
 @rule
+def add_entropy(policy: Any, temperature: Any, q: Any) -> None:
+    """Add the entropy of a stationary policy in the state to ``q`` (1, S, A), times the temperature."""
+    if temperature > 0.0:
+        for s in range(q.shape[1]):
+            bonus = temperature * entropy(policy[0, s])
+            for a in range(q.shape[2]):
+                q[0, s, a] += bonus
+
+
+@rule
 def add_to_equation(
     s: Any, a: Any, probability: Any, transitions: Any, rewards: Any, discount: Any, system: Any
 ) -> None:
@@ -116,11 +126,7 @@ def evaluate_by_equations(
                 add_to_equation(s, a, policy[0, s, a], transitions, rewards, discount, system)
     solve_linear(system)
     look_ahead(transitions, rewards, discount, system, q)
-    if temperature > 0.0:
-        for s in range(n_states):
-            bonus = temperature * entropy(policy[0, s])
-            for a in range(n_actions):
-                q[0, s, a] += bonus
+    add_entropy(policy, temperature, q)
 
 
 @rule
@@ -209,11 +215,7 @@ def evaluate_by_sweeps(
         if not change > UNCHANGED * largest:
             break
     look_along(transitions, successors, rewards, discount, values, q)
-    if temperature > 0.0:
-        for s in range(n_states):
-            bonus = temperature * entropy(policy[0, s])
-            for a in range(n_actions):
-                q[0, s, a] += bonus
+    add_entropy(policy, temperature, q)
 
 
 @rule
