@@ -1,5 +1,6 @@
 """The reproduction of A-Taxi's figures and the study of its unpublished choices, on small cases."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -103,19 +104,31 @@ def test_the_table_has_means_over_seeds_beside_the_paper() -> None:
     assert independent == ("Ind-NN", "1", "100", "", "", "", "", "40 %", "", "", "2.50")
 
 
-def test_the_whole_table_can_be_read_in_a_narrow_terminal(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+WHOLE = {
+    **{"game": "Taxi-v0", "preset": "full", "setting": "default", "constants": {}},
+    **{"n_epochs": 600, "n_agents": 1000, "device": "cpu"},
+}
+ASKED = ["reproduce", "taxi", "--preset", "full", "--no-train", "--out"]
+
+
+@pytest.fixture
+def without_yardsticks(monkeypatch) -> None:
     lines = {"alone_without_jams": {"value": 35.0}, "dispatcher": {"return": 19.5}}
     monkeypatch.setattr(taxi, "yardsticks", lambda *terms: lines)
+
+
+def test_the_whole_table_can_be_read_in_a_narrow_terminal(
+    without_yardsticks, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     evaluated = {
         "final": {"return": 21.25},
         "exploitability_lower_bound": {"value": 0.4, "interval_95": [0.1, 0.75]},
         **bounds(1.25, 2.5),
     }
     runs = [run_of(name, seed, 22.5, 0.55, 600, **evaluated) for name in VARIANTS for seed in range(3)]
-    terms = {"game": "Taxi-v0", "preset": "full", "setting": "default", "constants": {}, "n_epochs": 600}
-    (tmp_path / "results.json").write_text(json.dumps({**terms, "n_agents": 1000, "device": "cpu", "runs": runs}))
-    assert main(["reproduce", "taxi", "--preset", "full", "--no-train", "--out", str(tmp_path)]) == 0
+    (tmp_path / "results.json").write_text(json.dumps({**WHOLE, "runs": runs}))
+    assert main([*ASKED, str(tmp_path)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert max(map(len, printed[:-1])) <= 80
     [named] = [line for line in printed if "variant" in line]
@@ -124,8 +137,74 @@ def test_the_whole_table_can_be_read_in_a_narrow_terminal(tmp_path, monkeypatch,
     rows = (tmp_path / "learning.md").read_text().replace("|", " ").splitlines()[2:]
     assert Counter(" ".join(rows).split()) - Counter(words) == Counter()
     monkeypatch.setenv("COLUMNS", "40")
-    assert main(["reproduce", "taxi", "--preset", "full", "--no-train", "--out", str(tmp_path)]) == 0
+    assert main([*ASKED, str(tmp_path)]) == 0
     assert "…" not in capsys.readouterr().out
+
+
+def test_runs_that_are_not_asked_for_are_kept(without_yardsticks, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "results.json"
+    evaluated = {"final": {"return": 21.25}, **bounds(1.25, 2.5)}
+    runs = [run_of(name, seed, 22.5, 0.55, 600, **evaluated) for seed in range(3) for name in VARIANTS]
+    for held in (runs, runs[:7]):
+        path.write_text(json.dumps({**WHOLE, "runs": held[::-1]}))
+        assert main([*ASKED, str(tmp_path), "--variants", "OH-NN", "--seeds", "1"]) == 0
+        found = json.loads(path.read_text())
+        assert found["runs"] == held
+        assert found["complete"] is (held is runs)
+    # A seed more than the preset has is asked for, and not there.
+    path.write_text(json.dumps({**WHOLE, "runs": runs}))
+    assert main([*ASKED, str(tmp_path), "--seeds", "4"]) == 0
+    assert json.loads(path.read_text())["complete"] is False
+
+
+def test_where_there_is_no_run_nothing_is_said_to_be_written(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*ASKED, str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out").exists()
+    assert capsys.readouterr().out.strip() == f"no run is in {taxi.RESULTS / 'checkpoints'}"
+
+
+@pytest.mark.parametrize("flag", ["epochs", "seeds", "jobs"])
+@pytest.mark.parametrize("study", [[], ["--study"]])
+def test_lengths_must_be_positive(flag, study, tmp_path) -> None:
+    for value in ("0", "-1"):
+        with pytest.raises(ValueError, match=f"{flag} must be an integer >= 1, got {value}"):
+            main([*ASKED, str(tmp_path), f"--{flag}", value, *study])
+
+
+def test_evaluations_of_another_length_or_device_do_not_count(tmp_path) -> None:
+    """As of a run of the short preset that was asked for 600 epochs."""
+    short, full = taxi.PRESETS["short"], taxi.PRESETS["full"]
+    gain = {"timesteps": 200_000, "n_worlds": 32, "deviators_compared": [0.5]}
+    kept = {"final": {"n_worlds": 8}, "exploitability_lower_bound": gain}
+    planned = {"exploitability_by_planning": {"upper": {"n_worlds": 8}}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(kept))
+    (tmp_path / "bounds.json").write_text(json.dumps(planned))
+    (tmp_path / "curve.json").write_text(json.dumps({"curve": []}))
+    shared, independent = (Setting(independent=i) for i in (False, True))
+
+    def counted(setting, evaluation) -> list[bool]:
+        job = Job("Symm-NN", setting, 0, 600, 600, 1000, "cpu", tmp_path, evaluation)
+        found = [training.kept_evaluation(job, name) is not None for name in ("evaluation", "bounds")]
+        assert ("final" in training.read_run(job)) is found[0]
+        return found
+
+    assert counted(shared, short) == [True, True]
+    assert counted(shared, full) == [False, False]
+    assert counted(shared, None) == [False, False]
+    for other in (
+        {"deviators": 2},
+        {"best_response_timesteps": 1},
+        {"paired_worlds": 1},
+        {"evaluation_worlds": 9},
+    ):
+        assert counted(shared, dataclasses.replace(short, **other)) == [False, True]
+    assert counted(shared, dataclasses.replace(short, planning_worlds=9)) == [True, False]
+    assert counted(shared, dataclasses.replace(short, deviators=0)) == [True, True]
+    assert counted(independent, dataclasses.replace(short, deviators=2)) == [True, True]
+    (tmp_path / "evaluation.json").write_text(json.dumps({"final": {"n_worlds": 8}}))
+    assert counted(shared, short) == [False, True]
 
 
 @pytest.mark.parametrize("n_epochs", [12, 40, 201])
@@ -248,7 +327,8 @@ def test_complete_runs_of_a_committed_figure_are_not_done_again(short_taxi, tmp_
     (out / "results.json").write_text(json.dumps(content))
     assert main([*arguments, str(tmp_path / "others"), "--seeds", "2"]) == 0
     again = json.loads((out / "results.json").read_text())
-    assert again["complete"] is True
+    assert all(taxi.is_complete(run, 3) for run in again["runs"])
+    assert again["complete"] is False  # Of one variant only.
     assert again["runs"][0] == first
     measured = [[row["reward"] for row in run["curve"]] for run in (again["runs"][1], second)]
     assert measured[0] == measured[1]
@@ -343,6 +423,41 @@ def test_the_study_is_reached_by_its_flag(tmp_path, capsys) -> None:
         main(["reproduce", "taxi", *flags, "--cells", "nothing"])
 
 
+def test_cells_that_are_not_asked_for_are_kept(tmp_path, monkeypatch) -> None:
+    """And complete ones are not trained again, unless the cell is another now."""
+    sticks = {"dispatcher": {"return": 19.5}, "alone_without_jams": {"value": 35.0}}
+    monkeypatch.setattr(taxi_study, "yardsticks", lambda *arguments: sticks)
+    trained = []
+    monkeypatch.setattr(taxi_study, "train_all", lambda jobs, n_processes: trained.extend(jobs) or (False, []))
+    first, other = CELLS[0], CELLS[9]
+    runs = [run_of(first.name, seed, 20.0, 0.5, 3) for seed in range(2)]
+    held = {**first.described(), "reward": [20.0] * 2, "zone_1": [0.5] * 2, "collapsed": [False] * 2}
+    held |= {"yardsticks": sticks, "runs": runs}
+    study = Study(3, 2, 12, "cpu", tmp_path / "runs")
+    whole = {**taxi_study.terms(study), "cells": [{**held, **cell.described()} for cell in CELLS]}
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(whole))
+    asked = dataclasses.replace(study, cells=(other,))
+    assert taxi_study.run(asked, 1, tmp_path, True) == 0
+    assert not trained
+    found = json.loads(path.read_text())
+    assert [cell["name"] for cell in found["cells"]] == [cell.name for cell in CELLS]
+    assert found["complete"] is True
+
+    changed = json.loads(json.dumps(whole))
+    changed["cells"][9]["constants"] = {"jam": 1.0}
+    path.write_text(json.dumps(changed))
+    assert taxi_study.run(asked, 1, tmp_path, True) == 0
+    assert [job.name for job in trained] == [other.name] * 2
+    found = json.loads(path.read_text())
+    assert found["complete"] is False
+    assert len(found["cells"]) == len(CELLS) - 1
+
+    longer = dataclasses.replace(asked, n_epochs=4)
+    assert taxi_study.run(longer, 1, tmp_path / "longer", False) == 0
+    assert not (tmp_path / "longer").exists()
+
+
 @pytest.mark.slow
 def test_the_study_writes_table_figure_and_results_and_goes_on(tmp_path, capsys) -> None:
     names = (
@@ -355,7 +470,7 @@ def test_the_study_writes_table_figure_and_results_and_goes_on(tmp_path, capsys)
     study = Study(2, 1, 12, "cpu", tmp_path / "runs", chosen_cells(names), n_alone=2, dispatcher_worlds=2)
     assert taxi_study.run(study, 1, tmp_path, True) == 0
     results = json.loads((tmp_path / "study.json").read_text())
-    assert results["complete"] is True
+    assert results["complete"] is False  # Of five cells only.
     assert [cell["name"] for cell in results["cells"]] == list(names)
     for cell in results["cells"]:
         (run,) = cell["runs"]
@@ -384,7 +499,7 @@ def test_yardsticks_are_those_of_the_best_shares_and_kept(tmp_path, monkeypatch)
 
     monkeypatch.setattr(taxi_yardsticks, "evaluate", evaluated)
     alone = types.SimpleNamespace(value=3.0, interval=(2.0, 4.0))
-    monkeypatch.setattr(taxi_yardsticks, "attainable_return", lambda game, n_agents: alone)
+    monkeypatch.setattr(taxi_yardsticks, "attainable_return", lambda game, n_taxis: alone)
     for constants in ({}, {"observation": "coordinates"}):  # what taxis see changes nothing
         found = taxi_yardsticks.yardsticks(constants, 10, 2, 2, tmp_path)
         assert found["dispatcher"] == {"share_zone_1": 0.5, "return": 0.0}

@@ -7,7 +7,7 @@ from scipy.sparse.csgraph import shortest_path
 from mfenvs import checks
 from mfenvs.games.taxi.taxi import ONE_HOT, WAIT, Taxi
 
-from .planning import checked_game, parts_of_city
+from .planning import checked_game
 
 N_ACTIONS = WAIT + 1
 
@@ -38,7 +38,7 @@ class Dispatcher:
         self._game = checked_game(game)
         if game.observation != ONE_HOT:
             raise ValueError(f"game must be one whose observation is {ONE_HOT!r}, got {game.observation!r}")
-        self._part_of = parts_of_city(game)
+        self._part_of = game.map.parts
         n_parts = self._part_of.max() + 1
         sizes = np.bincount(self._part_of[self._part_of >= 0], minlength=n_parts)
         given = sizes / sizes.sum() if shares is None else checks.array("shares", shares)

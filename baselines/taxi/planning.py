@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mfenvs import checks
 from mfenvs.games.taxi.taxi import NOBODY, Taxi
@@ -44,6 +42,8 @@ Array = NDArray[np.float64]
 
 MAX_TRACKED = 16
 """Largest number of tracked places of a part of the city that can be asked for."""
+MOST_PLAN_BYTES = 2**33
+"""Largest number of bytes of a plan that can be asked for."""
 MAX_TRACKED_AT_START = 18
 """Largest number of tracked places of all parts together: up to there a taxi at a start knows their customers."""
 
@@ -66,7 +66,8 @@ class Plan:
     """Actions in each part of the city, shape (H, 1 or 2, n_rows, n_sets) each: by what is known of an untracked
     customer in the own place, row and set (:mod:`baselines.taxi.planning_kernels`)."""
     effects: tuple[NDArray[np.float32], ...]
-    """By how much a jam changes what can be earned from there on, in the shapes of ``services``."""
+    """By how much a jam changes what can be earned from there on, in the shapes of ``services``; empty, as
+    ``entry_values``, where values are bounds: by a relaxed problem or a tolerance."""
     entry_values: tuple[Array, ...]
     """Values of taxis without a passenger in each part, shape (H, m, n_sets) each."""
     start_values: Array
@@ -129,7 +130,7 @@ class Plan:
         -------
         The sample; the total reward itself if the values are bounds, by a relaxed problem or a tolerance.
         """
-        if self.problem.has_untracked or self.tolerance > 0.0:
+        if not self.problem.values_are_exact(self.tolerance):
             return float(rewards.sum())
         total, is_inside = 0.0, False
         for time, state in enumerate(states):
@@ -209,7 +210,7 @@ class LoneTaxi:
         city = game.map
         self.starts = city.starts
         """The places where taxis may start."""
-        self.part_of = parts_of_city(game)
+        self.part_of = city.parts
         """Part of each place, -1 for starts and barriers, shape (n_places,)."""
         self.parts = [self._part(part, max_tracked) for part in range(self.part_of.max() + 1)]
         """The parts of the city."""
@@ -228,10 +229,16 @@ class LoneTaxi:
 
     @property
     def plan_bytes(self) -> int:
-        """Approximate number of bytes of a plan."""
+        """Approximate number of bytes of a plan without a tolerance."""
         options = 2 if self.has_untracked else 1
-        of_parts = sum(part.n_sets * (5 * options * part.n_rows + 8 * len(part.places)) for part in self.parts)
+        of_parts = sum(part.n_sets * options * part.n_rows for part in self.parts)
+        if self.values_are_exact(0.0):
+            of_parts += sum(part.n_sets * (4 * part.n_rows + 8 * len(part.places)) for part in self.parts)
         return int(self.game.horizon * (of_parts + len(self.starts) * 2 ** len(self._tracked_at_start)))
+
+    def values_are_exact(self, tolerance: float) -> bool:
+        """Whether values in the city are what a plan is worth, and not bounds on it."""
+        return tolerance == 0.0 and not self.has_untracked
 
     def set_at_start(self, customers: int) -> int:
         """The tracked customers among those of the state of a taxi at a start."""
@@ -258,8 +265,13 @@ class LoneTaxi:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not allowed.
+            If an argument is not allowed, or the plan would be too large.
         """
+        if keep_plan and self.plan_bytes > MOST_PLAN_BYTES:
+            raise ValueError(
+                f"max_tracked must be so small that a plan has at most {MOST_PLAN_BYTES} bytes: with the one given"
+                f" it has {self.plan_bytes} in this city"
+            )
         game = self.game
         given = checks.array("jams", jams)
         shape = game.horizon, game.n_places
@@ -269,10 +281,12 @@ class LoneTaxi:
         low, high = (np.clip(given.astype(np.float64) + d, 0.0, 1.0) for d in (-tolerance, tolerance))
         arrival, n_starts = float(game.constants.arrival), len(self.starts)
         length = game.horizon if keep_plan else 0
+        judged = keep_plan and self.values_are_exact(tolerance)
+        length_judged = game.horizon if judged else 0
         options = 2 if self.has_untracked else 1
         services = [np.zeros((length, options, p.n_rows, p.n_sets), np.uint8) for p in self.parts]
-        effects = [np.zeros(service.shape, np.float32) for service in services]
-        entry_values = [np.zeros((length, len(p.places), p.n_sets)) for p in self.parts]
+        effects = [np.zeros((length_judged, *service.shape[1:]), np.float32) for service in services]
+        entry_values = [np.zeros((length_judged, len(p.places), p.n_sets)) for p in self.parts]
         start_values = np.zeros((game.horizon, n_starts))
         no_set, no_action = np.zeros(0, np.uint8), np.zeros((0, 1, 1), np.uint8)
         no_effect = np.zeros((0, 1, 1), np.float32)
@@ -294,7 +308,7 @@ class LoneTaxi:
                 solve_step(
                     values[k],
                     services[k][time] if keep_plan else no_action,
-                    effects[k][time] if keep_plan else no_effect,
+                    effects[k][time] if judged else no_effect,
                     ahead[k],
                     scratches[k],
                     part.places,
@@ -303,7 +317,7 @@ class LoneTaxi:
                     high[time],
                     *part.outcomes,
                 )
-                if keep_plan:
+                if judged:
                     entry_values[k][time] = values[k][len(part.places) :: len(part.places) + 1]
             values, ahead = ahead, values
         value = float(at_start[:, 0].mean())
@@ -370,20 +384,6 @@ def checked_game(game: Any) -> Taxi:
     return game
 
 
-def parts_of_city(game: Taxi) -> NDArray[np.int64]:
-    """Number the sets of places between which a taxi can travel; -1 for starts and barriers, shape (n_places,)."""
-    moves = game.constants.city.moves
-    in_zone = np.isin(np.arange(game.n_places), game.map.zone_places)
-    here = np.repeat(np.arange(game.n_places), moves.shape[1])
-    there = moves.ravel().astype(np.int64)
-    ways = in_zone[here] & in_zone[there]
-    graph = coo_array((np.ones(ways.sum()), (here[ways], there[ways])), shape=(game.n_places, game.n_places))
-    labels = connected_components(graph, directed=False)[1].astype(np.int64)
-    found = np.full(game.n_places, -1)
-    found[in_zone] = np.unique(labels[in_zone], return_inverse=True)[1]
-    return found
-
-
 def jams_among_others(game: Taxi, agent: int, others: ArrayLike) -> Array:
     """The jam probabilities that a taxi meets, by the game's rules.
 
@@ -406,6 +406,8 @@ def jams_among_others(game: Taxi, agent: int, others: ArrayLike) -> Array:
     given = np.asarray(checks.array("others", others), np.float64)
     if given.shape[-1:] != (game.n_places,):
         raise ValueError(f"others must have shape (..., {game.n_places}), got {given.shape}")
+    if not (np.isfinite(given) & (given >= 0.0)).all():
+        raise ValueError(f"others must hold finite numbers >= 0, got {checks.shown(others)}")
     crowds = (given + np.float64(game.agents["weight"][agent])).reshape(-1, game.n_places)
     found = np.zeros_like(crowds)
     tabulate_jams(found, crowds, game.constants, game.n_agents)

@@ -137,7 +137,8 @@ def solve_step(
         Written, unless it is empty: the best actions, shape (1 or 2, n_rows, n_sets). The first axis is the
         customer of the own place, where untracked places exist.
     effects:
-        Written with the actions, and of their shape: by how much a jam changes what can be earned from there on.
+        Written, unless it is empty, with the actions and of their shape: by how much a jam changes what can be
+        earned from there on.
     ahead:
         Values of the next time, averaged over arrivals, shape (n_rows, n_sets).
     scratch:
@@ -192,7 +193,8 @@ def solve_step(
                 for option in range(len(actions)):
                     if bit >= 0 or option == customer:
                         actions[option, row, a_set] = np.uint8(best_action[x])
-                        effects[option, row, a_set] = best_effect[x]
+                        if len(effects):
+                            effects[option, row, a_set] = best_effect[x]
 
 
 @kernel

@@ -27,7 +27,7 @@ from benchmarks.reproduce.taxi_figure import draw
 from benchmarks.reproduce.taxi_training import GAME, Evaluation, Job, read_run, train_all
 from benchmarks.reproduce.taxi_variants import FITTED, VARIANTS, variants
 from benchmarks.reproduce.taxi_yardsticks import yardsticks
-from mfenvs import make
+from mfenvs import checks, make
 from mfenvs.files import read_json, replacing, write_json
 
 RESULTS = Path("runs") / "taxi"
@@ -101,7 +101,7 @@ class Flags:
     """Train what is not complete; with --no-train what is there is drawn."""
     out: Path = RESULTS
     """Where figure and JSON go; committed are those in benchmarks/results/taxi. Runs that an earlier results.json
-    there holds, complete and of the same terms, are not done again."""
+    there holds, complete and of the same terms, are kept and not done again."""
     checkpoints: Path = RESULTS / "checkpoints"
     """Where the runs are kept. One that is there already is gone on with."""
 
@@ -109,6 +109,9 @@ class Flags:
 def main(words: list[str]) -> int:
     """Train, evaluate and draw what is complete; 130 if interrupted, and then the same command goes on."""
     flags = tyro.cli(Flags, args=words, prog="python -m benchmarks reproduce taxi")
+    for name in ("seeds", "epochs", "jobs"):
+        if getattr(flags, name) is not None:
+            checks.integer(name, getattr(flags, name), 1)
     return study(flags) if flags.study else figure(flags)
 
 
@@ -131,6 +134,7 @@ def figure(flags: Flags) -> int:
     n_epochs = flags.epochs or preset.n_epochs
     constants = {} if flags.setting == "default" else FITTED
     checkpoints = flags.checkpoints if flags.setting == "default" else flags.checkpoints / flags.setting
+    on_device = "" if flags.device == "cpu" else f"-{flags.device.replace(':', '-')}"
     jobs = [
         Job(
             variant,
@@ -140,7 +144,7 @@ def figure(flags: Flags) -> int:
             n_epochs,
             flags.n_agents,
             flags.device,
-            checkpoints / f"{variant}-{n_epochs}-epochs-{flags.n_agents}-taxis-seed-{seed}",
+            checkpoints / f"{variant}-{n_epochs}-epochs-{flags.n_agents}-taxis-seed-{seed}{on_device}",
             preset if seed < preset.n_deviating_seeds else dataclasses.replace(preset, deviators=0),
         )
         for seed in range(flags.seeds or preset.n_seeds)
@@ -159,8 +163,11 @@ def figure(flags: Flags) -> int:
     began = time.perf_counter()
     missing = [job for job in jobs if (job.name, job.seed) not in earlier]
     interrupted, errors = train_all(missing, flags.jobs) if flags.train and missing else (False, [])
-    found = (earlier.get((job.name, job.seed)) or read_run(job) for job in jobs)
-    runs = [run for run in found if run is not None]
+    asked = {(job.name, job.seed): job for job in jobs}
+    found = {key: read_run(job) for key, job in asked.items()} | earlier
+    # By seed, as they are trained; also those that an earlier call was asked for.
+    runs = [run for _, run in sorted(found.items(), key=_seed_by_seed) if run is not None]
+    whole = {(name, seed) for name in VARIANTS for seed in range(preset.n_seeds)}.union(asked)
     if runs and not interrupted:
         n_alone = min(preset.n_alone, flags.n_agents)
         lines = yardsticks(
@@ -170,7 +177,7 @@ def figure(flags: Flags) -> int:
         lines = None
     content = {
         "source": "Yardim & He, arXiv 2408.15173, figures 1(a) and 2(b)",
-        "complete": len(runs) == len(jobs) and all(is_complete(run, n_epochs) for run in runs),
+        "complete": whole <= {(run["variant"], run["seed"]) for run in runs if is_complete(run, n_epochs)},
         **terms,
         "horizon": make(GAME).horizon,
         "paper": {name: variant.paper for name, variant in VARIANTS.items()},
@@ -190,10 +197,16 @@ def figure(flags: Flags) -> int:
         # A column for each variant: they are fewer than the quantities, and terminals are narrow.
         names, *quantities = zip(taxi_table.HEADERS, *compared, strict=True)
         Console().print(taxi_table.in_terminal(title, names, quantities))
-    print(f"{'interrupted: run it again to go on; ' if interrupted else ''}written to {flags.out}")
+    print("interrupted: run it again to go on; " if interrupted else "", end="")
+    print(f"written to {flags.out}" if runs else f"no run is in {checkpoints}")
     if errors:
         raise errors[0]
     return 130 if interrupted else 0
+
+
+def _seed_by_seed(item: tuple[tuple[str, int], Any]) -> tuple[int, int]:
+    (variant, seed), _ = item
+    return seed, list(VARIANTS).index(variant)
 
 
 def complete_runs(path: Path, terms: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:

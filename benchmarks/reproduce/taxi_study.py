@@ -9,6 +9,7 @@ The runs are the beginning of runs of the paper's 600 epochs: the learning rate 
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from benchmarks.reproduce.taxi_training import (
     train_all,
 )
 from benchmarks.reproduce.taxi_yardsticks import yardsticks
-from mfenvs.files import replacing, write_json
+from mfenvs.files import read_json, replacing, write_json
 
 COLLAPSED = 0.05
 """A population has collapsed if less than this share of it is in one of the zones at the end [O]."""
@@ -61,6 +62,19 @@ class Cell:
         """The name of the cell: of its runs' folders, and in JSON."""
         words = f"{self.factor} {self.title}".replace("/", " of ")
         return "-".join("".join(c if c.isalnum() or c in ".-" else " " for c in words).split())
+
+    def described(self) -> dict[str, Any]:
+        """What the cell is, as in JSON."""
+        return {
+            "name": self.name,
+            "factor": self.factor,
+            "level": self.level,
+            "entropy_bonus": self.has_bonus,
+            "observe": [repr(block) for block in self.setting.observe],
+            "constants": self.setting.constants,
+            "hyper_parameters": self.setting.hyper_parameters,
+            "bootstrap": self.setting.bootstrap,
+        }
 
 
 def _with_and_without_bonus(factor: str, level: str, constants: dict[str, Any]) -> list[Cell]:
@@ -132,22 +146,18 @@ def chosen_cells(names: tuple[str, ...]) -> tuple[Cell, ...]:
 
 def run(study: Study, n_processes: int, out: Path, trains: bool) -> int:
     """Train what is not complete, and write results, figure and table; 130 if interrupted."""
-    jobs = [
-        job for seed in range(study.n_seeds) for cell in study.cells for job in study.jobs(cell)[seed : seed + 1]
-    ]
-    interrupted, errors = train_all(jobs, n_processes) if trains else (False, [])
-    results = [] if interrupted else [summary(study, cell) for cell in study.cells]
-    results = [result for result in results if result is not None]
+    earlier = complete_cells(out / "study.json", study)
+    missing = [cell for cell in study.cells if cell.name not in earlier]
+    jobs = [job for seed in range(study.n_seeds) for cell in missing for job in study.jobs(cell)[seed : seed + 1]]
+    interrupted, errors = train_all(jobs, n_processes) if trains and jobs else (False, [])
+    found = earlier | ({} if interrupted else {cell.name: summary(study, cell) for cell in missing})
+    results = [result for cell in CELLS if (result := found.get(cell.name)) is not None]
     if results:
         out.mkdir(parents=True, exist_ok=True)
         content = {
             "source": "Yardim & He, arXiv 2408.15173, figures 1(a) and 2(b)",
-            "complete": sum(len(result["runs"]) for result in results) == len(jobs)
-            and all(len(run["curve"]) == study.n_epochs for result in results for run in result["runs"]),
-            "n_epochs": study.n_epochs,
-            "n_agents": study.n_agents,
-            "schedule_epochs": max(PAPERS_EPOCHS, study.n_epochs),
-            "seeds": list(range(study.n_seeds)),
+            "complete": all(is_complete(found.get(cell.name) or {}, cell, study) for cell in CELLS),
+            **terms(study),
             "cells": results,
             "versions": versions(),
         }
@@ -165,6 +175,36 @@ def run(study: Study, n_processes: int, out: Path, trains: bool) -> int:
     return 130 if interrupted else 0
 
 
+def terms(study: Study) -> dict[str, Any]:
+    """What the results of all cells depend on, as in JSON."""
+    return {
+        "n_epochs": study.n_epochs,
+        "n_agents": study.n_agents,
+        "schedule_epochs": max(PAPERS_EPOCHS, study.n_epochs),
+        "seeds": list(range(study.n_seeds)),
+    }
+
+
+def complete_cells(path: Path, study: Study) -> dict[str, dict[str, Any]]:
+    """The complete cells of a ``study.json`` by name; none if it is not there, or of other terms."""
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    if any(content.get(name) != value for name, value in terms(study).items()):
+        return {}
+    found = {result["name"]: result for result in content["cells"]}
+    return {cell.name: found[cell.name] for cell in CELLS if is_complete(found.get(cell.name, {}), cell, study)}
+
+
+def is_complete(result: dict[str, Any], cell: Cell, study: Study) -> bool:
+    """Whether a result is that of a cell as it is now, with all seeds trained to the end."""
+    described = json.loads(json.dumps(cell.described()))
+    return (
+        all(result.get(name) == value for name, value in described.items())
+        and [len(run["curve"]) for run in result["runs"]] == [study.n_epochs] * study.n_seeds
+    )
+
+
 def summary(study: Study, cell: Cell) -> dict[str, Any] | None:
     """What is there of a cell: its runs, and by seed the final reward and share of zone 1."""
     runs = [found for job in study.jobs(cell) if (found := read_run(job)) is not None and found["curve"]]
@@ -174,21 +214,13 @@ def summary(study: Study, cell: Cell) -> dict[str, Any] | None:
         quantity: [float(np.mean([row[quantity] for row in run["curve"][-LAST:]])) for run in runs]
         for quantity in ("reward", "zone_1")
     }
-    setting = cell.setting
     return {
-        "name": cell.name,
-        "factor": cell.factor,
-        "level": cell.level,
-        "entropy_bonus": cell.has_bonus,
-        "observe": [repr(block) for block in setting.observe],
-        "constants": setting.constants,
-        "hyper_parameters": setting.hyper_parameters,
-        "bootstrap": setting.bootstrap,
+        **cell.described(),
         "reward": last["reward"],
         "zone_1": last["zone_1"],
         "collapsed": [has_collapsed(share) for share in last["zone_1"]],
         "yardsticks": yardsticks(
-            setting.constants,
+            cell.setting.constants,
             study.n_agents,
             min(study.n_alone, study.n_agents),
             study.dispatcher_worlds,

@@ -216,11 +216,10 @@ def train(number: int, job: Job) -> None:
     for name, evaluate in (("evaluation", evaluated), ("bounds", bounded)):
         if _asked_to_stop():
             return
-        path = job.folder / f"{name}.json"
-        if not path.exists():
+        if kept_evaluation(job, name) is None:
             found = evaluate(job, job.evaluation, model)
             if not _asked_to_stop():
-                write_json(path, found)
+                write_json(job.folder / f"{name}.json", found)
 
 
 @dataclasses.dataclass
@@ -335,9 +334,28 @@ def read_run(job: Job) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = read_json(job.folder / "curve.json")
     for name in ("evaluation", "bounds"):
-        if (job.folder / f"{name}.json").exists():
-            found |= read_json(job.folder / f"{name}.json")
+        found |= kept_evaluation(job, name) or {}
     return found
+
+
+def kept_evaluation(job: Job, name: str) -> dict[str, Any] | None:
+    """What is kept of a part of a run's evaluation; None if nothing is, or of another length than the job's."""
+    path, evaluation = job.folder / f"{name}.json", job.evaluation
+    if evaluation is None or not path.exists():
+        return None
+    found: dict[str, Any] = read_json(path)
+    if name == "bounds":
+        is_as_long = found["exploitability_by_planning"]["upper"]["n_worlds"] == evaluation.planning_worlds
+        return found if is_as_long else None
+    is_as_long = found["final"]["n_worlds"] == evaluation.evaluation_worlds
+    if evaluation.deviators and not job.setting.independent:
+        gain = found.get("exploitability_lower_bound", {"deviators_compared": ()})
+        is_as_long &= (len(gain["deviators_compared"]), gain.get("timesteps"), gain.get("n_worlds")) == (
+            evaluation.deviators,
+            evaluation.best_response_timesteps,
+            evaluation.paired_worlds,
+        )
+    return found if is_as_long else None
 
 
 def curves(runs: list[dict[str, Any]], name: str, quantity: str) -> NDArray[np.float64] | None:

@@ -45,7 +45,7 @@ def yardsticks(
 
 def _computed(constants: dict[str, Any], n_agents: int, n_alone: int, n_worlds: int) -> dict[str, Any]:
     game = make(GAME, n_agents=n_agents, **constants)
-    alone = attainable_return(game, n_agents=n_alone)
+    alone = attainable_return(game, n_taxis=n_alone)
     rules = []
     for share in SHARES_OF_ZONE_1:
         found = evaluate(game, Dispatcher(game, (share, 1.0 - share)), n_worlds=n_worlds, seed=1_000_000)

@@ -687,6 +687,25 @@ def test_states_that_no_taxi_can_have(field, value, message):
         game.check_snapshot(states, engine.signal)
 
 
+def test_a_passenger_can_be_delivered() -> None:
+    """On the map 1S2 / 1H3 the taxi of zone 2 can travel to zone 3, and from zone 1 to neither."""
+    game = Taxi(n_agents=3, horizon=5, city=("1S2", "1H3"), base_rewards=(1.0, 1.0, 1.0))
+    engine = Engine(game)
+    states = engine.reset(0).copy()
+    for cell, target, is_possible in (
+        *((0, 3, True), (2, 5, True), (5, 2, True), (0, 64, True), (1, 64, True)),
+        *((0, 2, False), (2, 3, False), (1, 0, False)),
+    ):
+        states[0, 1] = (cell, target, 0)
+        if is_possible:
+            game.check_snapshot(states, engine.signal)
+            continue
+        with pytest.raises(
+            ValueError, match=r"\[0, 1\]\['target'\] must be a place that the taxi can reach"
+        ):
+            game.check_snapshot(states, engine.signal)
+
+
 def test_a_large_crowd_is_not_rounded_away():
     """A million taxis of weight .7 at the start: added up in single precision they would weigh .693 each."""
     game = Taxi(n_agents=10**6, jam=0.7, heterogeneity=0.0)

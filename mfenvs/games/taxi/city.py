@@ -1,6 +1,7 @@
 """City maps of A-Taxi: read from text, checked, and turned into the arrays that the game's rules read."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -136,6 +137,22 @@ class City:
         inside = 0 <= row < len(self.rows) and 0 <= column < self.width
         return row * self.width + column if inside and self.rows[row][column] in ZONES else place
 
+    @functools.cached_property
+    def parts(self) -> NDArray[np.int64]:
+        """Number of the part of the city that each place is in, -1 for starts and barriers, shape (n_places,).
+
+        A part is a set of places between which a taxi can travel: a zone, or several that adjoin.
+        """
+        in_zone = [place for place, symbol in enumerate(self.symbols) if symbol in ZONES]
+        ways = np.array([(place, self.after(place, move)) for place in in_zone for move in range(len(MOVES))])
+        # Ways between zones' places go in both directions, so that weak components tell what can be reached.
+        graph = coo_array((np.ones(len(ways)), ways.T), shape=(self.n_places, self.n_places))
+        labels = connected_components(graph, directed=False)[1]
+        found = np.full(self.n_places, -1)
+        found[in_zone] = np.unique(labels[in_zone], return_inverse=True)[1]
+        found.flags.writeable = False
+        return found
+
     def arrays(self) -> CityArrays:
         """The arrays that the rules read."""
         zones = [self.places(zone) for zone in range(self.n_zones)]
@@ -155,15 +172,7 @@ class City:
 
     def _check_ways(self) -> None:
         """Check that every place of a zone can be reached from a start and from every other place of the zone."""
-        pairs = [
-            (place, self.after(place, move))
-            for place, symbol in enumerate(self.symbols)
-            if symbol in ZONES
-            for move in range(len(MOVES))
-        ]
-        ways = coo_array((np.ones(len(pairs)), np.array(pairs).T), shape=(self.n_places, self.n_places))
-        # Ways between zones' places go in both directions, so that weak components tell what can be reached.
-        _, part = connected_components(ways, directed=False)
+        part = self.parts
         entered: set[int] = set()
         for start in self.starts:
             ways_out = {self.after(start, move) for move in range(len(MOVES))} - {start}

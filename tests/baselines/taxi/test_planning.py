@@ -1,6 +1,7 @@
 """Plans of a single taxi against brute force on streets (one_taxi.py)."""
 
 import itertools
+import math
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ from one_taxi import NOBODY, arrivals, outcomes, value_of_street
 
 import mfenvs
 from baselines.taxi import planning
-from baselines.taxi.planning import LoneTaxi, jams_among_others, parts_of_city
+from baselines.taxi.planning import MOST_PLAN_BYTES, LoneTaxi, jams_among_others
 from baselines.taxi.planning_kernels import solve_step
 from mfenvs.games.taxi import Taxi
 
@@ -202,9 +203,33 @@ def test_too_many_customers_for_the_start():
     assert LoneTaxi(game, 0, max_tracked=9).has_untracked
 
 
+@pytest.mark.parametrize("max_tracked", [12, 3])
+def test_a_plan_is_as_large_as_is_told(max_tracked):
+    """It holds values only if they are what the plan is worth."""
+    problem = LoneTaxi(Taxi(n_agents=2, horizon=4), 0, max_tracked=max_tracked)
+    plan = problem.solve(np.zeros((4, 21)))
+    sizes = [array.nbytes for arrays in (plan.services, plan.effects, plan.entry_values) for array in arrays]
+    assert sum(sizes) + plan.departures.nbytes == problem.plan_bytes
+    assert (sum(sizes[2:]) > 0) is problem.is_exact
+    bounded = problem.solve(np.zeros((4, 21)), tolerance=0.1)
+    assert not any(array.size for array in (*bounded.effects, *bounded.entry_values))
+
+
+def test_a_plan_that_is_too_large_is_refused():
+    """Of a city of 62 places, of which 16 are tracked."""
+    game = Taxi(city=("S" + "1" * 7, *["1" * 8] * 7), base_rewards=(1.0,), n_agents=2)
+    problem = LoneTaxi(game, 0, max_tracked=16)
+    assert problem.plan_bytes > MOST_PLAN_BYTES
+    with pytest.raises(
+        ValueError, match=f"max_tracked must be .* it has {problem.plan_bytes} in this city"
+    ):
+        problem.solve(np.zeros((128, 64)))
+    assert LoneTaxi(game, 0).plan_bytes < MOST_PLAN_BYTES
+
+
 def test_parts_are_what_a_taxi_can_travel_between():
-    assert parts_of_city(Taxi(n_agents=2)).tolist() == [0] * 9 + [-1] * 3 + [1] * 9
-    assert parts_of_city(on_street("12S3")).tolist() == [0, 0, -1, 1]
+    assert Taxi(n_agents=2).map.parts.tolist() == [0] * 9 + [-1] * 3 + [1] * 9
+    assert on_street("12S3").map.parts.tolist() == [0, 0, -1, 1]
 
 
 def test_jams_among_others_by_hand():
@@ -235,6 +260,16 @@ def test_jams_among_others_by_hand():
             lambda: jams_among_others(on_street("S1"), 0, np.zeros((6, 3))),
             ValueError,
             "others must have shape (..., 2), got (6, 3)",
+        ),
+        (
+            lambda: jams_among_others(on_street("S1"), 0, [[0.0, -0.5]]),
+            ValueError,
+            "others must hold finite numbers >= 0, got [[0.0, -0.5]]",
+        ),
+        (
+            lambda: jams_among_others(on_street("S1"), 0, [[math.nan, 0.5]]),
+            ValueError,
+            "others must hold finite numbers >= 0, got [[nan, 0.5]]",
         ),
     ],
 )
