@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mfenvs import Engine, FiniteGame, InducedGame, crowd, rule, share
+from mfenvs import Engine, FiniteGame, InducedGame, crowd, make, rule, share
+from mfenvs.engine import interpreted_rules
 from mfenvs.engine.interpreted_rules import MOST_CALLS, check_indices, interpreted
 from mfenvs.game import NO_PARAMETERS
 from mfenvs.meanfield.joint_enumeration import exact_relative_exploitability
@@ -142,6 +143,30 @@ def test_wrong_indices_are_refused(use, declared, message) -> None:
 def test_joint_states_are_not_enumerated_either() -> None:
     with pytest.raises(ValueError, match=f"reward of Wrong {ABSENT}"):
         exact_relative_exploitability(with_rules(reward=far)(discount=0.9), None)
+
+
+@rule
+def one_ahead(world, signal):
+    signal[0] = 1.0
+
+
+@rule
+def by_the_signal(state, action, agent, world):
+    return share(world, int(world.signal[0]) - 1)
+
+
+def test_rules_see_what_aggregate_writes() -> None:
+    declared = {"aggregate": one_ahead, "n_signals": 1}
+    check_indices(with_rules(**declared, reward=by_the_signal)())
+    with pytest.raises(ValueError, match=f"reward of Wrong {ABSENT}"):
+        check_indices(with_rules(n_signals=1, reward=by_the_signal)())
+
+
+def test_games_of_the_package_are_tested_already(monkeypatch) -> None:
+    monkeypatch.setattr(interpreted_rules, "MOST_AGENTS", None)  # A trial would fail.
+    check_indices(make("Epidemic-v0"))
+    with pytest.raises(TypeError):
+        check_indices(Sound())
 
 
 def test_sound_rules_are_not() -> None:

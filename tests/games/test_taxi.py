@@ -700,9 +700,7 @@ def test_a_passenger_can_be_delivered() -> None:
         if is_possible:
             game.check_snapshot(states, engine.signal)
             continue
-        with pytest.raises(
-            ValueError, match=r"\[0, 1\]\['target'\] must be a place that the taxi can reach"
-        ):
+        with pytest.raises(ValueError, match=r"\[0, 1\]\['target'\] must be a place that the taxi can reach"):
             game.check_snapshot(states, engine.signal)
 
 

@@ -239,15 +239,14 @@ class Taxi(Game):
     def check_snapshot(self, states: NDArray[Any], signal: NDArray[np.float32]) -> None:
         """As :meth:`mfenvs.Game.check_snapshot`.
 
-        Taxis are at a start or in a zone, customers in zones, and targets are places that the taxi can reach. A taxi
-        at a start has no passenger.
+        Taxis are at a start or in a zone, customers in zones, and targets are places that the taxi can reach. At a
+        start a taxi has no passenger.
         """
         super().check_snapshot(states, signal)
         zones, starts = self.map.zone_places, self.map.starts
         targets = int(NOBODY), *zones
         parts = np.full(256, -1)  # of all that fits into the field of a place
         parts[: self.n_places] = self.map.parts
-        there = parts[states["target"]]
         customers = states["customers"] & ~self.map.arrays().customer_places
         for field, what, is_right in (
             ("cell", "a start or a place of a zone", np.isin(states["cell"], (*starts, *zones))),
@@ -259,7 +258,7 @@ class Taxi(Game):
             (
                 "target",
                 f"a place that the taxi can reach, or {NOBODY} for none",
-                (states["target"] == NOBODY) | ((there >= 0) & (there == parts[states["cell"]])),
+                (states["target"] == NOBODY) | (parts[states["target"]] == parts[states["cell"]]),
             ),
             ("customers", "bits of places of zones", customers == NO_BIT),
         ):

@@ -220,9 +220,7 @@ def test_a_plan_that_is_too_large_is_refused():
     game = Taxi(city=("S" + "1" * 7, *["1" * 8] * 7), base_rewards=(1.0,), n_agents=2)
     problem = LoneTaxi(game, 0, max_tracked=16)
     assert problem.plan_bytes > MOST_PLAN_BYTES
-    with pytest.raises(
-        ValueError, match=f"max_tracked must be .* it has {problem.plan_bytes} in this city"
-    ):
+    with pytest.raises(ValueError, match=f"max_tracked must be .* it has {problem.plan_bytes} in this city"):
         problem.solve(np.zeros((128, 64)))
     assert LoneTaxi(game, 0).plan_bytes < MOST_PLAN_BYTES
 
@@ -267,9 +265,9 @@ def test_jams_among_others_by_hand():
             "others must hold finite numbers >= 0, got [[0.0, -0.5]]",
         ),
         (
-            lambda: jams_among_others(on_street("S1"), 0, [[math.nan, 0.5]]),
+            lambda: jams_among_others(on_street("S1"), 0, [[math.inf, 0.5]]),
             ValueError,
-            "others must hold finite numbers >= 0, got [[nan, 0.5]]",
+            "others must hold finite numbers >= 0, got [[inf, 0.5]]",
         ),
     ],
 )
