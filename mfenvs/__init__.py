@@ -22,6 +22,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from mfenvs.api.gymnasium import vector_env
+from mfenvs.api.parameters import with_common_parameters
 from mfenvs.api.pettingzoo import parallel_env
 from mfenvs.api.versions import (
     a_rps_v0,
@@ -127,13 +128,23 @@ __all__ = [
 ]
 
 
+@with_common_parameters
 def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> "PopulationVecEnv":
-    """A game as a Stable-Baselines3 VecEnv: see :class:`mfenvs.api.sb3.PopulationVecEnv`.
+    """Make a Stable-Baselines3 VecEnv of a game, with one environment per agent of each world.
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    kwargs:
+        Options of :class:`mfenvs.api.sb3.PopulationVecEnv` (``observe``, ``max_episode_steps``, ``device``, ...),
+        and the game's constants if it is given by name.
 
     Raises
     ------
-    ImportError
-        If stable-baselines3 is not installed: it is imported here, never by ``import mfenvs``.
+    {argument errors}
+    {device errors}
+        Or if stable-baselines3 is not installed: it is imported here, never by ``import mfenvs``.
     """
     from mfenvs.api.sb3 import vec_env as make_vec_env
 

@@ -63,7 +63,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.field_values import as_python, in_kind
-from mfenvs.rule_checks import check_names, check_optional_rules, check_rule
+from mfenvs.rule_checks import check_constants, check_names, check_optional_rules, check_rule, is_of_this_package
 
 Rule = Callable[..., Any]
 
@@ -163,6 +163,8 @@ class Game:
             setattr(self, field.name, in_kind(field.name, field.type, getattr(self, field.name)))
         self._check_sizes()
         self._agents = self._drawn_agents()
+        if not is_of_this_package(type(self)):
+            check_constants(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse to change a game after its construction: agents and compiled rules follow from its constants."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numba
 
 from mfenvs import checks
 from mfenvs.rules import plain
@@ -99,6 +100,22 @@ def check_names(game: Any) -> None:
                 f"{type(game).__name__} declares {name}, which no game has: did you mean {near}? (If not, give"
                 " it another name, or one that begins with an underscore.)"
             )
+
+
+def check_constants(game: Any) -> None:
+    """Check that compiled rules can take what they get as ``world.constants``; TypeError if not."""
+    constants = game.constants
+    must = f"{type(game).__name__}.constants must be a (named) tuple of numbers and arrays"
+    if not isinstance(constants, tuple):
+        raise TypeError(f"{must}, got {checks.shown(constants)}")
+    for name, value in zip(getattr(constants, "_fields", range(len(constants))), constants, strict=True):
+        try:
+            numba.typeof(value)  # type: ignore[no-untyped-call]
+            is_known = not isinstance(value, list)
+        except ValueError:
+            is_known = False
+        if not is_known:
+            raise TypeError(f"{must}, got {checks.shown(value)} as {name}")
 
 
 def check_optional_rules(game: Any) -> None:

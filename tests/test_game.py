@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections import namedtuple
 
 import gymnasium
 import numpy as np
@@ -212,6 +213,24 @@ def test_declarations_of_wrong_kind(declared, message):
 def test_a_declaration_that_is_misspelt_is_not_ignored(name, value, meant):
     with pytest.raises(TypeError, match=f"Variant declares {name}, which no game has: did you mean {meant}?"):
         variant(**{name: value})()
+
+
+@pytest.mark.parametrize(
+    ("constants", "got"),
+    [
+        ({"bar": 1}, r"got \{'bar': 1\}"),
+        ([1.0, 2.0], r"got \[1.0, 2.0\]"),
+        ((1.0, {"bar": 1}), r"got \{'bar': 1\} as 1"),
+        (namedtuple("Constants", "width bars")(1.0, [2, 3]), r"got \[2, 3\] as bars"),
+    ],
+)
+def test_constants_must_be_what_rules_can_read(constants, got):
+    with pytest.raises(
+        TypeError, match=rf"Variant.constants must be a \(named\) tuple of numbers and arrays, {got}$"
+    ):
+        variant(constants=constants)()
+    nested = namedtuple("Constants", "width bars more")(1, np.ones(3), (True, np.float32(2.0)))
+    assert variant(constants=nested)().constants is nested
 
 
 def test_helpers_and_constants_may_be_called_nearly_like_rules():

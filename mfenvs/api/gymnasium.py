@@ -320,8 +320,23 @@ class RepresentativeAgentEnv(PopulationView, gymnasium.Env[Any, Any]):
         return {"agent": int(self._core.acting[0, 0]), **told}
 
 
+@with_common_parameters
 def vector_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVectorEnv:
-    """Make a gymnasium VectorEnv of a game; the arguments are those of :class:`PopulationVectorEnv`."""
+    """Make a gymnasium VectorEnv of a game, with one environment per agent of each world.
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    kwargs:
+        Options of :class:`PopulationVectorEnv` (``observe``, ``autoreset_mode``, ``device``, ...), and the
+        game's constants if it is given by name.
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
+    """
     return PopulationVectorEnv(game, n_worlds=n_worlds, **kwargs)
 
 

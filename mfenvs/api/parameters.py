@@ -2,9 +2,10 @@
 
 import inspect
 import types
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-Documented = TypeVar("Documented")
+Documented = TypeVar("Documented", bound=Callable[..., Any])
 
 COMMON_PARAMETERS = {
     "game": "A registered name, or a game.",
@@ -16,13 +17,12 @@ COMMON_PARAMETERS = {
         ``action_probabilities`` or ``predict``; one policy for all agents or one for each
         (:class:`mfenvs.play.Player`).""",
     "agent": "Index of the agent that acts; None draws the acting agents uniformly in each episode.",
-    "render_mode": """How world 0 is shown since its last reset. None: not at all; ``"ansi"``: ``render()`` returns
-    a
-        text; ``"rgb_array"``: an image, shape (height, width, 3); ``"human"``: every step prints the text (in a
-        terminal over the last one). Games that have nothing to show (no rule ``place``) allow None only.""",
-    "max_episode_steps": """Number of steps after which episodes are truncated, if the horizon has not come before;
-    by
-        default they are not.""",
+    "render_mode": """How world 0 is shown since its last reset. None: not at all; ``"ansi"``: ``render()``
+        returns a text; ``"rgb_array"``: an image, shape (height, width, 3); ``"human"``: every step prints the
+        text (in a terminal over the last one). Games that have nothing to show (no rule ``place``) allow None
+        only.""",
+    "max_episode_steps": """Number of steps after which episodes are truncated, if the horizon has not come
+        before; by default they are not.""",
     "debug": "Whether to check the results of the game's rules in every step (slower; :class:`mfenvs.Engine`).",
     "device": """Where the worlds are simulated: ``"cpu"``, or ``"cuda"`` or ``"cuda:<number>"`` for a
         GPU of NVIDIA (extra ``cuda``).""",
@@ -51,8 +51,8 @@ COMMON_PASSAGES = {
 """Passages of docstrings in numpydoc's format, by what they are about."""
 
 
-def with_common_parameters(documented: type[Documented]) -> type[Documented]:
-    """Complete the docstrings of a class and of its methods.
+def with_common_parameters(documented: Documented) -> Documented:
+    """Complete the docstrings of a class and of its methods, or of a function.
 
     Each line ``{name}`` is replaced by the description of that common parameter, or by that passage.
 

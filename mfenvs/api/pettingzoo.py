@@ -224,6 +224,7 @@ class PopulationParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]  # Pe
         return ValueError(f"actions must name exactly the {len(self.agents)} live agents: {'; '.join(faults)}")
 
 
+@with_common_parameters
 def parallel_env(
     game: str | Game,
     *,
@@ -234,7 +235,24 @@ def parallel_env(
     device: Any = "cpu",
     **constants: Any,
 ) -> PopulationParallelEnv:
-    """Make a PettingZoo ParallelEnv of a game; the arguments are those of :class:`PopulationParallelEnv`."""
+    """Make a PettingZoo ParallelEnv of one world of a game.
+
+    Parameters
+    ----------
+    {game}
+    {observe}
+    {render_mode}
+    max_cycles:
+        Number of steps after which the episode is truncated; by default it is not.
+    {debug}
+    {device}
+    {constants}
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
+    """
     return PopulationParallelEnv(
         game,
         observe=observe,
@@ -246,10 +264,22 @@ def parallel_env(
     )
 
 
+@with_common_parameters
 def env(game: str | Game, **kwargs: Any) -> Any:
     """Make a PettingZoo AECEnv of a game, in which agents act one after the other, all on the same population.
 
-    The arguments are those of :func:`parallel_env`. A step costs microseconds per agent: with many agents use the
-    other APIs.
+    A step costs microseconds per agent: with many agents use the other APIs.
+
+    Parameters
+    ----------
+    {game}
+    kwargs:
+        Options of :func:`parallel_env` (``observe``, ``max_cycles``, ...), and the game's constants if it is given
+        by name.
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
     """
     return parallel_to_aec(parallel_env(game, **kwargs))

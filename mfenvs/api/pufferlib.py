@@ -158,6 +158,21 @@ class PopulationPufferEnv(PopulationView, pufferlib.PufferEnv):  # type: ignore[
         return {"episode_return": mean, "episode_length": self.engine.time, **told}
 
 
+@with_common_parameters
 def puffer_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationPufferEnv:
-    """Make a PufferEnv of a game; the arguments are those of :class:`PopulationPufferEnv`."""
+    """Make a PufferEnv of a game, with one row per agent of each world.
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    kwargs:
+        Options of :class:`PopulationPufferEnv` (``observe``, ``max_episode_steps``, ``buf``, ``device``, ...), and
+        the game's constants if it is given by name.
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
+    """
     return PopulationPufferEnv(game, n_worlds, **kwargs)

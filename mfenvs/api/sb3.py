@@ -398,6 +398,21 @@ class RepresentativeVecEnv(LockstepVecEnv):
         return acting.reshape(self.num_envs, -1)
 
 
+@with_common_parameters
 def vec_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationVecEnv:
-    """Make a Stable-Baselines3 VecEnv of a game; the arguments are those of :class:`PopulationVecEnv`."""
+    """Make a Stable-Baselines3 VecEnv of a game, with one environment per agent of each world.
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    kwargs:
+        Options of :class:`PopulationVecEnv` (``observe``, ``max_episode_steps``, ``device``, ...), and the
+        game's constants if it is given by name.
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
+    """
     return PopulationVecEnv(game, n_worlds, **kwargs)

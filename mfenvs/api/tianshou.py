@@ -206,6 +206,21 @@ class PopulationTianshouEnv(PopulationView, BaseVectorEnv):  # type: ignore[misc
             )
 
 
+@with_common_parameters
 def tianshou_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationTianshouEnv:
-    """Make a Tianshou vector environment of a game; the arguments are those of :class:`PopulationTianshouEnv`."""
+    """Make a Tianshou vector environment of a game, with one environment per agent of each world.
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    kwargs:
+        Options of :class:`PopulationTianshouEnv` (``observe``, ``max_episode_steps``, ``device``, ...), and the
+        game's constants if it is given by name.
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
+    """
     return PopulationTianshouEnv(game, n_worlds, **kwargs)

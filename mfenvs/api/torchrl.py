@@ -280,8 +280,23 @@ class PopulationTorchRLEnv(PopulationView, EnvBase):  # type: ignore[misc]  # To
         return bool(self.device != self._population.tensor_device)
 
 
+@with_common_parameters
 def torchrl_env(game: str | Game, n_worlds: int = 1, **kwargs: Any) -> PopulationTorchRLEnv:
-    """Make a TorchRL environment of a game; the arguments are those of :class:`PopulationTorchRLEnv`."""
+    """Make a TorchRL environment of a game, of batch size (n_worlds,).
+
+    Parameters
+    ----------
+    {game}
+    {n_worlds}
+    kwargs:
+        Options of :class:`PopulationTorchRLEnv` (``observe``, ``group_map``, ``seed``, ``device``, ...),
+        and the game's constants if it is given by name.
+
+    Raises
+    ------
+    {argument errors}
+    {device errors}
+    """
     return PopulationTorchRLEnv(game, n_worlds, **kwargs)
 
 

@@ -173,9 +173,24 @@ class InducedGame:
         return np.array(np.broadcast_to(law, self.policy_shape), order="C")
 
     def arrays(self, mu: ArrayLike, time: int = 0) -> tuple[Array, Array]:
-        """P(., ., mu), shape (S, A, S), and R(., ., mu), shape (S, A), at a state-action law mu (S, A).
+        """P(., ., mu) and R(., ., mu) of one time.
 
-        A game with too many states for an array of this shape has :meth:`frozen`.
+        Parameters
+        ----------
+        mu:
+            The law of states and actions, shape (S, A).
+        time:
+            The time h, 0 <= h < T.
+
+        Returns
+        -------
+        Probabilities of the next state, shape (S, A, S), and rewards, shape (S, A). A game with too many states
+        for an array of this shape has :meth:`frozen`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not allowed, or a rule returns no probabilities or rewards that are not finite.
         """
         law = checks.shaped("mu", mu, (self.n_states, self.n_actions), np.float64)
         checks.whole_law("mu", law)

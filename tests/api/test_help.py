@@ -8,27 +8,30 @@ import itertools
 import pytest
 
 import mfenvs
-from mfenvs.api.gymnasium import PopulationVectorEnv, RepresentativeAgentEnv
+from mfenvs.api.gymnasium import PopulationVectorEnv, RepresentativeAgentEnv, vector_env
 from mfenvs.api.parameters import COMMON_PARAMETERS, COMMON_PASSAGES, with_common_parameters
-from mfenvs.api.pettingzoo import PopulationParallelEnv
-from mfenvs.api.sb3 import PopulationVecEnv, RepresentativeVecEnv
+from mfenvs.api.pettingzoo import PopulationParallelEnv, env, parallel_env
+from mfenvs.api.sb3 import PopulationVecEnv, RepresentativeVecEnv, vec_env
 
 APIS = [PopulationVectorEnv, RepresentativeAgentEnv, PopulationParallelEnv, PopulationVecEnv, RepresentativeVecEnv]
-for module, name in (
-    ("torchrl", "PopulationTorchRLEnv"),
-    ("tianshou", "PopulationTianshouEnv"),
-    ("pufferlib", "PopulationPufferEnv"),
+FUNCTIONS = [vector_env, parallel_env, env, vec_env, mfenvs.vec_env]
+for module, name, function in (
+    ("torchrl", "PopulationTorchRLEnv", "torchrl_env"),
+    ("tianshou", "PopulationTianshouEnv", "tianshou_env"),
+    ("pufferlib", "PopulationPufferEnv", "puffer_env"),
 ):
     with contextlib.suppress(ImportError):
         APIS.append(getattr(importlib.import_module(f"mfenvs.api.{module}"), name))
+        FUNCTIONS.append(getattr(importlib.import_module(f"mfenvs.api.{module}"), function))
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", [*APIS, *FUNCTIONS])
 def test_every_parameter_is_described_in_the_order_in_which_it_is_taken(api):
     lines = inspect.getdoc(api).splitlines()
     section = lines[lines.index("Parameters") + 2 : lines.index("Raises") - 1]
     named = [line.removesuffix(":") for line in section if not line.startswith(" ")]
-    assert set(named) == set(inspect.signature(api.__init__).parameters) - {"self"}
+    made = api.__init__ if inspect.isclass(api) else api
+    assert set(named) == set(inspect.signature(made).parameters) - {"self"}
     for line, following in itertools.pairwise(section):
         assert line.startswith(" ") or (line.endswith(":") and following.startswith("    "))
     assert max(map(len, lines)) <= 115
@@ -69,4 +72,3 @@ def test_common_parameters_are_all_used():
     docs = "\n".join(inspect.getdoc(api) for api in [*APIS, PopulationVectorEnv.step])
     assert all(f"{name}:" in docs for name in COMMON_PARAMETERS)
     assert all(inspect.cleandoc(passage) in docs for passage in COMMON_PASSAGES.values())
-    assert mfenvs.parallel_env.__doc__.endswith("PopulationParallelEnv`.")
