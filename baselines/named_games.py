@@ -2,8 +2,10 @@
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
+import mfenvs
 from mfenvs.game import Game
 from mfenvs.registry import NAMESPACE, game_class_of
 
@@ -40,6 +42,8 @@ def import_module(name: str) -> None:
     ------
     ValueError
         If ``name`` is not the name of a module, or there is no such module.
+    ImportError
+        If the module's own code raises an error; the message says what and where.
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"a module is named as Python imports it (package.module, without .py), got {name!r}")
@@ -52,3 +56,15 @@ def import_module(name: str) -> None:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # The module is there; something that it imports is not.
         raise ValueError(f"no module {name!r} in {here} or among the installed packages") from None
+    except Exception as error:
+        raise ImportError(f"the module {name} cannot be imported: {_with_place(error)}") from error
+
+
+def _with_place(error: Exception) -> str:
+    """What an error says, its kind, and the line of the user's code that raised it (a SyntaxError tells that)."""
+    said = f"{type(error).__name__}: {error}"
+    ours = (str(Path(__file__).parent), str(Path(mfenvs.__file__).parent), "<frozen")
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    if not places or isinstance(error, SyntaxError):
+        return said
+    return f"{said} ({places[-1].filename}, line {places[-1].lineno})"

@@ -55,7 +55,7 @@ Rules of every game
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -63,7 +63,14 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.field_values import as_python, in_kind
-from mfenvs.rule_checks import check_constants, check_names, check_optional_rules, check_rule, is_of_this_package
+from mfenvs.rule_checks import (
+    check_constants,
+    check_is_dataclass,
+    check_names,
+    check_optional_rules,
+    check_rule,
+    is_of_this_package,
+)
 
 Rule = Callable[..., Any]
 
@@ -146,6 +153,11 @@ class Game:
     allowed: ClassVar[Rule | None] = None
     account: ClassVar[Rule | None] = None
     met: ClassVar[Rule | None] = None
+
+    def __new__(cls, *arguments: Any, **constants: Any) -> Self:
+        """Make an instance; TypeError if the class declares constants and is no dataclass: none would be set."""
+        check_is_dataclass(cls)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         check_names(self)
@@ -372,7 +384,9 @@ class Game:
 
 
 def kind_of(game: Any) -> str:
-    """The class of a game in error messages, with its form if it is made in several."""
+    """The class of a game, or of what is none, in error messages; with its form if it is made in several."""
+    if isinstance(game, str):
+        return "str (mfenvs.make makes a game from its name)"
     return game.kind if isinstance(game, Game) else type(game).__name__
 
 

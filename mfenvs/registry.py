@@ -106,7 +106,7 @@ def make(name: str | Game, **constants: Any) -> Game:
             raise ValueError(f"constants {sorted(constants)} cannot be set on a game that is already made")
         return name
     if not isinstance(name, str):
-        raise TypeError(f"name must be a registered name or a Game, got {checks.shown(name)}")
+        raise TypeError(f"a game must be a registered name or a Game, got {checks.shown(name)}")
     game_class = game_class_of(name)
     allowed = [field.name for field in dataclasses.fields(game_class) if field.init]
     for constant in constants:

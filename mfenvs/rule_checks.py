@@ -73,6 +73,17 @@ def check_arguments(
             )
 
 
+def check_is_dataclass(kind: type) -> None:
+    """Check that a class which annotates constants is a dataclass; TypeError if not, as they would be ignored."""
+    if "__dataclass_fields__" in vars(kind):
+        return
+    for name, annotation in inspect.get_annotations(kind).items():
+        if "ClassVar" not in str(annotation):
+            raise TypeError(
+                f"put @dataclasses.dataclass(kw_only=True) on {kind.__name__}: it declares the constant {name}"
+            )
+
+
 def check_names(game: Any) -> None:
     """Refuse attributes of a user's class whose names are nearly those of rules or declarations that it lacks.
 

@@ -4,17 +4,22 @@ A rule is an ordinary Python function of numbers. :func:`rule` compiles it for t
 it into their loops, a CUDA compiler can take the same function as a device function, and
 ``some_rule.py_func`` is the plain Python original. Rules may call other rules and read module-level
 numbers, which are constants from the moment of compilation; they may not allocate memory (a rule that does is
-refused by the compiler when it is first used) and may call only scalar functions of ``math``.
+refused by the compiler when it is first used) and may call only scalar functions of ``math``. They draw from the
+argument ``key``, never from ``random`` or ``numpy.random``, whose draws follow from no seed of an episode.
 
 Conditionals *inside an expression* (``a if c else b``) on numbers let the compiler process several
 agents at once; ``for`` loops over a fixed range are unrolled. Numbers written in single precision
 (``np.float32(0.5)``) are faster than Python's double-precision literals, never different in meaning.
 """
 
+import dis
+import itertools
+import random
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
+import numpy as np
 from numba import config
 
 from mfenvs.engine.inlining import RuleDispatcher
@@ -48,10 +53,16 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     Raises
     ------
     TypeError
-        If ``function`` is not a plain Python function.
+        If ``function`` is not a plain Python function, or draws from ``random`` or ``numpy.random``.
     """
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
+    source = _foreign_randomness(function)
+    if source:
+        raise TypeError(
+            f"the rule {function.__name__} draws from {source}, whose draws follow from no seed of an episode:"
+            " draw from the rule's argument key, as by mfenvs.uniform(key, 0)"
+        )
     if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
         # numba's simulator of a GPU runs kernels as Python functions, on arrays that compiled code does not know.
         function.py_func = function  # type: ignore[attr-defined]
@@ -59,6 +70,28 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     # Inlined by force: a world is many words, which calls would copy.
     compiled = RuleDispatcher(function, targetoptions={"nopython": True, "forceinline": True, **COMPILE_OPTIONS})
     return cast(Callable[P, R], compiled)
+
+
+def _foreign_randomness(function: types.FunctionType) -> str:
+    """The module of random numbers, other than ours, from which a function draws; nothing if there is none."""
+    values = function.__globals__
+    if not any(_is_random(values.get(name)) or name == "random" for name in function.__code__.co_names):
+        return ""  # Without the search, which would take a tenth of a second for all rules of this package.
+    steps = [step for step in dis.get_instructions(function) if step.opname != "CACHE"]
+    for step, following in itertools.pairwise(steps):
+        value = values.get(step.argval) if step.opname == "LOAD_GLOBAL" else None
+        source = _is_random(np.random if value is np and following.argval == "random" else value)
+        if source:
+            return source
+    return ""
+
+
+def _is_random(value: Any) -> str:
+    """The name of the module if a value is one of random numbers, or a function of one; else nothing."""
+    for module, generator in ((random, random.Random), (np.random, np.random.RandomState)):
+        if value is module or isinstance(getattr(value, "__self__", None), generator):
+            return module.__name__
+    return ""
 
 
 class Public(NamedTuple):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections import namedtuple
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -213,6 +214,17 @@ def test_declarations_of_wrong_kind(declared, message):
 def test_a_declaration_that_is_misspelt_is_not_ignored(name, value, meant):
     with pytest.raises(TypeError, match=f"Variant declares {name}, which no game has: did you mean {meant}?"):
         variant(**{name: value})()
+
+
+def test_a_class_with_constants_that_is_no_dataclass_is_refused():
+    class Forgotten(variant()):
+        label: ClassVar[str] = "of the class"
+        quoted: "ClassVar[str]" = "of the class too"
+        bar: int = 3
+
+    with pytest.raises(TypeError, match=r"put @dataclasses\.dataclass\(kw_only=True\) on Forgotten: .* bar$"):
+        Forgotten(bar=4)
+    assert copy.deepcopy(dataclasses.dataclass(kw_only=True)(Forgotten)(bar=4)).bar == 4
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_unknown_names_and_constants_come_with_a_suggestion():
         ValueError, match=r"unknown game 'Epidemc-v0' \(did you mean 'Epidemic-v0'\?\); registered: "
     ):
         mfenvs.make("Epidemc-v0")
-    with pytest.raises(TypeError, match="name must be a registered name or a Game, got 5"):
+    with pytest.raises(TypeError, match="a game must be a registered name or a Game, got 5"):
         mfenvs.make(5)
     with pytest.raises(ValueError, match=r"unknown game 'mfenvs/x'; registered: .*RockPaperScissors-v0"):
         mfenvs.make("mfenvs/x")

@@ -1,6 +1,11 @@
+import random
+from random import choice as choice_of_python
+
 import numba
 import numpy as np
 import pytest
+from numpy import random as numpy_random
+from numpy.random import gamma as gamma_of_numpy
 from numpy.testing import assert_allclose
 
 from mfenvs import World, crowd, rule, share
@@ -52,6 +57,51 @@ def test_only_functions_become_rules():
     for function in (share, len, World, [].append):
         with pytest.raises(TypeError, match="function must be a plain Python function"):
             rule(function)
+
+
+def of_the_module(x):
+    return x + random.random()
+
+
+def of_a_function(x):
+    return choice_of_python(x)
+
+
+def of_numpy(x):
+    return np.float32(x) + np.random.normal()  # noqa: NPY002
+
+
+def of_numpys_module(x):
+    return numpy_random.uniform(0.0, x)  # noqa: NPY002
+
+
+def of_numpys_function(x):
+    return gamma_of_numpy(x)  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("function", "source"),
+    [
+        (of_the_module, "random"),
+        (of_a_function, "random"),
+        (of_numpy, "numpy.random"),
+        (of_numpys_module, "numpy.random"),
+        (of_numpys_function, "numpy.random"),
+    ],
+)
+def test_a_rule_draws_by_its_key_only(function, source):
+    said = rf"the rule {function.__name__} draws from {source}, .* mfenvs\.uniform\(key, 0\)$"
+    with pytest.raises(TypeError, match=said):
+        rule(function)
+
+
+def test_a_field_may_be_called_random():
+    @rule
+    def moves(agent):
+        return np.float32(0.5) < agent.random
+
+    agents = np.zeros(1, [("random", "f4")])
+    assert not moves(agents[0])
 
 
 def test_division_by_zero_in_a_rule_is_as_in_numpy():

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + SIGPIPE
     except (ValueError, TypeError, OSError) as error:
         print(f"mfenvs {command}: error: {error}", file=sys.stderr)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         is_extra = (error.name or "").partition(".")[0] in EXTRA_PACKAGES
         advice = "; run `pip install mfenvs[baselines]`" if is_extra else ""
         print(f"mfenvs {command}: error: {error}{advice}", file=sys.stderr)

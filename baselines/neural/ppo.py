@@ -308,7 +308,19 @@ class PPO(RolloutLearner):
 
         The file is in Stable-Baselines3's format: it holds pickled Python objects, and loading it can run any
         code. :func:`baselines.neural.checkpoint.save_checkpoint` writes a file that holds data only, as in the run
-        folders of the command line. The arguments are those of SB3's ``save``.
+        folders of the command line.
+
+        Parameters
+        ----------
+        path:
+            Path of the file, to which ``.zip`` is added if it has no suffix; or an open binary file.
+        exclude, include:
+            Names of attributes that are left out, or written too, as in SB3.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what was there before is there still.
         """
         if isinstance(path, io.BufferedIOBase):
             self._save_to(path, exclude, include)
@@ -325,6 +337,17 @@ class PPO(RolloutLearner):
     ) -> Self:
         """Read a model that :meth:`save` wrote, as SB3's ``load`` does; ``env`` may also be a game, or its name.
 
+        Parameters
+        ----------
+        path:
+            Path of the file, with or without ``.zip``; or an open binary file.
+        env:
+            The environment to continue in, a game or its name; by default the model has none and only acts.
+        device:
+            Where its network is: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        args, kwargs:
+            Further arguments of SB3's ``load``: other hyper-parameters than the saved ones.
+
         Warnings
         --------
         Stable-Baselines3's loader unpickles Python objects: a file from someone you do not trust can run any code
@@ -332,9 +355,11 @@ class PPO(RolloutLearner):
 
         Raises
         ------
+        OSError
+            If the file cannot be read.
         ValueError
-            If the file holds a model of another class or parameters that are not finite, or the observations of
-            ``env`` differ from those that the model was trained on.
+            If the file is not a saved model of this class or has parameters that are not finite, or the
+            observations of ``env`` differ from those that the model was trained on.
         """
         if is_checkpoint(path):
             raise ValueError(
@@ -342,13 +367,14 @@ class PPO(RolloutLearner):
                 " folder by baselines.runs.read_run"
             )
         device = checked_device(device)
-        seen: Any = None
-        if env is None or isinstance(env, VecEnv | gymnasium.Env):
-            model: Self = super().load(path, env, device, *args, **kwargs)
-            seen = getattr(env, "observe", None)
-        else:
-            model = super().load(path, None, device, *args, **kwargs)
-            game = make(env)
+        is_env = isinstance(env, VecEnv | gymnasium.Env)
+        game = None if env is None or is_env else make(env)
+        try:
+            model: Self = super().load(path, env if is_env else None, device, *args, **kwargs)
+        except (AssertionError, AttributeError, KeyError, TypeError) as error:  # what SB3 says of foreign files
+            raise ValueError(f"{path} is not a saved {cls.__name__}: {error}") from error
+        seen = getattr(env, "observe", None) if is_env else None
+        if game is not None:
             worlds = max(1, int(model.n_envs) // game.n_agents)
             model.set_env(cls._vec_env(game, worlds, model.observe, environment_device(device)))
         is_averse = any(block.name == "risk-budget" for block in observation_blocks(model.observe))

@@ -322,7 +322,26 @@ def spread_of(losses: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def losses_of_random_play(game: Game, n_episodes: int, seed: int) -> NDArray[np.float64]:
-    """Losses of all agents when everyone acts at random, (n_episodes, n_agents)."""
+    """Losses (returns with the other sign) of all agents when everyone acts at random.
+
+    Parameters
+    ----------
+    game:
+        The game.
+    n_episodes:
+        Number of episodes, each in a world of its own.
+    seed:
+        Random seed of the episodes.
+
+    Returns
+    -------
+    Losses, shape (n_episodes, n_agents).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the game cannot be played with risk-averse agents.
+    """
     _check_game(game)
     size = max(1, WARM_UP_AGENT_STEPS // game.n_agents)
     losses = []

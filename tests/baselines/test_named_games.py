@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,23 @@ def test_what_a_module_cannot_import_itself_is_named(here, capsys) -> None:
     told = capsys.readouterr().err
     assert "No module named 'no_such_package_at_all'" in told
     assert "pip install" not in told
+
+
+def test_an_error_of_a_module_is_told_with_its_place(here, capsys) -> None:
+    (here / "module_with_an_error.py").write_text("import mfenvs\n\nmfenvs.register('Flu-v0', int)\n")
+    (here / "module_with_a_zero.py").write_text("def share(n):\n    return 1 / n\n\nshare(0)\n")
+    (here / "module_half_written.py").write_text("def share(n:\n")
+    for name, said in (
+        (
+            "module_with_an_error",
+            f"TypeError: game_class must be .* \\({here}/module_with_an_error.py, line 3\\)$",
+        ),
+        ("module_with_a_zero", f"ZeroDivisionError: division by zero \\({here}/module_with_a_zero.py, line 2\\)$"),
+        ("module_half_written", r"SyntaxError: .*\(module_half_written.py, line 1\)$"),
+    ):
+        assert main(["check", f"{name}:Flu-v0"]) == 2
+        told = capsys.readouterr().err.strip()
+        assert re.search(f"^mfenvs check: error: the module {name} cannot be imported: {said}", told), told
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a..b", ".a", "a.", "1a"])

@@ -268,7 +268,7 @@ def test_a_state_is_loaded_into_another_game_only_if_it_fits(trainer_class, tmp_
     message = r"needs a game that ends|needs a game with an infinite horizon|must have shape \(.*\), got"
     with pytest.raises(ValueError, match=message):
         trainer_class.load(path, game=other)
-    with pytest.raises(TypeError, match="name must be a registered name or a Game, got 3"):
+    with pytest.raises(TypeError, match="a game must be a registered name or a Game, got 3"):
         trainer_class.load(path, game=3)
 
 

@@ -88,7 +88,9 @@ def test_games_that_are_refused(game, message) -> None:
 
 
 def test_other_errors_name_the_argument() -> None:
-    with pytest.raises(TypeError, match="game must be a FiniteGame, got str"):
+    with pytest.raises(
+        TypeError, match=r"must be a FiniteGame, got str \(mfenvs.make makes a game from its name\)$"
+    ):
         exact_relative_exploitability("Auction-v0", None)
     with pytest.raises(ValueError, match="safeguard must be a finite number"):
         exact_relative_exploitability(Tabulated(discount=0.5), np.full((1, 3, 2), 0.5), safeguard=0.0)

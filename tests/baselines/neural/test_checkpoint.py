@@ -7,10 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from numpy.testing import assert_array_equal
 
-from baselines import PPO
+from baselines import PPO, IndependentPPO
 from baselines.neural.checkpoint import save_checkpoint
 from baselines.neural.config import PPOConfig, RiskAversePPOConfig
 from baselines.neural.trainers import IndependentPPOTrainer, PPOTrainer, RiskAversePPOTrainer
@@ -358,6 +359,19 @@ def test_damaged_files_are_refused_or_are_not_different(tmp_path, checkpoint):
             messages.append(str(error))
     assert all("checkpoint.zip is not a saved PPO: " in message for message in messages)
     assert 80 < len(messages) <= 120
+
+
+@pytest.mark.parametrize("kind", [PPO, IndependentPPO])
+def test_a_foreign_file_is_no_saved_model(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "foreign.zip", "w") as file:
+        file.writestr("some.txt", "text")
+    stable_baselines3.DQN("MlpPolicy", "CartPole-v1").save(tmp_path / "dqn.zip")
+    (tmp_path / "text.zip").write_text("text")
+    for name in ("foreign", "dqn"):
+        with pytest.raises(ValueError, match=rf"{name}\.zip is not a saved {kind.__name__}: "):
+            kind.load(tmp_path / f"{name}.zip")
+    with pytest.raises(ValueError, match=r"text\.zip wasn't a zip-file"):
+        kind.load(tmp_path / "text.zip")
 
 
 def test_each_kind_of_file_is_told_from_the_other(tmp_path, checkpoint):
