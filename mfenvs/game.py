@@ -155,8 +155,10 @@ class Game:
     met: ClassVar[Rule | None] = None
 
     def __new__(cls, *arguments: Any, **constants: Any) -> Self:
-        """Make an instance; TypeError if the class declares constants and is no dataclass: none would be set."""
-        check_is_dataclass(cls)
+        """Make an instance; TypeError if the class, or one above it, declares constants and is no dataclass."""
+        for kind in cls.__mro__:
+            if issubclass(kind, Game):
+                check_is_dataclass(kind)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:

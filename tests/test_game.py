@@ -224,6 +224,8 @@ def test_a_class_with_constants_that_is_no_dataclass_is_refused():
 
     with pytest.raises(TypeError, match=r"put @dataclasses\.dataclass\(kw_only=True\) on Forgotten: .* bar$"):
         Forgotten(bar=4)
+    with pytest.raises(TypeError, match=r"put .* on Forgotten: .* bar$"):
+        dataclasses.dataclass(kw_only=True)(type("Derived", (Forgotten,), {}))()
     assert copy.deepcopy(dataclasses.dataclass(kw_only=True)(Forgotten)(bar=4)).bar == 4
 
 
