@@ -16,6 +16,9 @@ Rules of a finite game, beside those of every game (:mod:`mfenvs.game`):
     step. Where the reward depends on the population at the horizon, give the game one more step, in which nothing
     is to be decided, and let ``reward`` read ``world.time``.
 
+The population of a finite game has no memory beyond its states: its rule ``aggregate`` finds zeros in the signal,
+and not what it wrote in the step before.
+
 ``transition``, ``branch``, ``reward`` and ``arrival`` of a game that ends may read ``world.time``. The rule
 ``allowed`` of a finite game may read the state, the time and the constants: on the mean-field side best and soft
 responses take no masked action, and the uniform policy is uniform over the others. A policy may take masked
@@ -86,6 +89,7 @@ from mfenvs.cumulated import cumulative
 from mfenvs.distinct_records import distinct_records
 from mfenvs.finite_rules import (
     aggregate_beside_public_state,
+    aggregate_from_zeros,
     arrival_and_end,
     branched_step,
     expected_over_branches,
@@ -330,6 +334,12 @@ class FiniteGame(Game):
         """Index of the population whose agents can be in each state, shape (n_states,)."""
         return np.zeros(self.n_states, np.int64)
 
+    @property
+    def own_states(self) -> NDArray[np.int64]:
+        """The states in which each agent can be: the first one and one more than the last, shape (n_agents, 2)."""
+        ends = np.bincount(self.population_of_state).cumsum()
+        return np.stack([np.append(0, ends[:-1]), ends], axis=1)[self.population_of_agent]
+
     def policies_by_population(self, policy: NDArray[np.float64]) -> NDArray[np.float64]:
         """A policy (T, S, A) as one for each population, shape (P, T, S, A), padded with zeros."""
         return policy[None]
@@ -499,9 +509,9 @@ class FiniteGame(Game):
         return (one_hot if self.is_infinite else one_hot_and_time)(self.n_states)
 
     def _aggregate_rule(self) -> Rule | None:
-        if self.aggregate is None or self._chain is None:
-            return self.aggregate
-        return aggregate_beside_public_state(self.aggregate)
+        if self.aggregate is None:
+            return None
+        return (aggregate_from_zeros if self._chain is None else aggregate_beside_public_state)(self.aggregate)
 
     def _check_public_chain(self) -> None:
         kind, chain = type(self).__name__, self.public_chain

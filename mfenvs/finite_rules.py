@@ -78,13 +78,28 @@ def one_hot_time_and_public_state(n_states: int) -> Rule:
 
 
 @functools.cache
+def aggregate_from_zeros(aggregate: Rule) -> Rule:
+    """Make the rule ``aggregate`` of a finite game, whose signal holds zeros before it is written."""
+
+    @rule
+    def aggregate_anew(world: Any, signal: Any) -> None:
+        for j in range(len(signal)):
+            signal[j] = 0.0
+        aggregate(world, signal)
+
+    return aggregate_anew
+
+
+@functools.cache
 def aggregate_beside_public_state(aggregate: Rule) -> Rule:
-    """Make the rule ``aggregate`` of a game with a public chain, which leaves the public state as it is."""
+    """As :func:`aggregate_from_zeros` in a game with a public chain; it leaves the public state as it is."""
 
     @rule
     def aggregate_others(world: Any, signal: Any) -> None:
         last = len(signal) - 1
         public = signal[last]
+        for j in range(last):
+            signal[j] = 0.0
         aggregate(world, signal)
         signal[last] = public
 

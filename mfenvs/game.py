@@ -34,7 +34,8 @@ Rules of every game
     In the place of ``cell`` and ``weight``, for an agent that is counted in several cells: adds to ``counts`` the
     contribution of ``mass`` agents like this one (one agent in the simulator). ``world.counts`` is not yet known.
 ``aggregate(world, signal)``, optional
-    Computes public quantities, such as a price, from the counts of all agents, and writes them into the signal.
+    Computes public quantities, such as a price, from the counts of all agents, and writes them into the signal,
+    which holds what was in it in the last step (zeros in a finite game, whose population has no other memory).
 ``step(state, action, agent, world, key) -> (next_state, reward)``
     The agent's next state and reward.
 ``observe(out, state, agent, public)``

@@ -33,7 +33,7 @@ from mfenvs.meanfield.contraction import contraction_moduli
 from mfenvs.meanfield.dominance import dominance
 from mfenvs.meanfield.lipschitz import lipschitz_constants
 from mfenvs.meanfield.monotonicity import monotonicity
-from mfenvs.meanfield.relative_exploitability import joint_states
+from mfenvs.meanfield.relative_exploitability import joint_states, relative_exploitability
 from mfenvs.meanfield.symmetry import approximate_symmetry
 from mfenvs.wrappers import shared_policy
 
@@ -667,3 +667,43 @@ def test_solvers_certify_every_population():
     each = solver.induced.exploitabilities(found.policy)
     assert found.exploitabilities == pytest.approx(each, abs=1e-14)
     assert found.exploitability == max(found.exploitabilities) <= 1e-2
+
+
+@dataclasses.dataclass(kw_only=True)
+class Spread(PopulationGame):
+    """Two populations of two agents: one is infected if the other of its population is, seldom with caution."""
+
+    n_agents: int = 4
+    horizon: int = 2
+    populations: ClassVar = tuple(
+        Population(name=name, share=0.5, n_states=2, n_actions=2, initial=(0.0, 1.0))
+        for name in ("host", "vector")
+    )
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        infected = share_in(world, agent.population, 1) * (1.0 - 0.5 * action)
+        return infected if next_state == 1 else 1.0 - infected
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return -math.sqrt(1.0 - share_in(world, agent.population, 0)) * state
+
+
+def test_agents_are_not_asked_about_states_of_other_populations():
+    """There the share of their own population would be 2 of 1: no probability, and no number under the root.
+
+    Nobody is cautious, so all are infected for ever and lose 2. Who is cautious in step 0 loses 1.5.
+    """
+    game = Spread()
+    careless = np.zeros((2, 4, 2))
+    careless[:, :, 0] = 1.0
+    found = n_player_exploitability(game, careless, n_worlds=4)
+    np.testing.assert_allclose(found.per_agent, 0.5)
+    assert found.max_lower_bound.interval == pytest.approx((0.5, 0.5))
+    assert (found.candidates[:2, 0, 1] == 1).all()
+    # From a pair's four joint states: caution gains a half where both are infected. 400 draws: 6 standard errors.
+    anywhere = relative_exploitability(game, careless, n_joint_states=400, n_worlds=2, seed=1)
+    assert anywhere.absolute.value == pytest.approx(0.125, abs=6 * math.sqrt(0.25 * 0.75 / 400) / 2)

@@ -21,6 +21,8 @@ from mfenvs.rules import Public, World, plain
 
 MOST_CALLS = 1000
 """Number of calls up to which a rule is tried out for all its arguments; beyond, for that many drawn ones."""
+BEFORE = (0.0, 0.625, -7.25)
+"""What the signal holds before ``aggregate``, whose result must not depend on it."""
 MOST_AGENTS = 4
 """Number of agents whose parameters are tried out."""
 
@@ -40,7 +42,8 @@ def check_indices(game: FiniteGame) -> None:
     ------
     ValueError
         If a rule reads or writes outside of an array, asks for the share of a cell that does not exist, or the
-        rule ``cell`` returns none; the message names the rule and its arguments.
+        rule ``cell`` returns none; the message names the rule and its arguments. If ``aggregate`` reads what it
+        wrote in an earlier step.
     """
     if is_of_this_package(type(game)):
         return
@@ -50,6 +53,17 @@ def check_indices(game: FiniteGame) -> None:
         if trial.can_begin():
             for name, rule in _tried(game):
                 trial.check(name, rule)
+            trial.check_memory()
+
+
+def check_memory(game: FiniteGame) -> None:
+    """Raise a ValueError if the rule ``aggregate`` of a user's game reads what it wrote in an earlier step."""
+    if game.aggregate is not None and not is_of_this_package(type(game)):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            trial = _Trial(game)
+            if trial.can_begin():
+                trial.check_memory()
 
 
 def _tried(game: FiniteGame) -> Iterator[tuple[str, Rule]]:
@@ -115,6 +129,35 @@ class _Trial:
                 raise ValueError(f"the rule {name} of {type(self._game).__name__} {said} at {where}") from None
         except Exception:
             return  # Python need not run all that the compiler does.
+
+    def check_memory(self) -> None:
+        """Raise a ValueError if the declared ``aggregate`` depends on what is in the signal before it."""
+        aggregate = self._game.aggregate
+        if aggregate is None:
+            return
+        n_written = self._game.n_signals - (self._game.public_chain is not None)
+        function, left = interpreted(aggregate), []
+        for time in sorted({*self._times, min(1, self._game.horizon - 1)}):
+            results = []
+            for before in BEFORE:
+                signal = self._signal.copy()
+                signal[:n_written] = before
+                try:
+                    function(self._world(time)._replace(signal=signal), signal)
+                except Exception:
+                    return  # Python need not run all that the compiler does.
+                results.append(signal[:n_written])
+            # An entry that is never written holds 0 for ever.
+            is_left = np.all([found == before for found, before in zip(results, BEFORE, strict=True)], axis=0)
+            is_same = np.all([np.array_equal(found[~is_left], results[0][~is_left], True) for found in results])
+            left.append(is_left)
+            if not is_same or (left[0] != is_left).any():
+                kind = type(self._game).__name__
+                raise ValueError(
+                    f"the rule aggregate of {kind} must not use what it wrote in an earlier step, as it does at"
+                    f" time {time}: a finite game's population has no memory beyond its states. Write every entry"
+                    " in every step, keep what is remembered in the states, or derive from mfenvs.Game"
+                )
 
     def _given(self, time: int, agent: Any) -> dict[str, Any]:
         """The arguments of rules that are no states and actions, by name. What rules write into are copies."""

@@ -408,6 +408,7 @@ def _responses_kernel(
         counts: Any,
         agent_ids: Any,
         world_bounds: Any,
+        own_states: Any,
         agents: Any,
         constants: Any,
         scratch: Any,
@@ -423,7 +424,8 @@ def _responses_kernel(
         (n_ids, H, S, A, S) and R^i(s, a, rho^{-i}) into ``rewards`` (n_ids, H, S, A), with the mean of
         rho^{-i} over the worlds ``world_bounds[k, 0]`` to ``world_bounds[k, 1]`` for the k-th id. Worlds
         are given by states and actions (n_worlds, H, N) and counts (n_worlds, H, n_cells).
-        ``scratch`` has shape (n_cells,).
+        An agent is only asked about states s with ``own_states[i, 0] <= s < own_states[i, 1]``, those of its
+        population: in any other it stays, and earns nothing. ``scratch`` has shape (n_cells,).
         """
         horizon, n_agents = actions.shape[1:]
         per_other, per_agent = 1.0 / (n_agents - 1), 1.0 / n_agents
@@ -444,6 +446,9 @@ def _responses_kernel(
                     own, weight = -1, 0.0
                     for a in range(n_actions):
                         for s in range(n_states):
+                            if s < own_states[i, 0] or s >= own_states[i, 1]:
+                                transitions[k, h, s, a, s] = 1.0
+                                continue
                             there, heavy = cell(s, a, agent), np.float64(own_weight(s, a, agent))
                             if counts_itself:
                                 add(scratch, 1.0, s, a, agent, everyone)

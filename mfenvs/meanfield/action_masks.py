@@ -34,7 +34,8 @@ def allowed_actions(game: FiniteGame) -> Masks | None:
     TypeError
         If the rule reads the public signal, or does not compile.
     ValueError
-        If it allows different agents different actions, or none at all in some state.
+        If it allows different agents different actions, or none at all in some state; or reads the time in an
+        infinite game.
     """
     if game.allowed is None:
         return None
@@ -68,7 +69,7 @@ def uniform_table(game: FiniteGame) -> NDArray[np.float64]:
     TypeError
         If the rule ``allowed`` reads the public signal, which a table does not know.
     ValueError
-        If it allows no action in some state.
+        If it allows no action in some state, or reads the time in an infinite game.
     """
     if game.allowed is None:
         return np.full(game.policy_shape, 1.0 / game.n_actions)
@@ -127,6 +128,24 @@ def _asker(game: FiniteGame) -> Callable[[NDArray[np.void]], Masks]:
                     f"the rule allowed of {kind} must allow an action in state"
                     f" {int(stuck.argmax()) % n_states} at time {time}"
                 )
+        if game.is_infinite:
+            for time in later_times(game):
+                if not np.array_equal(ask_at(agent, time, values[0]), found[0]):
+                    raise reads_time(game, "public.time")
         return found
 
     return ask
+
+
+def later_times(game: FiniteGame) -> list[int]:
+    """Times at which an infinite game must be as at time 0; some of those that an episode has."""
+    last = game.horizon - 1
+    return sorted({time for time in (1, 2, 3, last // 2, last) if 0 < time <= last})
+
+
+def reads_time(game: FiniteGame, what: str) -> ValueError:
+    """The error of an infinite game whose rules read the time."""
+    return ValueError(
+        f"{type(game).__name__} with discount {game.discount:g} goes on for ever, so its rules must not read"
+        f" {what}: make it with discount=1, or without the time"
+    )

@@ -10,6 +10,7 @@ from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.model import check_model
 from mfenvs.engine.tabulation import new_status
 from mfenvs.finite_game import FiniteGame
+from mfenvs.meanfield.action_masks import later_times, reads_time
 from mfenvs.meanfield.public_tree_game import PublicTreeGame
 from mfenvs.meanfield.transition_tables import TransitionTables
 from mfenvs.rules import World
@@ -55,17 +56,12 @@ def check_no_time(tables: TransitionTables) -> None:
     """Raise a ValueError if the rules of an infinite game read the time."""
     game = tables.game
     mu = _even_law(game)
-    last = game.horizon - 1
-    later = {time for time in (1, 2, 3, last // 2, last) if time <= last}
     first = [np.array(table) for table in tables.at(mu, 0) if table is not None]
-    for time in later:
+    for time in later_times(game):
         now = [table for table in tables.at(mu, time) if table is not None]
         if all(np.array_equal(a, b) for a, b in zip(first, now, strict=True)):
             continue
-        raise ValueError(
-            f"{type(game).__name__} with discount {game.discount:g} goes on for ever, so its rules must not read"
-            " world.time: make it with discount=1, or without the time"
-        )
+        raise reads_time(game, "world.time")
 
 
 def _even_law(game: FiniteGame) -> Array:

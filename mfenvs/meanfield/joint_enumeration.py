@@ -162,7 +162,7 @@ def _joint_tables(game: FiniteGame) -> tuple[list[Array], list[Array]]:
         rewards = np.zeros((n_worlds, 1, n_states, n_actions))
         each = np.stack([np.arange(n_worlds), np.arange(n_worlds) + 1], axis=1)
         tables(
-            *(states, actions, counts, np.full(n_worlds, i), each, parameters, game.constants),
+            *(states, actions, counts, np.full(n_worlds, i), each, game.own_states, parameters, game.constants),
             *(np.empty(game.n_cells), np.empty(game.n_signals), rows, rewards, 0, n_worlds),
         )
         check_model(game, rows, rewards)

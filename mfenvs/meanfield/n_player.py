@@ -249,8 +249,8 @@ def decision_problems(
     def tabulate(first: int, last: int) -> None:
         scratch = np.empty(game.n_cells), np.empty(game.n_signals)
         kernel(
-            *(run.states, run.actions, run.counts, agents, world_bounds, parameters, game.constants),
-            *(*scratch, transitions, rewards, first, last),
+            *(run.states, run.actions, run.counts, agents, world_bounds, game.own_states, parameters),
+            *(game.constants, *scratch, transitions, rewards, first, last),
         )
 
     run_in_threads(n_threads, len(agents), tabulate)

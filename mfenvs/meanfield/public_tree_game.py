@@ -276,8 +276,6 @@ def aggregate_on_tree(aggregate: Rule, blocks: Blocks) -> Rule:
                 first, mass = node * n_public, tree.probability[h, node]
                 for c in range(n_cells):
                     signal[first + c] = world.counts[node * n_cells + c] / mass
-                for j in range(first + n_cells, first + n_public - 1):
-                    signal[j] = 0.0
                 signal[first + n_public - 1] = tree.states[h, node]
                 aggregate(world_in(node, world), signal[first + n_cells : first + n_public])
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
-from mfenvs import Engine, FiniteGame, InducedGame, crowd, make, rule, share
+from mfenvs import Engine, FiniteGame, InducedGame, crowd, make, registered_games, rule, share
 from mfenvs.engine import interpreted_rules
 from mfenvs.engine.interpreted_rules import MOST_CALLS, check_indices, interpreted
 from mfenvs.game import NO_PARAMETERS
@@ -160,6 +161,101 @@ def test_rules_see_what_aggregate_writes() -> None:
     check_indices(with_rules(**declared, reward=by_the_signal)())
     with pytest.raises(ValueError, match=f"reward of Wrong {ABSENT}"):
         check_indices(with_rules(n_signals=1, reward=by_the_signal)())
+
+
+@rule
+def smog(world, signal):
+    signal[0] = 0.5 * signal[0] + crowd(world, 0)
+
+
+@rule
+def smog_of_the_world(world, signal):
+    signal[1] = crowd(world, 0)
+    signal[0] = 0.5 * world.signal[0] + signal[1]
+
+
+@rule
+def in_even_steps(world, signal):
+    if world.time % 2 == 0:
+        signal[1] = crowd(world, 0)
+
+
+@rule
+def what_it_wrote_itself(world, signal):
+    signal[0] = crowd(world, 0)
+    signal[1] = 2.0 * signal[0]
+
+
+@rule
+def one_of_two(world, signal):
+    signal[1] = np.nan if world.time < 0 else crowd(world, 0)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "time"),
+    [(smog, 0), (smog_of_the_world, 0), (in_even_steps, 1)],
+    ids=lambda given: str(given)[:20],
+)
+def test_a_population_that_remembers_is_refused(aggregate, time) -> None:
+    game = with_rules(aggregate=aggregate, n_signals=2)()
+    said = (
+        f"the rule aggregate of Wrong must not use what it wrote in an earlier step, as it does at time {time}: .*"
+        "mfenvs.Game$"
+    )
+    for used in (InducedGame, Engine, lambda game: Engine(game, debug=True), exact_relative_exploitability_of):
+        with pytest.raises(ValueError, match=said):
+            used(game)
+
+
+def exact_relative_exploitability_of(game):
+    return exact_relative_exploitability(dataclasses.replace(game, discount=0.9), np.full((1, 2, 2), 0.5))
+
+
+@rule
+def pays_the_signals(state, action, agent, world):
+    return world.signal[0] + 10.0 * world.signal[1]
+
+
+@pytest.mark.parametrize("aggregate", [what_it_wrote_itself, one_of_two])
+def test_what_aggregate_does_not_write_is_zero(aggregate) -> None:
+    """Everyone is in state 0 and takes action 0: all are in cell 0."""
+    idle = np.zeros((4, 2, 2))
+    idle[:, :, 0] = 1.0
+    game = with_rules(
+        aggregate=aggregate, n_signals=2, reward=pays_the_signals, initial_distribution=np.array([1.0, 0.0])
+    )()
+    earned = 21.0 if aggregate is what_it_wrote_itself else 10.0
+    induced = InducedGame(game)
+    assert [induced.value(idle) for _ in range(2)] == [4 * earned] * 2
+    engine = Engine(game, 2)
+    for seed in range(2):
+        engine.reset(seed)
+        for _ in range(4):
+            assert (engine.step(np.zeros((2, 3), np.int32)) == earned).all()
+
+
+SIGNALLING = [
+    name
+    for name, kind in registered_games().items()
+    if issubclass(kind, FiniteGame) and make(name).aggregate is not None
+]
+
+
+@pytest.mark.parametrize("name", SIGNALLING)
+def test_no_game_of_the_package_remembers(name) -> None:
+    game = make(name)
+    rng = np.random.default_rng(0)
+    counts, n_written = rng.random(game.n_cells), game.n_signals - (game.public_chain is not None)
+    befores = np.array([0.0, 0.375, -3.0])
+    never_written = []
+    for time in sorted({0, 1, game.horizon - 1}):
+        found = np.zeros((3, game.n_signals))
+        found[:, :n_written] = befores[:, None]
+        for signal in found:
+            game.aggregate(World(counts, signal, game.constants, time, -1, 0.0, 1.0, 1.0), signal)
+        never_written.append((found == befores[:, None]).all(axis=0))
+        assert_array_equal(found[:, ~never_written[0]], found[:1, ~never_written[0]].repeat(3, axis=0))
+    assert_array_equal(never_written, never_written[:1] * len(never_written))
 
 
 def test_games_of_the_package_are_tested_already(monkeypatch) -> None:

@@ -407,6 +407,17 @@ class TestTime:
         ):
             InducedGame(Ferry(discount=0.9))
 
+    def test_masks_that_read_the_time_are_refused(self):
+        @rule
+        def later(action, state, agent, public):
+            return action == 0 or public.time > 2
+
+        game = type("Later", (Epidemic,), {"allowed": staticmethod(later)})(horizon=6, discount=0.9)
+        said = "Later with discount 0.9 goes on for ever, so its rules must not read public.time"
+        for used in (InducedGame, lambda game: tabulate(game, None)):
+            with pytest.raises(ValueError, match=said):
+                used(game)
+
     def test_agents_do_not_observe_it(self):
         engine = Engine(epidemic(), 2)
         engine.reset(0)
