@@ -89,6 +89,19 @@ def uniform_table(game: FiniteGame) -> NDArray[np.float64]:
     return np.stack(tables)[numbers[kind_of_agent.reshape(-1)]]
 
 
+def actions_of_agents(game: FiniteGame) -> Masks | None:
+    """Which actions each agent may take, shape (1 or n_agents, T, S, A); None if the game has no such rule.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`uniform_table`.
+    """
+    if game.allowed is None:
+        return None
+    return (uniform_table(game) > 0.0).reshape(-1, *game.policy_shape)
+
+
 def _asker(game: FiniteGame) -> Callable[[NDArray[np.void]], Masks]:
     """A function of an agent's parameters that tells which actions the agent is allowed, (T, S, A)."""
     kernel = build_kernels(game.rules, Layout.of(game)).masks

@@ -21,6 +21,7 @@ from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Rules, kind_of
+from mfenvs.meanfield.action_masks import Masks, actions_of_agents
 from mfenvs.play import tabulate
 from mfenvs.public_chain import refuse_public_chain
 from mfenvs.rules import World
@@ -66,7 +67,8 @@ def exact_relative_exploitability(
 
     Returns
     -------
-    C(pi), the gap and the best responses' value. Best responses are policies of the joint state.
+    C(pi), the gap and the best responses' value. Best responses are policies of the joint state, and take actions
+    that the rule ``allowed`` allows and no others.
 
     Raises
     ------
@@ -96,6 +98,7 @@ def exact_relative_exploitability(
     states = np.indices((n_states,) * n).reshape(n, -1).T
     actions = np.indices((n_actions,) * n).reshape(n, -1).T
     rows, rewards = _joint_tables(game)
+    allowed = actions_of_agents(game)
     moves = np.ones((len(states), len(actions), len(states)))
     for i in range(n):
         moves *= rows[i][:, :, states[:, i]]
@@ -109,7 +112,8 @@ def exact_relative_exploitability(
             p.append(np.einsum("xu,xuy->xy", of_others[:, taken], moves[:, taken]))
             r.append((of_others[:, taken] * rewards[i][:, taken]).sum(axis=1))
         problem = np.stack(p, axis=1), np.stack(r, axis=1)
-        bests[i] = best_values(*problem, game.discount)
+        may = None if allowed is None else allowed[min(i, len(allowed) - 1), 0][states[:, i]]
+        bests[i] = best_values(*problem, game.discount, may)
         gains[i] = bests[i] - policy_values(own, *problem, game.discount)
     relative = gains / (np.abs(bests) + safeguard)
     return ExactRelativeExploitability(
@@ -124,18 +128,22 @@ def policy_values(policy: Array, transitions: Array, rewards: Array, discount: f
     return np.asarray(np.linalg.solve(np.eye(len(policy)) - discount * moves, earned))
 
 
-def best_values(transitions: Array, rewards: Array, discount: float) -> Array:
+def best_values(transitions: Array, rewards: Array, discount: float, allowed: Masks | None = None) -> Array:
     """Optimal values (X,) with transitions (X, A, X) and rewards (X, A), discounted for ever."""
-    return policy_values(best_policy(transitions, rewards, discount), transitions, rewards, discount)
+    return policy_values(best_policy(transitions, rewards, discount, allowed), transitions, rewards, discount)
 
 
-def best_policy(transitions: Array, rewards: Array, discount: float) -> Array:
-    """An optimal policy (X, A) with transitions (X, A, X) and rewards (X, A), by policy iteration."""
+def best_policy(transitions: Array, rewards: Array, discount: float, allowed: Masks | None = None) -> Array:
+    """An optimal policy (X, A) with transitions (X, A, X) and rewards (X, A), by policy iteration.
+
+    It takes actions that are ``allowed``, shape (X, A); by default all are.
+    """
     eye = np.eye(rewards.shape[1])
-    policy = eye[rewards.argmax(axis=1)]
+    handicap = 0.0 if allowed is None else np.where(allowed, 0.0, -np.inf)
+    policy = eye[(rewards + handicap).argmax(axis=1)]
     for _ in range(MOST_IMPROVEMENTS):
         values = policy_values(policy, transitions, rewards, discount)
-        q = rewards + discount * transitions @ values
+        q = rewards + discount * transitions @ values + handicap
         if (q.max(axis=1) <= values + 1e-12 * max(1.0, float(np.abs(values).max()))).all():
             return np.asarray(policy)
         policy = eye[q.argmax(axis=1)]

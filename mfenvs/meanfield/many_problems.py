@@ -1,7 +1,8 @@
 """Dynamic programming for many decision problems of H steps at once, as those of single agents; compiled.
 
 Arrays have one problem per index on their first axis: transitions (n, H, S, A, S) and rewards (n, H, S, A), both
-float64. There is no entropy regularisation and no mask of actions.
+float64. There is no entropy regularisation. Optimal policies take actions that are ``allowed``: an array of shape
+(1 or n, T, S, A) with T = 1 or H, or None, which allows all.
 """
 
 from typing import Any
@@ -9,6 +10,14 @@ from typing import Any
 from mfenvs.engine.compile import kernel
 from mfenvs.meanfield.bellman import act_optimally, soft_maximum
 from mfenvs.meanfield.dynamic_programming import evaluate_backward, optimise_backward
+from mfenvs.rules import rule
+
+
+@rule
+def _allowed_in(allowed: Any, problem: Any) -> Any:
+    if allowed is None:
+        return None
+    return allowed[min(problem, len(allowed) - 1)]
 
 
 @kernel
@@ -28,10 +37,10 @@ def evaluate_each(policies: Any, transitions: Any, rewards: Any, discount: Any, 
 
 
 @kernel
-def answer_each(transitions: Any, rewards: Any, discount: Any, answers: Any, q: Any) -> None:
+def answer_each(transitions: Any, rewards: Any, allowed: Any, discount: Any, answers: Any, q: Any) -> None:
     """Write an optimal policy of each of n decision problems of H steps to ``answers`` (n, H, S, A)."""
     for i in range(len(rewards)):
-        optimise_backward(transitions[i], None, rewards[i], None, 0.0, discount, q, q)
+        optimise_backward(transitions[i], None, rewards[i], _allowed_in(allowed, i), 0.0, discount, q, q)
         act_optimally(q, 0.0, answers[i])
 
 
@@ -40,6 +49,7 @@ def solve_each(
     policies: Any,
     transitions: Any,
     rewards: Any,
+    allowed: Any,
     discount: Any,
     own_values: Any,
     best_values: Any,
@@ -62,7 +72,7 @@ def solve_each(
                 own_values[i, h, s] = 0.0
                 for a in range(n_actions):
                     own_values[i, h, s] += policy[min(h, len(policy) - 1), s, a] * q[h, s, a]
-        optimise_backward(transitions[i], None, rewards[i], None, 0.0, discount, q, q)
+        optimise_backward(transitions[i], None, rewards[i], _allowed_in(allowed, i), 0.0, discount, q, q)
         act_optimally(q, 0.0, best_policies[i])
         for h in range(horizon):
             for s in range(n_states):

@@ -1,7 +1,8 @@
 """Exploitability in the N-player game itself (Yardim & He, Definition 2), by simulation.
 
-E_i(pi) = max_{pi'} J_i(pi', pi^{-i}) - J_i(pi), over time-dependent policies pi' of agent i's own state.
-There are three steps:
+E_i(pi) = max_{pi'} J_i(pi', pi^{-i}) - J_i(pi), over time-dependent policies pi' of agent i's own state. Where a
+game has action masks, pi' takes allowed actions only, as best responses on the mean-field side do [O]. There are
+three steps:
 
 1. Simulate worlds in which all agents play pi, and average over them the transitions and rewards of agent i for
    every state and action: a decision problem (Pbar^i, Rbar^i) per agent.
@@ -39,6 +40,7 @@ from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import MAX_SEED, kind_of
+from mfenvs.meanfield.action_masks import actions_of_agents
 from mfenvs.meanfield.many_problems import solve_each
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate
@@ -127,6 +129,8 @@ def n_player_exploitability(
 ) -> Exploitability:
     """Measure the exploitability of policies in the N-player game, with its error.
 
+    Deviators take actions that the rule ``allowed`` allows and no others.
+
     Parameters
     ----------
     game:
@@ -157,7 +161,7 @@ def n_player_exploitability(
     ------
     TypeError, ValueError
         If an argument is not allowed, or the game's transition rows are not probabilities or its rewards not
-        finite.
+        finite; if the rule ``allowed`` reads the public signal, which deviations do not see.
 
     References
     ----------
@@ -272,6 +276,7 @@ def _best_answers(
     game: FiniteGame, law: Array, run: Trajectories, who: NDArray[np.int64], n_threads: int
 ) -> _Answers:
     n, horizon = len(who), game.horizon
+    allowed = actions_of_agents(game)
     whole_run = np.tile([0, len(run.states)], (n, 1))
     own, best = (np.empty((n, horizon + 1, game.n_states)) for _ in range(2))
     policies = np.empty((n, horizon, game.n_states, game.n_actions))
@@ -280,7 +285,8 @@ def _best_answers(
         problems = decision_problems(game, run, who[some], whole_run[some], n_threads)
         played = law if len(law) == 1 else law[some]
         size = some.stop - some.start
-        solve_each(played, *problems, game.discount, own[some], best[some], policies[some], q, 0, size)
+        may = allowed if allowed is None or len(allowed) == 1 else allowed[who[some]]
+        solve_each(played, *problems, may, game.discount, own[some], best[some], policies[some], q, 0, size)
     checks.finite("the values of the best responses and of the policy", best[:, 0] - own[:, 0])
     gains = np.maximum(0.0, _at_start(game, who, best[:, 0] - own[:, 0]))
     return _Answers(own, best, policies, gains)

@@ -56,7 +56,11 @@ def expected_mean_actions(law: Array, run: Trajectories, agents: NDArray[np.int6
 
 
 def pooled_response(
-    game: FiniteGame, problems: tuple[Array, Array], levels: Array, n_bins: int
+    game: FiniteGame,
+    problems: tuple[Array, Array],
+    levels: Array,
+    n_bins: int,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> StationaryResponse:
     """Find a stationary best response in worlds in which everyone plays a policy.
 
@@ -70,6 +74,8 @@ def pooled_response(
         What :func:`expected_mean_actions` says of these worlds, shape (W, H).
     n_bins:
         Largest number B of bins, which are about equally full; with 1 the response is a policy of the own state.
+    allowed:
+        The actions that the response may take, shape (S, A); by default all.
 
     Returns
     -------
@@ -93,5 +99,6 @@ def pooled_response(
     earned = np.tensordot(in_bins, rewards, axes=((0, 1), (0, 1))) / in_bins.sum(axis=(0, 1))[:, None, None]
     size = n_found * n_states
     problem = moves.transpose(0, 2, 3, 1, 4).reshape(size, n_actions, size), earned.reshape(size, n_actions)
-    table = best_policy(*problem, game.discount).reshape(n_found, n_states, n_actions)
+    may = None if allowed is None else np.tile(allowed, (n_found, 1))
+    table = best_policy(*problem, game.discount, may).reshape(n_found, n_states, n_actions)
     return dataclasses.replace(response, table=table)

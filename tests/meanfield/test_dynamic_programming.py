@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from oracles import best_forever, deterministic_policies, forever, random_policy, value
 
 from mfenvs.meanfield.bellman import entropy, soft_maximum
 from mfenvs.meanfield.dynamic_programming import best_response_kernel, evaluate_kernel, gap, value_scratch
-from mfenvs.meanfield.many_problems import solve_each
+from mfenvs.meanfield.many_problems import answer_each, solve_each
 
 H, S, A = 2, 2, 3
 problems = st.integers(0, 10**6).map(lambda seed: problem(np.random.default_rng(seed)))
@@ -85,22 +85,37 @@ def value_of(s, policy, p, r, discount):
     return value(np.eye(S)[s], policy, p, r, discount)
 
 
-@given(st.integers(0, 10**6), st.sampled_from([1, 4]), st.sampled_from([1, H]), st.sampled_from([1.0, 0.6]))
-def test_many_problems_at_once(seed, copies, times, discount):
-    """One policy for all or each its own, stationary or not; only the asked agents are written."""
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([1, 4]),
+    st.sampled_from([1, H]),
+    st.sampled_from([1.0, 0.6]),
+    st.sampled_from([None, 1, 4]),
+)
+def test_many_problems_at_once(seed, copies, times, discount, masks):
+    """One policy for all or each its own, stationary or not, masks likewise; only the asked agents are written."""
     rng = np.random.default_rng(seed)
     policies, p, r, _ = problem(rng, 4)
     policies = policies[:copies, :times]
+    allowed = None
+    if masks is not None:
+        allowed = rng.random((masks, times, S, A)) < 0.6
+        allowed[..., rng.integers(A)] = True
     own, best = np.full((4, H + 1, S), np.nan), np.full((4, H + 1, S), np.nan)
     answers = np.full(r.shape, np.nan)
-    solve_each(policies, p, r, discount, own, best, answers, np.empty(r.shape[1:]), 1, 4)
+    solve_each(policies, p, r, allowed, discount, own, best, answers, np.empty(r.shape[1:]), 1, 4)
     assert np.isnan(own[0]).all()
     assert np.isnan(answers[0]).all()
+    at_once = np.full(r.shape, np.nan)
+    answer_each(p, r, allowed, discount, at_once, np.empty(r.shape[1:]))
+    assert_array_equal(at_once[1:], answers[1:])
     for i in range(1, 4):
         policy = np.broadcast_to(policies[i % copies], (H, S, A))
+        may = np.broadcast_to(True if allowed is None else allowed[i % masks], (H, S, A))
         for h, s in np.ndindex(H, S):
             rest = p[i, h:], r[i, h:], discount
-            everything = [value_of(s, other, *rest) for other in deterministic_policies(H - h, S, A)]
+            others = [other for other in deterministic_policies(H - h, S, A) if not other[~may[h:]].any()]
+            everything = [value_of(s, other, *rest) for other in others]
             assert best[i, h, s] == pytest.approx(max(everything), abs=1e-12)
             assert value_of(s, answers[i, h:], *rest) == pytest.approx(max(everything), abs=1e-12)
             assert own[i, h, s] == pytest.approx(value_of(s, policy[h:], *rest), abs=1e-12)
