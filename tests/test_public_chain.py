@@ -9,7 +9,7 @@ from scipy.special import bdtr, bdtrc
 from weather import MOVES, Weather, WeatherConstants
 
 import mfenvs
-from mfenvs import Engine, PublicChain, public_state, rule
+from mfenvs import Engine, InducedGame, PublicChain, crowd, public_state, rule
 from mfenvs.engine.snapshot import Snapshot
 from mfenvs.meanfield.public_tree import public_tree
 from mfenvs.wrappers.observations import Observer
@@ -181,6 +181,35 @@ def test_aggregate_does_not_change_the_public_state():
     assert np.array_equal(run.actions[:, :, 0] == 1, run.public_states == 0)
     after = run.public_states[:, 1:][run.public_states[:, :-1] == 0]
     assert agrees((after == 0).sum(), len(after), MOVES[0][0])
+
+
+@dataclasses.dataclass(kw_only=True)
+class FullHouse(Weather):
+    """Its aggregate writes when all are at home, which then pays 1."""
+
+    @staticmethod
+    @rule
+    def aggregate(world: Any, signal: Any) -> None:
+        if crowd(world, 0) + crowd(world, 1) > 0.9:
+            signal[0] = 1.0
+
+    @staticmethod
+    @rule
+    def reward(state: Any, action: Any, agent: Any, world: Any) -> Any:
+        return world.signal[0]
+
+    arrival = terminal = None
+    initial_distribution = np.array([1.0, 0.0])
+
+
+def test_what_aggregate_wrote_in_the_last_step_is_gone():
+    """The weather is always good, and most go out at once."""
+    game = FullHouse(n_agents=1000, moves=((1.0, 0.0), (0.0, 1.0)))
+    assert InducedGame(game).value(go_out(game)) == pytest.approx(1.0, abs=1e-12)
+    engine = Engine(game, 1)
+    engine.reset(0)
+    rewards = [engine.step(np.ones((1, 1000), np.int32))[0, 0] for _ in range(3)]
+    assert rewards == [1.0, 0.0, 0.0]
 
 
 def variant(**declared):

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from mfenvs import Engine, FiniteGame, InducedGame, crowd, make, registered_games, rule, share
+from mfenvs import (
+    Engine,
+    FiniteGame,
+    InducedGame,
+    crowd,
+    make,
+    n_player_exploitability,
+    registered_games,
+    rule,
+    share,
+)
 from mfenvs.engine import interpreted_rules
 from mfenvs.engine.interpreted_rules import MOST_CALLS, check_indices, interpreted
 from mfenvs.game import NO_PARAMETERS
@@ -194,7 +204,7 @@ def one_of_two(world, signal):
 @pytest.mark.parametrize(
     ("aggregate", "time"),
     [(smog, 0), (smog_of_the_world, 0), (in_even_steps, 1)],
-    ids=lambda given: str(given)[:20],
+    ids=["itself", "world.signal", "even steps"],
 )
 def test_a_population_that_remembers_is_refused(aggregate, time) -> None:
     game = with_rules(aggregate=aggregate, n_signals=2)()
@@ -232,6 +242,28 @@ def test_what_aggregate_does_not_write_is_zero(aggregate) -> None:
         engine.reset(seed)
         for _ in range(4):
             assert (engine.step(np.zeros((2, 3), np.int32)) == earned).all()
+
+
+@rule
+def of_a_full_house(world, signal):
+    if crowd(world, 0) > 0.9:
+        signal[0] = 1.0
+
+
+def test_a_memory_that_the_trial_does_not_meet_is_none() -> None:
+    """All are in cell 0 in step 0 and in others later: 1 is paid once. The trial's are spread evenly."""
+    policy = np.zeros((4, 2, 2))
+    policy[0, :, 0] = policy[1:, :, 1] = 1.0
+    game = with_rules(
+        aggregate=of_a_full_house, n_signals=2, reward=pays_the_signals, initial_distribution=np.array([1.0, 0.0])
+    )()
+    assert InducedGame(game).value(policy) == 1.0
+    run = Engine(game, 2)
+    run.reset(0)
+    rewards = [run.step(np.full((2, 3), action, np.int32)) for action in (0, 1, 1, 1)]
+    assert_array_equal(np.array(rewards)[:, 0, 0], [1, 0, 0, 0])
+    found = n_player_exploitability(game, policy, n_worlds=2)
+    assert found.mean == found.max_lower_bound.value == 0.0
 
 
 SIGNALLING = [
