@@ -187,7 +187,7 @@ class FiniteGame(Game):
         self._check_branches()
         self._check_rule("transition")
         self._check_rule("reward")
-        for name in ("arrival", "terminal"):
+        for name in ("arrival", "terminal", "aggregate"):
             if getattr(self, name) is not None:
                 self._check_rule(name)
         if self.terminal is not None and self.is_infinite:
@@ -530,8 +530,6 @@ class FiniteGame(Game):
                 f"{kind} has a public chain and must declare n_signals, one more than aggregate writes: the last"
                 " entry of the signal is the public state"
             )
-        if self.aggregate is not None:
-            self._check_rule("aggregate")
         found = getattr(self.constants, "public_chain", None)
         if not (isinstance(found, ChainTables) and all(map(np.array_equal, found, chain.tables))):
             raise TypeError(

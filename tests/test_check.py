@@ -8,6 +8,7 @@ import warnings
 from typing import ClassVar
 
 import gymnasium
+import numba
 import numpy as np
 import pytest
 
@@ -19,6 +20,12 @@ from mfenvs.conformance.subject import Subject
 from mfenvs.engine.random import uniform
 
 SOUND, TOO_BRIGHT, UNSEEDED, INFINITE, STUCK = range(5)
+
+
+@numba.njit
+def unseeded():
+    """A draw that :func:`mfenvs.rule` does not see."""
+    return random.random()
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -57,7 +64,7 @@ class Suspect(Game):
     @rule
     def step(state, action, agent, world, key):
         fault = world.constants[0]
-        draw = random.random() if fault == UNSEEDED else uniform(key, 0)
+        draw = unseeded() if fault == UNSEEDED else uniform(key, 0)
         reward = np.float32(np.inf) if fault == INFINITE and world.time == 2 else crowd(world, state)
         return (state + int(draw * 2) + action) % 3, reward
 

@@ -395,8 +395,8 @@ def test_what_an_agent_would_meet_if_it_did_otherwise(budgets, bids):
     counts = np.bincount(bids, minlength=5).astype(np.float32)[None, None]
     transitions, rewards = np.zeros((6, 1, 4, 5, 4)), np.zeros((6, 1, 4, 5))
     kernels.responses(
-        *(states, actions, counts, np.arange(6), np.tile([0, 1], (6, 1)), agents, game.constants),
-        *(np.empty(5), np.empty(game.n_signals), transitions, rewards, 0, 6),
+        *(states, actions, counts, np.arange(6), np.tile([0, 1], (6, 1)), game.own_states, agents),
+        *(game.constants, np.empty(5), np.empty(game.n_signals), transitions, rewards, 0, 6),
     )
     rows = np.empty((6, 4))
     kernels.rows(
