@@ -103,7 +103,10 @@ def make(name: str | Game, **constants: Any) -> Game:
     """
     if isinstance(name, Game):
         if constants:
-            raise ValueError(f"constants {sorted(constants)} cannot be set on a game that is already made")
+            raise ValueError(
+                f"constants {sorted(constants)} cannot be set on a game that is already made (and no option has"
+                " this name)"
+            )
         return name
     if not isinstance(name, str):
         raise TypeError(f"a game must be a registered name or a Game, got {checks.shown(name)}")

@@ -363,8 +363,8 @@ class PPO(RolloutLearner):
         """
         if is_checkpoint(path):
             raise ValueError(
-                f"{path} is the checkpoint of a run folder, which holds no game and no hyper-parameters: read the"
-                " folder by baselines.runs.read_run"
+                f"{path} is the checkpoint of a run folder, or of a trainer with tables, which holds no model of"
+                " SB3: read the folder by baselines.runs.read_run, the trainer by its own class's load"
             )
         device = checked_device(device)
         is_env = isinstance(env, VecEnv | gymnasium.Env)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfenvs import checks
 from mfenvs.engine.checked_rules import OF_EXISTING_CELLS
 from mfenvs.engine.rebinding import rebound
 from mfenvs.finite_game import FiniteGame
@@ -43,7 +44,7 @@ def check_indices(game: FiniteGame) -> None:
     ValueError
         If a rule reads or writes outside of an array, asks for the share of a cell that does not exist, or the
         rule ``cell`` returns none; the message names the rule and its arguments. If ``aggregate`` reads what it
-        wrote in an earlier step.
+        wrote in an earlier step, or probabilities of next states do not sum to 1.
     """
     if is_of_this_package(type(game)):
         return
@@ -54,6 +55,7 @@ def check_indices(game: FiniteGame) -> None:
             for name, rule in _tried(game):
                 trial.check(name, rule)
             trial.check_memory()
+            trial.check_rows()
 
 
 def check_memory(game: FiniteGame) -> None:
@@ -130,6 +132,35 @@ class _Trial:
         except Exception:
             return  # Python need not run all that the compiler does.
 
+    def check_rows(self) -> None:
+        """Raise a ValueError if probabilities of next states do not sum to 1, where all states are tried out.
+
+        Only in games that count by state and action: others' evenly filled cells may be of no population.
+        """
+        game = self._game
+        counted = (game.cell, game.weight, game.count)
+        if game.n_populations > 1 or game.n_states > MOST_CALLS or any(rule is not None for rule in counted):
+            return
+        ask = interpreted(game.transition if game.branch is None else game.branch)
+        n_ahead = game.n_states if game.branch is None else game.n_branches
+        sizes = len(self._times), len(self._agents), game.n_states, game.n_actions
+        for at, who, state, action in _drawn(sizes, max(2, MOST_CALLS // n_ahead)):
+            agent, world = self._agents[who], self._world(self._times[at])
+            try:
+                found = [ask(ahead, state, action, agent, world) for ahead in range(n_ahead)]
+                if game.branch is not None:
+                    found = [probability for _, probability in found]
+                row = np.array(found, np.float64)
+            except Exception:
+                return  # Python need not run all that the compiler does.
+            tolerance = checks.PROBABILITY_TOLERANCE
+            if checks.first_invalid_row(row[None], tolerance, -tolerance) >= 0:
+                name, over = ("transition", "next_state") if game.branch is None else ("branch", "the branches")
+                raise ValueError(
+                    f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
+                    f" {checks.shown(row.tolist())} in state {state} with action {action} at time {world.time}"
+                )
+
     def check_memory(self) -> None:
         """Raise a ValueError if the declared ``aggregate`` depends on what is in the signal before it."""
         aggregate = self._game.aggregate
@@ -180,13 +211,13 @@ def interpreted(rule: Callable[..., Any]) -> Callable[..., Any]:
     return plain(OF_EXISTING_CELLS[rule]) if rule in OF_EXISTING_CELLS else rebound(rule, interpreted)
 
 
-def _drawn(sizes: tuple[int, ...]) -> Iterator[list[int]]:
+def _drawn(sizes: tuple[int, ...], most: int = MOST_CALLS) -> Iterator[list[int]]:
     """All indices of an array of these sizes if they are few, else the first, the last and drawn ones."""
     total = int(np.prod(sizes, dtype=np.float64))
-    if total <= MOST_CALLS:
+    if total <= most:
         numbers: NDArray[np.int64] = np.arange(total)
     else:
-        drawn = np.random.default_rng(0).integers(0, total, MOST_CALLS - 2)
+        drawn = np.random.default_rng(0).integers(0, total, most - 2)
         numbers = np.unique(np.concatenate([[0, total - 1], drawn]))
     for number in numbers.tolist():
         yield [int(k) for k in np.unravel_index(number, sizes)]

@@ -290,6 +290,37 @@ def test_no_game_of_the_package_remembers(name) -> None:
     assert_array_equal(never_written, never_written[:1] * len(never_written))
 
 
+@rule
+def stays_nearly(next_state, state, action, agent, world):
+    return 0.9 if next_state == state else 0.0
+
+
+@rule
+def two_halves(branch, state, action, agent, world):
+    return state, 0.5 if state == 0 else 0.75
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (
+            {"transition": stays_nearly},
+            r"Wrong.transition must return probabilities that sum to 1 over next_state, got \[0.9, 0.0\] in"
+            " state 0 with action 0 at time 0$",
+        ),
+        (
+            {"branch": two_halves, "n_branches": 2, "transition": FiniteGame.transition},
+            r"Wrong.branch must return probabilities .* the branches, got \[0.75, 0.75\] in state 1 with action 0",
+        ),
+    ],
+)
+def test_rows_that_do_not_sum_to_one_are_not_simulated(declared, said) -> None:
+    game = with_rules(**declared)()
+    for used in (Engine, InducedGame):
+        with pytest.raises(ValueError, match=said):
+            used(game)
+
+
 def test_games_of_the_package_are_tested_already(monkeypatch) -> None:
     monkeypatch.setattr(interpreted_rules, "MOST_AGENTS", None)  # A trial would fail.
     check_indices(make("Epidemic-v0"))
