@@ -44,7 +44,7 @@ def check_indices(game: FiniteGame) -> None:
     ValueError
         If a rule reads or writes outside of an array, asks for the share of a cell that does not exist, or the
         rule ``cell`` returns none; the message names the rule and its arguments. If ``aggregate`` reads what it
-        wrote in an earlier step, or probabilities of next states do not sum to 1.
+        wrote in an earlier step.
     """
     if is_of_this_package(type(game)):
         return
@@ -55,7 +55,19 @@ def check_indices(game: FiniteGame) -> None:
             for name, rule in _tried(game):
                 trial.check(name, rule)
             trial.check_memory()
-            trial.check_rows()
+
+
+def check_probabilities(game: FiniteGame) -> None:
+    """Raise a ValueError if the next states' probabilities of a user's game do not sum to 1 where it is tried out.
+
+    The simulator draws from them without a look. The mean-field side checks all of them itself.
+    """
+    if not is_of_this_package(type(game)):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            trial = _Trial(game)
+            if trial.can_begin():
+                trial.check_probabilities()
 
 
 def check_memory(game: FiniteGame) -> None:
@@ -132,7 +144,7 @@ class _Trial:
         except Exception:
             return  # Python need not run all that the compiler does.
 
-    def check_rows(self) -> None:
+    def check_probabilities(self) -> None:
         """Raise a ValueError if probabilities of next states do not sum to 1, where all states are tried out.
 
         Only in games that count by state and action: others' evenly filled cells may be of no population.
@@ -159,6 +171,7 @@ class _Trial:
                 raise ValueError(
                     f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
                     f" {checks.shown(row.tolist())} in state {state} with action {action} at time {world.time}"
+                    f" for an agent with parameters {agent}"
                 )
 
     def check_memory(self) -> None:
