@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -63,8 +64,14 @@ def import_module(name: str) -> None:
 def _with_place(error: Exception) -> str:
     """What an error says, its kind, and the line of the user's code that raised it (a SyntaxError tells that)."""
     said = f"{type(error).__name__}: {error}"
-    ours = (str(Path(__file__).parent), str(Path(mfenvs.__file__).parent), "<frozen")
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    libraries = [Path(folder) for folder in sysconfig.get_paths().values()]
+    libraries += [Path(__file__).parent, Path(mfenvs.__file__).parent]
+    places = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(folder) for folder in libraries)
+        and not frame.filename.startswith("<")
+    ]
     if not places or isinstance(error, SyntaxError):
         return said
     return f"{said} ({places[-1].filename}, line {places[-1].lineno})"

@@ -120,13 +120,19 @@ def check_constants(game: Any) -> None:
     if not isinstance(constants, tuple):
         raise TypeError(f"{must}, got {checks.shown(constants)}")
     for name, value in zip(getattr(constants, "_fields", range(len(constants))), constants, strict=True):
-        try:
-            numba.typeof(value)  # type: ignore[no-untyped-call]
-            is_known = not isinstance(value, list)
-        except ValueError:
-            is_known = False
-        if not is_known:
+        if not _compiles(value):
             raise TypeError(f"{must}, got {checks.shown(value)} as {name}")
+
+
+def _compiles(value: Any) -> bool:
+    """Whether compiled rules can take a constant: a number, an array, or a tuple of such."""
+    if isinstance(value, tuple):
+        return all(map(_compiles, value))
+    try:
+        numba.typeof(value)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return False
+    return not isinstance(value, list | set)
 
 
 def check_optional_rules(game: Any) -> None:

@@ -12,16 +12,13 @@ agents at once; ``for`` loops over a fixed range are unrolled. Numbers written i
 (``np.float32(0.5)``) are faster than Python's double-precision literals, never different in meaning.
 """
 
-import dis
-import itertools
-import random
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-import numpy as np
 from numba import config
 
+from mfenvs.engine.foreign_randomness import foreign_randomness
 from mfenvs.engine.inlining import RuleDispatcher
 
 P = ParamSpec("P")
@@ -57,7 +54,7 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     """
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"rule(function): function must be a plain Python function, got {function!r}")
-    source = _foreign_randomness(function)
+    source = foreign_randomness(function)
     if source:
         raise TypeError(
             f"the rule {function.__name__} draws from {source}, whose draws follow from no seed of an episode:"
@@ -70,28 +67,6 @@ def rule(function: Callable[P, R]) -> Callable[P, R]:
     # Inlined by force: a world is many words, which calls would copy.
     compiled = RuleDispatcher(function, targetoptions={"nopython": True, "forceinline": True, **COMPILE_OPTIONS})
     return cast(Callable[P, R], compiled)
-
-
-def _foreign_randomness(function: types.FunctionType) -> str:
-    """The module of random numbers, other than ours, from which a function draws; nothing if there is none."""
-    values = function.__globals__
-    if not any(_is_random(values.get(name)) or name == "random" for name in function.__code__.co_names):
-        return ""  # Without the search, which would take a tenth of a second for all rules of this package.
-    steps = [step for step in dis.get_instructions(function) if step.opname != "CACHE"]
-    for step, following in itertools.pairwise(steps):
-        value = values.get(step.argval) if step.opname == "LOAD_GLOBAL" else None
-        source = _is_random(np.random if value is np and following.argval == "random" else value)
-        if source:
-            return source
-    return ""
-
-
-def _is_random(value: Any) -> str:
-    """The name of the module if a value is one of random numbers, or a function of one; else nothing."""
-    for module, generator in ((random, random.Random), (np.random, np.random.RandomState)):
-        if value is module or isinstance(getattr(value, "__self__", None), generator):
-            return module.__name__
-    return ""
 
 
 class Public(NamedTuple):

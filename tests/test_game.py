@@ -236,6 +236,7 @@ def test_a_class_with_constants_that_is_no_dataclass_is_refused():
         ([1.0, 2.0], r"got \[1.0, 2.0\]"),
         ((1.0, {"bar": 1}), r"got \{'bar': 1\} as 1"),
         (namedtuple("Constants", "width bars")(1.0, [2, 3]), r"got \[2, 3\] as bars"),
+        ((1.0, (2.0, [3])), r"got \(2.0, \[3\]\) as 1"),
     ],
 )
 def test_constants_must_be_what_rules_can_read(constants, got):

@@ -372,6 +372,8 @@ class PPO(RolloutLearner):
         try:
             model: Self = super().load(path, env if is_env else None, device, *args, **kwargs)
         except (AssertionError, AttributeError, KeyError, TypeError) as error:  # what SB3 says of foreign files
+            if is_env or args or kwargs:
+                raise  # It may be of these.
             raise ValueError(f"{path} is not a saved {cls.__name__}: {error}") from error
         seen = getattr(env, "observe", None) if is_env else None
         if game is not None:

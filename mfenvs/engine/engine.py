@@ -17,7 +17,7 @@ from mfenvs.engine.counting import new_sums
 from mfenvs.engine.cpu import build_kernels
 from mfenvs.engine.debug import RuleChecks, check_rows
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
-from mfenvs.engine.interpreted_rules import check_indices, check_memory, check_probabilities
+from mfenvs.engine.interpreted_rules import try_out
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import in_double_precision
 from mfenvs.engine.rollout import checked_rollout
@@ -105,8 +105,7 @@ class Engine:
         )
         self.debug = checks.boolean("debug", debug)
         if isinstance(game, FiniteGame):
-            for check in (check_memory,) if self.debug else (check_indices, check_probabilities):
-                check(game)
+            try_out(game, indices=not self.debug, rows=not self.debug)
         self.time = 0
         """Number of steps taken in this episode."""
         self.is_playing = False

@@ -1,8 +1,9 @@
-"""Rules run by Python itself, so that a wrong index is an error before compiled code reads or writes there.
+"""Rules run by Python itself, so that what compiled code would not notice is an error before it runs.
 
-Compiled rules do not check indices: one that is out of range reads other memory, or ends the process. Debug mode
-compiles every rule once more with checks, which takes seconds (:mod:`mfenvs.engine.checked_rules`). Here a
-thousand calls of each rule are interpreted, in some ten milliseconds.
+Compiled rules do not check indices: one that is out of range reads other memory, or ends the process. The
+simulator draws from rows that do not sum to 1, and nothing tells whether ``aggregate`` reads what it wrote in the
+last step. Debug mode compiles every rule once more with checks, which takes seconds
+(:mod:`mfenvs.engine.checked_rules`). Here a thousand calls of each rule are interpreted, in some ten milliseconds.
 """
 
 import warnings
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from mfenvs import checks
 from mfenvs.engine.checked_rules import OF_EXISTING_CELLS
+from mfenvs.engine.model import wrong_row
 from mfenvs.engine.rebinding import rebound
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Rule
@@ -28,7 +30,7 @@ MOST_AGENTS = 4
 """Number of agents whose parameters are tried out."""
 
 
-def check_indices(game: FiniteGame) -> None:
+def try_out(game: FiniteGame, *, indices: bool = True, rows: bool = False) -> None:
     """Try out a game's rules at a population that is spread evenly over all cells.
 
     A rule that Python cannot run as the compiler does is left out. Games of this package are, too: tests check
@@ -38,46 +40,32 @@ def check_indices(game: FiniteGame) -> None:
     ----------
     game:
         The game, as its user declares it.
+    indices:
+        Whether indices are checked. Debug mode checks them itself, in every step.
+    rows:
+        Whether it is checked that the next states' probabilities sum to 1. The mean-field side and debug mode
+        check all rows themselves.
 
     Raises
     ------
     ValueError
-        If a rule reads or writes outside of an array, asks for the share of a cell that does not exist, or the
-        rule ``cell`` returns none; the message names the rule and its arguments. If ``aggregate`` reads what it
-        wrote in an earlier step.
+        If ``aggregate`` reads what it wrote in an earlier step; if a rule reads or writes outside of an array,
+        asks for the share of a cell that does not exist, or the rule ``cell`` returns none; if probabilities do
+        not sum to 1. The message names the rule and its arguments.
     """
     if is_of_this_package(type(game)):
         return
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         trial = _Trial(game)
-        if trial.can_begin():
+        if not trial.can_begin():
+            return
+        if indices:
             for name, rule in _tried(game):
                 trial.check(name, rule)
-            trial.check_memory()
-
-
-def check_probabilities(game: FiniteGame) -> None:
-    """Raise a ValueError if the next states' probabilities of a user's game do not sum to 1 where it is tried out.
-
-    The simulator draws from them without a look. The mean-field side checks all of them itself.
-    """
-    if not is_of_this_package(type(game)):
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            trial = _Trial(game)
-            if trial.can_begin():
-                trial.check_probabilities()
-
-
-def check_memory(game: FiniteGame) -> None:
-    """Raise a ValueError if the rule ``aggregate`` of a user's game reads what it wrote in an earlier step."""
-    if game.aggregate is not None and not is_of_this_package(type(game)):
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            trial = _Trial(game)
-            if trial.can_begin():
-                trial.check_memory()
+        trial.check_memory()
+        if rows:
+            trial.check_rows()
 
 
 def _tried(game: FiniteGame) -> Iterator[tuple[str, Rule]]:
@@ -144,8 +132,8 @@ class _Trial:
         except Exception:
             return  # Python need not run all that the compiler does.
 
-    def check_probabilities(self) -> None:
-        """Raise a ValueError if probabilities of next states do not sum to 1, where all states are tried out.
+    def check_rows(self) -> None:
+        """Raise a ValueError if probabilities of next states do not sum to 1.
 
         Only in games that count by state and action: others' evenly filled cells may be of no population.
         """
@@ -156,6 +144,7 @@ class _Trial:
         ask = interpreted(game.transition if game.branch is None else game.branch)
         n_ahead = game.n_states if game.branch is None else game.n_branches
         sizes = len(self._times), len(self._agents), game.n_states, game.n_actions
+        tolerance = checks.PROBABILITY_TOLERANCE
         for at, who, state, action in _drawn(sizes, max(2, MOST_CALLS // n_ahead)):
             agent, world = self._agents[who], self._world(self._times[at])
             try:
@@ -165,14 +154,8 @@ class _Trial:
                 row = np.array(found, np.float64)
             except Exception:
                 return  # Python need not run all that the compiler does.
-            tolerance = checks.PROBABILITY_TOLERANCE
             if checks.first_invalid_row(row[None], tolerance, -tolerance) >= 0:
-                name, over = ("transition", "next_state") if game.branch is None else ("branch", "the branches")
-                raise ValueError(
-                    f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
-                    f" {checks.shown(row.tolist())} in state {state} with action {action} at time {world.time}"
-                    f" for an agent with parameters {agent}"
-                )
+                raise wrong_row(game, row, state, action, f" for an agent with parameters {agent}")
 
     def check_memory(self) -> None:
         """Raise a ValueError if the declared ``aggregate`` depends on what is in the signal before it."""

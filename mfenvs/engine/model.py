@@ -53,11 +53,7 @@ def check_model(
     bad = checks.first_invalid_row(transitions.reshape(-1, transitions.shape[-1]), tolerance, -tolerance)
     if bad >= 0:
         where = np.unravel_index(bad, transitions.shape[:-1])
-        name, over = ("transition", "next_state") if game.branch is None else ("branch", "the branches")
-        raise ValueError(
-            f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
-            f" {checks.shown(transitions[where].tolist())}{whose} in state {where[-2]} with action {where[-1]}"
-        )
+        raise wrong_row(game, transitions[where], int(where[-2]), int(where[-1]), whose)
     if not checks.are_finite(rewards.reshape(-1)):
         where = tuple(np.argwhere(~np.isfinite(rewards))[0])
         paid_with = [name for name in ("arrival", "terminal") if getattr(game, name, None) is not None]
@@ -66,6 +62,15 @@ def check_model(
             f"{type(game).__name__}.reward must return finite numbers{also}, got {rewards[where]}{whose} in state"
             f" {where[-2]} with action {where[-1]}"
         )
+
+
+def wrong_row(game: FiniteGame, row: NDArray[np.float64], state: int, action: int, whose: str) -> ValueError:
+    """The error of a row (K,) that holds no probabilities; ``whose`` it is follows the row in the message."""
+    name, over = ("transition", "next_state") if game.branch is None else ("branch", "the branches")
+    return ValueError(
+        f"{type(game).__name__}.{name} must return probabilities that sum to 1 over {over}, got"
+        f" {checks.shown(row.tolist())}{whose} in state {state} with action {action}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,6 +102,11 @@ def actions_of_agents(game: FiniteGame) -> Masks | None:
     return (uniform_table(game) > 0.0).reshape(-1, *game.policy_shape)
 
 
+def masks_of(allowed: Masks | None, agents: NDArray[np.integer[Any]] | list[int]) -> Masks | None:
+    """The masks of some agents, shape (1 or n, T, S, A), of those of :func:`actions_of_agents`."""
+    return allowed if allowed is None or len(allowed) == 1 else allowed[agents]
+
+
 def _asker(game: FiniteGame) -> Callable[[NDArray[np.void]], Masks]:
     """A function of an agent's parameters that tells which actions the agent is allowed, (T, S, A)."""
     kernel = build_kernels(game.rules, Layout.of(game)).masks

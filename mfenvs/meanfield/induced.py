@@ -12,7 +12,7 @@ from mfenvs import checks
 from mfenvs.engine.compile import for_types_of
 from mfenvs.engine.diagnose import COMPILE_ERRORS, explained
 from mfenvs.engine.flow import FlowArrays
-from mfenvs.engine.interpreted_rules import check_indices
+from mfenvs.engine.interpreted_rules import try_out
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.engine.tabulation import new_status
 from mfenvs.finite_game import FiniteGame
@@ -104,7 +104,7 @@ class InducedGame:
     def __init__(self, game: FiniteGame, *, sparse: bool | None = None) -> None:
         if not isinstance(game, FiniteGame):
             raise TypeError(f"game must be a FiniteGame, got {kind_of(game)}")
-        check_indices(game)
+        try_out(game)
         if game.public_chain is not None:
             game = PublicTreeGame(game=game, tree=public_tree(game.public_chain, game.horizon))
         self.game = game

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from mfenvs import checks
 from mfenvs.engine.compile import kernel
 from mfenvs.engine.counting import count_rule
-from mfenvs.engine.interpreted_rules import check_indices
+from mfenvs.engine.interpreted_rules import try_out
 from mfenvs.engine.layout import Layout
 from mfenvs.engine.model import check_model, in_double_precision, model_kernels
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Rules, kind_of
-from mfenvs.meanfield.action_masks import Masks, actions_of_agents
+from mfenvs.meanfield.action_masks import Masks, actions_of_agents, masks_of
 from mfenvs.play import tabulate
 from mfenvs.public_chain import refuse_public_chain
 from mfenvs.rules import World
@@ -112,8 +112,8 @@ def exact_relative_exploitability(
             p.append(np.einsum("xu,xuy->xy", of_others[:, taken], moves[:, taken]))
             r.append((of_others[:, taken] * rewards[i][:, taken]).sum(axis=1))
         problem = np.stack(p, axis=1), np.stack(r, axis=1)
-        may = None if allowed is None else allowed[min(i, len(allowed) - 1), 0][states[:, i]]
-        bests[i] = best_values(*problem, game.discount, may)
+        masks = masks_of(allowed, [i])
+        bests[i] = best_values(*problem, game.discount, None if masks is None else masks[0, 0][states[:, i]])
         gains[i] = bests[i] - policy_values(own, *problem, game.discount)
     relative = gains / (np.abs(bests) + safeguard)
     return ExactRelativeExploitability(
@@ -152,7 +152,7 @@ def best_policy(transitions: Array, rewards: Array, discount: float, allowed: Ma
 
 def _joint_tables(game: FiniteGame) -> tuple[list[Array], list[Array]]:
     """Every agent's transition rows (X, U, S) and rewards (X, U) at all joint states and joint actions."""
-    check_indices(game)
+    try_out(game)
     n, n_states, n_actions = game.n_agents, game.n_states, game.n_actions
     pairs, parameters = n_states * n_actions, in_double_precision(game.agents)
     count, tables = _counting_kernel(game.rules, Layout.of(game)), model_kernels(game).responses

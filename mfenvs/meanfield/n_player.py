@@ -40,7 +40,7 @@ from mfenvs.engine.threads import run_in_threads
 from mfenvs.engine.trajectories import Trajectories
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import MAX_SEED, kind_of
-from mfenvs.meanfield.action_masks import actions_of_agents
+from mfenvs.meanfield.action_masks import actions_of_agents, masks_of
 from mfenvs.meanfield.many_problems import solve_each
 from mfenvs.meanfield.transition_tables import MOST_DENSE_ENTRIES
 from mfenvs.play import tabulate
@@ -285,7 +285,7 @@ def _best_answers(
         problems = decision_problems(game, run, who[some], whole_run[some], n_threads)
         played = law if len(law) == 1 else law[some]
         size = some.stop - some.start
-        may = allowed if allowed is None or len(allowed) == 1 else allowed[who[some]]
+        may = masks_of(allowed, who[some])
         solve_each(played, *problems, may, game.discount, own[some], best[some], policies[some], q, 0, size)
     checks.finite("the values of the best responses and of the policy", best[:, 0] - own[:, 0])
     gains = np.maximum(0.0, _at_start(game, who, best[:, 0] - own[:, 0]))

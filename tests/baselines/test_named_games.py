@@ -89,6 +89,9 @@ def test_what_a_module_cannot_import_itself_is_named(here, capsys) -> None:
 def test_an_error_of_a_module_is_told_with_its_place(here, capsys) -> None:
     (here / "module_with_an_error.py").write_text("import mfenvs\n\nmfenvs.register('Flu-v0', int)\n")
     (here / "module_with_a_zero.py").write_text("def share(n):\n    return 1 / n\n\nshare(0)\n")
+    (here / "module_with_a_field.py").write_text(
+        "import dataclasses\n\n@dataclasses.dataclass\nclass A:\n    x: list = []\n"
+    )
     (here / "module_half_written.py").write_text("def share(n:\n")
     for name, said in (
         (
@@ -96,6 +99,7 @@ def test_an_error_of_a_module_is_told_with_its_place(here, capsys) -> None:
             f"TypeError: game_class must be .* \\({here}/module_with_an_error.py, line 3\\)$",
         ),
         ("module_with_a_zero", f"ZeroDivisionError: division by zero \\({here}/module_with_a_zero.py, line 2\\)$"),
+        ("module_with_a_field", f"ValueError: mutable default .* \\({here}/module_with_a_field.py, line 3\\)$"),
         ("module_half_written", r"SyntaxError: .*\(module_half_written.py, line 1\)$"),
     ):
         assert main(["check", f"{name}:Flu-v0"]) == 2

@@ -177,6 +177,9 @@ def test_other_environments_and_files_are_refused(tmp_path):
         PPO.load(tmp_path / "risk", env=vec_env(game, 2))
     with pytest.raises(ValueError, match=r"averse to risk \(RiskAversePPO\), not a PPO"):
         PPO.load(tmp_path / "risk", device="cpu")
+    # The environment's fault, and not the file's.
+    with pytest.raises(TypeError, match="env must be a RiskAverseVecEnv"):
+        RiskAversePPO.load(tmp_path / "risk", env=vec_env(game, 2, observe=model.observe))
     with pytest.raises(TypeError, match="agents of RockPaperScissors have no risk_aversion"):
         RiskAversePPO("MlpPolicy", RockPaperScissors(n_agents=4))
     PPO("MlpPolicy", vec_env(game, 2), **SMALL).save(tmp_path / "plain")
