@@ -124,15 +124,14 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """What the package offers, also what has not been imported yet."""
+    """What the package offers, also what has not been imported yet: Python suggests names from here."""
     return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
     """Import a trainer when it is asked for: the trainers need torch, the command line's help does not."""
     if name not in _HOME:
-        checks = importlib.import_module("mfenvs.checks")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{checks.suggestion(name, __all__)}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     except ModuleNotFoundError as error:

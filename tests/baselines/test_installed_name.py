@@ -41,6 +41,14 @@ def test_a_module_that_is_not_there_is_not_found() -> None:
         importlib.import_module("mfenvs.baselines.no_such_module")
 
 
+@pytest.mark.parametrize("name", ["baselines", "mfenvs.baselines"])
+def test_trainers_are_listed_before_they_are_imported_and_misspelt_ones_told(name) -> None:
+    code = f"import {name} as b; print('TDLearning' in dir(b), '__doc__' in dir(b)); b.SymmPDM"
+    done = run("-c", code)
+    assert done.stdout == "True True\n"
+    assert done.stderr.strip().endswith("has no attribute 'SymmPDM'. Did you mean: 'SymmPMD'?")
+
+
 def run(*words: str, first: Path = CLONE) -> "subprocess.CompletedProcess[str]":
     path = os.pathsep.join([str(first), str(CLONE)])
     return subprocess.run(

@@ -10,12 +10,15 @@ from mfenvs import (
     Engine,
     FiniteGame,
     InducedGame,
+    Population,
+    PopulationGame,
     crowd,
     make,
     n_player_exploitability,
     registered_games,
     rule,
     share,
+    share_in,
 )
 from mfenvs.engine import interpreted_rules
 from mfenvs.engine.interpreted_rules import MOST_CALLS, interpreted, try_out
@@ -319,6 +322,70 @@ def test_rows_that_do_not_sum_to_one_are_not_simulated(declared, said) -> None:
         Engine(with_rules(**declared)())
     with pytest.raises(ValueError, match="must return probabilities"):
         InducedGame(with_rules(**declared)())
+
+
+@rule
+def free(state, action, agent, world):
+    return 0.0
+
+
+@rule
+def in_one_cell(state, action, agent):
+    return 0
+
+
+@rule
+def by_half(state, action, agent):
+    return 0.5
+
+
+@rule
+def twice_the_share(next_state, state, action, agent, world):
+    found = 2.0 * share(world, 0)
+    return found if next_state == 0 else 1.0 - found
+
+
+@dataclasses.dataclass(kw_only=True)
+class Unequal(PopulationGame):
+    """An eighth of the agents, and the others; each meets its own kind."""
+
+    n_agents: int = 16
+    horizon: int = 2
+    populations = tuple(
+        Population(name=name, share=x, n_states=2, n_actions=2) for name, x in (("a", 0.125), ("b", 0.875))
+    )
+
+    @staticmethod
+    @rule
+    def transition(next_state, state, action, agent, world):
+        found = share_in(world, agent.population, 0)
+        return found if next_state == 0 else 1.0 - found
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        with_rules(cell=in_one_cell, weight=by_half, n_cells=1, transition=twice_the_share, reward=free)(),
+        Unequal(),
+    ],
+    ids=["weights", "populations"],
+)
+def test_rows_are_not_asked_at_counts_of_no_population(game) -> None:
+    """Half a unit is in the one cell, and never a whole one; an eighth in the first population, and not a half."""
+    with pytest.raises(AssertionError):
+        assert_rows_at_even_counts(game)
+    Engine(game, 2).reset(0)
+
+
+def assert_rows_at_even_counts(game):
+    counts = np.full(game.n_cells, 1.0 / game.n_cells)
+    world = World(counts, np.zeros(0), game.constants, 0, -1, 0.0, 1.0, 1.0)
+    assert 0.0 <= game.transition(0, 0, 0, game.agents[0], world) <= 1.0
 
 
 def test_games_of_the_package_are_tested_already(monkeypatch) -> None:
