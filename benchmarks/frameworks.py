@@ -115,9 +115,11 @@ def table(measured: list[dict[str, Any]]) -> str:
 
 
 def two_digits(number: float) -> str:
-    """A number with two significant digits: "1.9", "27", "1,600"."""
+    """A number with two significant digits: "0.051", "1.9", "27", "1,600"."""
     rounded = float(f"{number:.1e}")
-    return f"{rounded:,.0f}" if rounded >= 10.0 else f"{rounded:.1f}"
+    if rounded >= 10.0:
+        return f"{rounded:,.0f}"
+    return f"{rounded:.1f}" if rounded >= 1.0 else f"{rounded:.2g}"
 
 
 def short(number: float) -> str:

@@ -1,6 +1,7 @@
-"""What APIs and trainers do on a device; run as a script in numba's simulator.
+"""What APIs and trainers do on a device; run as a script on a GPU, or in numba's simulator of one.
 
-``python cuda_apis.py OUT`` plays on a simulated CUDA device, and pickles what it saw to OUT.
+``python cuda_apis.py OUT`` plays on a CUDA device (a simulated one with NUMBA_ENABLE_CUDASIM=1) and pickles what
+it saw to OUT.
 """
 
 import dataclasses
@@ -77,9 +78,14 @@ class Misplaced(Paying):
 def tensordicts(device, game, steps, **options):
     """Episodes of random actions in TorchRL."""
     env = mfenvs.torchrl_env(game, 2, seed=0, device=device, return_state=True, **options)
+    drawing = mfenvs.torchrl_env(game, 2)  # On the CPU: torch's generators of other devices draw other numbers.
     torch.manual_seed(0)
-    run = env.rollout(steps, break_when_any_done=False)
-    return {".".join(key) if isinstance(key, tuple) else key: run[key].numpy() for key in run.keys(True, True)}
+
+    def draw(tensordict):
+        return tensordict.update(drawing.full_action_spec.rand().to(env.device))
+
+    run = env.rollout(steps, draw, break_when_any_done=False)
+    return {".".join(key) if isinstance(key, tuple) else key: on_host(run[key]) for key in run.keys(True, True)}
 
 
 def arrays(device):
@@ -113,7 +119,7 @@ def trained(device):
     box = mfenvs.vec_env(TRACKING, 2, device=device, observe=["own-parameters", "type-means"])
     for name, policy, env in (("discrete", "MlpPolicy", cut), ("box", "UnitBoxPolicy", box)):
         model = PPO(policy, env, n_steps=5, device="cpu", **SMALL).learn(2 * 5 * env.num_envs)
-        found |= {f"{name} {key}": value.numpy() for key, value in model.policy.state_dict().items()}
+        found |= {f"{name} {key}": on_host(value) for key, value in model.policy.state_dict().items()}
         found |= {f"{name} {key}": np.array(value) for key, value in model.measured.items() if "time" not in key}
         found[f"{name} returns"], found[f"{name} last"] = model._returns, model._last_obs
     for name, trainer in (("pmd", SymmPMD), ("td", TDLearning)):
@@ -281,8 +287,8 @@ def copies():
     now = env.rand_action(env.reset())
     engines = [Engine(played, 2, device="cuda") for played in (game, TAXI, TRACKING)]
     table = np.full((1, *game.policy_shape), 1.0, np.float32)
-    own_table = torch.ones(5, *game.policy_shape)
-    laws = torch.full((2, 5, 2), 0.5)
+    own_table = torch.ones(5, *game.policy_shape, device=engines[0].tensor_device)
+    laws = torch.full((2, 5, 2), 0.5, device=engines[0].tensor_device)
     for engine in engines:
         engine.reset(0)
         engine.random_actions()
@@ -303,7 +309,13 @@ def copies():
         "PettingZoo": lambda: dicts.step(dict.fromkeys(dicts.agents, 0)),
     }
     models = {
-        n: PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=n, device="cpu", **SMALL)
+        n: PPO(
+            "MlpPolicy",
+            mfenvs.vec_env(game, 2, device="cuda"),
+            n_steps=n,
+            device=engines[0].tensor_device,
+            **SMALL,
+        )
         for n in (2, 6)
     }
     found = {}
@@ -358,21 +370,21 @@ def shared_memory():
     engine.reset(0)
     states = as_torch(engine.states, engine.tensor_device)
     states.fill_(1)
-    out = torch.zeros(2, 5, EPIDEMIC.n_features)
+    out = torch.zeros(2, 5, EPIDEMIC.n_features, device=engine.tensor_device)
     engine.observe(out)
     policy = np.full(EPIDEMIC.policy_shape, 0.5)
     run, copied = engine.rollout_on_device(policy, seed=6), engine.rollout(policy, seed=6)
     on_device = {
-        name: as_torch(getattr(run, name), engine.tensor_device).numpy().swapaxes(0, 1)
+        name: on_host(as_torch(getattr(run, name), engine.tensor_device)).swapaxes(0, 1)
         for name in ("states", "actions", "rewards", "counts")
     }
-    wide = torch.zeros(2, 5, EPIDEMIC.n_features + 3)
+    wide = torch.zeros(2, 5, EPIDEMIC.n_features + 3, device=engine.tensor_device)
     engine.observe(wide[..., 1:-2])
     return {
         "states": bool((on_host(engine.states) == 1).all()),
-        "out": out.numpy(),
+        "out": on_host(out),
         "run": [(on_device[name], getattr(copied, name)) for name in on_device],
-        "wide": wide.numpy(),
+        "wide": on_host(wide),
         "records": type_error(lambda: as_torch(np.zeros(2, [("a", "i4")]))),
     }
 
@@ -411,9 +423,10 @@ def read_fields_by_name():
 
 
 def main():
-    read_fields_by_name()
-    cuda_plays.simulate_compiled_arithmetic()
-    cuda_plays.use_few_threads()
+    if CudaDevice.is_simulated:
+        read_fields_by_name()
+        cuda_plays.simulate_compiled_arithmetic()
+        cuda_plays.use_few_threads()
     found = {name: play("cuda") for name, play in COMPARED.items()}
     found |= {"errors": late_errors(), "copies": copies(), "memory": shared_memory()}
     Path(sys.argv[1]).write_bytes(pickle.dumps(found))

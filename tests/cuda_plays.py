@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 from mfenvs import Engine, FiniteGame, make
 from mfenvs.engine import engine as cpu_engine
@@ -18,7 +20,13 @@ from mfenvs.engine.cuda import engine as engine_module
 from mfenvs.games.energy.market import EnergyMarket
 
 N_AGENTS, N_WORLDS, SEED = 7, 3, 2**63 - 5
+IN_PARTS, BY_ONE_BLOCK = 0, 4096
+"""Largest numbers of agents that are stepped by one block, so that a step is several launches, or two."""
 
+needs_a_gpu = pytest.mark.skipif(
+    device_module.CudaDevice.is_simulated or not device_module.is_available(), reason="needs a GPU of NVIDIA"
+)
+"""Mark of tests that run where there is a GPU, and nowhere else."""
 
 VARIANTS = {"BinnedEnergyMarket-v1 in weathers": ("BinnedEnergyMarket-v1", {"weather_sd": 0.2, "n_weathers": 4})}
 """Games whose kernels differ from those of the registered one: name and constants."""
@@ -35,6 +43,9 @@ def small(name):
 
 
 def on_host(array):
+    """A copy of an array or a tensor of any device."""
+    if hasattr(array, "cpu"):
+        array = array.cpu()
     return np.array(array.copy_to_host() if hasattr(array, "copy_to_host") else array)
 
 
@@ -115,6 +126,22 @@ def episode(engine, game):
     placed = engine.rollout(policies[1], seed=4, world_ids=[9, 1], starts=starts[:2])
     names = ("states", "actions", "rewards", "counts")
     return {f"run {n}": getattr(run, n) for n in names} | {f"placed {n}": getattr(placed, n) for n in names}
+
+
+def compare(expected, found, name):
+    """Assert that two devices gave the same arrays: equal integers, numbers equal up to rounding."""
+    assert expected.keys() == found.keys(), name
+    for what, array in expected.items():
+        assert (found[what].shape, found[what].dtype) == (array.shape, array.dtype), (name, what)
+        fields = array.dtype.names or (None,)
+        for field in fields:
+            one, other = (a if field is None else a[field] for a in (array, found[what]))
+            if one.dtype.kind == "f":
+                # The simulator computes in double precision what compiled rules compute in single precision, and
+                # a GPU rounds once where a processor rounds a product and then a sum.
+                assert_allclose(other, one, rtol=1e-4, atol=1e-4, err_msg=f"{name}: {what}")
+            else:
+                assert_array_equal(other, one, err_msg=f"{name}: {what}")
 
 
 def simulate_compiled_arithmetic():

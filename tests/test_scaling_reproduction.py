@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from benchmarks.frameworks import two_digits
 from benchmarks.reproduce import scaling, scaling_tasks
 from benchmarks.reproduce.scaling_routes import ON_A_GPU, PETTINGZOO, ROUTES
 from benchmarks.reproduce.scaling_tasks import Task, measure, run_in_process
@@ -145,6 +146,43 @@ def test_one_device_alone(tmp_path, monkeypatch):
         assert f"| PPO{mark} | 64 k |" in page
         assert ("| SB3 vec_env, GPU |" in page) == (device == "cuda")
         assert ("## The dict wall" in page) == (device == "cpu")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.0514, "0.051"),
+        (0.3, "0.3"),
+        (0.999, "1.0"),
+        (1.94, "1.9"),
+        (9.96, "10"),
+        (27.4, "27"),
+        (1649.0, "1,600"),
+    ],
+)
+def test_numbers_have_two_significant_digits(number, text):
+    assert two_digits(number) == text
+
+
+def test_a_report_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "cuda_device", lambda: {"name": "an invented card", "reason": None})
+    out = ["--quick", "--out", str(tmp_path)]
+    assert scaling.main([*out, "--device", "cpu", "--measure", "memory"], invented) == 0
+    page = read(tmp_path)[1]
+    assert [line for line in page.splitlines() if line.startswith("#")][1:] == ["## Memory"]
+    assert scaling.main([*out, "--device", "cpu", "--measure", "time", "--resume"], invented) == 0
+    page = read(tmp_path)[1]
+    assert "| engine | 20 | 11 |" in page
+    assert "| engine | 24 |" in page
+    assert "## Learning" not in page
+    assert "## First use" not in page
+    more = []
+    assert scaling.main([*out, "--resume"], lambda task: more.append(task) or invented(task)) == 0
+    assert not [task for task in more if task.device == "cpu" and task.kind in ("time", "memory")]
+    results, page = read(tmp_path)
+    assert len(results["measured"]) == len(scaling.all_tasks(scaling.QUICK, 0, ["cpu", "cuda"]))
+    for row in ("| engine | 20 | 11 |", "| engine, GPU | 20 | 11 |", "| PPO, GPU | 64 k |"):
+        assert row in page
 
 
 SIMULATED = """

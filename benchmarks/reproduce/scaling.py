@@ -1,7 +1,8 @@
 """How cost grows: an agent-step by numbers of agents and worlds, API and device; training; memory; first use.
 
 Every measurement is done in a process of its own, one after the other, on one thread. An interrupted report is
-finished by ``--resume``. Who has a GPU gets its figures, and nothing else, by ``--device cuda``.
+finished by ``--resume``. Who has a GPU gets its figures, and nothing else, by ``--device cuda``. A report can be
+made in parts, such as ``--measure time --device cpu`` and then ``--measure time train --resume``.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from rich.progress import Progress
 from baselines.versions import versions
 from benchmarks.reproduce.scaling_report import draw_costs, draw_games, error_of, page
 from benchmarks.reproduce.scaling_routes import ON_A_GPU, PETTINGZOO, ROUTES, TRAINERS
-from benchmarks.reproduce.scaling_tasks import Task, run_in_process
+from benchmarks.reproduce.scaling_tasks import KINDS, Kind, Task, run_in_process
 from mfenvs import checks, registered_games
 from mfenvs.engine.cuda.device import open_device
 from mfenvs.files import read_json, replacing, write_json
@@ -79,9 +80,11 @@ class Flags:
     quick: bool = False
     """Whether to measure a few small sizes only, to see that everything runs."""
     resume: bool = False
-    """Whether to keep what an interrupted report in --out has measured, with the same protocol and versions."""
+    """Whether to keep what the report in --out has measured, with the same protocol, machine and versions."""
     device: Literal["all", "cpu", "cuda"] = "all"
     """Device that is measured: the CPU, the first GPU (an error if there is none), or all that are there."""
+    measure: tuple[Kind, ...] = KINDS
+    """What is measured: cost of steps (time), of PPO's updates (train), memory, first use of games (compile)."""
     seed: int = 0
     """Random seed of the simulations and of the actions."""
     out: Path = RESULTS
@@ -107,9 +110,9 @@ def main(words: list[str], run: Callable[[Task], dict[str, Any]] = run_in_proces
         return 2
     there = ("cpu",) if cuda["name"] is None else ("cpu", "cuda")
     tasks = all_tasks(protocol, flags.seed, there if flags.device == "all" else (flags.device,))
+    tasks = [task for task in tasks if task.kind in flags.measure]
     content: dict[str, Any] = {
         "complete": False,
-        "device": flags.device,
         "seed": flags.seed,
         "protocol": dataclasses.asdict(protocol),
         "machine": f"{processor()}, {os.cpu_count()} cores, one thread used",
@@ -186,7 +189,7 @@ def all_tasks(protocol: Protocol, seed: int, devices: Sequence[str]) -> list[Tas
 
 
 def kept(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """What an interrupted report has measured, if its protocol, seed, machine and versions are these.
+    """What a report has measured, if its protocol, seed, machine and versions are these.
 
     Raises
     ------
@@ -196,7 +199,7 @@ def kept(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     before = read_json(path)
-    for name in ("device", "protocol", "seed", "machine", "cuda", "versions"):
+    for name in ("protocol", "seed", "machine", "cuda", "versions"):
         if before.get(name) != _as_read(content[name]):
             raise ValueError(f"--resume needs the {name} of {path}, {before.get(name)}, got {content[name]}")
     # What failed is measured again.

@@ -32,8 +32,9 @@ WHY = {TOO_SLOW: "a step took longer than the limit", TOO_LARGE: "the next size 
 PAGE = """\
 # How cost grows with the numbers of agents and worlds
 
-`python -m benchmarks reproduce scaling --out benchmarks/results/scaling` measures on the machine at hand, and
-writes this page, `scaling.png`, `games.png` and `results.json`. An interrupted report is finished by `--resume`.
+`python -m benchmarks reproduce scaling` measures on the machine at hand, and writes this page, `scaling.png`,
+`games.png` and `results.json`. An interrupted report is finished by `--resume`, and one that was made in parts
+(`--device`, `--measure`) is continued.
 
 Every measurement is done in a process of its own on one thread. A cost is the processor time of a step, with all
 that the API returns, divided by the number of agents (on a GPU: elapsed time, until the device is done). Actions
@@ -46,9 +47,8 @@ Machine: {machine}. {cuda}
 
 
 NO_GPU = """\
-**Nothing here ran on a GPU** ({reason}). The CUDA engine has been compiled for two architectures and compared with
-the CPU in numba's simulator. On a machine with a GPU of NVIDIA,
-`python -m benchmarks reproduce scaling --device cuda` measures it, with the card's name in `results.json`."""
+**Nothing here ran on a GPU** ({reason}). What was measured on one is in
+`benchmarks/results/scaling-gpu`."""
 
 
 def costs(content: dict[str, Any], **chosen: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -81,13 +81,18 @@ def draw_costs(content: dict[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     protocol = content["protocol"]
+    game = None
     for task, found in costs(content):
-        if task["game"] != content["measured"][0]["task"]["game"]:
+        game = game or task["game"]
+        if task["game"] != game:
             continue
         ax, key = (left, "n_agents") if by_agents(task) else (right, "n_worlds")
         _line(ax, found["rows"], key, COLOURS[task["route"]], DASHES[task["device"]], label(task))
     _finish(left, "number of agents N, one world")
     _finish(right, f"number of worlds, N = {protocol['agents_per_world']:,} agents each")
+    shown = {line.get_label(): line for ax in (left, right) for line in ax.lines}
+    if shown:
+        figure.legend(shown.values(), list(shown), loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(
         "A-SIS: cost of an agent-step by API, one thread (median and range of repetitions)", fontsize=11
     )
@@ -97,7 +102,10 @@ def draw_costs(content: dict[str, Any], path: Path) -> None:
 
 def draw_games(content: dict[str, Any], path: Path) -> None:
     """Draw the engine's cost by game, the memory of an agent by API, and the first use of every game."""
-    found = {game: uses for (game, device), uses in first_uses(content).items() if device == "cpu"}
+    found = {
+        short(game) + ("" if device == "cpu" else ", GPU"): uses
+        for (game, device), uses in first_uses(content).items()
+    }
     figure = Figure(figsize=(13.0, max(8.0, 1.5 + 0.2 * len(found))), layout="constrained")
     FigureCanvasAgg(figure)
     panels: Any = figure.subplot_mosaic([["cost", "use"], ["memory", "use"]], height_ratios=(3, 2))
@@ -109,6 +117,8 @@ def draw_games(content: dict[str, Any], path: Path) -> None:
             shown = name if task["device"] == "cpu" else f"{name}, GPU"
             _line(left, measured["rows"], "n_agents", colour, DASHES[task["device"]], shown)
     _finish(left, "number of agents N, one world")
+    if left.lines:
+        left.legend(fontsize=8, frameon=False)
     left.set_title("bare engine by game, no observations", fontsize=10)
     memory = memory_per_agent(content)
     middle.barh(list(memory), list(memory.values()), color=[COLOURS[name.removesuffix(ON_GPU)] for name in memory])
@@ -120,7 +130,7 @@ def draw_games(content: dict[str, Any], path: Path) -> None:
     for offset, colour, label_of_bar, which in ((0.0, "#c2571a", "first use", 0), (0.4, "#4f86c6", "later", 1)):
         seconds = [sum(uses[which].values()) for uses in found.values()]
         right.barh(places + offset, seconds, height=0.4, color=colour, label=label_of_bar)
-    right.set_yticks(places + 0.2, [short(game) for game in found], fontsize=7)
+    right.set_yticks(places + 0.2, list(found), fontsize=7)
     right.set_ylim(len(found), -0.5)
     right.set_xlabel("processor time (s) to make, reset, step and observe")
     right.set_title("first use of a game, and in a later process", fontsize=10)
@@ -153,7 +163,6 @@ def _finish(ax: Axes, x: str) -> None:
     ax.set_xlabel(x)
     ax.set_ylabel("cost of an agent-step (ns)")
     ax.grid(alpha=0.25, which="both")
-    ax.legend(fontsize=8, frameon=False)
 
 
 def memory_per_agent(content: dict[str, Any]) -> dict[str, float]:
@@ -180,9 +189,25 @@ def page(content: dict[str, Any]) -> str:
     protocol, cuda = content["protocol"], content["cuda"]
     where = f"GPU: {cuda['name']}." if cuda["name"] else NO_GPU.format(reason=cuda["reason"])
     lines = [PAGE.format(repetitions=protocol["repetitions"], machine=content["machine"], cuda=where)]
-    game = content["measured"][0]["task"]["game"]
+    lines += _times(content) + _training(content) + _memory(content) + _compilation(content)
+    failed = [row for row in content["measured"] if error_of(row["found"])]
+    if failed:
+        lines += ["## What failed", ""]
+        lines += [f"- {_described(row['task'])}: {error_of(row['found'])}" for row in failed]
+        lines += [""]
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    lines += [f"Seed {content['seed']}; {content['seconds']:.0f} seconds in all; {versions}."]
+    return "\n".join(lines) + "\n"
+
+
+def _times(content: dict[str, Any]) -> list[str]:
+    """Cost of an agent-step by API and by game."""
+    if not any(True for _ in costs(content)):
+        return []
+    protocol = content["protocol"]
+    game = next(task["game"] for task, _ in costs(content))
     sizes, worlds = protocol["sizes"], protocol["worlds"]
-    lines += ["![cost of an agent-step by API](scaling.png)", "", "## A-SIS by API: nanoseconds an agent-step", ""]
+    lines = ["![cost of an agent-step by API](scaling.png)", "", "## A-SIS by API: nanoseconds an agent-step", ""]
     lines += _table([f"N = {n:,}" for n in sizes], _cells(content, game, "n_agents", sizes), "one world")
     lines += _table(
         [f"{n:,} worlds" if n > 1 else "1 world" for n in worlds],
@@ -193,35 +218,45 @@ def page(content: dict[str, Any]) -> str:
     lines += _dict_wall(content, game)
     lines += ["## The bare engine by game: nanoseconds an agent-step", ""]
     lines += _table([f"N = {n:,}" for n in sizes], _cells_of_games(content, sizes), "one world, no observations")
-    lines += ["![cost by game, memory by API, first use by game](games.png)", ""]
-    lines += _training(content)
-    lines += ["## Memory", ""]
-    lines += [
-        f"Peak memory while an environment of N = {protocol['agents_in_memory']:,} agents (of PettingZoo a tenth)"
-        " is made, reset and stepped, beyond that of the process before (on a GPU: memory of the card):",
+    return [*lines, "![cost by game, memory by API, first use by game](games.png)", ""]
+
+
+def _memory(content: dict[str, Any]) -> list[str]:
+    """Peak memory of an agent by route."""
+    found, n_agents = memory_per_agent(content), content["protocol"]["agents_in_memory"]
+    if not found:
+        return []
+    return [
+        "## Memory",
+        "",
+        f"Peak memory while an environment of N = {n_agents:,} agents (of PettingZoo a tenth) is made, reset and"
+        " stepped, beyond that of the process before (on a GPU: memory of the card):",
         "",
         "| A-SIS, one world | bytes an agent |",
         "|---|---|",
+        *(f"| {route} | {number:,.0f} |" for route, number in found.items()),
+        "",
     ]
-    lines += [f"| {route} | {number:,.0f} |" for route, number in memory_per_agent(content).items()]
-    lines += ["", "## First use of a game", ""]
-    lines += [
+
+
+def _compilation(content: dict[str, Any]) -> list[str]:
+    """Seconds of the stages of a first use, by game."""
+    found = first_uses(content)
+    if not found:
+        return []
+    lines = [
+        "## First use of a game",
+        "",
         "Processor time in seconds with an empty cache of machine code, and in brackets in a later process. On a"
         " GPU nothing is cached between processes.",
         "",
         f"| game | {' | '.join(COMPILE_STAGES)} |",
         "|---|" + "---|" * len(COMPILE_STAGES),
     ]
-    for (name, device), (first, later) in first_uses(content).items():
+    for (name, device), (first, later) in found.items():
         cells = [f" {first[stage]:.2f} ({later[stage]:.2f}) |" for stage in COMPILE_STAGES]
         lines.append(f"| {short(name)}{'' if device == 'cpu' else ', GPU'} |" + "".join(cells))
-    failed = [row for row in content["measured"] if error_of(row["found"])]
-    if failed:
-        lines += ["", "## What failed", ""]
-        lines += [f"- {_described(row['task'])}: {error_of(row['found'])}" for row in failed]
-    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    lines += ["", f"Seed {content['seed']}; {content['seconds']:.0f} seconds in all; {versions}."]
-    return "\n".join(lines) + "\n"
+    return [*lines, ""]
 
 
 Cells = list[tuple[str, dict[int, float]]]

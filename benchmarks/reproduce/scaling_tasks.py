@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,13 +32,15 @@ TOO_SLOW, TOO_LARGE, DONE = "time", "memory", "done"
 done."""
 
 COMPILE_STAGES = "make", "reset and step", "observe"
+Kind = Literal["time", "train", "memory", "compile"]
+KINDS: tuple[Kind, ...] = ("time", "train", "memory", "compile")
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A measurement in a process of its own."""
 
-    kind: str
+    kind: Kind
     """``"time"``: cost of steps; ``"train"``: cost of a trainer's updates; ``"memory"``: peak memory;
     ``"compile"``: first use of a game."""
     game: str

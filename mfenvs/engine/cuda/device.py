@@ -189,12 +189,18 @@ class CudaDevice:
             If it has another shape or kind, or is on another device.
         """
         borrowed = self.borrow(name, array)
-        found = checks.array(name, array) if borrowed is None else borrowed
-        if tuple(found.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape}, got {tuple(found.shape)}")
-        if np.dtype(found.dtype).kind not in kinds:
-            raise TypeError(f"{name} must be {'integers' if 'i' in kinds else 'numbers'}, got dtype {found.dtype}")
-        return self.upload(found) if borrowed is None else borrowed
+        if borrowed is not None:
+            return self.checked(name, borrowed, shape, kinds)
+        return self.upload(self.checked(name, checks.array(name, array), shape, kinds))
+
+    @staticmethod
+    def checked(name: str, array: Any, shape: tuple[int, ...], kinds: str) -> Any:
+        """The given array, of the device or of the host; an error as of :meth:`view` if it is of another kind."""
+        if tuple(array.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
+        if np.dtype(array.dtype).kind not in kinds:
+            raise TypeError(f"{name} must be {'integers' if 'i' in kinds else 'numbers'}, got dtype {array.dtype}")
+        return array
 
     def launch(self, kernel: Callable[..., None], n_worlds: int, n_items: int, *arguments: Any) -> None:
         """Launch a kernel on a grid for ``n_worlds`` (along y) times ``n_items`` (along x) pieces of work."""
@@ -220,8 +226,9 @@ class CudaDevice:
         # The simulator's kernels hold one grid only.
         if self.is_simulated or (kernel, blocks, threads) not in self._grids:
             with warnings.catch_warnings():
-                # numba warns of grids that do not fill a device. Small games have such, whatever anybody does.
-                warnings.filterwarnings("ignore", message="Grid size")
+                # numba warns of grids that do not fill a device. Small games have such, whatever anybody does. The
+                # message may begin with the terminal's code of bold letters.
+                warnings.filterwarnings("ignore", message=".*Grid size")
                 self._grids[kernel, blocks, threads] = self._compiled[kernel][blocks, threads]
         return self._grids[kernel, blocks, threads]
 

@@ -104,9 +104,9 @@ class StepArguments(NamedTuple):
     rewards: Any
     """Where the rewards are written, shape (n_worlds, N)."""
     low: Any
-    """Lower bounds of a Box of actions, shape (K,)."""
+    """Lower bounds of a Box of actions, shape (K,); an empty tuple if actions are discrete."""
     high: Any
-    """Upper bounds of a Box of actions, shape (K,)."""
+    """Upper bounds of a Box of actions, shape (K,); an empty tuple if actions are discrete."""
     agents: Any
     """Parameters of the agents, shape (N,)."""
     constants: Any
@@ -118,7 +118,8 @@ class StepArguments(NamedTuple):
     game with weights an array in double precision: sums of many weights in single precision would be rounded in
     every addition."""
     spare: Any
-    """The array that will hold the next step's counts, shape (n_worlds, n_cells)."""
+    """The array that will hold the next step's counts, shape (n_worlds, n_cells); an empty tuple in a step that
+    does not set it to zero."""
     signal: Any
     """The public signal, shape (n_worlds, n_signals)."""
     world_ids: Any

@@ -1,4 +1,7 @@
-"""Environments and trainers on a device, in numba's simulator: what they do on the CPU, without copies."""
+"""Environments and trainers on a device: what they do on the CPU, without copies.
+
+The device is numba's simulator, and a GPU as well, where there is one.
+"""
 
 import os
 import pickle
@@ -11,16 +14,18 @@ import pytest
 pytest.importorskip("torchrl")
 
 import cuda_apis
+from cuda_plays import needs_a_gpu
 from numpy.testing import assert_allclose, assert_array_equal
 
 pytestmark = pytest.mark.slow  # All are played in the simulator: twenty seconds, whatever is compared.
 
 
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    """What was seen on the simulated device."""
-    out = tmp_path_factory.mktemp("cuda") / "simulated.pickle"
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONWARNINGS": "ignore"}
+@pytest.fixture(scope="module", params=["simulator", pytest.param("gpu", marks=needs_a_gpu)])
+def seen(request, tmp_path_factory):
+    """What was seen on the device."""
+    out = tmp_path_factory.mktemp("cuda") / "seen.pickle"
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    environment |= {"NUMBA_ENABLE_CUDASIM": "1"} if request.param == "simulator" else {}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, cuda_apis.__file__, str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
@@ -29,8 +34,8 @@ def simulated(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", cuda_apis.COMPARED)
-def test_what_is_seen_on_the_device_is_what_is_seen_on_the_cpu(simulated, name):
-    expected, found = cuda_apis.COMPARED[name]("cpu"), simulated[name]
+def test_what_is_seen_on_the_device_is_what_is_seen_on_the_cpu(seen, name):
+    expected, found = cuda_apis.COMPARED[name]("cpu"), seen[name]
     assert expected.keys() == found.keys()
     assert expected
     for what, array in expected.items():
@@ -42,8 +47,8 @@ def test_what_is_seen_on_the_device_is_what_is_seen_on_the_cpu(simulated, name):
             assert_array_equal(found[what], array, err_msg=what)
 
 
-def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(simulated):
-    errors = simulated["errors"]
+def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(seen):
+    errors = seen["errors"]
     for later in (1, 2):
         assert "actions[1, 3] at time 0 must be in [0, 1]" in errors[f"action {later}"]
         assert errors[f"action {later} kept"] == (True, 0)
@@ -54,14 +59,14 @@ def test_an_error_that_is_looked_at_late_is_that_of_the_first_wrong_step(simulat
         assert errors[f"place {later} kept"] == (True, 2)
 
 
-def test_a_snapshot_of_an_agent_in_no_place_is_refused(simulated):
+def test_a_snapshot_of_an_agent_in_no_place_is_refused(seen):
     allowed, wrong = "must be in [0, 0] for all agents", "which it is not for agent 2 in state 1 of world 0"
-    assert simulated["errors"]["snapshot"] == f"snapshot.states: place of Misplaced {allowed}, {wrong}"
-    assert simulated["errors"]["snapshot kept"] == (True, "")
+    assert seen["errors"]["snapshot"] == f"snapshot.states: place of Misplaced {allowed}, {wrong}"
+    assert seen["errors"]["snapshot kept"] == (True, "")
 
 
-def test_wrong_probabilities_are_found_on_the_device(simulated):
-    errors = simulated["errors"]
+def test_wrong_probabilities_are_found_on_the_device(seen):
+    errors = seen["errors"]
     row = r"must be a cumulated law \(rising from 0 to at least 1, as mfenvs.cumulated.cumulative makes it\)"
     for name, place, why, value in (
         ("laws", r"probabilities\[1, 3\] at time 1", "must be non-negative and sum to 1", r"\[0.5, 0.75\]"),
@@ -74,8 +79,8 @@ def test_wrong_probabilities_are_found_on_the_device(simulated):
             assert errors[f"{name} {later} at once"] == errors[f"{name} {later}"]
 
 
-def test_a_step_copies_nothing(simulated):
-    copies = simulated["copies"]
+def test_a_step_copies_nothing(seen):
+    copies = seen["copies"]
     for route in ("torchrl", "random actions", "tables and laws"):
         assert copies[route] == 0, route
     assert copies["another table"] == 1
@@ -89,8 +94,8 @@ def test_a_step_copies_nothing(simulated):
     assert copies["ppo 2"] == copies["ppo 6"] > 0
 
 
-def test_tensors_are_the_memory_of_the_device(simulated):
-    memory = simulated["memory"]
+def test_tensors_are_the_memory_of_the_device(seen):
+    memory = seen["memory"]
     assert memory["states"]
     game = cuda_apis.EPIDEMIC
     assert memory["out"].shape == (2, 5, game.n_features)

@@ -184,10 +184,16 @@ def test_a_trainer_of_another_device_can_be_loaded_here(tmp_path, monkeypatch):
         OnlineMirrorDescent.load(tmp_path / "solver.npz", Fading(), device="cpu")
 
 
-def test_small_grids_are_no_reason_for_a_warning():
+@pytest.mark.parametrize("is_bold", [False, True])
+def test_small_grids_are_no_reason_for_a_warning(is_bold, monkeypatch):
     def nothing(array):
         pass
 
+    def warn_in_bold(warning):  # As numba does where colorama is installed.
+        warnings.warn(type(warning)(f"\x1b[1m{warning}\x1b[0m"), stacklevel=2)
+
+    if is_bold:
+        monkeypatch.setattr("numba.cuda.dispatcher.warn", warn_in_bold)
     device = CudaDevice(cuda)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

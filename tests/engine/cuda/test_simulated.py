@@ -8,17 +8,13 @@ import sys
 import cuda_plays
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from cuda_plays import BY_ONE_BLOCK, IN_PARTS, compare
 
 from mfenvs import registered_games
 
 FEW = ["Epidemic-v0", "Malware-v0", "LinearQuadratic-v0", "CrowdModelling2D-v0"]
 """Games that are counted in cells, by a rule of their own, by weights, and a game with branches."""
 OTHERS = [name for name in registered_games() if name not in FEW]
-
-
-IN_PARTS, BY_ONE_BLOCK = 0, 4096
-"""Largest numbers of agents that are stepped by one block, so that a step is several launches, or two."""
 
 
 def assert_same(names, tmp_path, most=IN_PARTS):
@@ -30,20 +26,6 @@ def assert_same(names, tmp_path, most=IN_PARTS):
     simulated = pickle.loads(out.read_bytes())
     for name in names:
         compare(cuda_plays.play(cuda_plays.small(name), "cpu"), simulated[name], name)
-
-
-def compare(expected, found, name):
-    assert expected.keys() == found.keys(), name
-    for what, array in expected.items():
-        assert (found[what].shape, found[what].dtype) == (array.shape, array.dtype), (name, what)
-        fields = array.dtype.names or (None,)
-        for field in fields:
-            one, other = (a if field is None else a[field] for a in (array, found[what]))
-            if one.dtype.kind == "f":
-                # Python computes in double precision where compiled rules compute in single precision.
-                assert_allclose(other, one, rtol=1e-4, atol=1e-4, err_msg=f"{name}: {what}")
-            else:
-                assert_array_equal(other, one, err_msg=f"{name}: {what}")
 
 
 def test_trajectories_and_errors_are_those_of_the_cpu(tmp_path):
