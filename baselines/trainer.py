@@ -108,7 +108,9 @@ class Trainer(abc.ABC, Generic[ConfigT]):
         if game.public_chain is not None:
             raise ValueError(
                 f"{cls.__name__} needs a game without common noise, got {type(game).__name__}, which has a public"
-                " chain: mean-field solvers take mfenvs.InducedGame(game).game, its game on the tree of histories"
+                " chain: mfenvs.solve finds its equilibrium, PPO learns it (observations show the public state),"
+                " and mean-field solvers such as OnlineMirrorDescent take mfenvs.InducedGame(game).game, its game"
+                " on the tree of public histories"
             )
         return game
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -26,9 +27,9 @@ SHOWN_CHARACTERS = 200
 
 
 def shown(value: Any) -> str:
-    """``value`` as error messages show it: its ``repr``, cut where it is long."""
+    """``value`` as error messages show it: its ``repr`` in one line, cut where it is long."""
     try:
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:
         # Python refuses to write out an integer of more than 4,300 digits; other objects' ``repr`` may fail too.
         text = f"a value of type {type(value).__name__}"

@@ -175,6 +175,8 @@ class FiniteGame(Game):
     """Names of the actions, by default their numbers."""
     n_populations: ClassVar[int] = 1
     """Number of populations (:class:`mfenvs.PopulationGame`)."""
+    is_average: ClassVar[bool] = False
+    """Whether the rules are an average over agents who may differ: how much they do is then not in the game."""
     reward: ClassVar[Rule]
     branch: ClassVar[Rule | None] = None
     arrival: ClassVar[Rule | None] = None
@@ -415,6 +417,12 @@ class FiniteGame(Game):
             found = checks.array(name, getattr(policy, "probabilities", policy))
             if found.shape == (n_times, self.n_public_states, self.n_states, n_actions):
                 policy = found.reshape(self.policy_shape)
+            elif found.ndim == 3 and found.shape[1] > self.policy_shape[1] and found.shape[1] % self.n_states == 0:
+                raise ValueError(
+                    f"{name} must have shape {self.policy_shape}, got {found.shape}: a policy of the public"
+                    f" histories of {type(self).__name__} is played by"
+                    " mfenvs.HistoryPolicy(mfenvs.InducedGame(game), policy)"
+                )
         return checks.policy_table(name, policy, self.policy_shape, self.n_agents)
 
     @property

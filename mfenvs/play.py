@@ -202,7 +202,9 @@ class _Observing:
         is_discrete = isinstance(game.action_space, gymnasium.spaces.Discrete)
         can_predict = hasattr(policy, "predict")
         if isinstance(policy, type) or not (isinstance(policy, ObservationPolicy) or can_predict):
-            raise TypeError(f"{name} {needs}, got {checks.shown(policy)}")
+            has_policy = isinstance(getattr(policy, "policy", None), np.ndarray)
+            hint = ": did you mean its attribute policy?" if has_policy else ""
+            raise TypeError(f"{name} {needs}, got {checks.shown(policy)}{hint}")
         self.observer = _observer(game, policy, observe)
         trained_on = TrainedOn(policy, name)
         trained_on.check_spaces(self.observer.space, game.action_space, self.observer.blocks)
@@ -271,7 +273,12 @@ def _reads_engine(policy: Any) -> bool:
 
 
 def _is_table(policy: Any) -> bool:
-    return hasattr(policy, "probabilities") or isinstance(policy, np.ndarray | list)
+    """Whether a policy is a table: an array, also of another library, a list, or an object that has one."""
+    return (
+        hasattr(policy, "probabilities")
+        or isinstance(policy, np.ndarray | list)
+        or (hasattr(policy, "__array__") and not isinstance(policy, type))
+    )
 
 
 def _check_agents(game: Game, policy: Any, name: str) -> None:

@@ -184,6 +184,7 @@ def test_integers_beyond_all_floats_and_beyond_what_python_prints():
         with pytest.raises(ValueError, match=r"^x must be .*, got a value of type int$"):
             check(10**5000)
     assert len(checks.shown(list(range(10**4)))) < 250
+    assert checks.shown(np.eye(2)) == "array([[1., 0.], [0., 1.]])"
 
 
 @pytest.mark.parametrize("value", [np.array([3]), np.ma.array(3, mask=True), np.array([[3]])])

@@ -96,6 +96,15 @@ def test_tables_of_all_kinds_are_played_on_the_draws_of_a_rollout():
             engine.step(actions)
 
 
+def test_a_table_of_another_library_is_a_table():
+    torch = pytest.importorskip("torch")
+    table = random_policy(np.random.default_rng(0), *GAME.policy_shape)
+    expected = evaluate(GAME, table, n_worlds=2).returns
+    assert_array_equal(evaluate(GAME, torch.from_numpy(table), n_worlds=2).returns, expected)
+    with pytest.raises(TypeError, match=r"policy must be an array, got tensor.*requires grad"):
+        evaluate(GAME, torch.from_numpy(table).requires_grad_())
+
+
 def test_a_policy_of_observations_is_played_on_the_draws_of_a_table():
     """Multiples of 1/8 add up without rounding, so that the same law gives the same action."""
     weights = np.random.default_rng(1).multinomial(8, [1 / 3] * 3, (3, 3)) / 8

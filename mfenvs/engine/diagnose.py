@@ -45,9 +45,11 @@ def explained(game: Game, error: Exception) -> Exception:
     """
     for name, function in _declared_rules(game):
         fields = ", ".join(game.agent_dtype.names or ())
+        constants = getattr(game.constants, "_fields", range(len(game.constants)))
         advice = (
             "Rules take and return numbers, allocate no arrays, and know only their arguments and module-level"
-            f" numbers (the game's constants as world.constants). Fields of agent: {fields}."
+            f" numbers (the game's constants as world.constants). Fields of agent: {fields}. Fields of"
+            f" world.constants: {', '.join(map(str, constants)) or 'none'}."
         )
         try:
             function.compile(_argument_types(game, name))

@@ -49,6 +49,7 @@ class FittedGame(FiniteGame):
     """Distribution of the initial state, shape (S,)."""
 
     agent_dtype: ClassVar[np.dtype[Any]] = NO_PARAMETERS
+    is_average: ClassVar[bool] = True
 
     @staticmethod
     @rule

@@ -181,8 +181,9 @@ def approximate_symmetry(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed, or a rule returns a row that is no probability row or a reward that is not
-        finite.
+        If an argument is not allowed, a rule returns a row that is no probability row or a reward that is not
+        finite, or the game is an average over agents (:func:`mfenvs.from_parallel_env`), whose differences are not
+        in it.
 
     References
     ----------
@@ -192,6 +193,11 @@ def approximate_symmetry(
     n_permutations = checks.integer("n_permutations", n_permutations, 2, MOST_EVALUATIONS)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, MAX_SEED))
     if isinstance(game, FiniteGame):
+        if game.is_average:
+            raise ValueError(
+                f"the rules of {type(game).__name__} are an average over all agents: how much these differ is not"
+                " in the game, whose own alpha and beta are 0"
+            )
         rules = RulesAmongOthers(game)
         if rules.counts_everyone_alike:
             return _of_counts(rules, n_points, rng)

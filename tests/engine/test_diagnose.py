@@ -109,7 +109,7 @@ def test_the_rule_is_named_with_what_is_allowed(function, said):
     with pytest.raises(TypeError, match=said) as stepped:
         engine.step(np.zeros((1, 5), int))
     for caught in (induced, stepped):
-        assert "Fields of agent: thirst, luck." in str(caught.value)
+        assert "Fields of agent: thirst, luck. Fields of world.constants: none." in str(caught.value)
         assert len(str(caught.value)) < 600
 
 

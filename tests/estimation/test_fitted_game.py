@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from baselines.analysis import AnalysisSettings, analyse
 from mfenvs import Engine, InducedGame
 from mfenvs.engine.model import in_double_precision, model_kernels
 from mfenvs.estimation.estimates import pair_groups
 from mfenvs.estimation.fitted_game import FittedGame
 from mfenvs.meanfield.extension import project_to_simplex
+from mfenvs.meanfield.symmetry import approximate_symmetry
 
 PAIRS = pair_groups("state-action", 2, 2)
 
@@ -115,3 +117,13 @@ def test_agents_do_not_count_themselves() -> None:
 def test_wrong_tables_are_refused(constants, match) -> None:
     with pytest.raises(ValueError, match=match):
         random_game(**constants)
+
+
+def test_how_much_agents_differ_is_not_in_an_average_over_them() -> None:
+    with pytest.raises(ValueError, match="rules of FittedGame are an average over all agents: how much"):
+        approximate_symmetry(random_game())
+    found = analyse(random_game(), AnalysisSettings(seconds=0.2))
+    assert found.symmetry is None
+    assert found.bound is None
+    assert not found.bound_is_certain
+    assert any(line.startswith("alpha and beta: the rules of FittedGame are an average") for line in found.missing)

@@ -5,7 +5,8 @@ import pytest
 from oracles import random_policy
 from weather import Weather
 
-from mfenvs import Engine, HistoryPolicy, InducedGame, evaluate, make
+from baselines import SymmPMD
+from mfenvs import Engine, HistoryPolicy, InducedGame, evaluate, make, solve
 
 
 def of_history(induced, seed):
@@ -88,3 +89,18 @@ def test_wrong_arguments():
         HistoryPolicy(InducedGame(make("BeachBar-v0")), np.ones(1))
     with pytest.raises(ValueError, match="policy"):
         HistoryPolicy(induced, np.ones((2, 2)))
+
+
+def test_who_gives_a_policy_of_histories_as_a_table_is_told_what_plays_it():
+    game = make("SystemicRisk-v0", n_agents=20)
+    induced = InducedGame(game)
+    table = np.full(induced.policy_shape, 1.0 / game.n_actions)
+    expected = r"policy must have shape \(4, 51, 9\), got \(4, 136, 9\): .* mfenvs.HistoryPolicy\(mfenvs"
+    with pytest.raises(ValueError, match=expected):
+        evaluate(game, table)
+    assert evaluate(game, HistoryPolicy(induced, table), n_worlds=2).returns.shape == (2, 20)
+    solution = solve(game, seconds=1.0)
+    with pytest.raises(TypeError, match=r"got Solution\(.*: did you mean its attribute policy\?"):
+        evaluate(game, solution)
+    with pytest.raises(ValueError, match=r"mfenvs.solve finds its equilibrium, PPO learns it"):
+        SymmPMD(game)
