@@ -4,6 +4,7 @@
 it saw to OUT.
 """
 
+import contextlib
 import dataclasses
 import math
 import pickle
@@ -23,7 +24,9 @@ from baselines.tabular.temporal_difference import TDLearning
 from mfenvs import Engine, FiniteGame, rule
 from mfenvs.api.gymnasium import RepresentativeAgentEnv
 from mfenvs.api.sb3 import RepresentativeVecEnv
+from mfenvs.api.tensors import TensorPopulation
 from mfenvs.engine import model
+from mfenvs.engine.cuda import engine as cuda_engine
 from mfenvs.engine.cuda.device import CudaDevice
 from mfenvs.engine.tensors import as_torch
 from mfenvs.game import NO_PARAMETERS
@@ -66,6 +69,16 @@ class Leaving(Paying):
     @rule
     def branch(branch, state, action, agent, world):
         return 7 * action, 1.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Lost(Leaving):
+    """Action 1 leads to a state that does not exist, and rewards are finite."""
+
+    @staticmethod
+    @rule
+    def reward(state, action, agent, world):
+        return 0.5
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -263,6 +276,142 @@ def late_errors():
     return found
 
 
+def rollout_without_states(most):
+    """The error of an episode in which a state does not exist, where memory that nobody wrote to holds none."""
+    as_it_is, kept = CudaDevice.empty, cuda_engine.MOST_AGENTS_OF_BLOCK
+
+    def filled(self, shape, dtype):
+        array = as_it_is(self, shape, dtype)
+        self.copy(np.full(array.shape, np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 9.0, dtype), array)
+        return array
+
+    CudaDevice.empty, cuda_engine.MOST_AGENTS_OF_BLOCK = filled, most
+    try:
+        game = Leaving(n_agents=6)
+        return error_of(lambda: Engine(game, 2, device="cuda").rollout(np.full(game.policy_shape, 0.5), seed=0))
+    finally:
+        CudaDevice.empty, cuda_engine.MOST_AGENTS_OF_BLOCK = as_it_is, kept
+
+
+def after_an_interrupted_step(game, begins_anew):
+    """States and counts of a step after one that ended between its launches, and of an engine without such."""
+    kept = cuda_engine.MOST_AGENTS_OF_BLOCK
+    cuda_engine.MOST_AGENTS_OF_BLOCK = 0
+    try:
+        engines = [Engine(game, 2, device="cuda") for _ in range(2)]
+        engine = engines[0]
+        for each in engines:
+            each.reset(0)
+        snapshot = engine.snapshot()
+        actions = engines[1].random_actions()
+        last = engine._programs.advance if engine._sums is None else engine._programs.settle
+        launch, engine._launch_for = engine._launch_for, interrupting(engine._launch_for, last)
+        with contextlib.suppress(KeyboardInterrupt):
+            engine.step(actions)
+        engine._launch_for = launch
+        if begins_anew:
+            engine.reset(0)
+        else:
+            engine.restore(snapshot)
+        for each in engines:
+            each.step(actions)
+        return [{"states": on_host(each.states), "counts": on_host(each.counts)} for each in engines]
+    finally:
+        cuda_engine.MOST_AGENTS_OF_BLOCK = kept
+
+
+def interrupting(launch, program):
+    """``launch``, interrupted at this program."""
+
+    def interrupted(kernel, *arguments, **named):
+        if kernel is program:
+            raise KeyboardInterrupt
+        launch(kernel, *arguments, **named)
+
+    return interrupted
+
+
+def untrained_by_a_wrong_rule():
+    """The error of training on a game whose rules lead to a state that does not exist; whether nothing changed."""
+    game = Lost(horizon=50)
+    model = PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=4, device=tensors_of(game), **SMALL)
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    message = error_of(lambda: model.learn(4 * 8))
+    return message, all(torch.equal(before[name], value) for name, value in model.policy.state_dict().items())
+
+
+def tensors_of(game):
+    """Name of the device of tensors that share memory with the engine's arrays."""
+    return Engine(game, device="cuda").tensor_device
+
+
+def wrong_last_step():
+    """Whether an episode is over after a wrong last step, after its error, and after the step is repeated."""
+    population = TensorPopulation(Leaving(horizon=2), {}, 2, device="cuda")
+    population.reset(0)
+    right, wrong = (torch.full((8,), action, device=population.tensor_device) for action in (0, 1))
+    population.step_tensors(right)
+    population.step_tensors(wrong)
+    found = [population.is_over]
+    error_of(population.engine.synchronize)
+    found.append(population.is_over)
+    population.step_tensors(right)
+    population.engine.synchronize()
+    return [*found, population.is_over]
+
+
+BOUNDED = dataclasses.replace(TRACKING, control_bound=0.7)
+
+
+def bounded_steps(device):
+    """States after actions of the host in double precision, at a bound that rounding moves, and in integers."""
+    engine = Engine(BOUNDED, 2, device=device)
+    engine.reset(0)
+    engine.step(np.full((2, 6, 1), 0.7))
+    engine.step(np.zeros((2, 6, 1), np.int64))
+    engine.synchronize()
+    return on_host(engine.states)
+
+
+def later_looks():
+    """What is said where an error is looked at in other ways, and what engines do with unusual arguments."""
+    found = {"one device": Engine(TAXI, device="cuda")._device is Engine(EPIDEMIC, device="cuda")._device}
+    for name in ("states", "counts", "returns", "signal"):
+        engine = Engine(EPIDEMIC, 2, device="cuda")
+        engine.keep_returns()
+        engine.reset(0)
+        engine.step(np.full((2, 5), 7))
+        found[f"look at {name}"] = error_of(lambda name=name, engine=engine: getattr(engine.on_host, name))
+    engine = Engine(EPIDEMIC, 2, device="cuda")
+    engine.reset(0)
+    wrong_laws(engine)
+    engine.random_actions()
+    found["another draw"] = error_of(engine.synchronize)
+    found["box"] = bounded_steps("cuda")
+    doubles = torch.zeros(2, 6, 1, dtype=torch.float64, device=tensors_of(BOUNDED))
+    engine = Engine(BOUNDED, 2, device="cuda")
+    engine.reset(0)
+    found["doubles"] = type_error(lambda: engine.step(doubles))
+    engine = Engine(EPIDEMIC, 2, device="cuda")
+    engine._device.copy(np.array([1, 0]), onto=engine._status)
+    engine.reset(0)
+    engine.step(np.zeros((2, 5), np.int32))
+    engine.synchronize()
+    found["error before the first episode"] = engine.time
+    return found
+
+
+def faults():
+    """What once went wrong on a device, and looked right."""
+    found = {f"rollout {most}": rollout_without_states(most) for most in (0, 4096)}
+    for name, game in (("counted", EPIDEMIC), ("weighed", TRACKING), ("aggregated", TAXI)):
+        for begins_anew in (True, False):
+            found[f"interrupted {name} {begins_anew}"] = after_an_interrupted_step(game, begins_anew)
+    found["wrong rule"] = untrained_by_a_wrong_rule()
+    found["wrong last step"] = wrong_last_step()
+    return found | later_looks()
+
+
 def copies():
     """Number of copies to and from the device in steps of TorchRL, and in rollouts of PPO by their length."""
     number = [0]
@@ -428,7 +577,7 @@ def main():
         cuda_plays.simulate_compiled_arithmetic()
         cuda_plays.use_few_threads()
     found = {name: play("cuda") for name, play in COMPARED.items()}
-    found |= {"errors": late_errors(), "copies": copies(), "memory": shared_memory()}
+    found |= {"errors": late_errors(), "copies": copies(), "memory": shared_memory(), "faults": faults()}
     Path(sys.argv[1]).write_bytes(pickle.dumps(found))
 
 

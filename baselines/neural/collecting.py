@@ -142,7 +142,8 @@ class RolloutCollector(stable_baselines3.PPO):
         return DeviceRollout(population, rollout, self._returns, begins)
 
     def _leave_device(self, on_device: DeviceRollout, env: VecEnv, rollout: TensorRollout) -> None:
-        """Copy to the host what the next rollout begins with; ValueError if a reward was not finite."""
+        """Copy to the host what the next rollout begins with; ValueError if a step or a reward was wrong."""
+        on_device.synchronize()
         step = on_device.first_wrong_step()
         if step is not None:
             check_rewards(rollout.rewards[step].cpu().numpy(), rollout, step, env, self._first_time())

@@ -77,6 +77,10 @@ class DeviceRollout:
         """Mean total reward of the last episode that ended; None if none has."""
         return None if self._mean_return is None else float(self._mean_return)
 
+    def synchronize(self) -> None:
+        """Wait for the steps, and raise the error of one; ValueError if an action or a rule was wrong."""
+        self._population.engine.synchronize()
+
     def first_wrong_step(self) -> int | None:
         """The first step with a reward that is not finite; None if there is none."""
         wrong = (~self._are_finite).nonzero().flatten().tolist()

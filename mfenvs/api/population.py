@@ -80,10 +80,6 @@ class Population:
         self._max_steps_name = max_steps_name
         self.max_steps = max_steps
         self.render_mode = checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
-        self.terminated = False
-        """Whether the game is over: true at the horizon of a game that ends."""
-        self.truncated = False
-        """Whether the episode was cut off while the game goes on."""
         self.action_space = _own(self.game.action_space)
         """The space of one agent's action; a copy for this population alone, since spaces have random states."""
         self.observer = Observer(self.game, observe)
@@ -115,9 +111,19 @@ class Population:
         self._max_steps = horizon if value is None else checks.integer(self._max_steps_name, value, 1)
 
     @property
+    def terminated(self) -> bool:
+        """Whether the game is over: true at the horizon of a game that ends."""
+        return not self.game.is_infinite and self.engine.time >= self.game.horizon
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the episode was cut off while the game goes on."""
+        return not self.terminated and self.engine.time >= min(self._max_steps, self.game.horizon)
+
+    @property
     def is_over(self) -> bool:
         """Whether the episode has ended."""
-        return self.terminated or self.truncated
+        return self.engine.time >= min(self._max_steps, self.game.horizon)
 
     def first_seed(self, seed: int | None) -> int | None:
         """Check a random seed; for None, draw one if nothing has been seeded yet."""
@@ -128,7 +134,6 @@ class Population:
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode in all worlds; without a seed, the next episode of the last seed."""
         self.engine.reset(self.first_seed(seed))
-        self.terminated = self.truncated = False
         self._record(begins=True)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -139,7 +144,6 @@ class Population:
                 f" {snapshot.time} of episode {snapshot.episode}"
             )
         self.engine.restore(snapshot)
-        self.terminated = self.truncated = False
         self._record(begins=True)
 
     def check_playing(self) -> None:
@@ -177,7 +181,7 @@ class Population:
         chosen = checks.array("actions", actions)
         self._check_step(chosen.shape)
         rewards = self.engine.step(chosen.reshape(self._world_actions_shape), rewards)
-        self._notice_end()
+        self._record()
         return rewards.reshape(-1)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -271,13 +275,6 @@ class Population:
         if self.render_mode == "human":
             return None
         return self._recorder.ansi() if self.render_mode == "ansi" else self._recorder.rgb_array()
-
-    def _notice_end(self) -> None:
-        """Set after a step whether the episode has ended, and record what is rendered."""
-        is_at_horizon = self.engine.time >= self.game.horizon
-        self.terminated = is_at_horizon and not self.game.is_infinite
-        self.truncated = not self.terminated and (is_at_horizon or self.engine.time >= self._max_steps)
-        self._record()
 
     def _record(self, begins: bool = False) -> None:
         """Record the agents' places for :meth:`render`, if there is a render mode; ``begins`` forgets the past."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from mfenvs.api.population import Population
-from mfenvs.engine.tensors import as_torch
+from mfenvs.engine.tensors import after_and_before_torch, as_torch
 from mfenvs.wrappers.observations import MeanField, Write
 
 
@@ -74,8 +74,10 @@ class TensorPopulation(Population):
             self.step(actions.detach().cpu().numpy(), by_world.numpy())
             return rewards
         self._check_step(tuple(actions.shape))
-        self._engine_on_device.step(actions.detach().reshape(self._world_actions_shape).contiguous(), by_world)
-        self._notice_end()
+        chosen = actions.detach().reshape(self._world_actions_shape).contiguous()
+        with after_and_before_torch(self.tensor_device):
+            self._engine_on_device.step(chosen, by_world)
+        self._record()
         return rewards
 
     def observe_tensors(self, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -86,7 +88,8 @@ class TensorPopulation(Population):
             out = torch.empty(self._rows_shape, device=self.tensor_device)
         by_world = out.view(self._observations_shape)
         own = by_world if not self.observer.blocks else by_world[..., : self.game.n_features]
-        self._engine_on_device.observe(own)
+        with after_and_before_torch(self.tensor_device):
+            self._engine_on_device.observe(own)
         for block, place, write in self.observer.parts():
             if place.start in self._fixed:
                 by_world[..., place] = self._fixed[place.start]
@@ -102,7 +105,8 @@ class TensorPopulation(Population):
             return torch.from_numpy(self.engine.action_masks())
         shape = *self._world_actions_shape[:2], int(self.game.action_space.n)  # type: ignore[attr-defined]
         masks = torch.empty(shape, dtype=torch.bool, device=self.tensor_device)
-        self._engine_on_device.action_masks(masks)
+        with after_and_before_torch(self.tensor_device):
+            self._engine_on_device.action_masks(masks)
         return masks
 
     def report_tensors(self) -> dict[str, torch.Tensor]:
@@ -128,7 +132,8 @@ class TensorPopulation(Population):
             population = self._occupancy()
         else:
             seen = torch.empty((*self._observations_shape[:2], self.game.n_features), device=self.tensor_device)
-            self._engine_on_device.observe(seen)
+            with after_and_before_torch(self.tensor_device):
+                self._engine_on_device.observe(seen)
             mean = seen.double().mean(dim=1)
             population = torch.minimum(torch.maximum(mean, self._lowest), self._highest).float()
         elapsed = torch.full_like(population[:, :1], self.engine.time / self.game.horizon)
@@ -141,7 +146,8 @@ class TensorPopulation(Population):
     def _occupancy(self) -> torch.Tensor:
         """The share of agents in each place now, (n_worlds, n_places)."""
         shares = torch.empty((self.engine.n_worlds, self.game.n_places), device=self.tensor_device)
-        self._engine_on_device.occupancy(shares)
+        with after_and_before_torch(self.tensor_device):
+            self._engine_on_device.occupancy(shares)
         return shares
 
     def _computed_by_numpy(self, place: slice, write: Write) -> torch.Tensor:

@@ -336,6 +336,9 @@ class Engine:
             self._step_of_types, self._stepped_dtype = step, actions.dtype
         return step
 
+    def synchronize(self) -> None:
+        """Wait until all steps are done, and raise the error of one: on the CPU they are, and have raised it."""
+
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Every agent's observation now, shape (n_worlds, n_agents, n_features), written to ``out`` if given."""
         out = _buffer("out", out, self._observed_shape)

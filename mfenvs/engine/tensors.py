@@ -1,11 +1,36 @@
 """Arrays of an engine as tensors of torch, without a copy, on the device on which they are."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+
+@contextlib.contextmanager
+def after_and_before_torch(device: "torch.device") -> Iterator[None]:
+    """Let what the engine launches within this context follow torch's work, and torch's later work follow it.
+
+    Both are on the device's default stream, unless the caller has chosen another one
+    (``torch.cuda.stream(...)``). Nothing waits on the host.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    default, current = torch.cuda.default_stream(device), torch.cuda.current_stream(device)
+    if current == default:
+        yield
+        return
+    default.wait_stream(current)
+    try:
+        yield
+    finally:
+        current.wait_stream(default)
 
 
 def as_torch(array: Any, device: Any = "cuda") -> "torch.Tensor":
@@ -33,7 +58,8 @@ def as_torch(array: Any, device: Any = "cuda") -> "torch.Tensor":
     Notes
     -----
     The engine works on CUDA's default stream, as torch does unless it is told otherwise: its results are complete
-    for operations of torch that follow. Within ``torch.cuda.stream(...)`` call ``engine.synchronize()`` first.
+    for operations of torch that follow. Within ``torch.cuda.stream(...)`` call methods of the engine within
+    :func:`after_and_before_torch`.
     """
     try:
         import torch

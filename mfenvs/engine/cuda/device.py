@@ -1,5 +1,6 @@
 """A CUDA device: its memory, and the launch of kernels on it."""
 
+import functools
 import importlib.util
 import math
 import re
@@ -75,6 +76,14 @@ def open_device(index: int) -> "CudaDevice":
         )
     if index >= len(cuda.gpus):
         raise RuntimeError(f'device="cuda:{index}" does not exist: there are {len(cuda.gpus)} CUDA devices')
+    return _opened(index)
+
+
+@functools.cache
+def _opened(index: int) -> "CudaDevice":
+    """A device, opened once: it keeps the kernels that were compiled for it, for all engines."""
+    from numba import cuda
+
     return CudaDevice(cuda, index)
 
 
@@ -94,7 +103,7 @@ class CudaDevice:
 
     def __init__(self, cuda: Any, index: int = 0) -> None:
         self._cuda, self.index = cuda, index
-        self._compiled: dict[Callable[..., None], Any] = {}
+        self._compiled: dict[tuple[Callable[..., None], int], Any] = {}
         self._grids: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -208,28 +217,36 @@ class CudaDevice:
         blocks_of_worlds = min(max(1, n_worlds), MOST_BLOCKS_OF_WORLDS)
         most = max(1, MOST_BLOCKS // blocks_of_worlds)
         blocks = min(math.ceil(max(1, n_items) / threads), most)
-        self._launch(kernel, (blocks, blocks_of_worlds), threads, *arguments)
+        with self._cuda.gpus[self.index]:
+            self._configured(kernel, (blocks, blocks_of_worlds), threads)(*arguments)
 
     def launch_by_world(self, kernel: Callable[..., None], n_worlds: int, n_items: int, *arguments: Any) -> None:
         """Launch a kernel with one block for each of ``n_worlds``, which does ``n_items`` pieces of work."""
         blocks = 1, min(max(1, n_worlds), MOST_BLOCKS_OF_WORLDS)
-        self._launch(kernel, blocks, _threads(n_items, THREADS_IN_BLOCK_OF_WORLD), *arguments)
-
-    def _launch(self, kernel: Callable[..., None], blocks: tuple[int, int], threads: int, *arguments: Any) -> None:
+        threads, most = _threads(n_items, THREADS_IN_BLOCK_OF_WORLD), THREADS_IN_BLOCK_OF_WORLD
         with self._cuda.gpus[self.index]:
-            self._configured(kernel, blocks, threads)(*arguments)
+            self._configured(kernel, blocks, threads, most)(*arguments)
 
-    def _configured(self, kernel: Callable[..., None], blocks: tuple[int, int], threads: int) -> Any:
-        """A kernel for a grid."""
-        if kernel not in self._compiled:
-            self._compiled[kernel] = self._cuda.jit(kernel)
+    def _configured(
+        self,
+        kernel: Callable[..., None],
+        blocks: tuple[int, int],
+        threads: int,
+        most_threads: int = THREADS_IN_BLOCK,
+    ) -> Any:
+        """A kernel for a grid, compiled for blocks of up to ``most_threads`` threads."""
+        if (kernel, most_threads) not in self._compiled:
+            # Unless it is told, the compiler gives threads so many registers that a block of 256 has enough.
+            is_told = most_threads > THREADS_IN_BLOCK and not self.is_simulated
+            options = {"launch_bounds": most_threads} if is_told else {}
+            self._compiled[kernel, most_threads] = self._cuda.jit(kernel, **options)
         # The simulator's kernels hold one grid only.
         if self.is_simulated or (kernel, blocks, threads) not in self._grids:
             with warnings.catch_warnings():
                 # numba warns of grids that do not fill a device. Small games have such, whatever anybody does. The
                 # message may begin with the terminal's code of bold letters.
                 warnings.filterwarnings("ignore", message=".*Grid size")
-                self._grids[kernel, blocks, threads] = self._compiled[kernel][blocks, threads]
+                self._grids[kernel, blocks, threads] = self._compiled[kernel, most_threads][blocks, threads]
         return self._grids[kernel, blocks, threads]
 
 

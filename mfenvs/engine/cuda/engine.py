@@ -53,7 +53,8 @@ class CudaEngine(Engine):
 
     Invalid actions and probabilities are therefore found on the device: no world moves any more, and the error is
     raised by the next method that looks, :meth:`synchronize` or :meth:`reset` or one that gives arrays of the
-    host. The engine is then as it was before that step.
+    host. The engine is then as it was before that step, but for what it last counted and, if a rule returned a
+    state or a place that does not exist, for the public signal.
 
     Parameters
     ----------
@@ -79,6 +80,10 @@ class CudaEngine(Engine):
             raise ValueError('debug must be False with device="cuda": the same rules are debugged on the CPU')
         self._device = open_device(index)
         super().__init__(game, n_worlds, first_world=first_world, n_threads=n_threads, keep_accounts=keep_accounts)
+        if self._n_actions is None and len(self._action_shape) != 3:
+            raise ValueError(
+                f'actions must be Discrete or a Box of shape (K,) with device="cuda", got {self.game.action_space}'
+            )
 
     def _allocate(self) -> None:
         game, device, shape = self.game, self._device, self._shape
@@ -101,6 +106,8 @@ class CudaEngine(Engine):
             low, high = self._action_bounds
             self._bounds = device.upload(np.ravel(low)), device.upload(np.ravel(high))
         self._status = device.upload(np.array(ALL_WELL))
+        self._is_checked = True
+        """Whether nothing has been launched since ``status`` was looked at that could have noted an error."""
         self._chosen: Any = None
         """Actions of the last step."""
         self._drawn: tuple[int, Any] = -1, None
@@ -162,7 +169,10 @@ class CudaEngine(Engine):
             new_seed, episode = signed(checks.integer("seed", seed, 0, MAX_SEED)), 0
         if self._episode >= 0:
             self.synchronize()
+        else:
+            self._forget_error()
         self._seed, self._episode = new_seed, episode
+        self._clear_counts()
         self._begin(self._states, self._counts, self._signal, self._ids, new_seed, episode)
         if self._returns is not None:
             self._launch(self._programs.clear, self.game.n_agents, self._returns)
@@ -198,9 +208,7 @@ class CudaEngine(Engine):
         if not self.is_playing:
             what = "before reset()" if self._episode < 0 else "after the end of the episode"
             raise RuntimeError(f"step() was called {what}: call reset() first")
-        chosen = self._device.view(
-            "actions", actions, self._action_shape, FLOATS if self._n_actions is None else INTEGERS
-        )
+        chosen = self._actions_on_device(actions)
         rewards = self._buffer("rewards", rewards, self._shape, np.float32)
         if self._keeps_accounts:
             self.synchronize()
@@ -213,6 +221,7 @@ class CudaEngine(Engine):
             # The spare counts are zeros, and the others will be.
             counts, spare = spare, counts
         moved = before, chosen, after, rewards, counts, self._sums, spare, self._signal, self._ids
+        self._is_checked = False
         self._advance(*moved, self.time, self._seed, self._episode)
         self._states, self._next_states, self._counts, self._spare = after, before, counts, spare
         if self._returns is not None:
@@ -230,12 +239,15 @@ class CudaEngine(Engine):
         ------
         ValueError
             If an action was out of range, or a rule returned a state or a place that does not exist. The engine is
-            then as it was before that step.
+            then as it was before that step: see the class.
         """
+        if self._is_checked:
+            return
         wrong, time = (int(n) for n in self._device.download(self._status))
+        self._is_checked = True
         if wrong == NO_ERROR:
             return
-        self._device.copy(np.array(ALL_WELL), onto=self._status)
+        self._forget_error()
         # Neither that step nor those after it were taken, but each has exchanged the two arrays of states.
         n_vain = self.time - time
         if n_vain % 2:
@@ -245,6 +257,20 @@ class CudaEngine(Engine):
         drawn, rows = self._drawn
         seen = actions, rows if drawn == time else None, self._device.download
         raise ValueError(describe_error(self.game, self.n_worlds, wrong, time, *seen))
+
+    def _forget_error(self) -> None:
+        """Let kernels take steps again."""
+        self._device.copy(np.array(ALL_WELL), onto=self._status)
+
+    def _clear_counts(self) -> None:
+        """Set to zero where the agents of large worlds are counted in the next step.
+
+        Steps leave zeros there, but not one that was interrupted between its launches.
+        """
+        if not self._is_one_block:
+            self._launch(
+                self._programs.clear, self.game.n_cells, self._spare if self._sums is None else self._sums
+            )
 
     def observe(self, out: Any = None) -> Any:
         """Every agent's observation now, (n_worlds, n_agents, n_features), on the device; written to ``out``."""
@@ -284,6 +310,7 @@ class CudaEngine(Engine):
                 f"occupancy() needs a game with a rule place, which {type(self.game).__name__} has not"
             )
         out = self._buffer("out", out, (self.n_worlds, self.game.n_places), np.float32)
+        self._is_checked = False
         counted = out, self._states, self.time, self._status
         self._launch(self._programs.clear, self.game.n_places, out)
         self._launch(self._programs.count_places, self.game.n_agents, *counted)
@@ -314,7 +341,9 @@ class CudaEngine(Engine):
         self.time, self._seed, self._episode = found.time, signed(found.seed), found.episode
         assert found.signal is not None
         self._states, self._signal = device.upload(found.states), device.upload(found.signal)
-        device.copy(np.array(ALL_WELL), onto=self._status)
+        self._forget_error()
+        self._clear_counts()
+        self._is_checked = True
         self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
 
@@ -349,6 +378,7 @@ class CudaEngine(Engine):
     def _draw(self, laws: Any) -> Any:
         """Draw actions from probabilities on the device, (n_worlds, n_agents, n_actions) or (1, 1, n_actions)."""
         actions = self._device.empty(self._shape, np.int32)
+        self._is_checked = False
         self._drawn = self.time, laws
         when = self.time, self._seed, self._episode, self._ids
         self._launch(self._programs.draw, self.game.n_agents, laws, actions, *when, self._status)
@@ -388,6 +418,7 @@ class CudaEngine(Engine):
         else:
             actions = self._buffer("actions", actions, self._shape, *self._action_dtypes)
         self._drawn = self.time, table
+        self._is_checked = False
         is_shared = table.shape[0] == 1
         n_worlds, n_items = (1, table.shape[2]) if is_shared else self._shape
         checked = table, self._states, self._signal, self.time, self._status
@@ -397,7 +428,7 @@ class CudaEngine(Engine):
             self._kept["no deviations"] = self._device.zeros((1, 1, 1, 1), np.float32)
         nobody = self._kept["nobody"], self._kept["no deviations"]
         when = self.time, self._seed, self._episode, self._ids
-        drawn = table, *nobody, self._states, actions, self._signal, *when
+        drawn = table, *nobody, self._states, actions, self._signal, *when, self._status
         self._launch(self._programs.act, self.game.n_agents, *drawn)
         return actions
 
@@ -467,7 +498,7 @@ class CudaEngine(Engine):
         for h in range(horizon):
             if public_states is not None:
                 self._launch_for(self._programs.read_public_states, 1, n_worlds, signal, public_states[h])
-            chosen = table, *deviating, states[h], actions[h], signal, h, *when, ids
+            chosen = table, *deviating, states[h], actions[h], signal, h, *when, ids, self._status
             self._launch_for(self._programs.act, n_worlds, n, *chosen)
             moved = states[h], actions[h], states[h + 1], rewards[h], counts[h], sums, counts[h + 1], signal, ids
             self._advance(*moved, h, *when)
@@ -566,11 +597,19 @@ class CudaEngine(Engine):
         wrong = int(self._device.download(self._status)[WRONG])
         if wrong == NO_ERROR:
             return -1
-        self._device.copy(np.array(ALL_WELL), onto=self._status)
+        self._forget_error()
         return wrong
 
+    def _actions_on_device(self, actions: Any) -> Any:
+        """Actions of a step on the device, of the right shape and kind; numbers of a Box are float32 there."""
+        if self._n_actions is not None:
+            return self._device.view("actions", actions, self._action_shape, INTEGERS)
+        if self._device.borrow("actions", actions) is None:
+            return self._device.upload(checks.shaped("actions", actions, self._action_shape, np.float32))
+        return self._buffer("actions", actions, self._action_shape, np.float32)
+
     def _buffer(self, name: str, array: Any, shape: tuple[int, ...], *dtypes: Any) -> Any:
-        """An array on the device for kernels to write to: the caller's, which is checked, or a new one."""
+        """An array on the device for kernels: the caller's, which is checked, or a new one to write to."""
         if array is None:
             return self._device.empty(shape, dtypes[0])
         borrowed = self._device.borrow(name, array)

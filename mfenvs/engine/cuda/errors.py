@@ -6,6 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mfenvs import checks
+from mfenvs.engine.acting import ROW_TOLERANCE, is_cumulative
 from mfenvs.engine.cuda.step_kernels import OF_ACTION, OF_LAW, OF_STATE, OF_TABLE
 from mfenvs.finite_game import FiniteGame
 from mfenvs.game import Game
@@ -31,7 +32,8 @@ def describe_error(
     actions:
         The actions of that step, on the device; None if they are not known any more.
     rows:
-        The probabilities or the table from which actions were drawn then; None if they are not known any more.
+        The probabilities or the table from which actions were last drawn then, which need not be the wrong ones;
+        None if they are not known any more.
     download:
         Function that copies an array from the device.
     """
@@ -45,7 +47,10 @@ def describe_error(
         value = ", which it was not" if actions is None else f", got {download(actions)[world, agent]}"
         return f"actions[{world}, {agent}] at time {time} must be {allowed}{value}"
     if kind == OF_LAW:
-        shown = "" if rows is None else f", got {checks.shown(download(rows)[world, agent].tolist())}"
+        shown = ""
+        if rows is not None and rows.shape[:2] == (n_worlds, game.n_agents) and len(rows.shape) == 3:
+            law = download(rows)[world, agent]
+            shown = "" if checks.is_row(law, ROW_TOLERANCE, 0.0) else f", got {checks.shown(law.tolist())}"
         return f"probabilities[{world}, {agent}] at time {time} must be non-negative and sum to 1{shown}"
     if kind == OF_STATE:
         return describe_next_state(game, world, agent, time)
@@ -71,7 +76,10 @@ def _describe_row(game: Game, index: int, rows: Any | None, download: Callable[[
     n_times, n_states, _ = game.policy_shape
     group, row = divmod(index, n_times * n_states)
     where = group, *divmod(row, n_states)
-    shown = "" if rows is None else f", got {checks.shown(download(rows)[where].tolist())}"
+    shown = ""
+    if rows is not None and len(rows.shape) == 4 and group < rows.shape[0]:
+        table = download(rows)
+        shown = "" if is_cumulative(table, *where) else f", got {checks.shown(table[where].tolist())}"
     return (
         f"policy[{', '.join(map(str, where))}] must be a cumulated law (rising from 0 to at least 1, as"
         f" mfenvs.cumulated.cumulative makes it){shown}"

@@ -213,15 +213,22 @@ def _act_kernel(n_actions: int, states_of_chain: int | None) -> Kernel:
         seed: Any,
         episode: Any,
         world_ids: Any,
+        status: Any,
     ) -> None:
-        """Draw everyone's actions from cumulated policies (1 or N, T, S, A); deviators play ``deviations``."""
+        """Draw everyone's actions from cumulated policies (1 or N, T, S, A); deviators play ``deviations``.
+
+        After an error, when states may be of any kind, they are 0.
+        """
+        goes_on = status[WRONG] == NO_ERROR
         now = time if cumulative.shape[1] > 1 else 0
         deviating = time if deviations.shape[1] > 1 else 0
         for w in range(cuda.blockIdx.y, states.shape[0], cuda.gridDim.y):
             key, first = step_key(seed, world_ids[w], episode, time, ACT), first_row(signal[w])
             for i in range(cuda.grid(1), states.shape[1], cuda.gridsize(1)):
                 draw, row = uniform(agent_key(key, i), 0), first + states[w, i]
-                if i == deviators[w]:
+                if not goes_on:
+                    actions[w, i] = 0
+                elif i == deviators[w]:
                     actions[w, i] = sample(deviations, w, deviating, row, draw)
                 else:
                     actions[w, i] = sample(cumulative, i if cumulative.shape[0] > 1 else 0, now, row, draw)

@@ -54,11 +54,8 @@ class EngineOnHost:
     def step(self, actions: ArrayLike, rewards: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step; as :meth:`mfenvs.Engine.step`, errors included."""
         engine = self.on_device
-        found = engine.step(
-            actions, engine.kept_array("rewards", (engine.n_worlds, engine.game.n_agents), np.float32)
-        )
-        engine.synchronize()
-        return self._copied(found, rewards)
+        shape = engine.n_worlds, engine.game.n_agents
+        return self._copied(engine.step(actions, engine.kept_array("rewards", shape, np.float32)), rewards)
 
     def observe(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Every agent's observation now; as :meth:`mfenvs.Engine.observe`."""
@@ -72,13 +69,11 @@ class EngineOnHost:
 
     def occupancy(self, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Share of agents in each place now; as :meth:`mfenvs.Engine.occupancy`."""
-        found = self.on_device.occupancy()
-        self.on_device.synchronize()
-        return self._copied(found, out)
+        return self._copied(self.on_device.occupancy(), out)
 
     def draw_actions(self, probabilities: ArrayLike) -> NDArray[np.int32]:
         """Draw every agent's action from given probabilities; as :meth:`mfenvs.Engine.draw_actions`."""
-        return self._drawn(self.on_device.draw_actions(probabilities))
+        return self._copied(self.on_device.draw_actions(probabilities))
 
     def random_actions(self) -> NDArray[Any]:
         """Draw every agent's action uniformly; as :meth:`mfenvs.Engine.random_actions`."""
@@ -86,15 +81,11 @@ class EngineOnHost:
 
     def sample_actions(self, policy: ArrayLike) -> NDArray[np.int32]:
         """Draw every agent's action from a cumulated table; as :meth:`mfenvs.Engine.sample_actions`."""
-        return self._drawn(self.on_device.sample_actions(policy))
-
-    def _drawn(self, actions: Any) -> NDArray[np.int32]:
-        """A copy of actions that were drawn from what a caller gave; the caller's errors are raised."""
-        self.on_device.synchronize()
-        return self._copied(actions)
+        return self._copied(self.on_device.sample_actions(policy))
 
     def _copied(self, array: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """A copy of an array on the device, written to ``out`` if given."""
+        """A copy of an array on the device, written to ``out`` if given; what was wrong with a step is raised."""
+        self.on_device.synchronize()
         found: NDArray[Any] = self.on_device.copied_to_host(array)
         if out is None:
             return found

@@ -197,10 +197,16 @@ def count_function(rules: Rules, layout: Layout, in_blocks: bool) -> Callable[..
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def count_into(sums: Any, given: Any, w: Any, first: Any, stride: Any) -> None:
-        """Add every agent whose action is valid to ``sums``, (n_cells,)."""
+        """Add every agent whose action is valid to ``sums``, (n_cells,); nobody after an error.
+
+        The states are then those of no step, and may have no cell.
+        """
         n_agents = given.states.shape[1]
+        goes_on = given.status[WRONG] == NO_ERROR
         world = _world(given, w, -1, float32(0.0))
         for i in range(first, n_agents, stride):
+            if not goes_on:
+                continue
             if is_valid(given.actions[w, i], given.low, given.high):
                 tally(sums, given.states[w, i], given.actions[w, i], given.agents[i], world)
             else:

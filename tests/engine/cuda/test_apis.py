@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torchrl")
 
 import cuda_apis
-from cuda_plays import needs_a_gpu
+from cuda_plays import compare, needs_a_gpu
 from numpy.testing import assert_allclose, assert_array_equal
 
 pytestmark = pytest.mark.slow  # All are played in the simulator: twenty seconds, whatever is compared.
@@ -106,3 +106,40 @@ def test_tensors_are_the_memory_of_the_device(seen):
     for on_device, copied in memory["run"]:
         assert_array_equal(on_device, copied)
     assert memory["records"] == "array must hold numbers, got records with the fields a"
+
+
+def test_a_state_that_does_not_exist_is_no_index(seen):
+    """Nothing is written after the error, and so states of later times are whatever the memory holds."""
+    for most in (0, 4096):
+        assert "rules of Leaving must return states in [0, 1]" in seen["faults"][f"rollout {most}"]
+
+
+def test_a_step_that_was_interrupted_between_launches_leaves_no_counts(seen):
+    for name in ("counted", "weighed", "aggregated"):
+        for begins_anew in (True, False):
+            found, expected = seen["faults"][f"interrupted {name} {begins_anew}"]
+            compare(expected, found, name)
+
+
+def test_nothing_is_learned_from_steps_that_were_not_taken(seen):
+    message, is_unchanged = seen["faults"]["wrong rule"]
+    assert "rules of Lost must return states in [0, 1]" in message
+    assert is_unchanged
+    assert seen["faults"]["wrong last step"] == [True, False, True]
+
+
+def test_every_look_at_the_host_raises_the_error(seen):
+    faults = seen["faults"]
+    for name in ("states", "counts", "returns", "signal"):
+        assert "actions[0, 0] at time 0 must be in [0, 1], got 7" in faults[f"look at {name}"]
+    assert faults["another draw"] == "probabilities[1, 3] at time 0 must be non-negative and sum to 1"
+
+
+def test_actions_of_a_box_are_single_precision_as_on_the_cpu(seen):
+    assert_allclose(seen["faults"]["box"], cuda_apis.bounded_steps("cpu"), rtol=1e-4, atol=1e-4)
+    assert seen["faults"]["doubles"] == "actions must be an array of float32, got dtype float64"
+
+
+def test_engines_share_a_device_and_begin_without_errors(seen):
+    assert seen["faults"]["one device"]
+    assert seen["faults"]["error before the first episode"] == 1

@@ -202,6 +202,15 @@ def test_small_grids_are_no_reason_for_a_warning(is_bold, monkeypatch):
     assert device._configured(nothing, (1, 2), 32) is not small
 
 
+def test_kernels_of_large_blocks_are_compiled_for_their_registers():
+    """A thread of 512 may have 128 registers; the compiler gives it up to 255, and the launch would fail."""
+    device = CudaDevice(cuda)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        of_worlds = device._configured(lambda array: None, (1, 1), 512, 512)
+    assert of_worlds.dispatcher.targetoptions["launch_bounds"] == 512
+
+
 def test_without_a_gpu_nothing_of_cuda_is_imported():
     code = (
         "import sys, mfenvs; mfenvs.Engine('Epidemic-v0').reset(0); print([m for m in sys.modules if 'cuda' in m])"
