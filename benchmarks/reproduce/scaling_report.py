@@ -59,6 +59,11 @@ def costs(content: dict[str, Any], **chosen: Any) -> Iterator[tuple[dict[str, An
             yield task, found
 
 
+def game_of_routes(content: dict[str, Any]) -> str | None:
+    """The game in which the routes are compared, which is the first; None if nothing was timed."""
+    return next((task["game"] for task, _ in costs(content)), None)
+
+
 def by_agents(task: dict[str, Any]) -> bool:
     """Whether a timed task varies the number of agents, and not that of worlds."""
     return len({n_agents for n_agents, _ in task["sizes"]}) > 1
@@ -81,11 +86,7 @@ def draw_costs(content: dict[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     protocol = content["protocol"]
-    game = None
-    for task, found in costs(content):
-        game = game or task["game"]
-        if task["game"] != game:
-            continue
+    for task, found in costs(content, game=game_of_routes(content)):
         ax, key = (left, "n_agents") if by_agents(task) else (right, "n_worlds")
         _line(ax, found["rows"], key, COLOURS[task["route"]], DASHES[task["device"]], label(task))
     _finish(left, "number of agents N, one world")
@@ -202,10 +203,9 @@ def page(content: dict[str, Any]) -> str:
 
 def _times(content: dict[str, Any]) -> list[str]:
     """Cost of an agent-step by API and by game."""
-    if not any(True for _ in costs(content)):
+    protocol, game = content["protocol"], game_of_routes(content)
+    if game is None:
         return []
-    protocol = content["protocol"]
-    game = next(task["game"] for task, _ in costs(content))
     sizes, worlds = protocol["sizes"], protocol["worlds"]
     lines = ["![cost of an agent-step by API](scaling.png)", "", "## A-SIS by API: nanoseconds an agent-step", ""]
     lines += _table([f"N = {n:,}" for n in sizes], _cells(content, game, "n_agents", sizes), "one world")

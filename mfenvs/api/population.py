@@ -118,7 +118,7 @@ class Population:
     @property
     def truncated(self) -> bool:
         """Whether the episode was cut off while the game goes on."""
-        return not self.terminated and self.engine.time >= min(self._max_steps, self.game.horizon)
+        return self.is_over and not self.terminated
 
     @property
     def is_over(self) -> bool:

@@ -241,13 +241,14 @@ class CudaDevice:
             options = {"launch_bounds": most_threads} if is_told else {}
             self._compiled[kernel, most_threads] = self._cuda.jit(kernel, **options)
         # The simulator's kernels hold one grid only.
-        if self.is_simulated or (kernel, blocks, threads) not in self._grids:
+        grid = kernel, most_threads, blocks, threads
+        if self.is_simulated or grid not in self._grids:
             with warnings.catch_warnings():
                 # numba warns of grids that do not fill a device. Small games have such, whatever anybody does. The
                 # message may begin with the terminal's code of bold letters.
                 warnings.filterwarnings("ignore", message=".*Grid size")
-                self._grids[kernel, blocks, threads] = self._compiled[kernel, most_threads][blocks, threads]
-        return self._grids[kernel, blocks, threads]
+                self._grids[grid] = self._compiled[kernel, most_threads][blocks, threads]
+        return self._grids[grid]
 
 
 def number_of_memory(array: Any) -> int | None:

@@ -167,10 +167,7 @@ class CudaEngine(Engine):
         new_seed, episode = self._seed, self._episode + 1
         if seed is not None:
             new_seed, episode = signed(checks.integer("seed", seed, 0, MAX_SEED)), 0
-        if self._episode >= 0:
-            self.synchronize()
-        else:
-            self._forget_error()
+        self._end_steps()
         self._seed, self._episode = new_seed, episode
         self._clear_counts()
         self._begin(self._states, self._counts, self._signal, self._ids, new_seed, episode)
@@ -241,8 +238,6 @@ class CudaEngine(Engine):
             If an action was out of range, or a rule returned a state or a place that does not exist. The engine is
             then as it was before that step: see the class.
         """
-        if self._is_checked:
-            return
         wrong, time = (int(n) for n in self._device.download(self._status))
         self._is_checked = True
         if wrong == NO_ERROR:
@@ -258,9 +253,22 @@ class CudaEngine(Engine):
         seen = actions, rows if drawn == time else None, self._device.download
         raise ValueError(describe_error(self.game, self.n_worlds, wrong, time, *seen))
 
+    def raise_error(self) -> None:
+        """Raise the error of a step, as :meth:`synchronize`, but do not wait where there can be none."""
+        if not self._is_checked:
+            self.synchronize()
+
+    def _end_steps(self) -> None:
+        """Raise the error of a step; one from before the first episode is none, since nothing had begun."""
+        if self._episode >= 0:
+            self.raise_error()
+        else:
+            self._forget_error()
+
     def _forget_error(self) -> None:
         """Let kernels take steps again."""
         self._device.copy(np.array(ALL_WELL), onto=self._status)
+        self._is_checked = True
 
     def _clear_counts(self) -> None:
         """Set to zero where the agents of large worlds are counted in the next step.
@@ -343,7 +351,6 @@ class CudaEngine(Engine):
         self._states, self._signal = device.upload(found.states), device.upload(found.signal)
         self._forget_error()
         self._clear_counts()
-        self._is_checked = True
         self._last_actions = None
         self.is_playing = self._episode >= 0 and self.time < self.game.horizon
 
@@ -475,8 +482,7 @@ class CudaEngine(Engine):
         States, actions, rewards and counts of the episodes, on the device.
         """
         game, device = self._finite_game("rollout"), self._device
-        if self._episode >= 0:
-            self.synchronize()
+        self._end_steps()
         plan = checked_rollout(
             game, self._world_ids, policy, seed, episode, world_ids, deviators, deviations, starts
         )
@@ -604,18 +610,23 @@ class CudaEngine(Engine):
         """Actions of a step on the device, of the right shape and kind; numbers of a Box are float32 there."""
         if self._n_actions is not None:
             return self._device.view("actions", actions, self._action_shape, INTEGERS)
-        if self._device.borrow("actions", actions) is None:
+        borrowed = self._device.borrow("actions", actions)
+        if borrowed is None:
             return self._device.upload(checks.shaped("actions", actions, self._action_shape, np.float32))
-        return self._buffer("actions", actions, self._action_shape, np.float32)
+        return self._of_dtype("actions", borrowed, self._action_shape, np.float32)
 
     def _buffer(self, name: str, array: Any, shape: tuple[int, ...], *dtypes: Any) -> Any:
-        """An array on the device for kernels: the caller's, which is checked, or a new one to write to."""
+        """An array on the device for kernels to write to: the caller's, which is checked, or a new one."""
         if array is None:
             return self._device.empty(shape, dtypes[0])
         borrowed = self._device.borrow(name, array)
         if borrowed is None:
             raise TypeError(f"{name} must be an array on the device, got {checks.shown(array)}")
-        found = self._device.checked(name, borrowed, shape, np.dtype(dtypes[0]).kind + "u")
+        return self._of_dtype(name, borrowed, shape, *dtypes)
+
+    def _of_dtype(self, name: str, array: Any, shape: tuple[int, ...], *dtypes: Any) -> Any:
+        """The given array on the device; an error if it has another shape, or none of these dtypes."""
+        found = self._device.checked(name, array, shape, np.dtype(dtypes[0]).kind + "u")
         if np.dtype(found.dtype) not in [np.dtype(dtype) for dtype in dtypes]:
             raise TypeError(f"{name} must be an array of {np.dtype(dtypes[0])}, got dtype {found.dtype}")
         return found

@@ -48,7 +48,7 @@ def describe_error(
         return f"actions[{world}, {agent}] at time {time} must be {allowed}{value}"
     if kind == OF_LAW:
         shown = ""
-        if rows is not None and rows.shape[:2] == (n_worlds, game.n_agents) and len(rows.shape) == 3:
+        if rows is not None and len(rows.shape) == 3 and rows.shape[:2] == (n_worlds, game.n_agents):
             law = download(rows)[world, agent]
             shown = "" if checks.is_row(law, ROW_TOLERANCE, 0.0) else f", got {checks.shown(law.tolist())}"
         return f"probabilities[{world}, {agent}] at time {time} must be non-negative and sum to 1{shown}"

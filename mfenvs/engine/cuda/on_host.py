@@ -85,7 +85,7 @@ class EngineOnHost:
 
     def _copied(self, array: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """A copy of an array on the device, written to ``out`` if given; what was wrong with a step is raised."""
-        self.on_device.synchronize()
+        self.on_device.raise_error()
         found: NDArray[Any] = self.on_device.copied_to_host(array)
         if out is None:
             return found

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torchrl")
 
 import cuda_apis
+import cuda_errors
 from cuda_plays import compare, needs_a_gpu
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -85,7 +86,7 @@ def test_a_step_copies_nothing(seen):
         assert copies[route] == 0, route
     assert copies["another table"] == 1
     # Actions there; from there whether they were valid, rewards, observations and the shares of regions.
-    n_shares = 2 * bool(cuda_apis.EPIDEMIC.regions)
+    n_shares = 2 * bool(cuda_errors.EPIDEMIC.regions)
     for route in ("vec_env", "vector_env", "PettingZoo"):
         assert copies[route] == {"upload": 1, "download": 3 + n_shares, "copy": 0}, route
     # The others' actions come from the device first.
@@ -97,7 +98,7 @@ def test_a_step_copies_nothing(seen):
 def test_tensors_are_the_memory_of_the_device(seen):
     memory = seen["memory"]
     assert memory["states"]
-    game = cuda_apis.EPIDEMIC
+    game = cuda_errors.EPIDEMIC
     assert memory["out"].shape == (2, 5, game.n_features)
     assert memory["out"].any()
     assert_array_equal(memory["wide"][..., 1:-2], memory["out"])
@@ -136,10 +137,16 @@ def test_every_look_at_the_host_raises_the_error(seen):
 
 
 def test_actions_of_a_box_are_single_precision_as_on_the_cpu(seen):
-    assert_allclose(seen["faults"]["box"], cuda_apis.bounded_steps("cpu"), rtol=1e-4, atol=1e-4)
+    assert_allclose(seen["faults"]["box"], cuda_errors.bounded_steps("cpu"), rtol=1e-4, atol=1e-4)
     assert seen["faults"]["doubles"] == "actions must be an array of float32, got dtype float64"
 
 
 def test_engines_share_a_device_and_begin_without_errors(seen):
     assert seen["faults"]["one device"]
     assert seen["faults"]["error before the first episode"] == 1
+    assert (seen["faults"]["rollout before the first episode"] == cuda_errors.EPIDEMIC.n_agents).all()
+
+
+def test_to_synchronize_is_to_wait_also_where_there_can_be_no_error(seen):
+    """Observations may be on their way when all steps have been looked at."""
+    assert seen["faults"]["waits"] == 2

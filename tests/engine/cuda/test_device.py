@@ -9,6 +9,7 @@ import sys
 import types
 import warnings
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -28,7 +29,9 @@ from mfenvs import Engine, FiniteGame, n_player_exploitability, rule
 from mfenvs.api.gymnasium import RepresentativeAgentEnv
 from mfenvs.api.sb3 import RepresentativeVecEnv
 from mfenvs.engine.cuda.device import CudaDevice, device_index
+from mfenvs.engine.tensors import after_and_before_torch
 from mfenvs.game import NO_PARAMETERS
+from mfenvs.games.linear_quadratic import LinearQuadratic
 from mfenvs.meanfield.relative_exploitability import relative_exploitability
 
 
@@ -209,6 +212,43 @@ def test_kernels_of_large_blocks_are_compiled_for_their_registers():
         warnings.simplefilter("error")
         of_worlds = device._configured(lambda array: None, (1, 1), 512, 512)
     assert of_worlds.dispatcher.targetoptions["launch_bounds"] == 512
+
+
+class Stream:
+    """A stream of torch that writes down for which other it waits."""
+
+    def __init__(self, name, waits):
+        self.name, self.waits = name, waits
+
+    def wait_stream(self, other):
+        self.waits.append((self.name, other.name))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_work_on_a_stream_of_its_own_is_done_before_and_after_the_engines(fails, monkeypatch):
+    waits = []
+    default, own = Stream("default", waits), Stream("own", waits)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: default)
+    for current, before, after in ((default, [], []), (own, [("default", "own")], [("own", "default")])):
+        waits.clear()
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device, current=current: current)
+        with contextlib.suppress(KeyError), after_and_before_torch(torch.device("cuda")):
+            assert waits == before
+            waits.clear()
+            if fails:
+                raise KeyError
+        assert waits == after
+    monkeypatch.delattr(torch.cuda, "current_stream")
+    with after_and_before_torch(torch.device("cpu")):
+        pass
+
+
+def test_a_box_whose_actions_are_no_vectors_is_refused(monkeypatch):
+    monkeypatch.setattr("mfenvs.engine.cuda.engine.open_device", lambda index: DryDevice((9, 0)))
+    space = gymnasium.spaces.Box(0.0, 1.0, (2, 3))
+    monkeypatch.setattr(LinearQuadratic, "action_space", space)
+    with pytest.raises(ValueError, match=r'actions must be Discrete or a Box of shape \(K,\) with device="cuda"'):
+        Engine(LinearQuadratic(n_agents=4), device="cuda")
 
 
 def test_without_a_gpu_nothing_of_cuda_is_imported():
