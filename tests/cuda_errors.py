@@ -211,9 +211,8 @@ def interrupting(launch, program):
     return interrupted
 
 
-def untrained_by_a_wrong_rule():
+def untrained_by_a_wrong_rule(game):
     """The error of training on a game whose rules lead to a state that does not exist; whether nothing changed."""
-    game = Lost(horizon=50)
     model = PPO("MlpPolicy", mfenvs.vec_env(game, 2, device="cuda"), n_steps=4, device=tensors_of(game), **SMALL)
     before = {name: value.clone() for name, value in model.policy.state_dict().items()}
     message = error_of(lambda: model.learn(4 * 8))
@@ -311,7 +310,8 @@ def faults():
     for name, game in (("counted", EPIDEMIC), ("weighed", TRACKING), ("aggregated", TAXI)):
         for begins_anew in (True, False):
             found[f"interrupted {name} {begins_anew}"] = after_an_interrupted_step(game, begins_anew)
-    found["wrong rule"] = untrained_by_a_wrong_rule()
+    found["wrong rule"] = untrained_by_a_wrong_rule(Lost(horizon=50))
+    found["wrong rule and rewards"] = untrained_by_a_wrong_rule(Leaving(horizon=50))
     found["wrong last step"] = wrong_last_step()
     return found | later_looks()
 

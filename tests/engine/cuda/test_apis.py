@@ -123,9 +123,10 @@ def test_a_step_that_was_interrupted_between_launches_leaves_no_counts(seen):
 
 
 def test_nothing_is_learned_from_steps_that_were_not_taken(seen):
-    message, is_unchanged = seen["faults"]["wrong rule"]
-    assert "rules of Lost must return states in [0, 1]" in message
-    assert is_unchanged
+    for name, game in (("wrong rule", "Lost"), ("wrong rule and rewards", "Leaving")):
+        message, is_unchanged = seen["faults"][name]
+        assert f"rules of {game} must return states in [0, 1]" in message
+        assert is_unchanged
     assert seen["faults"]["wrong last step"] == [True, False, True]
 
 
